@@ -1,0 +1,59 @@
+"""techo: an echo service under trio's structured concurrency."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from techo._client.client import EchoClient, RoundTrip, open_client
+    from techo._client.comparison import EchoError, EchoMismatch, ShortReply
+    from techo._server.connection import Outcome
+    from techo._server.ledger import Statistics
+    from techo._server.limits import Limits
+    from techo._server.service import EchoService, open_server
+    from techo.endpoint import Endpoint
+    from techo.reply import Reply, raw, stamped
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "EchoClient",
+    "EchoError",
+    "EchoMismatch",
+    "EchoService",
+    "Endpoint",
+    "Limits",
+    "Outcome",
+    "Reply",
+    "RoundTrip",
+    "ShortReply",
+    "Statistics",
+    "open_client",
+    "open_server",
+    "raw",
+    "stamped",
+]
+
+_ROOMS = {
+    "_client.client": ("EchoClient", "RoundTrip", "open_client"),
+    "_client.comparison": ("EchoError", "EchoMismatch", "ShortReply"),
+    "_server.connection": ("Outcome",),
+    "_server.ledger": ("Statistics",),
+    "_server.limits": ("Limits",),
+    "_server.service": ("EchoService", "open_server"),
+    "endpoint": ("Endpoint",),
+    "reply": ("Reply", "raw", "stamped"),
+}
+
+
+def __getattr__(name: str) -> object:
+    # Looked up on first use, because importing trio takes longer than --help should.
+    for room, names in _ROOMS.items():
+        if name in names:
+            return getattr(importlib.import_module(f"techo.{room}"), name)
+    raise AttributeError(f"module 'techo' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
