@@ -1,0 +1,119 @@
+"""Connections: the record of one, its outcome, and the time it has left."""
+
+from __future__ import annotations
+
+import enum
+
+import attrs
+import trio
+
+from techo._server.peer import Peer
+
+
+class Outcome(enum.StrEnum):
+    """How a connection ended. Every accepted connection ends with exactly one."""
+
+    EOF = "eof"
+    """The peer finished, every byte was answered, both sides closed."""
+    IDLE = "idle"
+    """No byte moved for `Limits.idle_timeout` and nothing was owed."""
+    STALLED = "stalled"
+    """The same while a reply was waiting for the peer to read it."""
+    EXPIRED = "expired"
+    """`Limits.lifetime` was over."""
+    REFUSED = "refused"
+    """There were `max_connections` already, or `max_per_host` of its address."""
+    RESET = "reset"
+    """The peer broke it: a reset, or TLS that ended without its closing message."""
+    DRAINED = "drained"
+    """The server was draining and owed nothing."""
+    CRASHED = "crashed"
+    """The reply function raised."""
+    ABORTED = "aborted"
+    """Cut by cancellation or by the end of the drain time."""
+
+
+@attrs.define(eq=False)
+class Connection:
+    """What is known of one connection, and the scope that can end its present wait.
+
+    A conversation opens a new scope for every wait, because a scope that ran out while
+    bytes were being handed over must not cost those bytes: see `watch`.
+    """
+
+    peer: Peer
+    """Who is at the other end."""
+    opened: float
+    """In the run's clock, as all times here."""
+    idle_timeout: float
+    """Seconds without progress after which it ends."""
+    expires: float
+    """When its lifetime is over."""
+    quiet: float | None = None
+    """While draining: seconds without progress after which it is let go if nothing is owed."""
+    chunks: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    progress: float = attrs.field(
+        default=attrs.Factory(lambda self: self.opened, takes_self=True)
+    )
+    """When a byte last moved, in either direction."""
+    owing: bool = False
+    """Whether a reply is on its way out."""
+    _farewell: float | None = None
+    _was_cut: bool = False
+    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+
+    def received(self, size: int) -> None:
+        """Count a chunk of `size` bytes; from now on a reply is owed."""
+        self.chunks += 1
+        self.bytes_in += size
+        self.owing = True
+        self.progress = trio.current_time()
+
+    def sent(self, size: int) -> None:
+        """Count `size` bytes of a reply that the kernel or the stream took."""
+        self.bytes_out += size
+        self.progress = trio.current_time()
+
+    def watch(self) -> trio.CancelScope:
+        """Make the scope for one wait, which ends when the connection has had its time.
+
+        If the scope caught the cancellation, `verdict` says why.
+        """
+        self._scope = trio.CancelScope(deadline=self._deadline())
+        if self._was_cut:
+            self._scope.cancel(reason="cut off")
+        return self._scope
+
+    def _deadline(self) -> float:
+        if self._farewell is not None:
+            return self._farewell
+        patience = self.idle_timeout
+        if self.quiet is not None and not self.owing:
+            patience = min(patience, self.quiet)
+        return min(self.progress + patience, self.expires)
+
+    def verdict(self) -> Outcome:
+        """Say why the time is up, once `watch` has ended a wait."""
+        if self._was_cut:
+            return Outcome.ABORTED
+        if trio.current_time() >= self.expires:
+            return Outcome.EXPIRED
+        if self.owing:
+            return Outcome.STALLED
+        return Outcome.IDLE if self.quiet is None else Outcome.DRAINED
+
+    def leave(self, close_timeout: float) -> None:
+        """From now on only the farewell counts, which may take `close_timeout` seconds."""
+        self._farewell = trio.current_time() + close_timeout
+
+    def hurry(self, quiet: float) -> None:
+        """Let it go as soon as nothing is owed and no byte moved for `quiet` seconds."""
+        self.quiet = quiet
+        self._scope.deadline = min(self._scope.deadline, self._deadline())
+
+    def cut(self) -> None:
+        """End it now, whatever it owes."""
+        self._was_cut = True
+        self._scope.cancel(reason="cut off")

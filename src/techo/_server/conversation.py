@@ -1,0 +1,66 @@
+"""Conversations over any stream: receive, reply, send, until the peer has finished."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Final
+
+import trio
+
+from techo._server.connection import Connection, Outcome
+from techo.reply import Reply
+
+PIECE: Final = 2**15
+"""Bytes sent between two signs of progress. Two TLS records; a peer that takes so little as
+this within the idle timeout is slow, not stalled."""
+
+
+async def converse(
+    stream: trio.abc.Stream, reply: Reply, connection: Connection, receive_size: int
+) -> Outcome:
+    """Answer every chunk with `reply(chunk)` until end-of-file or until time is up.
+
+    Leaves the stream open; after an outcome other than `Outcome.EOF` a reply may have been
+    sent in part.
+
+    Raises:
+        trio.BrokenResourceError: the peer broke the connection.
+        Exception: whatever `reply` raised.
+    """
+    while True:
+        with connection.watch() as scope:
+            chunk = await stream.receive_some(receive_size)
+        if scope.cancelled_caught:
+            return connection.verdict()
+        if not chunk:
+            return Outcome.EOF
+        connection.received(len(chunk))
+        answer = memoryview(reply(bytes(chunk)))
+        for start in range(0, len(answer), PIECE):
+            piece = answer[start : start + PIECE]
+            with connection.watch() as scope:
+                await stream.send_all(piece)
+            if scope.cancelled_caught:
+                return connection.verdict()
+            connection.sent(len(piece))
+        connection.owing = False
+
+
+async def say_goodbye(
+    stream: trio.abc.Stream, connection: Connection, close_timeout: float
+) -> None:
+    """Half-close, then discard what still arrives, for `close_timeout` seconds at the most.
+
+    Closing a socket that holds unread input sends a reset, which can destroy the reply that
+    was just sent (RFC 1122, 4.2.2.13); so the input is read first. Leaves the stream to be
+    closed by whoever opened it; cancellation leaves it in no other state.
+    """
+    connection.leave(close_timeout)
+    with connection.watch(), contextlib.suppress(trio.BrokenResourceError):
+        if isinstance(stream, trio.abc.HalfCloseableStream):
+            await stream.send_eof()
+            while await stream.receive_some():
+                pass
+        else:
+            # TLS knows no half-close: its farewell is to send close_notify and be gone.
+            await stream.aclose()

@@ -1,0 +1,235 @@
+"""The echo service: one handler with its limits, and the sockets it is served on."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from collections.abc import AsyncIterator
+from typing import Final
+
+import attrs
+import trio
+
+from techo._nursery import open_bare_nursery
+from techo._server.connection import Connection, Outcome
+from techo._server.conversation import converse, say_goodbye
+from techo._server.ledger import Ledger, Statistics
+from techo._server.limits import Limits
+from techo._server.listening import listen
+from techo._server.peer import Peer
+from techo.endpoint import Endpoint
+from techo.reply import Reply, stamped
+
+_log = logging.getLogger("techo.server")
+
+_GENTLE: Final = {Outcome.EOF, Outcome.IDLE, Outcome.EXPIRED, Outcome.DRAINED}
+"""Outcomes after which the peer may still be listening: half-close, do not just vanish."""
+
+_QUIET: Final = 0.25
+"""Seconds: while draining, a pause this long counts as the end of a message. A sender that is
+in mid-message makes none on a network that works."""
+
+_QUIET_SHARE: Final = 1 / 20
+"""The same as a share of the drain time, for those who allow little of it."""
+
+_GLANCE: Final = 20e-6
+"""Seconds: long enough for one look at what has already arrived, too short for a round trip."""
+
+
+@attrs.define(eq=False)
+class EchoService:
+    """Answers whatever arrives on a stream, within limits.
+
+    `handle` is a plain trio handler, to be given to `trio.serve_tcp` and the like; `serve`
+    does that for endpoints. A service that was drained is over: make another.
+
+    Raises:
+        ValueError: from `Limits`.
+    """
+
+    reply: Reply = stamped
+    limits: Limits = attrs.field(factory=Limits, kw_only=True)
+    _endpoints: list[Endpoint] = attrs.field(factory=list, init=False)
+    _ledger: Ledger = attrs.field(init=False)
+    _quiet: float | None = attrs.field(default=None, init=False)
+    _accepting: dict[trio.CancelScope, trio.Event] = attrs.field(factory=dict, init=False)
+
+    @_ledger.default
+    def _make_ledger(self) -> Ledger:
+        return Ledger(self.limits.max_connections, self.limits.max_per_host)
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """What `serve` is listening on now: one for each socket, with the real port."""
+        return tuple(self._endpoints)
+
+    def statistics(self) -> Statistics:
+        """Take a snapshot of the counters."""
+        return self._ledger.statistics()
+
+    async def handle(self, stream: trio.abc.Stream) -> None:
+        """Echo on one stream until the peer has finished or a limit ends it.
+
+        Always closes the stream. Never raises an `Exception`: what the peer or the reply
+        function did wrong ends in the statistics and in the log. Cancellation closes the
+        stream at once and is counted as `Outcome.ABORTED`.
+        """
+        now = trio.current_time()
+        connection = Connection(
+            peer=Peer.of(stream),
+            opened=now,
+            idle_timeout=self.limits.idle_timeout,
+            expires=now + self.limits.lifetime,
+            quiet=self._quiet,
+        )
+        if not self._ledger.open(connection):
+            _log_closed(connection, Outcome.REFUSED)
+            return await trio.aclose_forcefully(stream)
+        if _log.isEnabledFor(logging.INFO):
+            extra = {"event": "connected", "peer": connection.peer.name}
+            _log.info("connected %s", connection.peer.name, extra=extra)
+        outcome = Outcome.ABORTED  # which stands if a cancellation from outside ends this
+        try:
+            outcome = await self._converse(stream, connection)
+            if outcome in _GENTLE and not connection.owing:
+                await say_goodbye(stream, connection, self.limits.close_timeout)
+        finally:
+            try:
+                await trio.aclose_forcefully(stream)
+            finally:
+                self._ledger.close(connection, outcome)
+                _log_closed(connection, outcome)
+        return None
+
+    async def _converse(self, stream: trio.abc.Stream, connection: Connection) -> Outcome:
+        try:
+            return await converse(stream, self.reply, connection, self.limits.receive_size)
+        except trio.BrokenResourceError as error:
+            _log.debug("%s broke the connection: %s", connection.peer.name, error)
+            return Outcome.RESET
+        except trio.ClosedResourceError:
+            return Outcome.ABORTED  # somebody in our own program closed the stream
+        except Exception:  # noqa: BLE001  -- anybody's function; it must not end the server
+            _log.exception("the reply to %s failed", connection.peer.name)
+            return Outcome.CRASHED
+
+    async def serve(
+        self,
+        *endpoints: Endpoint | str,
+        task_status: trio.TaskStatus[tuple[Endpoint, ...]] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve `endpoints` (by default tcp://127.0.0.1:8009) until drained or cancelled.
+
+        With ``await nursery.start(service.serve, "tcp://127.0.0.1:0")`` it returns what was
+        bound, one endpoint for each socket, with the real port. Returns once `drain` has
+        ended the last connection; cancellation closes everything at once.
+
+        Raises:
+            ValueError: a text is no endpoint.
+            OSError: a name is unknown or an address can't be bound; its `filename` is the
+                endpoint. Nothing is left listening.
+            RuntimeError: the service was drained before.
+        """
+        if self._quiet is not None:
+            raise RuntimeError("this EchoService was drained; make a new one to serve again")
+        wanted = [
+            each if isinstance(each, Endpoint) else Endpoint.parse(each)
+            for each in endpoints or (Endpoint(),)
+        ]
+        closed = trio.Event()
+        bound: list[Endpoint] = []
+        # Handlers outlive the accept loops: draining closes the listeners first.
+        async with open_bare_nursery() as handlers:
+            try:
+                async with open_bare_nursery() as accepting:
+                    self._accepting[accepting.cancel_scope] = closed
+                    for endpoint in wanted:
+                        start = functools.partial(
+                            listen,
+                            endpoint,
+                            self.handle,
+                            backlog=self.limits.backlog,
+                            handlers=handlers,
+                        )
+                        bound += await accepting.start(start)
+                    self._endpoints += bound
+                    task_status.started(tuple(bound))
+            finally:
+                del self._accepting[accepting.cancel_scope]
+                self._endpoints = [each for each in self._endpoints if each not in bound]
+                closed.set()
+
+    async def drain(self) -> None:
+        """Stop accepting, let go of every connection as soon as it owes nothing, and return.
+
+        Connections that are quiet end at once, busy ones when they pause, and from half of
+        `Limits.drain_timeout` on at the next moment in which nothing is left to answer.
+        What still owes something after the whole of it is cut. Calling it again waits for the
+        same end. Cancellation cuts what is left; nothing is ever accepted again.
+        """
+        if self._quiet is not None:
+            return await self._ledger.wait_empty()
+        timeout = self.limits.drain_timeout
+        self._quiet = min(_QUIET, timeout * _QUIET_SHARE)
+        try:
+            with trio.move_on_after(timeout):
+                await self._stop_accepting()
+                with trio.move_on_after(timeout / 2):
+                    await self._let_go(self._quiet)
+                await self._let_go(_GLANCE)
+        finally:
+            for connection in self._ledger:
+                connection.cut()
+        return await self._ledger.wait_empty()
+
+    async def _stop_accepting(self) -> None:
+        for scope in self._accepting:
+            scope.cancel(reason="draining")
+        for closed in tuple(self._accepting.values()):
+            await closed.wait()
+
+    async def _let_go(self, quiet: float) -> None:
+        self._quiet = quiet
+        for connection in self._ledger:
+            connection.hurry(quiet)
+        await self._ledger.wait_empty()
+
+
+def _log_closed(connection: Connection, outcome: Outcome) -> None:
+    if not _log.isEnabledFor(logging.INFO):
+        return
+    facts = {
+        "outcome": str(outcome),
+        "chunks": connection.chunks,
+        "bytes_in": connection.bytes_in,
+        "bytes_out": connection.bytes_out,
+        "seconds": round(trio.current_time() - connection.opened, 6),
+    }
+    _log.info(
+        "closed %s %s",
+        connection.peer.name,
+        " ".join(f"{name}={value}" for name, value in facts.items()),
+        extra={"event": "closed", "peer": connection.peer.name, **facts},
+    )
+
+
+@contextlib.asynccontextmanager
+async def open_server(
+    *endpoints: Endpoint | str, reply: Reply = stamped, limits: Limits | None = None
+) -> AsyncIterator[EchoService]:
+    """Serve `endpoints` (by default tcp://127.0.0.1:8009) for the length of a block.
+
+    Gives the `EchoService`, which is listening: `EchoService.endpoints` says where. Leaving
+    the block drains it; leaving it by an exception or by cancellation closes everything at
+    once, and the exception comes out as it was raised.
+
+    Raises:
+        ValueError: a text is no endpoint.
+        OSError: a name is unknown or an address can't be bound; its `filename` is the endpoint.
+    """
+    service = EchoService(reply, limits=limits or Limits())
+    async with open_bare_nursery() as nursery:
+        await nursery.start(service.serve, *endpoints)
+        yield service
+        await service.drain()
