@@ -1,0 +1,1 @@
+"""The client room: round trips whose every byte is compared."""
