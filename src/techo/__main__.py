@@ -1,0 +1,6 @@
+"""python -m techo."""
+
+from techo._cli import entry
+
+if __name__ == "__main__":
+    entry()

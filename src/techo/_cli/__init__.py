@@ -1,0 +1,42 @@
+"""The command line room: arguments, printing, signals, exit codes, logging set-up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from techo._cli.options import parse
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command and give its exit code; wrong usage leaves by `SystemExit`."""
+    options = parse(arguments, os.environ)
+    # Imported here, because --help should not wait for trio.
+    if options.command == "talk":
+        from techo._cli.talk import talk
+
+        return talk(options)
+    from techo._cli.serve import serve
+
+    return serve(options)
+
+
+def entry() -> NoReturn:
+    """Run the command that this process was started for."""
+    # Until a command asks for signals itself, Ctrl-C just ends it, without a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        code = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has left. The interpreter flushes once more on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    if code == -signal.SIGINT:
+        # A shell that runs us in a loop stops the loop only if the signal is what ended us.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
+    sys.exit(code)

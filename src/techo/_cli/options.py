@@ -1,0 +1,199 @@
+"""Options: from arguments and TECHO_ variables to checked values, and the help about them."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import math
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import attrs
+
+from techo._server.limits import Limits
+from techo.endpoint import Endpoint
+
+T = TypeVar("T")
+
+_SERVE = """\
+Serve echoes until told to stop: every chunk that arrives is sent back.
+
+Other commands: talk, a client that sends what it reads and prints what comes back
+(%(prog)s talk --help)."""
+
+_SERVE_MORE = """\
+Every option can be set in the environment too, as TECHO_ and its name: TECHO_IDLE_TIMEOUT=5.
+An option given here wins.
+
+Standard output: a line "listening on ENDPOINT" for each socket. Standard error: the log.
+SIGTERM and SIGINT drain the server: it stops accepting and ends each connection when nothing
+is owed; a second one stops it at once. SIGUSR1 prints the statistics.
+Exit status: 0 drained, 1 connections had to be cut, 2 wrong usage or nothing to listen on,
+130 (by SIGINT) after Ctrl-C."""
+
+_TALK = """\
+Send what is read from standard input and print what comes back.
+
+On a terminal: a prompt, a line in, its reply out; an empty line or Ctrl-D ends it. In a pipe:
+everything as it comes, until the input ends and all of it has come back."""
+
+_TALK_MORE = """\
+Exit status: 0 all came back, 1 the server cut it short, 2 wrong usage or no connection."""
+
+
+class _Parser(argparse.ArgumentParser):
+    source = ""
+    """What to name in an error besides the option."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {self.source}{message} (see {self.prog} --help)\n")
+
+
+def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> argparse.Namespace:
+    """Read the arguments of one command; `command` says which it is.
+
+    Raises:
+        SystemExit: with 2 after one line about what is wrong, or with 0 after help.
+    """
+    if arguments and arguments[0] == "talk":
+        parser, arguments = _talk_parser(), arguments[1:]
+    else:
+        parser = _serve_parser()
+        arguments = arguments[1:] if arguments and arguments[0] == "serve" else arguments
+    _apply_environment(parser, environment)
+    return parser.parse_args(arguments)
+
+
+def _new_parser(command: str, description: str, epilog: str) -> _Parser:
+    parser = _Parser(
+        prog="techo",
+        usage="%(prog)s " + ("[serve]" if command == "serve" else command) + " [OPTION]... "
+        "[ENDPOINT]" + ("..." if command == "serve" else ""),
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(command=command)
+    parser.add_argument("--version", action=_Version, nargs=0, help="print versions and exit")
+    return parser
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        techo, trio = map(importlib.metadata.version, ("techo", "trio"))
+        parser.exit(0, f"techo {techo}, trio {trio}, Python {platform.python_version()}\n")
+
+
+def _talk_parser() -> _Parser:
+    parser = _new_parser("talk", _TALK, _TALK_MORE)
+    parser.add_argument(
+        "endpoint",
+        metavar="ENDPOINT",
+        nargs="?",
+        type=_explaining(Endpoint.parse),
+        default=Endpoint(),
+        help=f"where the server is: tcp://HOST:PORT, HOST:PORT or PORT (default: {Endpoint()})",
+    )
+    return parser
+
+
+def _serve_parser() -> _Parser:
+    parser = _new_parser("serve", _SERVE, _SERVE_MORE)
+    parser.add_argument(
+        "endpoint",
+        metavar="ENDPOINT",
+        nargs="*",
+        type=_explaining(Endpoint.parse),
+        default=[Endpoint()],
+        help="where to listen: tcp://HOST:PORT, HOST:PORT or PORT; host * is every interface, "
+        f"port 0 any free port (default: {Endpoint()})",
+    )
+    parser.add_argument(
+        "--reply",
+        choices=("stamped", "raw"),
+        default="stamped",
+        help='"[date and time] chunk", or the bytes unchanged (default: stamped)',
+    )
+    limits = parser.add_argument_group("limits")
+    for field in attrs.fields(Limits):
+        _add_limit(limits, field)
+    log = parser.add_argument_group("log")
+    log.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="lines for people, or one JSON object per line (default: text)",
+    )
+    loudness = log.add_mutually_exclusive_group()
+    loudness.add_argument(
+        "-q", "--quiet", action="store_true", help="say nothing of single connections"
+    )
+    loudness.add_argument("-v", "--verbose", action="store_true", help="say more")
+    return parser
+
+
+def _add_limit(group: argparse._ArgumentGroup, field: attrs.Attribute[Any]) -> None:
+    off = field.default in (None, math.inf)
+    unit = field.metadata["unit"]
+    if field.name == "backlog":
+        default = "the kernel's maximum"
+    else:
+        default = "off" if off else f"{field.default:,g} {unit}"
+    group.add_argument(
+        _flag(field.name),
+        metavar={"s": "SECONDS", "bytes": "BYTES"}.get(unit, "N"),
+        type=_limit_type(field),
+        default=field.default,
+        help=f"{field.metadata['meaning']} (default: {default})",
+    )
+
+
+def _limit_type(field: attrs.Attribute[Any]) -> Callable[[str], Any]:
+    counts = field.metadata["unit"] != "s"
+
+    def read(text: str) -> Any:
+        value: Any
+        if text == "off":
+            value = None if counts else math.inf
+        else:
+            try:
+                value = int(text) if counts else float(text)
+            except ValueError:
+                wanted = "a whole number" if counts else "a number of seconds"
+                raise ValueError(f"expected {wanted}, got {text!r}") from None
+        if field.validator is not None:
+            field.validator(None, field, value)
+        return value
+
+    return _explaining(read)
+
+
+def _explaining(read: Callable[[str], T]) -> Callable[[str], T]:
+    """Keep the words of a `ValueError`, which argparse would replace by its own."""
+
+    def explained(text: str) -> T:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return explained
+
+
+def _apply_environment(parser: _Parser, environment: Mapping[str, str]) -> None:
+    """Turn TECHO_ variables into defaults; flags, which only switch something on, have none."""
+    for name, default in vars(parser.parse_args([])).items():
+        variable = "TECHO_" + name.upper()
+        if variable not in environment or name == "command" or isinstance(default, bool):
+            continue
+        text = environment[variable]
+        given = ["--", *text.split()] if name == "endpoint" else [_flag(name) + "=" + text]
+        parser.source = f"{variable}={text!r}: "
+        parser.set_defaults(**{name: getattr(parser.parse_args(given), name)})
+    parser.source = ""
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
