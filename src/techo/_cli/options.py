@@ -83,7 +83,8 @@ def _new_parser(command: str, description: str, epilog: str) -> _Parser:
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         techo, trio = map(importlib.metadata.version, ("techo", "trio"))
-        parser.exit(0, f"techo {techo}, trio {trio}, Python {platform.python_version()}\n")
+        print(f"techo {techo}, trio {trio}, Python {platform.python_version()}")
+        parser.exit()
 
 
 def _talk_parser() -> _Parser:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 import attrs
 import trio
 
 from techo._server.peer import Peer
+
+_GLANCE: Final = 20e-6
+"""Seconds: long enough for one look at what has already arrived, too short for a round trip."""
 
 
 class Outcome(enum.StrEnum):
@@ -50,7 +54,8 @@ class Connection:
     expires: float
     """When its lifetime is over."""
     quiet: float | None = None
-    """While draining: seconds without progress after which it is let go if nothing is owed."""
+    """While draining: seconds without progress after which it is let go if nothing is owed; 0
+    for as soon as nothing is waiting to be answered."""
     chunks: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
@@ -91,7 +96,7 @@ class Connection:
             return self._farewell
         patience = self.idle_timeout
         if self.quiet is not None and not self.owing:
-            patience = min(patience, self.quiet)
+            patience = min(patience, max(self.quiet, _GLANCE))
         return min(self.progress + patience, self.expires)
 
     def verdict(self) -> Outcome:

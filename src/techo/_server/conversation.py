@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import selectors
 from typing import Final
 
 import trio
@@ -13,6 +14,9 @@ from techo.reply import Reply
 PIECE: Final = 2**15
 """Bytes sent between two signs of progress. Two TLS records; a peer that takes so little as
 this within the idle timeout is slow, not stalled."""
+
+# Of those that need no descriptor of their own, which may be what there is none left of.
+_Selector: Final = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
 async def converse(
@@ -44,6 +48,22 @@ async def converse(
                 return connection.verdict()
             connection.sent(len(piece))
         connection.owing = False
+        if connection.quiet == 0 and not _may_have_input(stream):
+            return connection.verdict()
+
+
+def _may_have_input(stream: trio.abc.Stream) -> bool:
+    """Whether bytes have arrived in the socket below; True where there is none to look at.
+
+    A deadline can't tell: on a busy server the next message is there before it is noticed.
+    """
+    while isinstance(stream, trio.SSLStream):
+        stream = stream.transport_stream
+    if not isinstance(stream, trio.SocketStream):
+        return True
+    with _Selector() as selector:
+        selector.register(stream.socket.fileno(), selectors.EVENT_READ)
+        return bool(selector.select(0))
 
 
 async def say_goodbye(

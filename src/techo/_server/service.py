@@ -33,9 +33,6 @@ in mid-message makes none on a network that works."""
 _QUIET_SHARE: Final = 1 / 20
 """The same as a share of the drain time, for those who allow little of it."""
 
-_GLANCE: Final = 20e-6
-"""Seconds: long enough for one look at what has already arrived, too short for a round trip."""
-
 
 @attrs.define(eq=False)
 class EchoService:
@@ -177,7 +174,7 @@ class EchoService:
                 await self._stop_accepting()
                 with trio.move_on_after(timeout / 2):
                     await self._let_go(self._quiet)
-                await self._let_go(_GLANCE)
+                await self._let_go(0)
         finally:
             for connection in self._ledger:
                 connection.cut()

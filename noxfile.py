@@ -1,0 +1,94 @@
+"""Everything that is checked: `nox` for the usual, `nox -l` for the list."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"  # the first with dependency_groups() that knows include-group
+nox.options.error_on_missing_interpreters = False
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+VERSIONS = nox.project.python_versions(PROJECT)
+RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
+nox.options.sessions = ["lint", "types", f"tests-{RUNNING}"]
+
+
+def groups(*names: str) -> list[str]:
+    """Requirements of the dependency groups, for `session.install`."""
+    return nox.project.dependency_groups(PROJECT, *names)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and bugs (ruff), and what can go wrong in trio code (flake8-async)."""
+    session.install(*groups("lint"))
+    session.run("ruff", "check", *session.posargs, ".")
+    session.run("ruff", "format", "--check", ".")
+    # ASYNC9 wants a checkpoint on every way out of every coroutine, private helpers too.
+    checks = "--select=ASYNC1,ASYNC2,ASYNC3,ASYNC4"
+    session.run("flake8", checks, "--startable-in-context-manager=listen", "src", "tests")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types, strictly, of the tests too."""
+    session.install("-e", ".", *groups("types"), "nox")
+    session.run("mypy", *session.posargs)
+
+
+@nox.session(python=sorted({*VERSIONS, RUNNING}))
+def tests(session: nox.Session) -> None:
+    """All tests on the built package, with coverage through every process they start."""
+    session.install(".", *groups("test"))
+    coverage_data = {"COVERAGE_FILE": str(Path(session.create_tmp()) / "coverage")}
+    session.run("coverage", "erase", env=coverage_data)
+    session.run("coverage", "run", "-m", "pytest", *session.posargs, env=coverage_data)
+    session.run("coverage", "combine", "--quiet", env=coverage_data)
+    if session.posargs:
+        return  # a part of the tests covers a part of the code
+    session.run("coverage", "report", env=coverage_data)
+    pure = "--include=*/techo/endpoint.py,*/techo/reply.py"
+    session.run("coverage", "report", pure, "--fail-under=100", env=coverage_data)
+
+
+@nox.session(python=VERSIONS[0])
+def minimums(session: nox.Session) -> None:
+    """The tests with the oldest trio and attrs that pyproject.toml allows."""
+    oldest = [
+        requirement.partition(">=")[0] + "==" + requirement.partition(">=")[2]
+        for requirement in PROJECT["project"]["dependencies"]
+    ]
+    session.install(".", *oldest, *groups("test"))
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Wheel and sdist, each installed into a clean environment and run."""
+    session.install("build")
+    with tempfile.TemporaryDirectory() as folder:
+        session.run("python", "-m", "build", "--outdir", folder, *session.posargs)
+        for number, package in enumerate(sorted(Path(folder).iterdir())):
+            environment = Path(folder) / f"environment-{number}"
+            session.run("python", "-m", "venv", str(environment))
+            programs = environment / ("Scripts" if os.name == "nt" else "bin")
+            session.run(
+                str(programs / "pip"), "install", "--quiet", str(package), external=True
+            )
+            session.run(str(programs / "techo"), "--version", external=True)
+            session.run(str(programs / "python"), "-c", SMOKE, external=True)
+
+
+SMOKE = """
+import techo, trio
+async def main():
+    async with techo.open_server("*:0") as server:
+        async with techo.open_client(f"127.0.0.1:{server.endpoints[0].port}") as client:
+            print((await client.round_trip(b"hello from the package")).reply.decode())
+trio.run(main)
+"""

@@ -1,0 +1,340 @@
+"""python -m techo as the process it is: output, signals, exit codes, descriptors."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from helpers import PATIENCE, Process, command, run, serving, set_linger_zero, wait_until
+
+HELLO = re.compile(rb"\[.{24}\] hello")
+
+
+def dial(process: Process) -> socket.socket:
+    """Connect to a server process."""
+    return socket.create_connection(("127.0.0.1", process.port), timeout=PATIENCE)
+
+
+def receive_exactly(sock: socket.socket, size: int) -> bytes:
+    """Receive `size` bytes, or less at the end."""
+    received = b""
+    while len(received) < size and (chunk := sock.recv(size - len(received))):
+        received += chunk
+    return received
+
+
+def statistics(process: Process) -> dict[str, int]:
+    """Ask a server process for its statistics."""
+    assert process.popen.stdout is not None
+    process.popen.send_signal(signal.SIGUSR1)
+    counters = json.loads(process.popen.stdout.readline())
+    return {**counters, **counters.pop("outcomes")}
+
+
+def test_it_listens_says_so_and_stamps() -> None:
+    """First the line on standard output; then a stamped hello; SIGTERM ends it with 0."""
+    with serving() as process:
+        with dial(process) as sock:
+            sock.sendall(b"hello")
+            sock.shutdown(socket.SHUT_WR)
+            assert HELLO.fullmatch(receive_exactly(sock, 10_000))
+        code, out, err = process.finish()
+    assert (code, out) == (0, "")
+    assert re.search(r"INFO connected 127\.0\.0\.1:\d+\n", err)
+    assert re.search(r"INFO closed 127\.0\.0\.1:\d+ outcome=eof chunks=1 bytes_in=5 ", err)
+
+
+def test_several_endpoints_and_raw() -> None:
+    """One line for each socket; the reply is the same on all."""
+    arguments = ["--reply", "raw", "-q", "tcp://127.0.0.1:0", "tcp://[::1]:0", "tcp://*:0"]
+    with serving(*arguments, sockets=4) as process:
+        for endpoint in process.endpoints:
+            host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(endpoint.host, endpoint.host)  # noqa: S104  -- what * means
+            with socket.create_connection((host, endpoint.port), timeout=PATIENCE) as sock:
+                sock.sendall(b"hello")
+                assert receive_exactly(sock, 5) == b"hello"
+        code, _, err = process.finish()
+    assert (code, err) == (0, "")
+
+
+def test_the_port_alone_and_the_word_serve() -> None:
+    """`techo PORT` and `techo serve PORT` are the same."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    for arguments in ([port], ["serve", port]):
+        with serving(*arguments, "tcp://[::1]:0", sockets=2) as process:
+            assert str(process.endpoints[0]) == f"tcp://127.0.0.1:{port}"
+            assert process.finish()[0] == 0
+
+
+def test_sigint_drains_and_dies_by_sigint() -> None:
+    """So that a shell sees 130."""
+    with serving("-q") as process, dial(process) as sock:
+        sock.sendall(b"hello")
+        assert HELLO.fullmatch(receive_exactly(sock, 32))
+        process.popen.send_signal(signal.SIGINT)
+        assert sock.recv(100) == b""
+        sock.close()
+        code, out, err = process.finish(None)
+    assert (code, out, err) == (-signal.SIGINT, "", "")
+
+
+def stuff(process: Process, sock: socket.socket) -> None:
+    """Send, and never read, until the server is stuck with a reply."""
+    sock.setblocking(False)
+    before = None
+    while (
+        before != (before := statistics(process)) or before["bytes_in"] == before["bytes_out"]
+    ):
+        with contextlib.suppress(BlockingIOError):
+            while sock.send(bytes(2**16)):
+                pass
+
+
+def test_a_second_signal_ends_it_at_once() -> None:
+    """Long before the drain timeout, and the exit code tells that connections were cut."""
+    with (
+        serving("--drain-timeout", "300", "-v", "--reply", "raw") as process,
+        dial(process) as sock,
+    ):
+        stuff(process, sock)
+        process.popen.send_signal(signal.SIGTERM)
+        wait_until(lambda: "draining" in process.read_log(), "the first signal was seen")
+        code, _, err = process.finish(signal.SIGTERM)
+    assert code == 1
+    assert "outcome=aborted" in err
+
+
+def test_what_is_cut_after_the_drain_timeout_makes_exit_code_1() -> None:
+    """A stuck peer does not hold up the end, and is not passed over."""
+    with (
+        serving("--drain-timeout", "0.2", "-q", "--reply", "raw") as process,
+        dial(process) as sock,
+    ):
+        stuff(process, sock)
+        assert process.finish()[0] == 1
+
+
+def test_statistics_on_sigusr1() -> None:
+    """One line of JSON on standard output, before and during the drain."""
+    with serving("-q") as process, dial(process) as sock:
+        sock.sendall(b"hello")
+        receive_exactly(sock, 32)
+        seen = statistics(process)
+        assert (seen["accepted"], seen["active"], seen["chunks"]) == (1, 1, 1)
+        assert (seen["bytes_in"], seen["bytes_out"]) == (5, 32)
+        process.popen.send_signal(signal.SIGTERM)
+        assert sock.recv(10) == b""
+        assert statistics(process)["active"] == 1  # it waits for us to close
+        sock.close()
+        assert process.finish(None)[0] == 0
+
+
+def test_json_log() -> None:
+    """The same two lines, as one object each."""
+    with serving("--log-format", "json") as process:
+        with dial(process) as sock:
+            sock.sendall(b"hello")
+            receive_exactly(sock, 32)
+        _, _, err = process.finish()
+    connected, closed = map(json.loads, err.splitlines())
+    assert (connected["event"], closed["event"]) == ("connected", "closed")
+    assert connected["peer"] == closed["peer"]
+    assert (closed["outcome"], closed["chunks"], closed["bytes_out"]) == ("eof", 1, 32)
+    assert closed["level"] == "info"
+    assert 0 < closed["seconds"] < PATIENCE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["nonsense"], ["'nonsense'", "write tcp://HOST:PORT"]),
+        (["--idle-timeout", "-1"], ["--idle-timeout", "-1.0", "more than 0 s"]),
+        (["--idle-timeout", "soon"], ["'soon'", "a number of seconds"]),
+        (["--max-connections", "many"], ["'many'", "a whole number"]),
+        (["--reply", "shout"], ["'shout'", "stamped", "raw"]),
+        (["no-such-host.invalid:80"], ["tcp://no-such-host.invalid:80", "unknown host"]),
+        (["tcp://192.0.2.1:80"], ["tcp://192.0.2.1:80", "no interface"]),
+        (["--frobnicate"], ["--frobnicate", "--help"]),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    arguments: list[str], parts: list[str]
+) -> None:
+    """The line names the value and the remedy; no traceback."""
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, b"")
+    assert len(err.splitlines()) == 1
+    for part in parts:
+        assert part in err
+
+
+def test_a_port_in_use_is_named() -> None:
+    """With what to do about it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        endpoint = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        code, out, err = run("tcp://127.0.0.1:0", endpoint)
+    assert (code, out) == (2, b"")
+    assert err.startswith(f"techo: cannot listen on {endpoint}: address already in use; ")
+    assert len(err.splitlines()) == 1
+
+
+def test_a_privileged_port_is_explained() -> None:
+    """To a user who may not bind it."""
+    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) < 2:
+        pytest.skip("on this system every port is for everybody")
+    prefix = []
+    if os.geteuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("setpriv, which makes root somebody who may not, is not installed")
+        prefix = ["setpriv", "--bounding-set=-net_bind_service"]
+    done = subprocess.run(
+        [*prefix, *command("1")], capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "techo: cannot listen on tcp://127.0.0.1:1: permission denied; "
+        "ports below 1024 need privileges; choose a higher one\n"
+    )
+
+
+def test_the_environment_is_below_flags_and_above_defaults() -> None:
+    """TECHO_ variables count, an option counts more, and a bad variable is named."""
+    bad = run(environment={"TECHO_IDLE_TIMEOUT": "-3"})
+    assert bad[0] == 2
+    assert "TECHO_IDLE_TIMEOUT='-3': " in bad[2]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, _, err = run(
+            environment={"TECHO_ENDPOINT": f"[::1]:0 {port}", "TECHO_QUIET": "no"}
+        )
+        assert (code, f"tcp://127.0.0.1:{port}: address already in use" in err) == (2, True)
+        code, _, err = run("192.0.2.1:1", environment={"TECHO_ENDPOINT": str(port)})
+        assert (code, "192.0.2.1" in err) == (2, True)
+
+
+def test_version_names_techo_trio_and_python() -> None:
+    """What a bug report needs."""
+    code, out, _ = run("--version")
+    assert code == 0
+    assert re.fullmatch(
+        rb"techo \d+\.\d+\.\d+, trio \d+\.\d+\.\d+, Python 3\.\d+\.\d+\S*\n", out
+    )
+
+
+def test_help_shows_every_default_with_its_unit() -> None:
+    """For every option that takes a value."""
+    code, out, _ = run("--help")
+    assert code == 0
+    text = " ".join(out.decode().split())
+    for default in ("60 s", "10,000 connections", "65,536 bytes", "stamped", "off", "text"):
+        assert f"(default: {default})" in text
+    assert text.count("(default: ") == 11
+
+
+def test_descriptors_exhausted_make_one_line_and_accepting_resumes() -> None:
+    """Those who are in are served on; those who wait get in when others leave."""
+    limit = ["sh", "-c", 'ulimit -n 24 && exec "$@"', "sh"]
+    with serving(prefix=limit) as process:
+        inside = []
+        waiting = []
+        for _ in range(40):
+            sock = dial(process)
+            sock.sendall(b"hello")
+            sock.settimeout(0.2)
+            try:
+                (inside if receive_exactly(sock, 32) else waiting).append(sock)
+            except TimeoutError:
+                waiting.append(sock)
+                if len(waiting) == 5:
+                    break
+        assert len(inside) >= 5
+        assert len(waiting) == 5
+        for sock in inside:
+            sock.sendall(b"again")
+            assert len(receive_exactly(sock, 32)) == 32
+            sock.close()
+        for sock in waiting:
+            sock.settimeout(PATIENCE)
+            assert HELLO.fullmatch(receive_exactly(sock, 32))
+            sock.close()
+        code, _, err = process.finish()
+    assert code == 0
+    assert "Traceback" not in err
+    assert len(re.findall("cannot accept connections now: .*ulimit -n", err)) == 1
+    assert "only 24 files may be open, which is too few for 10000 connections" in err
+
+
+def test_the_limit_on_open_files_is_raised_as_far_as_needed() -> None:
+    """A soft limit is no reason to refuse connections."""
+    limit = ["sh", "-c", 'ulimit -Sn 64 && exec "$@"', "sh"]
+    with serving("--max-connections", "500", prefix=limit) as process:
+        limits = Path(f"/proc/{process.popen.pid}/limits").read_text()
+        code, _, err = process.finish()
+    assert re.search(r"Max open files +564 ", limits)
+    assert (code, err) == (0, "")
+
+
+def test_connect_and_reset_five_thousand_times() -> None:
+    """As balancers' health checks do: nothing stays active, not one traceback."""
+    with serving() as process:
+        for _ in range(5000):
+            sock = dial(process)
+            set_linger_zero(sock)
+            sock.close()
+        wait_until(lambda: statistics(process)["accepted"] >= 4900, "they were accepted")
+        wait_until(lambda: statistics(process)["active"] == 0, "they were seen to be gone")
+        code, _, err = process.finish()
+    assert code == 0
+    assert "Traceback" not in err
+    assert set(re.findall(r"outcome=(\w+)", err)) <= {"reset", "eof"}
+
+
+def test_sigterm_under_200_busy_clients_owes_nobody_anything() -> None:
+    """Every client gets whole messages and end-of-file between two of them; exit code 0."""
+    message = bytes(range(256)) * 64
+    torn: list[int] = []
+    trips: list[int] = []
+
+    def chat(process: Process) -> None:
+        count = 0
+        with dial(process) as sock:
+            while True:
+                try:
+                    sock.sendall(message)
+                except (BrokenPipeError, ConnectionResetError):
+                    break
+                try:
+                    back = receive_exactly(sock, len(message))
+                except ConnectionResetError:
+                    back = b""
+                if back != message:
+                    if back:
+                        torn.append(len(back))
+                    break
+                count += 1
+        trips.append(count)
+
+    with serving("--reply", "raw", "-q", "--drain-timeout", "4") as process:
+        threads = [threading.Thread(target=chat, args=[process]) for _ in range(200)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: statistics(process)["active"] == 200, "all are connected")
+        wait_until(lambda: statistics(process)["bytes_in"] > 10**7, "all are busy")
+        code, _, err = process.finish()
+        for thread in threads:
+            thread.join(PATIENCE)
+    assert (code, err) == (0, "")
+    assert torn == []
+    assert len(trips) == 200
+    assert min(trips) > 0

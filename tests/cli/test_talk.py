@@ -1,0 +1,243 @@
+"""techo talk as the process it is: in a pipe, and on a terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from helpers import PATIENCE, command, run, serving
+
+Script = Callable[[socket.socket], None]
+
+
+def talk_to(script: Script, stdin: bytes) -> tuple[int, bytes, str]:
+    """Talk to a server that follows a script for one connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            sock, _ = listener.accept()
+            with sock:
+                script(sock)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            return run("talk", str(listener.getsockname()[1]), stdin=stdin)
+        finally:
+            thread.join(PATIENCE)
+
+
+@pytest.mark.parametrize("reply", ["raw", "stamped"])
+def test_a_pipe_gets_everything_back(reply: str) -> None:
+    """More than any buffer holds, and the exit code is 0."""
+    data = os.urandom(2**20) * 20
+    with serving("-q", "--reply", reply) as process:
+        code, out, err = run("talk", str(process.port), stdin=data)
+    assert (code, err) == (0, "")
+    assert re.sub(rb"\[\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}\] ", b"", out) == data
+
+
+def test_a_line_without_an_end_is_answered() -> None:
+    """As the tutorial's client sends it."""
+    with serving("-q") as process:
+        code, out, _ = run("talk", str(process.port), stdin=b"hello")
+    assert code == 0
+    assert re.fullmatch(rb"\[.{24}\] hello", out)
+
+
+def test_no_input_is_no_failure() -> None:
+    """Nothing was asked, nothing is owed; a closed standard input is the same."""
+    with serving("-q") as process:
+        assert run("talk", str(process.port)) == (0, b"", "")
+        closed = subprocess.run(
+            ["sh", "-c", 'exec "$@" <&-', "sh", *command("talk", str(process.port))],
+            capture_output=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert (closed.returncode, closed.stdout, closed.stderr) == (0, b"", b"")
+
+
+def test_input_that_cannot_be_read_is_said() -> None:
+    """A file opened for writing, for instance."""
+    with serving("-q") as process:
+        done = subprocess.run(
+            ["sh", "-c", 'exec "$@" 0>/dev/null', "sh", *command("talk", str(process.port))],
+            capture_output=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    assert done.stderr == b"techo: cannot read standard input: Bad file descriptor\n"
+
+
+def test_replies_are_printed_as_they_come() -> None:
+    """Before the input has ended."""
+    with serving("-q", "--reply", "raw") as process:
+        talk = subprocess.Popen(
+            command("talk", str(process.port)), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert talk.stdin is not None
+        assert talk.stdout is not None
+        for word in (b"one", b"two"):
+            talk.stdin.write(word)
+            talk.stdin.flush()
+            assert select.select([talk.stdout], [], [], PATIENCE)[0]
+            assert os.read(talk.stdout.fileno(), 100) == word
+        assert talk.communicate(timeout=PATIENCE) == (b"", None)
+        assert talk.returncode == 0
+
+
+def read_all(sock: socket.socket) -> bytes:
+    """Until the client half-closes."""
+    received = b""
+    while chunk := sock.recv(65536):
+        received += chunk
+    return received
+
+
+def test_a_server_that_owes_bytes_has_cut_it_short() -> None:
+    """Exit code 1, and how much is missing."""
+    code, out, err = talk_to(lambda sock: sock.sendall(read_all(sock)[:3]), b"hello")
+    assert (code, out) == (1, b"hel")
+    assert "owes 2 bytes" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_reset_has_cut_it_short() -> None:
+    """The same, the rude way."""
+
+    def rude(sock: socket.socket) -> None:
+        sock.recv(1)
+        sock.sendall(b"h")  # what stays unread makes closing a reset
+
+    code, _, err = talk_to(rude, b"hello" * 1000)
+    assert code == 1
+    assert "ended the connection" in err
+
+
+def test_a_server_that_closes_before_the_input_ends_has_cut_it_short() -> None:
+    """Even if it owes nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        talk = subprocess.Popen(
+            command("talk", str(listener.getsockname()[1])),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        listener.accept()[0].close()
+        assert talk.wait(PATIENCE) == 1
+        _, err = talk.communicate()
+    assert b"before the input ended" in err
+
+
+def test_a_server_that_is_no_echo_is_printed_all_the_same() -> None:
+    """talk compares only to know what is owed."""
+
+    def shout(sock: socket.socket) -> None:
+        sock.sendall(read_all(sock).upper() + b"!")
+
+    assert talk_to(shout, b"hello") == (0, b"HELLO!", "")
+
+
+def test_nobody_there_is_exit_code_2() -> None:
+    """One line with endpoint, reason and remedy."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    code, out, err = run("talk", str(port))
+    assert (code, out) == (2, b"")
+    assert err == (
+        f"techo: cannot connect to tcp://127.0.0.1:{port}: connection refused; "
+        "start a server there, or check host and port\n"
+    )
+    code, _, err = run("talk", "no-such-host.invalid:1")
+    assert (code, "unknown host" in err, len(err.splitlines())) == (2, True, 1)
+    code, _, err = run("talk", "*:8009")
+    assert (code, "name host and port" in err, len(err.splitlines())) == (2, True, 1)
+    code, _, err = run("talk", "localhost", "8009")
+    assert (code, "'localhost'" in err, len(err.splitlines())) == (2, True, 1)
+
+
+def test_whoever_reads_the_output_may_leave() -> None:
+    """`techo talk | head -c 1` ends without a traceback."""
+    with serving("-q", "--reply", "raw") as process:
+        done = subprocess.run(
+            ["sh", "-c", '"$@" | head -c 1', "sh", *command("talk", str(process.port))],
+            input=bytes(2**22),
+            capture_output=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    assert (done.stdout, done.stderr) == (b"\0", b"")
+
+
+class Terminal:
+    """techo talk on a pseudo-terminal."""
+
+    def __init__(self, port: int) -> None:
+        self.master, slave = pty.openpty()
+        self.talk = subprocess.Popen(
+            command("talk", str(port)), stdin=slave, stdout=slave, stderr=slave
+        )
+        os.close(slave)
+
+    def type(self, keys: bytes) -> None:
+        """Press keys."""
+        os.write(self.master, keys)
+
+    def expect(self, pattern: bytes) -> None:
+        """Read the screen until it shows `pattern`."""
+        shown = b""
+        end = time.monotonic() + PATIENCE
+        while not re.search(pattern, shown):
+            assert time.monotonic() < end, shown
+            if select.select([self.master], [], [], 0.1)[0]:
+                shown += os.read(self.master, 1000)
+
+    def close(self) -> int:
+        """Wait for the end and give the exit code."""
+        try:
+            return self.talk.wait(PATIENCE)
+        finally:
+            os.close(self.master)
+
+
+@pytest.mark.parametrize("ending", [b"\n", b"\x04"], ids=["empty line", "Ctrl-D"])
+def test_on_a_terminal_it_prompts_line_by_line(ending: bytes) -> None:
+    """A prompt, a line in, its reply out, and the next prompt on a line of its own."""
+    with serving("-q") as process:
+        terminal = Terminal(process.port)
+        terminal.expect(rb"> $")
+        terminal.type(b"how are you?\n")
+        terminal.expect(rb"\n\[.{24}\] how are you\?\r\n> $")
+        terminal.type(ending)
+        assert terminal.close() == 0
+
+
+def test_ctrl_c_ends_it_as_it_ends_any_program() -> None:
+    """No traceback, and the shell is told."""
+    with serving("-q") as process:
+        terminal = Terminal(process.port)
+        terminal.expect(rb"> $")
+        terminal.talk.send_signal(signal.SIGINT)
+        assert terminal.close() == -signal.SIGINT
+
+
+def test_a_server_that_stops_is_noticed_at_the_prompt() -> None:
+    """Without a key being pressed."""
+    with serving("-q") as process:
+        terminal = Terminal(process.port)
+        terminal.expect(rb"> $")
+        process.popen.send_signal(signal.SIGTERM)
+        terminal.expect(rb"ended the connection before the input ended")
+        assert terminal.close() == 1
+        assert process.finish(None)[0] == 0

@@ -1,0 +1,196 @@
+"""The client: round trips in step, errors bare, nothing left open."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+
+import pytest
+import trio
+import trio.testing
+
+import techo
+from helpers import open_descriptors, reset
+
+ANY = "tcp://127.0.0.1:0"
+Script = Callable[[trio.abc.Stream], Awaitable[None]]
+
+
+async def trip_against(script: Script, data: bytes = b"hello") -> techo.RoundTrip:
+    """One round trip with a server that follows a script; closed afterwards unless it went well."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    client = techo.EchoClient(ours)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(script, theirs)
+        try:
+            return await client.round_trip(data)
+        except techo.EchoError:
+            with pytest.raises(trio.ClosedResourceError):
+                await client.round_trip(data)
+            raise
+
+
+async def trip_catching(script: Script) -> BaseException:
+    """What a failing round trip raises; a group around it would fail the test."""
+    with pytest.RaisesGroup(techo.EchoError, allow_unwrapped=False) as caught:
+        await trip_against(script)
+    return caught.value.exceptions[0]
+
+
+async def test_a_round_trip_gives_reply_stamps_and_seconds(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Time is the run's clock, from sending to the last byte."""
+
+    async def slow(stream: trio.abc.Stream) -> None:
+        assert await stream.receive_some() == b"hello"
+        await trio.sleep(2)
+        await stream.send_all(b"[Sun Nov 22 12:00:00 2026] hel")
+        await trio.sleep(1)
+        await stream.send_all(b"lo")
+
+    assert await trip_against(slow) == techo.RoundTrip(
+        b"[Sun Nov 22 12:00:00 2026] hello", 3.0, ("Sun Nov 22 12:00:00 2026",)
+    )
+
+
+async def test_a_wrong_byte_is_a_bare_mismatch_and_the_end_of_the_client() -> None:
+    """The client is out of step then, so it has closed itself."""
+
+    async def wrong(stream: trio.abc.Stream) -> None:
+        await stream.receive_some()
+        await stream.send_all(b"hallo")
+
+    error = await trip_catching(wrong)
+    assert isinstance(error, techo.EchoMismatch)
+    assert (error.offset, error.expected, error.received) == (1, b"ello", b"allo")
+
+
+async def test_an_early_end_is_a_bare_short_reply() -> None:
+    """How much came back, of how much."""
+
+    async def short(stream: trio.abc.Stream) -> None:
+        await stream.receive_some()
+        await stream.send_all(b"he")
+        await stream.aclose()
+
+    error = await trip_catching(short)
+    assert isinstance(error, techo.ShortReply)
+    assert (error.received, error.expected) == (2, 5)
+
+
+async def test_a_server_that_closes_without_reading_is_told_by_what_came_back() -> None:
+    """Sending fails too then; the receiving side has the news."""
+
+    async def gone(stream: trio.abc.Stream) -> None:
+        await stream.aclose()
+
+    ours, theirs = trio.testing.lockstep_stream_pair()
+    await gone(theirs)
+    with pytest.raises(techo.ShortReply, match="after 0 of 5"):
+        await techo.EchoClient(ours).round_trip(b"hello")
+
+
+async def test_a_reset_is_trios_error() -> None:
+    """Network failures are not dressed up."""
+    listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
+    port = listener.socket.getsockname()[1]
+    async with listener, techo.open_client(f"127.0.0.1:{port}") as client:
+        async with trio.open_nursery() as nursery:
+
+            async def break_it() -> None:
+                stream = await listener.accept()
+                await stream.receive_some()
+                reset(stream)
+
+            nursery.start_soon(break_it)
+            with pytest.raises(trio.BrokenResourceError):
+                await client.round_trip(b"hello")
+
+
+async def test_nothing_makes_a_round_trip_of_nothing() -> None:
+    """No bytes are owed, so none are waited for."""
+    async with techo.open_server(ANY) as server:
+        async with techo.open_client(server.endpoints[0]) as client:
+            trip = await client.round_trip(b"")
+            assert (trip.reply, trip.stamps) == (b"", ())
+            assert (await client.round_trip(b"still in step")).reply.endswith(b"still in step")
+
+
+@pytest.mark.parametrize("reply", [techo.raw, techo.stamped])
+async def test_64_mib_over_one_connection_do_not_deadlock(reply: techo.Reply) -> None:
+    """Both directions at once, every byte compared, every stamp found."""
+    data = os.urandom(2**20) * 64
+    async with (
+        techo.open_server(ANY, reply=reply) as server,
+        techo.open_client(server.endpoints[0]) as client,
+    ):
+        with trio.fail_after(60):
+            trip = await client.round_trip(data)
+        stamps = server.statistics().chunks if reply is techo.stamped else 0
+        assert len(trip.stamps) == stamps
+        assert len(trip.reply) == len(data) + 27 * stamps
+
+
+async def test_cancelled_in_mid_trip_it_closes_itself(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Rather than hand the late reply to the next trip."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    client = techo.EchoClient(ours)
+    with trio.move_on_after(1) as scope:
+        await client.round_trip(b"hello")
+    assert scope.cancelled_caught
+    with pytest.raises(trio.ClosedResourceError):
+        await client.round_trip(b"hello")
+    with pytest.raises(trio.BrokenResourceError):
+        await theirs.send_all(b"hello")
+
+
+async def test_two_tasks_on_one_client_are_told_so(nursery: trio.Nursery) -> None:
+    """And the first of them is not disturbed."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    client = techo.EchoClient(ours)
+    trips: list[techo.RoundTrip] = []
+
+    async def first() -> None:
+        trips.append(await client.round_trip(b"first"))
+
+    async with trio.open_nursery() as inner:
+        inner.start_soon(first)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(trio.BusyResourceError):
+            await client.round_trip(b"second")
+        await theirs.send_all(b"first")
+    assert trips[0].reply == b"first"
+
+
+async def test_open_client_closes_what_it_opened() -> None:
+    """By the end of the block, however it ends."""
+    async with techo.open_server(ANY) as server:
+        before = open_descriptors()
+        with pytest.raises(KeyError, match="mine"):
+            async with techo.open_client(str(server.endpoints[0])) as client:
+                await client.round_trip(b"x")
+                raise KeyError("mine")
+        with trio.fail_after(5):
+            while server.statistics().active:
+                await trio.sleep(0.001)  # a real socket: no event says that the server saw it
+        assert open_descriptors() == before
+
+
+@pytest.mark.parametrize("endpoint", ["*:8009", "127.0.0.1:0"])
+async def test_an_endpoint_for_servers_only_is_refused(endpoint: str) -> None:
+    """Nobody can connect to every interface, or to any free port."""
+    with pytest.raises(ValueError, match="name host and port"):
+        async with techo.open_client(endpoint):
+            raise AssertionError("it can't be connected")
+
+
+async def test_nobody_listening_is_an_os_error() -> None:
+    """As trio raises it."""
+    async with techo.open_server(ANY) as server:
+        endpoint = server.endpoints[0]
+    with pytest.raises(OSError, match="all attempts to connect"):
+        async with techo.open_client(endpoint):
+            raise AssertionError("it can't be connected")

@@ -1,0 +1,152 @@
+"""What several tests need: rude peers, descriptors counted, techo as a process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from typing import IO
+
+import attrs
+import trio
+
+import techo
+
+PATIENCE = 30.0
+"""Seconds after which a test gives up on something that should take a fraction of one."""
+
+
+def set_linger_zero(sock: socket.socket | trio.socket.SocketType) -> None:
+    """Make closing `sock` send a reset instead of saying goodbye."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def reset(stream: trio.SocketStream) -> None:
+    """Break the connection the rude way."""
+    set_linger_zero(stream.socket)
+    stream.socket.close()
+
+
+def open_descriptors() -> int:
+    """Count this process's open file descriptors."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+async def receive_until_end(stream: trio.abc.ReceiveStream) -> bytes:
+    """Everything that comes until end-of-file."""
+    return b"".join([chunk async for chunk in stream])
+
+
+async def connect(service: techo.EchoService) -> trio.SocketStream:
+    """Connect to the first endpoint of a service that is listening."""
+    endpoint = service.endpoints[0]
+    return await trio.open_tcp_stream(endpoint.host, endpoint.port)
+
+
+async def until_ended(service: techo.EchoService, count: int) -> techo.Statistics:
+    """Wait until `count` connections are over; give the statistics of that moment."""
+    with trio.fail_after(PATIENCE):
+        while sum((statistics := service.statistics()).outcomes.values()) < count:
+            await trio.sleep(0.001)  # real sockets: the kernel sends no event to wait for
+    return statistics
+
+
+def ended(statistics: techo.Statistics) -> dict[str, int]:
+    """The outcomes that happened."""
+    return {str(name): count for name, count in statistics.outcomes.items() if count}
+
+
+@attrs.define
+class Process:
+    """`python -m techo` as a user starts it."""
+
+    popen: subprocess.Popen[bytes]
+    log: IO[bytes]
+    endpoints: list[techo.Endpoint] = attrs.field(factory=list)
+
+    @property
+    def port(self) -> int:
+        """The first port it listens on."""
+        return self.endpoints[0].port
+
+    def read_endpoints(self, count: int) -> None:
+        """Wait for its first lines."""
+        assert self.popen.stdout is not None
+        for _ in range(count):
+            assert select.select([self.popen.stdout], [], [], PATIENCE)[0]
+            line = self.popen.stdout.readline().decode()
+            assert line.startswith("listening on "), self.read_log()
+            self.endpoints.append(
+                techo.Endpoint.parse(line.removeprefix("listening on ").strip())
+            )
+
+    def finish(self, number: int | None = signal.SIGTERM) -> tuple[int, str, str]:
+        """Send a signal, and give exit code, standard output and standard error."""
+        if number is not None:
+            self.popen.send_signal(number)
+        out, _ = self.popen.communicate(timeout=PATIENCE)
+        return self.popen.returncode, out.decode(), self.read_log()
+
+    def read_log(self) -> str:
+        """What it has written to standard error so far."""
+        self.log.seek(0)
+        return self.log.read().decode()
+
+
+def command(*arguments: str) -> list[str]:
+    """The command line of a techo command."""
+    return [sys.executable, "-m", "techo", *arguments]
+
+
+def run(
+    *arguments: str, stdin: bytes = b"", environment: dict[str, str] | None = None
+) -> tuple[int, bytes, str]:
+    """Run a techo command to its end; give exit code, standard output and standard error."""
+    done = subprocess.run(
+        command(*arguments),
+        input=stdin,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+        env=os.environ | (environment or {}),
+    )
+    return done.returncode, done.stdout, done.stderr.decode()
+
+
+@contextlib.contextmanager
+def serving(*arguments: str, sockets: int = 1, prefix: Sequence[str] = ()) -> Iterator[Process]:
+    """Run a techo server for the length of a block, on a free port unless told otherwise."""
+    if not any("tcp://" in each for each in arguments):
+        arguments = (*arguments, "tcp://127.0.0.1:0")
+    # The log goes to a file: a pipe that nobody reads would stop the server in the end. Standard
+    # output is not buffered on our side, or select() would not see a line that was read ahead.
+    with (
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(
+            [*prefix, *command(*arguments)], stdout=subprocess.PIPE, stderr=log, bufsize=0
+        ) as popen,
+    ):
+        process = Process(popen, log)
+        try:
+            process.read_endpoints(sockets)
+            yield process
+        finally:
+            if popen.poll() is None:
+                popen.kill()
+
+
+def wait_until(condition: object, what: str) -> None:
+    """Wait, outside of trio, until `condition()` holds."""
+    assert callable(condition)
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.005)  # another process: it sends no event to wait for

@@ -1,0 +1,417 @@
+"""The server on real sockets: half-close, resets, limits, descriptors, drain under load."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import ssl
+import threading
+
+import pytest
+import trio
+import trustme
+
+import techo
+from helpers import connect, ended, open_descriptors, receive_until_end, reset, until_ended
+from techo._server import listening
+
+ANY = "tcp://127.0.0.1:0"
+
+
+async def test_a_bare_serve_tcp_is_the_whole_embedding(nursery: trio.Nursery) -> None:
+    """`trio.serve_tcp(service.handle, ...)` carries limits and statistics."""
+    service = techo.EchoService(limits=techo.Limits(max_connections=1))
+    (listener,) = await nursery.start(_serve_tcp, service)
+    port = listener.socket.getsockname()[1]
+    async with techo.open_client(f"127.0.0.1:{port}") as client:
+        assert len((await client.round_trip(b"hello")).stamps) == 1
+        async with await trio.open_tcp_stream("127.0.0.1", port) as refused:
+            assert await refused.receive_some() == b""
+    assert ended(await until_ended(service, 2)) == {"eof": 1, "refused": 1}
+    await service.drain()
+    nursery.cancel_scope.cancel()
+
+
+async def _serve_tcp(
+    service: techo.EchoService, *, task_status: trio.TaskStatus[list[trio.SocketListener]]
+) -> None:
+    await trio.serve_tcp(service.handle, 0, host="127.0.0.1", task_status=task_status)
+
+
+async def test_star_is_both_families_on_one_port() -> None:
+    """A wildcard on a free port gives the same port twice, also after a collision."""
+    async with techo.open_server("*:0", reply=techo.raw) as server:
+        four, six = server.endpoints
+        assert (four.host, six.host) == ("0.0.0.0", "::")  # noqa: S104  -- what * means
+        assert four.port == six.port != 0
+        for host in ("127.0.0.1", "::1"):
+            async with techo.open_client(techo.Endpoint(host, four.port)) as client:
+                assert (await client.round_trip(host.encode())).reply == host.encode()
+    assert server.endpoints == ()
+
+
+async def test_a_port_that_only_one_family_has_free_is_given_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """If the other family's port is taken, both are bound anew elsewhere."""
+    taken: list[socket.socket] = []
+    serve_tcp = trio.serve_tcp
+
+    async def take_it_first(
+        handler: object, port: int, *, host: str, **options: object
+    ) -> None:
+        if host == "::" and not taken:
+            taken.append(socket.create_server(("::", port), family=socket.AF_INET6))
+        await serve_tcp(handler, port, host=host, **options)  # type: ignore[arg-type]  # passed on
+
+    monkeypatch.setattr(trio, "serve_tcp", take_it_first)
+    async with techo.open_server("*:0") as server:
+        four, six = server.endpoints
+        assert four.port == six.port != taken[0].getsockname()[1]
+    taken[0].close()
+
+
+async def test_a_missing_family_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where IPv6 is off, * is IPv4, and an IPv6 address is an error."""
+    serve_tcp = trio.serve_tcp
+
+    async def no_ipv6(handler: object, port: int, *, host: str, **options: object) -> None:
+        if ":" in host:
+            raise OSError(errno.EAFNOSUPPORT, "no IPv6 here")
+        await serve_tcp(handler, port, host=host, **options)  # type: ignore[arg-type]  # passed on
+
+    monkeypatch.setattr(trio, "serve_tcp", no_ipv6)
+    async with techo.open_server("*:0") as server:
+        assert [each.host for each in server.endpoints] == ["0.0.0.0"]  # noqa: S104  -- likewise
+    with pytest.raises(OSError, match="no IPv6 here"):
+        async with techo.open_server("[::1]:0"):
+            raise AssertionError("it can't be listening")
+
+
+async def test_several_endpoints_and_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts and Endpoints mix; a name is looked up; none at all is the tutorial's address."""
+    async with techo.open_server(ANY, techo.Endpoint("::1", 0), "localhost:0") as server:
+        assert server.endpoints[0].host == "127.0.0.1"
+        assert server.endpoints[1].host == "::1"
+        assert len(server.endpoints) >= 3
+    bound: list[techo.Endpoint] = []
+
+    async def pretend(endpoint: techo.Endpoint) -> list[str]:
+        bound.append(endpoint)
+        raise OSError(errno.EADDRINUSE, "enough seen")
+
+    monkeypatch.setattr(listening, "_addresses", pretend)
+    with pytest.raises(OSError, match="enough seen"):
+        async with techo.open_server():
+            raise AssertionError("it can't be listening")
+    assert bound == [techo.Endpoint("127.0.0.1", 8009)]
+
+
+async def test_a_port_in_use_is_a_bare_os_error_that_names_the_endpoint() -> None:
+    """No group around it, nothing left listening, and the endpoint as its filename."""
+    before = open_descriptors()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        busy = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(OSError, match="in use") as caught:
+            async with techo.open_server(ANY, busy):
+                raise AssertionError("it can't be listening")
+    assert caught.value.errno == errno.EADDRINUSE
+    assert caught.value.filename == busy
+    assert open_descriptors() == before
+
+
+async def test_an_unknown_host_is_a_gaierror_that_names_the_endpoint() -> None:
+    """The name service's own error."""
+    with pytest.raises(socket.gaierror) as caught:
+        async with techo.open_server("no-such-host.invalid:1"):
+            raise AssertionError("it can't be listening")
+    assert caught.value.filename == "tcp://no-such-host.invalid:1"
+
+
+async def test_what_the_block_raises_comes_out_bare_and_everything_is_closed() -> None:
+    """An embedder's own errors are not wrapped in a group."""
+    before = open_descriptors()
+    with pytest.raises(KeyError, match="mine"):
+        async with techo.open_server(ANY) as server, await connect(server):
+            raise KeyError("mine")
+    assert open_descriptors() == before
+    assert server.statistics().active == 0
+
+
+async def test_half_close_gets_all_that_is_owed() -> None:
+    """A peer that finished sending still receives everything, then end-of-file."""
+    data = bytes(range(256)) * 4096
+    async with (
+        techo.open_server(ANY, reply=techo.raw) as server,
+        await connect(server) as stream,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def send() -> None:
+            await stream.send_all(data)
+            await stream.send_eof()
+
+        nursery.start_soon(send)
+        assert await receive_until_end(stream) == data
+        assert ended(await until_ended(server, 1)) == {"eof": 1}
+
+
+async def test_an_early_end_is_end_of_file_not_a_reset() -> None:
+    """What arrives during the goodbye is read and thrown away, so the reply survives."""
+    limits = techo.Limits(lifetime=0.2, close_timeout=5)
+    async with (
+        techo.open_server(ANY, reply=techo.raw, limits=limits) as server,
+        await connect(server) as stream,
+    ):
+        await stream.send_all(b"hello")
+        assert await receive_until_end(stream) == b"hello"
+        for _ in range(50):
+            await stream.send_all(b"is anybody there?")
+        await stream.send_eof()
+        assert ended(await until_ended(server, 1)) == {"expired": 1}
+
+
+async def test_a_reset_at_any_moment_is_one_outcome_and_no_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Right after connecting, in mid-message, in mid-reply, after half-closing."""
+    caplog.set_level("DEBUG", "techo")
+    async with techo.open_server(ANY, reply=techo.raw) as server:
+        for index in range(200):
+            stream = await connect(server)
+            if index % 4 >= 1:
+                await stream.send_all(b"x" * 100_000)
+            if index % 4 >= 2:
+                await stream.receive_some(1)
+            if index % 4 >= 3:
+                await stream.send_eof()
+            reset(stream)
+        statistics = await until_ended(server, 200)
+        assert statistics.outcomes[techo.Outcome.RESET] >= 150
+        assert set(ended(statistics)) <= {"reset", "eof"}
+        assert statistics.active == 0
+    assert not [record for record in caplog.records if record.exc_info]
+    closed = [each for each in caplog.records if each.getMessage().startswith("closed ")]
+    assert len(closed) == 200
+
+
+async def test_max_per_host_counts_addresses() -> None:
+    """One address over its share is refused, another is served."""
+    limits = techo.Limits(max_per_host=2)
+    async with (
+        techo.open_server(ANY, limits=limits) as server,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        port = server.endpoints[0].port
+        for _ in range(2):
+            client = await stack.enter_async_context(techo.open_client(server.endpoints[0]))
+            await client.round_trip(b"x")
+        async with await connect(server) as third:
+            assert await third.receive_some() == b""
+        other = await trio.open_tcp_stream("127.0.0.1", port, local_address="127.0.0.2")
+        await techo.EchoClient(other).round_trip(b"x")
+        await other.aclose()
+        assert ended(await until_ended(server, 2)) == {"refused": 1, "eof": 1}
+    assert not server._ledger._per_host
+
+
+async def test_a_peer_on_a_dual_stack_socket_is_known_by_its_ipv4_address(
+    nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    """::ffff:127.0.0.1 is 127.0.0.1, for limits and in the log."""
+    caplog.set_level("INFO", "techo")
+    sock = trio.socket.socket(socket.AF_INET6)
+    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    await sock.bind(("::", 0))
+    sock.listen()
+    service = techo.EchoService()
+    nursery.start_soon(trio.serve_listeners, service.handle, [trio.SocketListener(sock)])
+    for host in ("127.0.0.1", "::1"):
+        async with await trio.open_tcp_stream(host, sock.getsockname()[1]):
+            pass
+    await until_ended(service, 2)
+    first, second = (each for each in caplog.messages if each.startswith("connected"))
+    assert first.startswith("connected 127.0.0.1:")
+    assert second.startswith("connected [::1]:")
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_unix_socket_has_a_peer_without_address(nursery: trio.Nursery) -> None:
+    """The handler takes any socket that an embedder has."""
+    ours, theirs = trio.socket.socketpair()
+    service = techo.EchoService(techo.raw, limits=techo.Limits(max_per_host=1))
+    nursery.start_soon(service.handle, trio.SocketStream(theirs))
+    async with trio.SocketStream(ours) as stream:
+        assert (await techo.EchoClient(stream).round_trip(b"hello")).reply == b"hello"
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_thousand_at_once_leave_nothing_behind() -> None:
+    """Tasks and descriptors are back where they were."""
+    before = open_descriptors()
+    tasks = trio.lowlevel.current_statistics().tasks_living
+
+    async def one(server: techo.EchoService, number: int) -> None:
+        async with techo.open_client(server.endpoints[0]) as client:
+            await client.round_trip(b"%d" % number)
+
+    async with techo.open_server(ANY) as server:
+        async with trio.open_nursery() as nursery:
+            for number in range(1000):
+                nursery.start_soon(one, server, number)
+        assert ended(await until_ended(server, 1000)) == {"eof": 1000}
+    assert open_descriptors() == before
+    assert trio.lowlevel.current_statistics().tasks_living == tasks
+
+
+async def test_drain_under_load_owes_nobody_anything() -> None:
+    """Every client in mid-message gets all of it; the listener is closed first."""
+    data = bytes(range(256)) * 1024
+    async with (
+        techo.open_server(ANY, reply=techo.raw) as server,
+        trio.open_nursery() as nursery,
+    ):
+        endpoint = server.endpoints[0]
+        begun = [trio.Event() for _ in range(50)]
+        back: list[bytes] = []
+
+        async def one(event: trio.Event) -> None:
+            stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
+            async with stream, trio.open_nursery() as both:
+                await stream.send_all(data[:1000])
+                event.set()
+                both.start_soon(stream.send_all, data[1000:])
+                back.append(await receive_until_end(stream))
+
+        for event in begun:
+            nursery.start_soon(one, event)
+        for event in begun:
+            await event.wait()
+        await server.drain()
+        assert server.endpoints == ()
+        with pytest.raises(OSError, match="all attempts to connect"):
+            await trio.open_tcp_stream(endpoint.host, endpoint.port)
+        assert set(ended(server.statistics())) == {"drained"}
+    assert back == [data] * 50
+
+
+async def test_leaving_the_block_drains() -> None:
+    """An idle client gets end-of-file, and its reply before that."""
+    with trio.CancelScope(shield=True):
+        async with techo.open_server(ANY, reply=techo.raw) as server:
+            stream = await connect(server)
+            await stream.send_all(b"x")
+            assert await stream.receive_some() == b"x"
+        assert await stream.receive_some() == b""
+        await stream.aclose()
+    assert ended(server.statistics()) == {"drained": 1}
+
+
+async def test_cancelling_serve_aborts_everything(nursery: trio.Nursery) -> None:
+    """Cancellation from outside is not a drain."""
+    service = techo.EchoService()
+    async with trio.open_nursery() as inner:
+        (endpoint,) = await inner.start(service.serve, ANY)
+        async with techo.open_client(endpoint) as client:
+            await client.round_trip(b"x")
+            inner.cancel_scope.cancel()
+    assert ended(service.statistics()) == {"aborted": 1}
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """A certificate authority for these tests."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def server_context(authority: trustme.CA) -> ssl.SSLContext:
+    """What a TLS server needs."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    return context
+
+
+@pytest.fixture
+def client_context(authority: trustme.CA) -> ssl.SSLContext:
+    """What a TLS client needs."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+async def test_serve_ssl_over_tcp_works_with_the_same_handler(
+    nursery: trio.Nursery, server_context: ssl.SSLContext, client_context: ssl.SSLContext
+) -> None:
+    """TLS peers are answered, named by address, and their misbehaviour is a reset."""
+    service = techo.EchoService(techo.raw, limits=techo.Limits(max_per_host=100))
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    tls = [trio.SSLListener(each, server_context) for each in listeners]
+    nursery.start_soon(trio.serve_listeners, service.handle, tls)
+
+    async with await trio.open_ssl_over_tcp_stream(
+        "localhost", port, ssl_context=client_context
+    ) as stream:
+        data = bytes(range(256)) * 400
+        await stream.send_all(data)
+        received = b""
+        while len(received) < len(data):
+            received += await stream.receive_some()
+        assert received == data
+        assert set(service._ledger._per_host) == {"127.0.0.1"}
+    assert ended(await until_ended(service, 1)) == {"eof": 1}
+
+    async with await trio.open_tcp_stream("127.0.0.1", port) as plain:
+        await plain.send_all(b"GET / HTTP/1.0\r\n\r\n")
+        assert ended(await until_ended(service, 2)) == {"eof": 1, "reset": 1}
+
+    vanishing = await trio.open_ssl_over_tcp_stream(
+        "localhost", port, ssl_context=client_context
+    )
+    await vanishing.send_all(b"x")
+    assert await vanishing.receive_some() == b"x"
+    await vanishing.transport_stream.aclose()  # without close_notify
+    assert ended(await until_ended(service, 3)) == {"eof": 1, "reset": 2}
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_silent_tls_peer_is_idle_and_cannot_hang_the_goodbye(
+    nursery: trio.Nursery, server_context: ssl.SSLContext
+) -> None:
+    """A peer that never shakes hands is gone after idle and close timeouts."""
+    limits = techo.Limits(idle_timeout=0.05, close_timeout=0.05)
+    service = techo.EchoService(limits=limits)
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    tls = [trio.SSLListener(each, server_context) for each in listeners]
+    nursery.start_soon(trio.serve_listeners, service.handle, tls)
+    silent = await trio.open_tcp_stream("127.0.0.1", listeners[0].socket.getsockname()[1])
+    assert ended(await until_ended(service, 1)) == {"idle": 1}
+    await silent.aclose()
+    nursery.cancel_scope.cancel()
+
+
+def test_two_runs_in_two_threads_and_one_after_another() -> None:
+    """Nothing in the package belongs to one run."""
+
+    async def main() -> None:
+        async with techo.open_server(ANY) as server:
+            async with techo.open_client(server.endpoints[0]) as client:
+                await client.round_trip(b"x")
+
+    failures: list[BaseException] = []
+
+    def run_twice() -> None:
+        try:
+            trio.run(main)
+            trio.run(main)
+        except BaseException as error:  # noqa: BLE001  -- handed to the main thread
+            failures.append(error)
+
+    threads = [threading.Thread(target=run_twice) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []

@@ -1,0 +1,270 @@
+"""Everything about time, in virtual time: idle, stalled, lifetime, drain. Asserted exactly."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import trio
+import trio.testing
+
+import techo
+from helpers import ended, receive_until_end
+from techo._server.conversation import PIECE
+from techo._server.service import _QUIET
+
+Pair = tuple[trio.StapledStream[trio.abc.SendStream, trio.abc.ReceiveStream], trio.abc.Stream]
+
+LIMITS = techo.Limits(idle_timeout=60, close_timeout=1, drain_timeout=5)
+
+
+@pytest.fixture
+async def service() -> techo.EchoService:
+    """A service that answers with the same bytes."""
+    return techo.EchoService(techo.raw, limits=LIMITS)
+
+
+async def test_a_silent_peer_is_told_goodbye_after_exactly_the_idle_timeout(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, service: techo.EchoService
+) -> None:
+    """End-of-file after 60 s; a peer that closes in turn is gone without the close timeout."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    start = trio.current_time()
+    nursery.start_soon(service.handle, theirs)
+    assert await ours.receive_some() == b""
+    assert trio.current_time() - start == 60
+    await ours.aclose()
+    await trio.testing.wait_all_tasks_blocked()
+    assert ended(service.statistics()) == {"idle": 1}
+    assert trio.current_time() - start == 60
+
+
+async def test_a_peer_that_does_not_close_in_turn_is_closed_after_the_close_timeout(
+    autojump_clock: trio.testing.MockClock, service: techo.EchoService
+) -> None:
+    """The goodbye takes no longer than the limit says."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    start = trio.current_time()
+    await service.handle(theirs)
+    assert trio.current_time() - start == 61
+    assert ended(service.statistics()) == {"idle": 1}
+    with pytest.raises(trio.BrokenResourceError):
+        await ours.send_all(b"too late")
+
+
+async def test_one_byte_a_minute_less_a_second_is_alive(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, service: techo.EchoService
+) -> None:
+    """Progress moves the idle deadline, and only progress does."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    start = trio.current_time()
+    nursery.start_soon(service.handle, theirs)
+    for _ in range(10):
+        await trio.sleep(59)
+        await ours.send_all(b"x")
+        assert await ours.receive_some() == b"x"
+    assert await ours.receive_some() == b""
+    assert trio.current_time() - start == 10 * 59 + 60
+
+
+async def test_a_peer_that_never_reads_is_stalled_after_exactly_the_idle_timeout(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, service: techo.EchoService
+) -> None:
+    """It is cut without a goodbye, which it would not read either."""
+    ours, theirs = trio.testing.lockstep_stream_pair()
+    start = trio.current_time()
+
+    async def send_later() -> None:
+        await trio.sleep(7)
+        await ours.send_all(b"are you there?")
+
+    nursery.start_soon(send_later)
+    await service.handle(theirs)
+    assert trio.current_time() - start == 67
+    assert ended(service.statistics()) == {"stalled": 1}
+
+
+async def test_a_slow_reader_that_still_reads_is_alive(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, service: techo.EchoService
+) -> None:
+    """Every piece that a peer takes counts as progress, however long the whole reply lasts."""
+    ours, theirs = trio.testing.lockstep_stream_pair()
+    service.reply = lambda chunk: chunk * PIECE * 5
+    nursery.start_soon(service.handle, theirs)
+    await ours.send_all(b"x")
+    for _ in range(5):
+        await trio.sleep(59)
+        assert len(await ours.receive_some(PIECE)) == PIECE
+    await ours.send_eof()
+    assert await receive_until_end(ours) == b""
+    await trio.testing.wait_all_tasks_blocked()
+    assert ended(service.statistics()) == {"eof": 1}
+    assert service.statistics().bytes_out == 5 * PIECE
+
+
+async def test_a_lifetime_ends_a_busy_connection(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """Progress does not help against a lifetime."""
+    limits = techo.Limits(idle_timeout=60, lifetime=100)
+    service = techo.EchoService(techo.raw, limits=limits)
+    ours, theirs = trio.testing.memory_stream_pair()
+    start = trio.current_time()
+    nursery.start_soon(service.handle, theirs)
+    await trio.sleep(50)
+    await ours.send_all(b"x")
+    assert await receive_until_end(ours) == b"x"
+    assert trio.current_time() - start == 100
+    await ours.aclose()
+    await trio.testing.wait_all_tasks_blocked()
+    assert ended(service.statistics()) == {"expired": 1}
+
+
+async def test_a_lifetime_ends_a_stuck_reply(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """Expired is expired, whatever is owed; without a goodbye if something is."""
+    service = techo.EchoService(techo.raw, limits=techo.Limits(lifetime=10))
+    ours, theirs = trio.testing.lockstep_stream_pair()
+    start = trio.current_time()
+    nursery.start_soon(ours.send_all, b"x")
+    await service.handle(theirs)
+    assert trio.current_time() - start == 10
+    assert ended(service.statistics()) == {"expired": 1}
+
+
+async def test_switched_off_limits_wait_for_ever(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """With math.inf a connection may be silent for years."""
+    service = techo.EchoService(techo.raw, limits=techo.Limits(idle_timeout=math.inf))
+    ours, theirs = trio.testing.memory_stream_pair()
+    nursery.start_soon(service.handle, theirs)
+    await trio.sleep(10**8)
+    await ours.send_all(b"x")
+    assert await ours.receive_some() == b"x"
+    await ours.send_eof()
+    assert await ours.receive_some() == b""
+
+
+async def test_drain_ends_an_idle_connection_at_once(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, service: techo.EchoService
+) -> None:
+    """A connection that was quiet for long gets end-of-file in the same moment."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    nursery.start_soon(service.handle, theirs)
+    await trio.sleep(10)
+    start = trio.current_time()
+    nursery.start_soon(service.drain)
+    assert await ours.receive_some() == b""
+    await ours.aclose()
+    await service.drain()
+    assert trio.current_time() == start
+    assert ended(service.statistics()) == {"drained": 1}
+
+
+async def test_drain_answers_a_message_to_its_end(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, service: techo.EchoService
+) -> None:
+    """A sender in mid-message goes on; the pause after it is its end."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    nursery.start_soon(service.handle, theirs)
+    await ours.send_all(b"0")
+    await trio.testing.wait_all_tasks_blocked()
+    start = trio.current_time()
+    nursery.start_soon(service.drain)
+    for digit in b"12345":
+        await trio.sleep(0.2)
+        await ours.send_all(bytes([digit]))
+    assert await receive_until_end(ours) == b"012345"
+    assert trio.current_time() - start == pytest.approx(5 * 0.2 + _QUIET)
+    await ours.aclose()
+    await service.drain()
+    assert ended(service.statistics()) == {"drained": 1}
+
+
+async def test_drain_ends_a_chatterbox_between_two_messages_at_half_time(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, service: techo.EchoService
+) -> None:
+    """A peer that never pauses is let go when nothing is left to answer."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    nursery.start_soon(service.handle, theirs)
+    start = trio.current_time()
+    trips = 0
+    with pytest.raises(techo.ShortReply) as short:
+        while True:
+            await techo.EchoClient(ours).round_trip(b"and another thing")
+            trips += 1
+            if trips == 1:
+                nursery.start_soon(service.drain)
+            await trio.sleep(0.01)
+    assert short.value.received == 0
+    assert trips > 200
+    assert 2.5 <= trio.current_time() - start <= 2.52
+    await service.drain()
+    assert ended(service.statistics()) == {"drained": 1}
+
+
+async def test_drain_cuts_what_still_owes_after_the_drain_timeout(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, service: techo.EchoService
+) -> None:
+    """A reply that nobody reads does not hold up the end."""
+    ours, theirs = trio.testing.lockstep_stream_pair()
+    nursery.start_soon(service.handle, theirs)
+    await ours.send_all(b"x")
+    start = trio.current_time()
+    await service.drain()
+    assert trio.current_time() - start == 5
+    assert ended(service.statistics()) == {"aborted": 1}
+
+
+async def test_a_goodbye_in_progress_is_not_cut_short_by_a_drain_but_by_its_end(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """The close timeout goes on counting, within the drain timeout."""
+    limits = techo.Limits(idle_timeout=10, close_timeout=100, drain_timeout=5)
+    service = techo.EchoService(techo.raw, limits=limits)
+    ours, theirs = trio.testing.memory_stream_pair()
+    nursery.start_soon(service.handle, theirs)
+    assert await ours.receive_some() == b""
+    start = trio.current_time()
+    await service.drain()
+    assert trio.current_time() - start == 5
+    assert ended(service.statistics()) == {"idle": 1}
+
+
+async def test_cancelling_a_drain_cuts_what_is_left(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, service: techo.EchoService
+) -> None:
+    """Whoever has no more patience gets an end at once, and nothing is accepted again."""
+    ours, theirs = trio.testing.lockstep_stream_pair()
+    nursery.start_soon(service.handle, theirs)
+    await ours.send_all(b"x")
+    start = trio.current_time()
+    with trio.move_on_after(1):
+        await service.drain()
+    await service.drain()  # waits for the end, which is near
+    assert trio.current_time() - start == 1
+    assert ended(service.statistics()) == {"aborted": 1}
+    with pytest.raises(RuntimeError, match="was drained"):
+        await service.serve("tcp://127.0.0.1:0")
+
+
+async def test_a_newcomer_during_a_drain_is_answered_and_let_go(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, service: techo.EchoService
+) -> None:
+    """Whoever was accepted in the last moment is drained like the others."""
+    stuck, their_stuck = trio.testing.lockstep_stream_pair()
+    nursery.start_soon(service.handle, their_stuck)
+    await stuck.send_all(b"x")
+    nursery.start_soon(service.drain)
+    await trio.testing.wait_all_tasks_blocked()
+    ours, theirs = trio.testing.memory_stream_pair()
+    start = trio.current_time()
+    await ours.send_all(b"hello")
+    await ours.send_eof()
+    await service.handle(theirs)
+    assert await receive_until_end(ours) == b"hello"
+    assert trio.current_time() - start < 1
+    await service.drain()
+    assert ended(service.statistics()) == {"eof": 1, "aborted": 1}

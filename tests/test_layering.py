@@ -1,0 +1,68 @@
+"""The house: imports point one way, and every room says what it is for."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "techo"
+FILES = sorted(SOURCE.rglob("*.py"))
+
+MAY_IMPORT = {
+    "endpoint": set[str](),
+    "reply": set[str](),
+    "_nursery": {"trio"},
+    "_server": {"_server", "_nursery", "endpoint", "reply", "trio"},
+    "_client": {"_client", "_nursery", "endpoint", "reply", "trio"},
+    "_cli": {"_cli", "_server", "_client", "_nursery", "endpoint", "reply", "trio", "techo"},
+    "__init__": {"_server", "_client", "endpoint", "reply"},
+    "__main__": {"_cli"},
+}
+"""For each room, the rooms below it; trio is named because the ground floor has none."""
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Full names of the modules that a file imports, wherever in it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield str(node.module)
+
+
+def room_of(module: str) -> str | None:
+    """The room that a module belongs to; None outside of the house."""
+    parts = module.split(".")
+    if parts[0] == "techo":
+        return parts[1] if len(parts) > 1 else "techo"
+    return "trio" if parts[0] == "trio" else None
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_point_one_way(path: Path) -> None:
+    """No room imports one above it or beside it."""
+    room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    rooms = {room_of(name) for name in imported(ast.parse(path.read_text()))} - {None}
+    assert rooms <= MAY_IMPORT[room]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_every_file_is_read_in_one_sitting_and_says_why_it_exists(path: Path) -> None:
+    """The first line is a docstring, and there are not many more than 250."""
+    lines = path.read_text().splitlines()
+    assert lines[0].startswith('"""')
+    assert len(lines) <= 280
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_only_the_command_line_prints_or_exits(path: Path) -> None:
+    """Library code never prints, never exits, never touches signals."""
+    if path.is_relative_to(SOURCE / "_cli"):
+        return
+    tree = ast.parse(path.read_text())
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert not names & {"print", "exit"}
+    assert not {"signal", "argparse", "sys"} & set(imported(tree))

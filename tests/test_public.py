@@ -1,0 +1,43 @@
+"""The public surface: what is promised is there, and nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import techo
+
+
+def test_all_is_sorted_and_everything_in_it_exists() -> None:
+    """`__all__` is sorted, names no ghosts, and is what dir() shows."""
+    assert techo.__all__ == sorted(techo.__all__)
+    for name in techo.__all__:
+        assert getattr(techo, name) is not None
+    assert dir(techo) == techo.__all__
+
+
+def test_every_public_name_has_one_room_and_is_in_all() -> None:
+    """The rooms that names are fetched from hold exactly the names in `__all__`."""
+    homes = [name for names in techo._ROOMS.values() for name in names]
+    assert sorted(homes) == techo.__all__
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    """A misspelt name fails as it does on any module."""
+    with pytest.raises(AttributeError, match="no attribute 'EchoServise'"):
+        techo.EchoServise  # noqa: B018  # type: ignore[attr-defined]  -- the point of the test
+
+
+@pytest.mark.parametrize("name", techo.__all__)
+def test_every_public_name_says_what_it_is(name: str) -> None:
+    """A docstring of its own, for all that can have one."""
+    thing = getattr(techo, name)
+    assert name == "Reply" or (thing.__doc__ or "").strip()
+
+
+def test_importing_techo_does_not_import_trio() -> None:
+    """Help and the version are there before trio would be."""
+    code = "import sys, techo, techo._cli; sys.exit('trio' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

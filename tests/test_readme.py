@@ -1,0 +1,80 @@
+"""The README: its examples run, its commands are the ones that CI runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import techo
+from helpers import run
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_client_example_prints_what_it_should() -> None:
+    """As printed: a round trip inside a block."""
+    (example,) = [each for each in EXAMPLES if "open_client" in each]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", example],
+        capture_output=True,
+        timeout=30,
+        check=True,
+    )
+    assert done.stdout == b"b'hello' True\n"
+
+
+def test_the_embedding_example_serves(tmp_path: Path) -> None:
+    """As printed, but for the port: five lines are a whole server."""
+    (example,) = [each for each in EXAMPLES if "serve_tcp" in each]
+    assert len([line for line in example.splitlines() if line]) <= 5
+    code = example.replace("trio.run(trio.serve_tcp, service.handle, 8009)", EMBEDDING)
+    assert code != example
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, timeout=30, check=True
+    )
+    assert re.fullmatch(rb"\[.{24}\] hello\n", done.stdout)
+
+
+EMBEDDING = """
+async def main():
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, service.handle, 0)
+        port = listeners[0].socket.getsockname()[1]
+        async with techo.open_client(f"127.0.0.1:{port}") as client:
+            print((await client.round_trip(b"hello")).reply.decode())
+        nursery.cancel_scope.cancel()
+trio.run(main)
+"""
+
+
+def test_every_public_name_is_in_the_readme() -> None:
+    """The table of the library leaves nothing out."""
+    missing = {name for name in techo.__all__ if f"`{name}" not in README}
+    assert missing <= {"EchoClient", "Reply", "RoundTrip", "EchoMismatch", "ShortReply"}
+    assert all(name in README for name in ("RoundTrip", "EchoMismatch", "ShortReply"))
+
+
+@pytest.mark.parametrize("outcome", techo.Outcome)
+def test_every_outcome_is_in_the_readme(outcome: techo.Outcome) -> None:
+    """The table of what happens when leaves none out."""
+    assert f"`{outcome}`" in README
+
+
+def test_help_and_readme_tell_the_same_defaults() -> None:
+    """Figures in the README's tables are the ones that --help prints."""
+    _, out, _ = run("--help")
+    text = " ".join(out.decode().split())
+    for option, default in [
+        ("idle_timeout", "60 s"),
+        ("close_timeout", "1 s"),
+        ("drain_timeout", "5 s"),
+        ("lifetime", "off"),
+    ]:
+        assert f"`{option}` ({default})" in README
+        meaning = text.split("--" + option.replace("_", "-"))[1]
+        assert re.match(rf"[^(]*\(default: {default}\)", meaning)
