@@ -18,8 +18,8 @@ RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 nox.options.sessions = ["lint", "types", f"tests-{RUNNING}"]
 
 
-def groups(*names: str) -> list[str]:
-    """Requirements of the dependency groups, for `session.install`."""
+def groups(*names: str) -> tuple[str, ...]:
+    """Give the requirements of the dependency groups, for `session.install`."""
     return nox.project.dependency_groups(PROJECT, *names)
 
 
@@ -58,7 +58,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=VERSIONS[0])
 def minimums(session: nox.Session) -> None:
-    """The tests with the oldest trio and attrs that pyproject.toml allows."""
+    """Test with the oldest trio and attrs that pyproject.toml allows."""
     oldest = [
         requirement.partition(">=")[0] + "==" + requirement.partition(">=")[2]
         for requirement in PROJECT["project"]["dependencies"]

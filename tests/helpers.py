@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import IO
 
 import attrs
@@ -37,7 +38,7 @@ def reset(stream: trio.SocketStream) -> None:
 
 def open_descriptors() -> int:
     """Count this process's open file descriptors."""
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def receive_until_end(stream: trio.abc.ReceiveStream) -> bytes:
@@ -54,8 +55,9 @@ async def connect(service: techo.EchoService) -> trio.SocketStream:
 async def until_ended(service: techo.EchoService, count: int) -> techo.Statistics:
     """Wait until `count` connections are over; give the statistics of that moment."""
     with trio.fail_after(PATIENCE):
-        while sum((statistics := service.statistics()).outcomes.values()) < count:
-            await trio.sleep(0.001)  # real sockets: the kernel sends no event to wait for
+        # Real sockets: there is no event for the other side having noticed.
+        while sum((statistics := service.statistics()).outcomes.values()) < count:  # noqa: ASYNC110
+            await trio.sleep(0.001)
     return statistics
 
 
@@ -126,8 +128,8 @@ def serving(*arguments: str, sockets: int = 1, prefix: Sequence[str] = ()) -> It
     """Run a techo server for the length of a block, on a free port unless told otherwise."""
     if not any("tcp://" in each for each in arguments):
         arguments = (*arguments, "tcp://127.0.0.1:0")
-    # The log goes to a file: a pipe that nobody reads would stop the server in the end. Standard
-    # output is not buffered on our side, or select() would not see a line that was read ahead.
+    # The log goes to a file: a pipe that nobody reads would stop the server in the end. Its
+    # output is not buffered here, or select() would not see a line that was read ahead.
     with (
         tempfile.TemporaryFile() as log,
         subprocess.Popen(

@@ -28,7 +28,7 @@ def test_the_client_example_prints_what_it_should() -> None:
     assert done.stdout == b"b'hello' True\n"
 
 
-def test_the_embedding_example_serves(tmp_path: Path) -> None:
+def test_the_embedding_example_serves() -> None:
     """As printed, but for the port: five lines are a whole server."""
     (example,) = [each for each in EXAMPLES if "serve_tcp" in each]
     assert len([line for line in example.splitlines() if line]) <= 5

@@ -91,7 +91,7 @@ def test_sigint_drains_and_dies_by_sigint() -> None:
 
 def stuff(process: Process, sock: socket.socket) -> None:
     """Send, and never read, until the server is stuck with a reply."""
-    sock.setblocking(False)
+    sock.settimeout(0)
     before = None
     while (
         before != (before := statistics(process)) or before["bytes_in"] == before["bytes_out"]
@@ -246,8 +246,8 @@ def test_descriptors_exhausted_make_one_line_and_accepting_resumes() -> None:
     """Those who are in are served on; those who wait get in when others leave."""
     limit = ["sh", "-c", 'ulimit -n 24 && exec "$@"', "sh"]
     with serving(prefix=limit) as process:
-        inside = []
-        waiting = []
+        inside: list[socket.socket] = []
+        waiting: list[socket.socket] = []
         for _ in range(40):
             sock = dial(process)
             sock.sendall(b"hello")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -30,14 +32,14 @@ tricky = st.lists(
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     """Split into pieces that are not empty."""
     edges = [0, *sorted({each % (len(data) + 1) for each in places}), len(data)]
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False) if a < b]
+    return [data[a:b] for a, b in itertools.pairwise(edges) if a < b]
 
 
 places = st.lists(st.integers(0, 1000), max_size=6)
 
 
 def explainable(sent: bytes, reply: bytes) -> bool:
-    """The same question, answered by trying everything: may `reply` begin an echo of `sent`?"""
+    """Answer by trying everything: whether `reply` may begin an echo of `sent`."""
     positions = {0: {0}}  # by offset in the reply: how much of what was sent it may stand for
     for offset in range(len(reply)):
         for position in positions.get(offset, ()):
@@ -81,10 +83,13 @@ def test_what_has_no_explanation_is_a_mismatch_under_every_split(
 ) -> None:
     """Against an oracle that tries everything."""
     comparison = Comparison(sent)
+    error = None
     try:
         for piece in cut(reply, splits):
             comparison.feed(piece)
-    except EchoMismatch as error:
+    except EchoMismatch as mismatch:
+        error = mismatch
+    if error is not None:
         assert not explainable(sent, reply)
         assert sent[error.offset :].startswith(error.expected)
         assert error.received in reply

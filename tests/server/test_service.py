@@ -24,7 +24,8 @@ async def exchange(service: techo.EchoService, *messages: bytes) -> bytes:
             await ours.send_all(message)
             await trio.testing.wait_all_tasks_blocked()
         await ours.send_eof()
-        return await receive_until_end(ours)
+        back = await receive_until_end(ours)
+    return back
 
 
 async def test_every_chunk_is_answered_and_counted() -> None:
@@ -53,7 +54,7 @@ async def test_a_reply_leaves_in_one_send() -> None:
         sent.append(bytes(data))
         await send_all(data)
 
-    theirs.send_stream.send_all = recorded  # type: ignore[method-assign]  # to see each send
+    theirs.send_stream.send_all = recorded  # type: ignore[method-assign,assignment]  # to see
     await techo.EchoService().handle(theirs)
     (whole,) = sent
     assert whole.endswith(b"] hello")
@@ -101,7 +102,7 @@ async def test_a_reply_that_raises_ends_only_its_own_connection(
 
 
 async def test_the_books_balance_at_every_moment() -> None:
-    """accepted == active + sum(outcomes), seen from inside every reply as well."""
+    """Accepted == active + sum(outcomes), seen from inside every reply as well."""
     seen: list[techo.Statistics] = []
 
     def watching(chunk: bytes) -> bytes:

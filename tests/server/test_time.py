@@ -19,7 +19,7 @@ LIMITS = techo.Limits(idle_timeout=60, close_timeout=1, drain_timeout=5)
 
 
 @pytest.fixture
-async def service() -> techo.EchoService:
+def service() -> techo.EchoService:
     """A service that answers with the same bytes."""
     return techo.EchoService(techo.raw, limits=LIMITS)
 
@@ -191,13 +191,18 @@ async def test_drain_ends_a_chatterbox_between_two_messages_at_half_time(
     nursery.start_soon(service.handle, theirs)
     start = trio.current_time()
     trips = 0
-    with pytest.raises(techo.ShortReply) as short:
+
+    async def chat() -> None:
+        nonlocal trips
         while True:
             await techo.EchoClient(ours).round_trip(b"and another thing")
             trips += 1
             if trips == 1:
                 nursery.start_soon(service.drain)
             await trio.sleep(0.01)
+
+    with pytest.raises(techo.ShortReply) as short:
+        await chat()
     assert short.value.received == 0
     assert trips > 200
     assert 2.5 <= trio.current_time() - start <= 2.52

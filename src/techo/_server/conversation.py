@@ -39,6 +39,9 @@ async def converse(
         if not chunk:
             return Outcome.EOF
         connection.received(len(chunk))
+        # Looked at before the reply leaves: afterwards the peer's next message is there sooner
+        # than a busy server can look, and a peer that never pauses would never be let go.
+        last = connection.quiet == 0 and not _may_have_input(stream)
         answer = memoryview(reply(bytes(chunk)))
         for start in range(0, len(answer), PIECE):
             piece = answer[start : start + PIECE]
@@ -48,15 +51,12 @@ async def converse(
                 return connection.verdict()
             connection.sent(len(piece))
         connection.owing = False
-        if connection.quiet == 0 and not _may_have_input(stream):
+        if last:
             return connection.verdict()
 
 
 def _may_have_input(stream: trio.abc.Stream) -> bool:
-    """Whether bytes have arrived in the socket below; True where there is none to look at.
-
-    A deadline can't tell: on a busy server the next message is there before it is noticed.
-    """
+    """Whether bytes have arrived in the socket below; True where there is none to look at."""
     while isinstance(stream, trio.SSLStream):
         stream = stream.transport_stream
     if not isinstance(stream, trio.SocketStream):
