@@ -43,6 +43,7 @@ async def converse(
         # than a busy server can look, and a peer that never pauses would never be let go.
         last = connection.quiet == 0 and not _may_have_input(stream)
         answer = memoryview(reply(bytes(chunk)))
+        del chunk  # a peer that never reads should cost one reply, not the chunk as well
         for start in range(0, len(answer), PIECE):
             piece = answer[start : start + PIECE]
             with connection.watch() as scope:
