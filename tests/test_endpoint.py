@@ -74,6 +74,9 @@ def test_short_forms(text: str, canonical: str) -> None:
         ("host:65536", "port 65536 is not between 0 and 65535"),
         ("[localhost]:1", "'localhost' is not an IPv6 address"),
         ("-x:1", "'-x' is neither a name"),
+        ("a..b:1", "'a..b' is neither a name"),
+        (f"{'a' * 64}.b:1", "is neither a name"),
+        (f"{'a.' * 127}a:1", "is neither a name"),
         ("http://localhost:80", "unknown kind 'http'"),
     ],
 )
@@ -91,3 +94,7 @@ def test_a_bad_field_is_a_value_error() -> None:
         Endpoint(port=70000)
     with pytest.raises(ValueError, match="'::g' is not an IPv6 address"):
         Endpoint("::g")
+    with pytest.raises(ValueError, match="port '80'"):
+        Endpoint(port="80")  # type: ignore[arg-type]  # a mistake that people make
+    with pytest.raises(ValueError, match="host None"):
+        Endpoint(None, 80)

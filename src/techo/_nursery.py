@@ -10,18 +10,22 @@ import trio
 
 @contextlib.asynccontextmanager
 async def open_bare_nursery() -> AsyncIterator[trio.Nursery]:
-    """Open a nursery; what its body raises cancels the tasks and comes out as it is.
+    """Open a nursery; an error of its body, if it is the only one, comes out as it was raised.
 
     A trio nursery puts its body's exceptions into a group even when nothing else failed, so
     that callers would have to write ``except*`` for an `OSError` or their own errors. What
-    the tasks raise still comes in a group.
+    the tasks raise comes in a group, the body's error beside it.
     """
     failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        try:
-            yield nursery
-        except Exception as error:  # noqa: BLE001  -- raised again below
-            failure = error
-            nursery.cancel_scope.cancel(reason=f"the body failed: {error!r}")
+    try:
+        async with trio.open_nursery() as nursery:
+            try:
+                yield nursery
+            except Exception as error:
+                failure = error
+                raise
+    except BaseExceptionGroup as group:
+        if group.exceptions != (failure,):
+            raise
     if failure is not None:
         raise failure

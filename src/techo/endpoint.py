@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Self
+from typing import Any, Self
 
 import attrs
 
@@ -17,7 +17,10 @@ EVERY_INTERFACE = "*"
 _ADDRESS = re.compile(
     r"(?: (?P<host> \[ [^\]]+ \] | [^:\[\]/]* ) : )? (?P<port> [0-9]{1,5} )", re.VERBOSE
 )
-_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252})")
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_NAME = re.compile(
+    rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?"
+)  # RFC 1035, and the underscore
 _HIGHEST_PORT = 65535
 
 
@@ -28,19 +31,19 @@ def _canonical_ipv6(address: str) -> str:
         raise ValueError(f"host {address!r} is not an IPv6 address") from None
 
 
-def _canonical_host(host: str) -> str:
+def _canonical_host(host: Any) -> str:
     if host == EVERY_INTERFACE:
-        return host
-    if ":" in host:
+        return EVERY_INTERFACE
+    if isinstance(host, str) and ":" in host:
         return _canonical_ipv6(host)
-    if not _NAME.fullmatch(host):
+    if not isinstance(host, str) or not _NAME.fullmatch(host):
         raise ValueError(f"host {host!r} is neither a name, nor an address, nor *")
     return host.lower()
 
 
-def _check_port(_self: object, _field: object, port: int) -> None:
-    if not 0 <= port <= _HIGHEST_PORT:
-        raise ValueError(f"port {port} is not between 0 and {_HIGHEST_PORT}")
+def _check_port(_self: object, _field: object, port: Any) -> None:
+    if not isinstance(port, int) or not 0 <= port <= _HIGHEST_PORT:
+        raise ValueError(f"port {port!r} is not between 0 and {_HIGHEST_PORT}")
 
 
 @attrs.frozen

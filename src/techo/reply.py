@@ -60,6 +60,11 @@ def stamp_at(data: bytes | bytearray, offset: int) -> str | None:
     return None if found is None else found[1].decode("ascii")
 
 
+def stamps_in(data: bytes | bytearray, first: int, last: int) -> list[int]:
+    """Give the offsets, from `first` to `last`, at which stamps begin in `data`."""
+    return [found.start() for found in _STAMP.finditer(data, first, last + STAMP_LENGTH)]
+
+
 def may_become_stamp(tail: bytes | bytearray) -> bool:
     """Whether `tail`, shorter than a stamp, could be the beginning of one."""
     return len(tail) < STAMP_LENGTH and all(

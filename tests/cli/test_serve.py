@@ -11,11 +11,16 @@ import signal
 import socket
 import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+import trio
 
+import techo
 from helpers import PATIENCE, Process, command, run, serving, set_linger_zero, wait_until
+from techo._cli.serve import _Server
 
 HELLO = re.compile(rb"\[.{24}\] hello")
 
@@ -221,6 +226,66 @@ def test_the_environment_is_below_flags_and_above_defaults() -> None:
         assert (code, f"tcp://127.0.0.1:{port}: address already in use" in err) == (2, True)
         code, _, err = run("192.0.2.1:1", environment={"TECHO_ENDPOINT": str(port)})
         assert (code, "192.0.2.1" in err) == (2, True)
+
+
+def test_a_variable_for_what_is_no_option_is_nobodys_business() -> None:
+    """Containers set TECHO_VERSION and the like; and help does not wait for sane variables."""
+    assert run("--version", environment={"TECHO_VERSION": "1"})[0] == 0
+    assert run("192.0.2.1:1", environment={"TECHO_VERSION": "1"})[2].count("no interface") == 1
+    assert run("--help", environment={"TECHO_IDLE_TIMEOUT": "x"})[0] == 0
+
+
+def test_options_may_stand_between_endpoints() -> None:
+    """In whatever order one thinks of them."""
+    arguments = ["tcp://127.0.0.1:0", "--reply", "raw", "tcp://[::1]:0"]
+    with serving(*arguments, sockets=2) as process:
+        assert [each.host for each in process.endpoints] == ["127.0.0.1", "::1"]
+        assert process.finish()[0] == 0
+
+
+def test_whoever_reads_standard_output_may_leave() -> None:
+    """The server goes on without it, and asking for statistics does not end it."""
+    with serving() as process:
+        assert process.popen.stdout is not None
+        process.popen.stdout.close()
+        process.popen.send_signal(signal.SIGUSR1)
+        wait_until(
+            lambda: "cannot write to standard output" in process.read_log(), "it was said"
+        )
+        process.popen.send_signal(signal.SIGUSR1)
+        with dial(process) as sock:
+            sock.sendall(b"hello")
+            assert HELLO.fullmatch(receive_exactly(sock, 32))
+        process.popen.send_signal(signal.SIGTERM)
+        assert process.popen.wait(PATIENCE) == 0
+        assert process.read_log().count("cannot write") == 1
+
+
+async def test_a_signal_ends_a_start_that_takes_long(restored_signals: None) -> None:
+    """A name service that does not answer can't keep a server from stopping."""
+
+    class Slow(trio.abc.HostnameResolver):
+        async def getaddrinfo(self, *_: object) -> NoReturn:
+            signal.raise_signal(signal.SIGTERM)
+            await trio.sleep_forever()
+            raise AssertionError("cancelled")
+
+        async def getnameinfo(self, *_: object) -> NoReturn:
+            raise AssertionError("nobody asks for it")
+
+    trio.socket.set_custom_hostname_resolver(Slow())
+    with trio.fail_after(PATIENCE):
+        assert await _Server(techo.EchoService()).run([techo.Endpoint("slow.example", 1)]) == 0
+
+
+@pytest.fixture
+def restored_signals() -> Iterator[None]:
+    """Put the signal handlers back that a server in this process has changed."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    handlers = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, handlers, strict=True):
+        signal.signal(number, handler)
 
 
 def test_version_names_techo_trio_and_python() -> None:

@@ -78,6 +78,7 @@ def test_input_that_cannot_be_read_is_said() -> None:
             check=False,
         )
     assert done.stderr == b"techo: cannot read standard input: Bad file descriptor\n"
+    assert done.returncode == 1
 
 
 def test_replies_are_printed_as_they_come() -> None:
@@ -165,6 +166,27 @@ def test_nobody_there_is_exit_code_2() -> None:
     assert (code, "name host and port" in err, len(err.splitlines())) == (2, True, 1)
     code, _, err = run("talk", "localhost", "8009")
     assert (code, "'localhost'" in err, len(err.splitlines())) == (2, True, 1)
+
+
+def test_output_that_cannot_be_written_is_said() -> None:
+    """A full disk; and standard output that is closed is as good as nobody reading."""
+    with serving("-q") as process:
+        for redirection, code, err in [
+            (
+                ">/dev/full",
+                1,
+                b"techo: cannot write to standard output: No space left on device\n",
+            ),
+            (">&-", 0, b""),
+        ]:
+            done = subprocess.run(
+                ["sh", "-c", f'"$@" {redirection}', "sh", *command("talk", str(process.port))],
+                input=b"hello",
+                capture_output=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+            assert (done.returncode, done.stdout, done.stderr) == (code, b"", err)
 
 
 def test_whoever_reads_the_output_may_leave() -> None:

@@ -172,6 +172,20 @@ async def test_two_tasks_on_one_client_are_told_so(nursery: trio.Nursery) -> Non
     assert trips[0].reply == b"first"
 
 
+async def test_what_is_not_bytes_is_a_type_error_and_no_harm() -> None:
+    """The client goes on as if nothing had been asked."""
+    async with (
+        techo.open_server(ANY) as server,
+        techo.open_client(server.endpoints[0]) as client,
+    ):
+        for wrong in ("hello", 5):
+            with pytest.raises(TypeError):
+                await client.round_trip(wrong)  # type: ignore[arg-type]  # on purpose
+        assert len((await client.round_trip(b"hello")).stamps) == 1
+    with pytest.raises(trio.ClosedResourceError):
+        await client.round_trip(b"")
+
+
 async def test_open_client_closes_what_it_opened() -> None:
     """By the end of the block, however it ends."""
     async with techo.open_server(ANY) as server:

@@ -132,6 +132,17 @@ def test_forgetting_changes_no_verdict(chunks: list[tuple[bytes, bool]]) -> None
     assert (caught.value.expected, caught.value.received) == (b"ast", b"ost")
 
 
+@pytest.mark.parametrize("unit", [NOON, b"["])
+def test_a_wrong_echo_made_of_stamps_is_given_up_on(unit: bytes) -> None:
+    """It would take hours to try all explanations; a few thousand are enough."""
+    sent = unit * (2**20 // len(unit))
+    comparison = Comparison(sent + b"right")
+    with pytest.raises(EchoMismatch) as caught:
+        comparison.feed(sent + b"wrong")
+    assert caught.value.offset == len(sent)
+    assert len(comparison._refuted) <= 5000
+
+
 def test_errors_say_what_differed_and_where() -> None:
     """Offset in what was sent, and some bytes on from there."""
     comparison = Comparison(b"hello world")

@@ -70,6 +70,18 @@ def test_any_bytes_come_back_in_order(messages: list[bytes], receive_size: int) 
     assert statistics.chunks >= len(messages)
 
 
+async def test_a_reply_is_given_bytes() -> None:
+    """Streams may deliver bytearrays; a reply can rely on bytes, which can be a key."""
+    seen: list[type] = []
+
+    def note(chunk: bytes) -> bytes:
+        seen.append(type(chunk))
+        return chunk
+
+    await exchange(techo.EchoService(note), b"hello")
+    assert seen == [bytes]
+
+
 async def test_an_empty_reply_sends_nothing() -> None:
     """A reply may be silence."""
     assert await exchange(techo.EchoService(lambda _: b""), b"hello") == b""
@@ -144,6 +156,36 @@ async def test_a_stream_closed_by_our_own_program_is_aborted(
         await theirs.aclose()
     assert ended(service.statistics()) == {"aborted": 1}
     assert not [each for each in caplog.records if each.exc_info]
+
+
+async def test_a_stream_that_fails_to_close_ends_only_its_own_connection(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """No Exception ever leaves the handler."""
+    service = techo.EchoService()
+    ours, theirs = trio.testing.memory_stream_pair()
+    await ours.send_eof()
+
+    async def fail() -> None:
+        raise RuntimeError("not in peace")
+
+    theirs.aclose = fail  # type: ignore[method-assign]  # a stream that can't be closed in peace
+    await service.handle(theirs)
+    assert ended(service.statistics()) == {"eof": 1}
+    assert caplog.messages == ["closing StapledStream failed"]
+
+
+async def test_a_stream_closed_by_our_own_program_during_the_goodbye_is_no_crash(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """What the connection was ended by stays its outcome."""
+    service = techo.EchoService(limits=techo.Limits(idle_timeout=1, close_timeout=10))
+    _ours, theirs = trio.testing.memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(service.handle, theirs)
+        await trio.sleep(5)
+        await theirs.aclose()
+    assert ended(service.statistics()) == {"idle": 1}
 
 
 async def test_connections_beyond_the_limit_are_closed_at_once() -> None:

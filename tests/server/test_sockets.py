@@ -169,6 +169,18 @@ async def test_an_early_end_is_end_of_file_not_a_reset() -> None:
         assert ended(await until_ended(server, 1)) == {"expired": 1}
 
 
+async def test_a_reset_during_the_goodbye_changes_nothing() -> None:
+    """The outcome is what ended the conversation, and the others are served on."""
+    limits = techo.Limits(lifetime=0.05, close_timeout=60)
+    async with (
+        techo.open_server(ANY, reply=techo.raw, limits=limits) as server,
+        await connect(server) as stream,
+    ):
+        assert await stream.receive_some() == b""
+        reset(stream)
+        assert ended(await until_ended(server, 1)) == {"expired": 1}
+
+
 async def test_a_reset_at_any_moment_is_one_outcome_and_no_traceback(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -293,6 +305,16 @@ async def test_drain_under_load_owes_nobody_anything() -> None:
     assert back == [data] * 50
 
 
+async def test_what_the_block_raises_while_it_is_cancelled_is_not_lost() -> None:
+    """An error and a cancellation at once: the error survives, in a group as trio's own do."""
+    with pytest.RaisesGroup(KeyError), trio.move_on_after(0.01):
+        async with techo.open_server(ANY):
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise KeyError("on the way out")
+
+
 async def test_leaving_the_block_drains() -> None:
     """An idle client gets end-of-file, and its reply before that."""
     with trio.CancelScope(shield=True):
@@ -371,6 +393,50 @@ async def test_serve_ssl_over_tcp_works_with_the_same_handler(
     assert await vanishing.receive_some() == b"x"
     await vanishing.transport_stream.aclose()  # without close_notify
     assert ended(await until_ended(service, 3)) == {"eof": 1, "reset": 2}
+    nursery.cancel_scope.cancel()
+
+
+async def test_drain_ends_tls_conversations_between_two_messages(
+    nursery: trio.Nursery, server_context: ssl.SSLContext, client_context: ssl.SSLContext
+) -> None:
+    """Chatty clients with messages of many records get whole ones, then close_notify."""
+    service = techo.EchoService(techo.raw)
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    tls = [trio.SSLListener(each, server_context) for each in listeners]
+    nursery.start_soon(trio.serve_listeners, service.handle, tls)
+    message = bytes(range(256)) * 1200
+    torn: list[int] = []
+
+    async def chat(busy: trio.Event) -> None:
+        stream = await trio.open_ssl_over_tcp_stream(
+            "localhost", port, ssl_context=client_context
+        )
+        async with stream:
+            back = len(message)
+            while back == len(message):
+                back = 0
+                async with trio.open_nursery() as both:
+                    both.start_soon(send, stream)
+                    while back < len(message) and (chunk := await stream.receive_some()):
+                        back += len(chunk)
+                    if back < len(message):
+                        both.cancel_scope.cancel()
+                busy.set()
+            if back:
+                torn.append(back)
+
+    async def send(stream: trio.abc.Stream) -> None:
+        with contextlib.suppress(trio.BrokenResourceError):
+            await stream.send_all(message)
+
+    async with trio.open_nursery() as clients:
+        for _ in range(5):
+            clients.start_soon(chat, busy := trio.Event())
+            await busy.wait()
+        await service.drain()
+    assert torn == []
+    assert ended(service.statistics()) == {"drained": 5}
     nursery.cancel_scope.cancel()
 
 

@@ -183,31 +183,87 @@ async def test_drain_answers_a_message_to_its_end(
     assert ended(service.statistics()) == {"drained": 1}
 
 
-async def test_drain_ends_a_chatterbox_between_two_messages_at_half_time(
-    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, service: techo.EchoService
+@pytest.mark.parametrize("pipelined", [1, 3, 1000])
+async def test_drain_ends_a_chatterbox_between_two_messages(
+    autojump_clock: trio.testing.MockClock,
+    nursery: trio.Nursery,
+    service: techo.EchoService,
+    pipelined: int,
 ) -> None:
-    """A peer that never pauses is let go when nothing is left to answer."""
+    """A peer that sends on with every answer is made to pause, and is then owed nothing."""
     ours, theirs = trio.testing.memory_stream_pair()
     nursery.start_soon(service.handle, theirs)
+    message = b"and another thing"
     start = trio.current_time()
-    trips = 0
-
-    async def chat() -> None:
-        nonlocal trips
-        while True:
-            await techo.EchoClient(ours).round_trip(b"and another thing")
-            trips += 1
-            if trips == 1:
-                nursery.start_soon(service.drain)
-            await trio.sleep(0.01)
-
-    with pytest.raises(techo.ShortReply) as short:
-        await chat()
-    assert short.value.received == 0
-    assert trips > 200
-    assert 2.5 <= trio.current_time() - start <= 2.52
+    sent = received = 0
+    while sent <= received // len(message) + pipelined:
+        await ours.send_all(message)
+        sent += 1
+    while chunk := await ours.receive_some():
+        received += len(chunk)
+        if sent == pipelined + 1:
+            nursery.start_soon(service.drain)
+        if trio.current_time() > start:
+            break
+        while sent < received // len(message) + pipelined:
+            await ours.send_all(message)
+            sent += 1
+    assert received == sent * len(message)
+    assert await ours.receive_some() == b""
+    assert trio.current_time() - start == _QUIET
+    await ours.aclose()
     await service.drain()
     assert ended(service.statistics()) == {"drained": 1}
+
+
+async def test_drain_goes_on_for_a_stream_without_pauses_until_its_time_is_over(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, service: techo.EchoService
+) -> None:
+    """Answers are held back, but no more of them than a drain should keep."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    nursery.start_soon(service.handle, theirs)
+    sent = received = most = 0
+
+    async def send() -> None:
+        nonlocal sent, most
+        while True:
+            await ours.send_all(bytes(30_000))
+            sent += 30_000
+            await trio.sleep(0.1)
+            most = max(most, sent - received)
+
+    async def receive() -> None:
+        nonlocal received
+        async for chunk in ours:
+            received += len(chunk)
+
+    async with trio.open_nursery() as peer:
+        peer.start_soon(send)
+        peer.start_soon(receive)
+        await trio.sleep(1)
+        start = trio.current_time()
+        await service.drain()
+        assert trio.current_time() - start == 5
+        peer.cancel_scope.cancel()
+    assert ended(service.statistics()) == {"aborted": 1}
+    assert received > 40 * 30_000
+    assert 0 < most < 200_000
+
+
+async def test_drain_without_time_lets_the_idle_go_and_cuts_the_others(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """Even then whoever owes nothing is drained, not aborted."""
+    service = techo.EchoService(techo.raw, limits=techo.Limits(drain_timeout=0))
+    stuck, their_stuck = trio.testing.lockstep_stream_pair()
+    _idle, their_idle = trio.testing.memory_stream_pair()
+    nursery.start_soon(service.handle, their_stuck)
+    nursery.start_soon(service.handle, their_idle)
+    await stuck.send_all(b"x")
+    start = trio.current_time()
+    await service.drain()
+    assert trio.current_time() == start
+    assert ended(service.statistics()) == {"drained": 1, "aborted": 1}
 
 
 async def test_drain_cuts_what_still_owes_after_the_drain_timeout(
@@ -238,6 +294,21 @@ async def test_a_goodbye_in_progress_is_not_cut_short_by_a_drain_but_by_its_end(
     assert ended(service.statistics()) == {"idle": 1}
 
 
+async def test_little_time_to_drain_makes_short_pauses_count(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """A twentieth of the drain timeout, where that is less than a quarter of a second."""
+    service = techo.EchoService(techo.raw, limits=techo.Limits(drain_timeout=1))
+    ours, theirs = trio.testing.memory_stream_pair()
+    nursery.start_soon(service.handle, theirs)
+    await ours.send_all(b"x")
+    assert await ours.receive_some() == b"x"
+    start = trio.current_time()
+    nursery.start_soon(service.drain)
+    assert await ours.receive_some() == b""
+    assert trio.current_time() - start == pytest.approx(0.05)
+
+
 async def test_cancelling_a_drain_cuts_what_is_left(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, service: techo.EchoService
 ) -> None:
@@ -258,7 +329,7 @@ async def test_cancelling_a_drain_cuts_what_is_left(
 async def test_a_newcomer_during_a_drain_is_answered_and_let_go(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, service: techo.EchoService
 ) -> None:
-    """Whoever was accepted in the last moment is drained like the others."""
+    """Whoever was accepted in the last moment is drained like the others: it need not close."""
     stuck, their_stuck = trio.testing.lockstep_stream_pair()
     nursery.start_soon(service.handle, their_stuck)
     await stuck.send_all(b"x")
@@ -267,9 +338,9 @@ async def test_a_newcomer_during_a_drain_is_answered_and_let_go(
     ours, theirs = trio.testing.memory_stream_pair()
     start = trio.current_time()
     await ours.send_all(b"hello")
-    await ours.send_eof()
-    await service.handle(theirs)
+    nursery.start_soon(service.handle, theirs)
     assert await receive_until_end(ours) == b"hello"
-    assert trio.current_time() - start < 1
+    assert trio.current_time() - start == _QUIET
+    await ours.aclose()
     await service.drain()
-    assert ended(service.statistics()) == {"eof": 1, "aborted": 1}
+    assert ended(service.statistics()) == {"drained": 1, "aborted": 1}

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from techo._cli import output
 from techo._cli.options import parse
 
 
@@ -28,12 +29,16 @@ def entry() -> NoReturn:
     """Run the command that this process was started for."""
     # Until a command asks for signals itself, Ctrl-C just ends it, without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    output.open_missing_streams()
     try:
-        code = main(sys.argv[1:])
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read our output has left. The interpreter flushes once more on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        try:
+            code = main(sys.argv[1:])
+        finally:
+            sys.stdout.flush()
+    except OSError as error:  # what goes wrong on the network does not come this far
+        if not isinstance(error, BrokenPipeError):
+            sys.stderr.write(f"techo: cannot write to standard output: {error.strerror}\n")
+        output.give_up()
         code = 1
     if code == -signal.SIGINT:
         # A shell that runs us in a loop stops the loop only if the signal is what ended us.

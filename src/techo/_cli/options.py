@@ -23,8 +23,8 @@ Other commands: talk, a client that sends what it reads and prints what comes ba
 (%(prog)s talk --help)."""
 
 _SERVE_MORE = """\
-Every option can be set in the environment too, as TECHO_ and its name: TECHO_IDLE_TIMEOUT=5.
-An option given here wins.
+What takes a value can be set in the environment too, as TECHO_ and its name, such as
+TECHO_IDLE_TIMEOUT=5 or TECHO_ENDPOINT="8009 9000". What is given here wins.
 
 Standard output: a line "listening on ENDPOINT" for each socket. Standard error: the log.
 SIGTERM and SIGINT drain the server: it stops accepting and ends each connection when nothing
@@ -61,22 +61,32 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> argparse.
     else:
         parser = _serve_parser()
         arguments = arguments[1:] if arguments and arguments[0] == "serve" else arguments
+    parser.parse_intermixed_args(arguments)  # --help does not wait for a sane environment
     _apply_environment(parser, environment)
-    return parser.parse_args(arguments)
+    return parser.parse_intermixed_args(arguments)
 
 
 def _new_parser(command: str, description: str, epilog: str) -> _Parser:
     parser = _Parser(
-        prog="techo",
-        usage="%(prog)s " + ("[serve]" if command == "serve" else command) + " [OPTION]... "
-        "[ENDPOINT]" + ("..." if command == "serve" else ""),
+        prog="techo" if command == "serve" else f"techo {command}",
+        usage="%(prog)s "
+        + (
+            "[serve] [OPTION | ENDPOINT]..." if command == "serve" else "[OPTION]... [ENDPOINT]"
+        ),
         description=description,
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.set_defaults(command=command)
-    parser.add_argument("--version", action=_Version, nargs=0, help="print versions and exit")
+    parser.add_argument(
+        "--version",
+        action=_Version,
+        nargs=0,
+        dest=argparse.SUPPRESS,
+        default=argparse.SUPPRESS,
+        help="print versions and exit",
+    )
     return parser
 
 

@@ -15,6 +15,8 @@ import trio
 import techo
 from techo._cli import logs
 from techo._cli.complaints import complain
+from techo._cli.output import say
+from techo._nursery import open_bare_nursery
 
 _log = logging.getLogger("techo.server")
 
@@ -33,47 +35,55 @@ def serve(options: argparse.Namespace) -> int:
         **{field.name: getattr(options, field.name) for field in attrs.fields(techo.Limits)}
     )
     _make_room_for(limits.max_connections)
-    try:
-        return trio.run(_serve, options.endpoint, getattr(techo, options.reply), limits)
-    except OSError as error:
-        return complain(f"cannot listen on {error.filename}", error)
+    service = techo.EchoService(getattr(techo, options.reply), limits=limits)
+    return trio.run(_Server(service).run, options.endpoint)
 
 
-async def _serve(
-    endpoints: list[techo.Endpoint], reply: techo.Reply, limits: techo.Limits
-) -> int:
-    with trio.open_signal_receiver(*_STOP, *_REPORT) as signals:
-        async with techo.open_server(*endpoints, reply=reply, limits=limits) as server:
-            for endpoint in server.endpoints:
-                print(f"listening on {endpoint}", flush=True)
-            stop = await _next_stop(signals, server)
-            _log.debug("draining: %s", signal.Signals(stop).name)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_stop_at_once, signals, server, nursery.cancel_scope)
-                await server.drain()
-                nursery.cancel_scope.cancel()
-    if stop == signal.SIGINT:
-        return -stop
-    return 1 if server.statistics().outcomes[techo.Outcome.ABORTED] else 0
+@attrs.define(eq=False)
+class _Server:
+    """One service and the signals that it lives by."""
 
+    service: techo.EchoService
+    _stop: int = 0
+    """The first signal that asked for the end."""
+    _starting: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    _stopping: trio.Event = attrs.field(factory=trio.Event)
 
-async def _next_stop(signals: AsyncIterator[int], server: techo.EchoService) -> int:
-    async for number in signals:
-        if number in _STOP:
-            return number
-        _print_statistics(server)
-    raise AssertionError("a signal receiver has no end")
+    async def run(self, endpoints: list[techo.Endpoint]) -> int:
+        # The handlers that come back in the end let late signals pass, so that they don't
+        # change the exit code of a server that has already drained.
+        for number in (*_STOP, *_REPORT):
+            signal.signal(number, signal.SIG_IGN)
+        with trio.open_signal_receiver(*_STOP, *_REPORT) as signals:
+            async with open_bare_nursery() as nursery:
+                nursery.start_soon(self._heed, signals, nursery.cancel_scope)
+                try:
+                    with self._starting:
+                        await nursery.start(self.service.serve, *endpoints)
+                except OSError as error:
+                    nursery.cancel_scope.cancel(reason="not listening")
+                    return complain(f"cannot listen on {error.filename}", error)
+                for endpoint in self.service.endpoints:
+                    say(f"listening on {endpoint}")
+                await self._stopping.wait()
+                _log.debug("draining after %s", signal.Signals(self._stop).name)
+                await self.service.drain()
+                nursery.cancel_scope.cancel(reason="drained")
+        if self._stop == signal.SIGINT:
+            return -self._stop
+        return 1 if self.service.statistics().outcomes[techo.Outcome.ABORTED] else 0
 
-
-async def _stop_at_once(
-    signals: AsyncIterator[int], server: techo.EchoService, scope: trio.CancelScope
-) -> None:
-    await _next_stop(signals, server)
-    scope.cancel(reason="a second signal")
-
-
-def _print_statistics(server: techo.EchoService) -> None:
-    print(json.dumps(attrs.asdict(server.statistics())), flush=True)
+    async def _heed(self, signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+        """Report when asked; drain at the first signal to stop, and end at the second."""
+        async for number in signals:
+            if number in _REPORT:
+                say(json.dumps(attrs.asdict(self.service.statistics())))
+            elif self._stop:
+                scope.cancel(reason="a second signal")
+            else:
+                self._stop = number
+                self._starting.cancel(reason="stopped before it was listening")
+                self._stopping.set()
 
 
 def _make_room_for(connections: int) -> None:

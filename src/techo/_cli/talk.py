@@ -39,7 +39,7 @@ async def _talk(endpoint: Endpoint) -> int:
         await talker.run()
     if talker.cut_short:
         sys.stderr.write(f"techo: {endpoint} ended the connection {talker.cut_short}\n")
-    return 1 if talker.cut_short else 0
+    return 1 if talker.cut_short or talker.unreadable else 0
 
 
 @attrs.define(eq=False)
@@ -51,6 +51,8 @@ class _Talker:
     """Whether to prompt, and to read on only when the last line was answered."""
     cut_short: str = ""
     """Once it is over: what was left undone, or nothing."""
+    unreadable: bool = False
+    """Whether the input ended in an error."""
     _finished: bool = False
     _comparison: Comparison | None = attrs.field(factory=Comparison)
     """None once the server has proved to be no echo: then it is just printed."""
@@ -95,6 +97,7 @@ class _Talker:
             )
         except OSError as error:
             sys.stderr.write(f"techo: cannot read standard input: {error.strerror}\n")
+            self.unreadable = True
             return b""
         return chunk.rstrip(b"\r\n") if self.terminal else chunk
 

@@ -52,20 +52,24 @@ class EchoClient:
         """
         if self._in_use:
             raise trio.BusyResourceError("another task is in mid-trip on this client")
-        self._in_use = True
         comparison = Comparison(data)
+        self._in_use = True
         started = trio.current_time()
         try:
             async with open_bare_nursery() as nursery:
-                nursery.start_soon(self._send, data)
+                if data:
+                    nursery.start_soon(self._send, data)
+                else:
+                    await self._stream.send_all(data)  # tells whether we are closed
                 while not comparison.complete:
                     comparison.feed(await self._stream.receive_some(RECEIVE_SIZE))
+                seconds = trio.current_time() - started
         except BaseException:
             await trio.aclose_forcefully(self._stream)
             raise
         finally:
             self._in_use = False
-        return RoundTrip(comparison.reply, trio.current_time() - started, comparison.stamps)
+        return RoundTrip(comparison.reply, seconds, comparison.stamps)
 
     async def _send(self, data: bytes) -> None:
         # A server that closes early breaks the sending too; the receiving side, which gets

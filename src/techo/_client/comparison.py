@@ -4,7 +4,8 @@ A reply is the bytes that were sent, in order, with stamps anywhere between them
 has no messages, so how many stamps there are is the network's business. What was sent may
 itself look like stamps. So the comparison takes bytes literally as long as it can, and goes
 back to the latest place where a stamp can have begun when it can't. Refuted places are
-remembered: whatever explanation there is, is found, and none is tried twice.
+remembered: whatever explanation there is, is found, and none is tried twice. Only a reply that
+has thousands of possible explanations, and still found none, is given up on.
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ from typing import Final
 
 import attrs
 
-from techo.reply import STAMP_LENGTH, may_become_stamp, stamp_at
+from techo.reply import STAMP_LENGTH, may_become_stamp, stamp_at, stamps_in
 
 _AROUND: Final = 16
 """Bytes shown in an error from where it went wrong."""
+
+_MOST_TRIES: Final = 5000
+"""Stamps tried for one piece of a reply. An honest reply needs one for each stamp in it, and a
+few where what was sent looks like stamps; a wrong one made of stamps could take hours."""
 
 _REMEMBERED: Final = 2**16
 """Bytes of an endless echo that stay open to another explanation."""
@@ -59,11 +64,15 @@ class ShortReply(EchoError):
         return f"the echo ended after {self.received} of {self.expected} bytes"
 
 
+def _copied(data: bytes | bytearray) -> bytearray:
+    return bytearray(memoryview(data))  # bytearray(5) would be five zeros
+
+
 @attrs.define(eq=False)
 class Comparison:
     """Follows one echo: say what was sent, feed what came back, in pieces of any size."""
 
-    _sent: bytearray = attrs.field(converter=bytearray, factory=bytearray)
+    _sent: bytearray = attrs.field(converter=_copied, factory=bytearray)
     _reply: bytearray = attrs.field(factory=bytearray, init=False)
     _forgotten: int = attrs.field(default=0, init=False)
     _explained: int = attrs.field(default=0, init=False)
@@ -116,8 +125,10 @@ class Comparison:
             return
         self._reply += data
         furthest = self._advance()
+        tries = 0
         while self._explained < len(self._reply) and not self._stamp_is_arriving():
-            if not self._take_stamp():
+            tries += 1
+            if tries > _MOST_TRIES or not self._take_stamp():
                 raise self._mismatch(*furthest)
             furthest = max(furthest, self._advance())
 
@@ -142,15 +153,13 @@ class Comparison:
         """Go back to the latest place where a stamp can have begun, if there is one."""
         before = self._explained
         while True:
-            start = self._start_of_run()
-            while (before := self._reply.rfind(b"[", start, before + 1)) >= 0:
-                key = (before, len(self._stamps))
-                if key not in self._refuted and stamp_at(self._reply, before):
+            for place in reversed(stamps_in(self._reply, self._start_of_run(), before)):
+                key = (place, len(self._stamps))
+                if key not in self._refuted:
                     self._refuted.add(key)
-                    self._stamps.append(before)
-                    self._explained = before + STAMP_LENGTH
+                    self._stamps.append(place)
+                    self._explained = place + STAMP_LENGTH
                     return True
-                before -= 1
             if not self._stamps:
                 return False
             before = self._stamps.pop() - 1

@@ -10,8 +10,8 @@ import trio
 
 from techo._server.peer import Peer
 
-_GLANCE: Final = 20e-6
-"""Seconds: long enough for one look at what has already arrived, too short for a round trip."""
+_GLANCE: Final = 1e-3
+"""Seconds: enough for one look at what has already arrived."""
 
 
 class Outcome(enum.StrEnum):
@@ -54,8 +54,7 @@ class Connection:
     expires: float
     """When its lifetime is over."""
     quiet: float | None = None
-    """While draining: seconds without progress after which it is let go if nothing is owed; 0
-    for as soon as nothing is waiting to be answered."""
+    """While draining: seconds without progress after which it is let go if nothing is owed."""
     chunks: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
@@ -69,11 +68,15 @@ class Connection:
     _was_cut: bool = False
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
+    @property
+    def draining(self) -> bool:
+        """Whether it is to end as soon as nothing is owed."""
+        return self.quiet is not None
+
     def received(self, size: int) -> None:
-        """Count a chunk of `size` bytes; from now on a reply is owed."""
+        """Count a chunk of `size` bytes."""
         self.chunks += 1
         self.bytes_in += size
-        self.owing = True
         self.progress = trio.current_time()
 
     def sent(self, size: int) -> None:
@@ -86,7 +89,11 @@ class Connection:
 
         If the scope caught the cancellation, `verdict` says why.
         """
-        self._scope = trio.CancelScope(deadline=self._deadline())
+        deadline = self._deadline()
+        if self.draining:
+            # What has arrived already is still received, however late it is.
+            deadline = max(deadline, trio.current_time() + _GLANCE)
+        self._scope = trio.CancelScope(deadline=deadline)
         if self._was_cut:
             self._scope.cancel(reason="cut off")
         return self._scope
@@ -96,18 +103,18 @@ class Connection:
             return self._farewell
         patience = self.idle_timeout
         if self.quiet is not None and not self.owing:
-            patience = min(patience, max(self.quiet, _GLANCE))
+            patience = min(patience, self.quiet)
         return min(self.progress + patience, self.expires)
 
     def verdict(self) -> Outcome:
         """Say why the time is up, once `watch` has ended a wait."""
+        if self.draining and not self.owing:
+            return Outcome.DRAINED
         if self._was_cut:
             return Outcome.ABORTED
         if trio.current_time() >= self.expires:
             return Outcome.EXPIRED
-        if self.owing:
-            return Outcome.STALLED
-        return Outcome.IDLE if self.quiet is None else Outcome.DRAINED
+        return Outcome.STALLED if self.owing else Outcome.IDLE
 
     def leave(self, close_timeout: float) -> None:
         """From now on only the farewell counts, which may take `close_timeout` seconds."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import selectors
 from typing import Final
 
 import trio
@@ -15,8 +14,8 @@ PIECE: Final = 2**15
 """Bytes sent between two signs of progress. Two TLS records; a peer that takes so little as
 this within the idle timeout is slow, not stalled."""
 
-# Of those that need no descriptor of their own, which may be what there is none left of.
-_Selector: Final = getattr(selectors, "PollSelector", selectors.SelectSelector)
+_HELD_BACK: Final = 2**16
+"""Bytes of answers that a drain holds back while it waits for the peer to pause."""
 
 
 async def converse(
@@ -24,47 +23,47 @@ async def converse(
 ) -> Outcome:
     """Answer every chunk with `reply(chunk)` until end-of-file or until time is up.
 
+    While the server drains, answers are held back until the peer pauses: one that waits for
+    its answer sends nothing meanwhile, one in mid-message sends on. So the connection is let
+    go between two messages, and not in the middle of one that nothing marks the end of.
+
     Leaves the stream open; after an outcome other than `Outcome.EOF` a reply may have been
     sent in part.
 
     Raises:
         trio.BrokenResourceError: the peer broke the connection.
+        trio.ClosedResourceError: somebody in our own program closed the stream.
         Exception: whatever `reply` raised.
     """
+    answer = b""
     while True:
+        if not connection.draining or len(answer) >= _HELD_BACK:
+            if not await _send(stream, answer, connection):
+                return connection.verdict()
+            answer = b""
         with connection.watch() as scope:
             chunk = await stream.receive_some(receive_size)
-        if scope.cancelled_caught:
-            return connection.verdict()
-        if not chunk:
-            return Outcome.EOF
+        if scope.cancelled_caught or not chunk:
+            sent = await _send(stream, answer, connection)
+            return Outcome.EOF if sent and not scope.cancelled_caught else connection.verdict()
         connection.received(len(chunk))
-        # Looked at before the reply leaves: afterwards the peer's next message is there sooner
-        # than a busy server can look, and a peer that never pauses would never be let go.
-        last = connection.quiet == 0 and not _may_have_input(stream)
-        answer = memoryview(reply(bytes(chunk)))
+        answer += reply(bytes(chunk))
         del chunk  # a peer that never reads should cost one reply, not the chunk as well
-        for start in range(0, len(answer), PIECE):
-            piece = answer[start : start + PIECE]
-            with connection.watch() as scope:
-                await stream.send_all(piece)
-            if scope.cancelled_caught:
-                return connection.verdict()
-            connection.sent(len(piece))
-        connection.owing = False
-        if last:
-            return connection.verdict()
 
 
-def _may_have_input(stream: trio.abc.Stream) -> bool:
-    """Whether bytes have arrived in the socket below; True where there is none to look at."""
-    while isinstance(stream, trio.SSLStream):
-        stream = stream.transport_stream
-    if not isinstance(stream, trio.SocketStream):
-        return True
-    with _Selector() as selector:
-        selector.register(stream.socket.fileno(), selectors.EVENT_READ)
-        return bool(selector.select(0))
+async def _send(stream: trio.abc.Stream, answer: bytes, connection: Connection) -> bool:
+    """Send in pieces and count each; whether there was time for all of it."""
+    rest = memoryview(answer)
+    connection.owing = bool(rest)
+    while rest:
+        with connection.watch() as scope:
+            await stream.send_all(rest[:PIECE])
+        if scope.cancelled_caught:
+            return False
+        connection.sent(len(rest[:PIECE]))
+        rest = rest[PIECE:]
+    connection.owing = False
+    return True
 
 
 async def say_goodbye(
@@ -77,7 +76,8 @@ async def say_goodbye(
     closed by whoever opened it; cancellation leaves it in no other state.
     """
     connection.leave(close_timeout)
-    with connection.watch(), contextlib.suppress(trio.BrokenResourceError):
+    gone = contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError)
+    with connection.watch(), gone:
         if isinstance(stream, trio.abc.HalfCloseableStream):
             await stream.send_eof()
             while await stream.receive_some():

@@ -19,7 +19,7 @@ def _seconds(*, zero: bool, off: bool) -> _Validator:
         good = isinstance(value, int | float) and (value > 0 or (zero and value == 0))
         if not good or (value == math.inf and not off):
             least = "0 s or more" if zero else "more than 0 s"
-            remedy = ", or math.inf for off" if off else " and finite"
+            remedy = ", or off (math.inf)" if off else " and finite"
             raise ValueError(f"{field.name} must be {least}{remedy}; got {value!r}")
 
     return check

@@ -27,8 +27,8 @@ _GENTLE: Final = {Outcome.EOF, Outcome.IDLE, Outcome.EXPIRED, Outcome.DRAINED}
 """Outcomes after which the peer may still be listening: half-close, do not just vanish."""
 
 _QUIET: Final = 0.25
-"""Seconds: while draining, a pause this long counts as the end of a message. A sender that is
-in mid-message makes none on a network that works."""
+"""Seconds: while draining, a pause this long counts as the end of a message. It spans a round
+trip on nearly any network, so a sender in mid-message makes none."""
 
 _QUIET_SHARE: Final = 1 / 20
 """The same as a share of the drain time, for those who allow little of it."""
@@ -94,6 +94,8 @@ class EchoService:
         finally:
             try:
                 await trio.aclose_forcefully(stream)
+            except Exception:  # noqa: BLE001  -- anybody's stream; it must not end the server
+                _log.exception("closing %s failed", connection.peer.name)
             finally:
                 self._ledger.close(connection, outcome)
                 _log_closed(connection, outcome)
@@ -136,6 +138,7 @@ class EchoService:
         ]
         closed = trio.Event()
         bound: list[Endpoint] = []
+        listening = False
         # Handlers outlive the accept loops: draining closes the listeners first.
         async with open_bare_nursery() as handlers:
             try:
@@ -151,19 +154,23 @@ class EchoService:
                         )
                         bound += await accepting.start(start)
                     self._endpoints += bound
+                    listening = True
                     task_status.started(tuple(bound))
             finally:
                 del self._accepting[accepting.cancel_scope]
                 self._endpoints = [each for each in self._endpoints if each not in bound]
                 closed.set()
+        if not listening:
+            raise RuntimeError("this EchoService was drained before it was listening")
 
     async def drain(self) -> None:
         """Stop accepting, let go of every connection as soon as it owes nothing, and return.
 
-        Connections that are quiet end at once, busy ones when they pause, and from half of
-        `Limits.drain_timeout` on at the next moment in which nothing is left to answer.
-        What still owes something after the whole of it is cut. Calling it again waits for the
-        same end. Cancellation cuts what is left; nothing is ever accepted again.
+        Connections that are quiet end at once, busy ones when they pause; a peer that only
+        sends on when it is answered is made to pause by holding its answer back. What is left
+        after `Limits.drain_timeout` is cut. Calling it again waits for the same end.
+        Cancellation cuts what is left. `serve` accepts nothing after this; whoever comes by
+        way of `handle` is answered once and let go likewise.
         """
         if self._quiet is not None:
             return await self._ledger.wait_empty()
@@ -172,9 +179,9 @@ class EchoService:
         try:
             with trio.move_on_after(timeout):
                 await self._stop_accepting()
-                with trio.move_on_after(timeout / 2):
-                    await self._let_go(self._quiet)
-                await self._let_go(0)
+                for connection in self._ledger:
+                    connection.hurry(self._quiet)
+                await self._ledger.wait_empty()
         finally:
             for connection in self._ledger:
                 connection.cut()
@@ -185,12 +192,6 @@ class EchoService:
             scope.cancel(reason="draining")
         for closed in tuple(self._accepting.values()):
             await closed.wait()
-
-    async def _let_go(self, quiet: float) -> None:
-        self._quiet = quiet
-        for connection in self._ledger:
-            connection.hurry(quiet)
-        await self._ledger.wait_empty()
 
 
 def _log_closed(connection: Connection, outcome: Outcome) -> None:
