@@ -189,7 +189,7 @@ async def test_what_is_not_bytes_is_a_type_error_and_no_harm() -> None:
 async def test_open_client_closes_what_it_opened() -> None:
     """By the end of the block, however it ends."""
     async with techo.open_server(ANY) as server:
-        before = open_descriptors()
+        before = await open_descriptors()
 
         async def use_it() -> None:
             async with techo.open_client(str(server.endpoints[0])) as client:
@@ -199,7 +199,7 @@ async def test_open_client_closes_what_it_opened() -> None:
         with pytest.raises(KeyError, match="mine"):
             await use_it()
         await until_ended(server, 1)
-        assert open_descriptors() == before
+        assert await open_descriptors() == before
 
 
 @pytest.mark.parametrize("endpoint", ["*:8009", "127.0.0.1:0"])

@@ -107,7 +107,7 @@ async def test_several_endpoints_and_the_default(monkeypatch: pytest.MonkeyPatch
 
 async def test_a_port_in_use_is_a_bare_os_error_that_names_the_endpoint() -> None:
     """No group around it, nothing left listening, and the endpoint as its filename."""
-    before = open_descriptors()
+    before = await open_descriptors()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         busy = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(OSError, match="in use") as caught:
@@ -115,7 +115,7 @@ async def test_a_port_in_use_is_a_bare_os_error_that_names_the_endpoint() -> Non
                 raise AssertionError("it can't be listening")
     assert caught.value.errno == errno.EADDRINUSE
     assert caught.value.filename == busy
-    assert open_descriptors() == before
+    assert await open_descriptors() == before
 
 
 async def test_an_unknown_host_is_a_gaierror_that_names_the_endpoint() -> None:
@@ -128,11 +128,11 @@ async def test_an_unknown_host_is_a_gaierror_that_names_the_endpoint() -> None:
 
 async def test_what_the_block_raises_comes_out_bare_and_everything_is_closed() -> None:
     """An embedder's own errors are not wrapped in a group."""
-    before = open_descriptors()
+    before = await open_descriptors()
     with pytest.raises(KeyError, match="mine"):
         async with techo.open_server(ANY) as server, await connect(server):
             raise KeyError("mine")
-    assert open_descriptors() == before
+    assert await open_descriptors() == before
     assert server.statistics().active == 0
 
 
@@ -258,7 +258,7 @@ async def test_a_unix_socket_has_a_peer_without_address(nursery: trio.Nursery) -
 
 async def test_a_thousand_at_once_leave_nothing_behind() -> None:
     """Tasks and descriptors are back where they were."""
-    before = open_descriptors()
+    before = await open_descriptors()
     tasks = trio.lowlevel.current_statistics().tasks_living
 
     async def one(server: techo.EchoService, number: int) -> None:
@@ -270,7 +270,7 @@ async def test_a_thousand_at_once_leave_nothing_behind() -> None:
             for number in range(1000):
                 nursery.start_soon(one, server, number)
         assert ended(await until_ended(server, 1000)) == {"eof": 1000}
-    assert open_descriptors() == before
+    assert await open_descriptors() == before
     assert trio.lowlevel.current_statistics().tasks_living == tasks
 
 

@@ -87,7 +87,8 @@ class Connection:
     def watch(self) -> trio.CancelScope:
         """Make the scope for one wait, which ends when the connection has had its time.
 
-        If the scope caught the cancellation, `verdict` says why.
+        If the scope caught the cancellation, `verdict` says why. If bytes were counted while
+        it was open, ask `time_is_up` first.
         """
         deadline = self._deadline()
         if self.draining:
@@ -105,6 +106,10 @@ class Connection:
         if self.quiet is not None and not self.owing:
             patience = min(patience, self.quiet)
         return min(self.progress + patience, self.expires)
+
+    def time_is_up(self) -> bool:
+        """Whether a wait that ended need not be tried again."""
+        return self._was_cut or trio.current_time() >= self._deadline()
 
     def verdict(self) -> Outcome:
         """Say why the time is up, once `watch` has ended a wait."""

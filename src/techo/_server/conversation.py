@@ -14,14 +14,23 @@ PIECE: Final = 2**15
 """Bytes sent between two signs of progress. Two TLS records; a peer that takes so little as
 this within the idle timeout is slow, not stalled."""
 
+_GENTLE: Final = {Outcome.EOF, Outcome.IDLE, Outcome.EXPIRED, Outcome.DRAINED}
+"""Outcomes after which the peer may still be listening, so one does not just vanish."""
+
 _HELD_BACK: Final = 2**16
 """Bytes of answers that a drain holds back while it waits for the peer to pause."""
 
 
 async def converse(
-    stream: trio.abc.Stream, reply: Reply, connection: Connection, receive_size: int
+    stream: trio.abc.Stream,
+    reply: Reply,
+    connection: Connection,
+    receive_size: int,
+    answer: bytes = b"",
 ) -> Outcome:
     """Answer every chunk with `reply(chunk)` until end-of-file or until time is up.
+
+    `answer` is what is owed already.
 
     While the server drains, answers are held back until the peer pauses: one that waits for
     its answer sends nothing meanwhile, one in mid-message sends on. So the connection is let
@@ -35,7 +44,6 @@ async def converse(
         trio.ClosedResourceError: somebody in our own program closed the stream.
         Exception: whatever `reply` raised.
     """
-    answer = b""
     while True:
         if not connection.draining or len(answer) >= _HELD_BACK:
             if not await _send(stream, answer, connection):
@@ -67,7 +75,7 @@ async def _send(stream: trio.abc.Stream, answer: bytes, connection: Connection) 
 
 
 async def say_goodbye(
-    stream: trio.abc.Stream, connection: Connection, close_timeout: float
+    stream: trio.abc.Stream, connection: Connection, outcome: Outcome, close_timeout: float
 ) -> None:
     """Half-close, then discard what still arrives, for `close_timeout` seconds at the most.
 
@@ -75,6 +83,10 @@ async def say_goodbye(
     was just sent (RFC 1122, 4.2.2.13); so the input is read first. Leaves the stream to be
     closed by whoever opened it; cancellation leaves it in no other state.
     """
+    half_closeable = isinstance(stream, trio.abc.HalfCloseableStream)
+    # Where the peer has finished, nothing can arrive any more: closing is half-closing.
+    if outcome not in _GENTLE or (half_closeable and outcome is Outcome.EOF):
+        return
     connection.leave(close_timeout)
     gone = contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError)
     with connection.watch(), gone:
@@ -85,3 +97,11 @@ async def say_goodbye(
         else:
             # TLS knows no half-close: its farewell is to send close_notify and be gone.
             await stream.aclose()
+
+
+async def close_now(stream: trio.abc.Stream) -> None:
+    """Close without waiting for anything."""
+    if isinstance(stream, trio.SocketStream):
+        stream.socket.close()  # what aclose does, less a turn of the run for every connection
+    else:
+        await trio.aclose_forcefully(stream)

@@ -12,8 +12,9 @@ import attrs
 import trio
 
 from techo._nursery import open_bare_nursery
+from techo._server import parked, pump
 from techo._server.connection import Connection, Outcome
-from techo._server.conversation import converse, say_goodbye
+from techo._server.conversation import close_now, converse, say_goodbye
 from techo._server.ledger import Ledger, Statistics
 from techo._server.limits import Limits
 from techo._server.listening import listen
@@ -22,9 +23,6 @@ from techo.endpoint import Endpoint
 from techo.reply import Reply, stamped
 
 _log = logging.getLogger("techo.server")
-
-_GENTLE: Final = {Outcome.EOF, Outcome.IDLE, Outcome.EXPIRED, Outcome.DRAINED}
-"""Outcomes after which the peer may still be listening: half-close, do not just vanish."""
 
 _QUIET: Final = 0.25
 """Seconds: while draining, a pause this long counts as the end of a message. It spans a round
@@ -89,11 +87,11 @@ class EchoService:
         outcome = Outcome.ABORTED  # which stands if a cancellation from outside ends this
         try:
             outcome = await self._converse(stream, connection)
-            if outcome in _GENTLE and not connection.owing:
-                await say_goodbye(stream, connection, self.limits.close_timeout)
+            if not connection.owing:
+                await say_goodbye(stream, connection, outcome, self.limits.close_timeout)
         finally:
             try:
-                await trio.aclose_forcefully(stream)
+                await close_now(stream)
             except Exception:  # noqa: BLE001  -- anybody's stream; it must not end the server
                 _log.exception("closing %s failed", connection.peer.name)
             finally:
@@ -103,7 +101,10 @@ class EchoService:
 
     async def _converse(self, stream: trio.abc.Stream, connection: Connection) -> Outcome:
         try:
-            return await converse(stream, self.reply, connection, self.limits.receive_size)
+            size = self.limits.receive_size
+            if pump.AVAILABLE and isinstance(stream, trio.SocketStream):
+                return await parked.converse(stream, self.reply, connection, size)
+            return await converse(stream, self.reply, connection, size)
         except trio.BrokenResourceError as error:
             _log.debug("%s broke the connection: %s", connection.peer.name, error)
             return Outcome.RESET

@@ -1,0 +1,65 @@
+"""Parked conversations: how a connection's task waits while the pump talks for it."""
+
+from __future__ import annotations
+
+import trio
+
+from techo._server import conversation
+from techo._server.connection import Connection, Outcome
+from techo._server.pump import Pump, Talk
+from techo.reply import Reply, raw
+
+
+async def converse(
+    stream: trio.SocketStream, reply: Reply, connection: Connection, receive_size: int
+) -> Outcome:
+    """Do what `conversation.converse` does, for a socket, by way of the run's pump.
+
+    When this returns or is cancelled, the pump has let go of the socket.
+
+    Raises:
+        trio.BrokenResourceError: the peer broke the connection.
+        trio.ClosedResourceError: somebody in our own program closed the stream.
+        BaseException: whatever `reply` raised.
+    """
+    pump = Pump.of_this_run()
+    talk = Talk(
+        stream.socket.fileno(),
+        None if reply is raw else reply,
+        connection,
+        receive_size,
+        pump.buffers(receive_size),
+    )
+    pump.add(talk)
+    try:
+        # Bytes that move do not move the deadline: it is looked at again when it is over.
+        while not await _park(talk):
+            if connection.draining:
+                break
+            if connection.time_is_up():
+                return connection.verdict()
+    finally:
+        pump.remove(talk)
+    if talk.error is not None:
+        raise talk.error
+    if talk.over:
+        return Outcome.EOF
+    # Letting go without tearing a message apart takes time, which is not the pump's to give.
+    unsent = b"" if talk.unsent is None else bytes(talk.unsent)
+    return await conversation.converse(stream, reply, connection, receive_size, unsent)
+
+
+async def _park(talk: Talk) -> bool:
+    """Sleep until the conversation or its time is over; whether it is the conversation."""
+
+    def abort(_raise_cancel: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+        talk.task = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    if talk.over:
+        await trio.lowlevel.checkpoint()
+    else:
+        with talk.connection.watch():
+            talk.task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(abort)
+    return talk.over
