@@ -66,7 +66,7 @@ class Connection:
     """Whether a reply is on its way out."""
     _farewell: float | None = None
     _was_cut: bool = False
-    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    _scope: trio.CancelScope | None = None
 
     @property
     def draining(self) -> bool:
@@ -94,10 +94,10 @@ class Connection:
         if self.draining:
             # What has arrived already is still received, however late it is.
             deadline = max(deadline, trio.current_time() + _GLANCE)
-        self._scope = trio.CancelScope(deadline=deadline)
+        self._scope = scope = trio.CancelScope(deadline=deadline)
         if self._was_cut:
-            self._scope.cancel(reason="cut off")
-        return self._scope
+            scope.cancel(reason="cut off")
+        return scope
 
     def _deadline(self) -> float:
         if self._farewell is not None:
@@ -128,9 +128,11 @@ class Connection:
     def hurry(self, quiet: float) -> None:
         """Let it go as soon as nothing is owed and no byte moved for `quiet` seconds."""
         self.quiet = quiet
-        self._scope.deadline = min(self._scope.deadline, self._deadline())
+        if self._scope is not None:
+            self._scope.deadline = min(self._scope.deadline, self._deadline())
 
     def cut(self) -> None:
         """End it now, whatever it owes."""
         self._was_cut = True
-        self._scope.cancel(reason="cut off")
+        if self._scope is not None:
+            self._scope.cancel(reason="cut off")

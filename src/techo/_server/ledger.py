@@ -50,17 +50,19 @@ class Ledger:
     def open(self, connection: Connection) -> bool:
         """Enter a new connection if the limits admit it, or else at once as refused."""
         self._accepted += 1
+        host = self._counted_host(connection)
         if len(self._active) >= self.max_connections or (
-            self.max_per_host is not None
-            and connection.peer.host is not None
-            and self._per_host[connection.peer.host] >= self.max_per_host
+            host is not None and self._per_host[host] == self.max_per_host
         ):
             self._outcomes[Outcome.REFUSED] += 1
             return False
         self._active.add(connection)
-        if connection.peer.host is not None:
-            self._per_host[connection.peer.host] += 1
+        if host is not None:
+            self._per_host[host] += 1
         return True
+
+    def _counted_host(self, connection: Connection) -> str | None:
+        return None if self.max_per_host is None else connection.peer.host
 
     def close(self, connection: Connection, outcome: Outcome) -> None:
         """Enter how an admitted connection ended."""
@@ -69,12 +71,11 @@ class Ledger:
         self._chunks += connection.chunks
         self._bytes_in += connection.bytes_in
         self._bytes_out += connection.bytes_out
-        if connection.peer.host is not None:
-            self._per_host[connection.peer.host] -= 1
-            if not self._per_host[connection.peer.host]:
-                del self._per_host[
-                    connection.peer.host
-                ]  # or every address ever seen would stay
+        host = self._counted_host(connection)
+        if host is not None:
+            self._per_host[host] -= 1
+            if not self._per_host[host]:
+                del self._per_host[host]  # or every address ever seen would stay
         if not self._active:
             self._waiting_for_empty.unpark_all()
 

@@ -33,33 +33,19 @@ async def converse(
     pump.add(talk)
     try:
         # Bytes that move do not move the deadline: it is looked at again when it is over.
-        while not await _park(talk):
-            if connection.draining:
+        while True:
+            with connection.watch():
+                await talk.wait()
+            if talk.over or connection.draining or connection.time_is_up():
                 break
-            if connection.time_is_up():
-                return connection.verdict()
     finally:
         pump.remove(talk)
     if talk.error is not None:
         raise talk.error
     if talk.over:
         return Outcome.EOF
+    if not connection.draining:
+        return connection.verdict()
     # Letting go without tearing a message apart takes time, which is not the pump's to give.
     unsent = b"" if talk.unsent is None else bytes(talk.unsent)
     return await conversation.converse(stream, reply, connection, receive_size, unsent)
-
-
-async def _park(talk: Talk) -> bool:
-    """Sleep until the conversation or its time is over; whether it is the conversation."""
-
-    def abort(_raise_cancel: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
-        talk.task = None
-        return trio.lowlevel.Abort.SUCCEEDED
-
-    if talk.over:
-        await trio.lowlevel.checkpoint()
-    else:
-        with talk.connection.watch():
-            talk.task = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(abort)
-    return talk.over

@@ -7,13 +7,12 @@ or its time is up; nurseries and cancel scopes work as in any trio handler.
 
 What may run in a turn of the pump: nothing that waits, nothing that raises. One epoll set holds
 the sockets, edge triggered: an event is good for one exchange, and `_look_again` asks for another
-wherever one may not have been enough (epoll(7)). A reply that a socket would not take whole is
+where one may not have been enough (see epoll(7)). A reply that a socket would not take whole is
 kept, and that socket is not read until it is gone: nothing else is buffered.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 from typing import Final
@@ -69,6 +68,18 @@ class Talk:
     error: BaseException | None = None
     """Why it is over, unless the peer has finished."""
 
+    async def wait(self) -> None:
+        """Park the task until it is over; cancellation ends just the waiting."""
+        if self.over:
+            await trio.lowlevel.checkpoint()
+        else:
+            self.task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._wake_up)
+
+    def _wake_up(self, _raise_cancel: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+        self.task = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
 
 @attrs.define(eq=False)
 class Pump:
@@ -97,8 +108,10 @@ class Pump:
         """Let go of a socket, before it is closed."""
         if self._talks.get(talk.fd) is talk:
             del self._talks[talk.fd]
-            with contextlib.suppress(OSError):  # closed already, by somebody else
+            try:
                 self._epoll.unregister(talk.fd)
+            except OSError:
+                return  # somebody else has closed it already
 
     @classmethod
     def of_this_run(cls) -> Pump:
