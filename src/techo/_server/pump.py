@@ -6,9 +6,9 @@ replies and sends for all whose sockets are ready. A task is woken when its conv
 or its time is up; nurseries and cancel scopes work as in any trio handler.
 
 What may run in a turn of the pump: nothing that waits, nothing that raises. One epoll set holds
-the sockets, edge triggered: an event is good for one exchange, and `_look_again` asks for another
-where one may not have been enough (see epoll(7)). A reply that a socket would not take whole is
-kept, and that socket is not read until it is gone: nothing else is buffered.
+the sockets, edge triggered: an event is good for one exchange, and `_look_again` asks for
+another where one may not have been enough (see epoll(7)). A reply that a socket would not take
+whole is kept, and that socket is not read until it is gone: nothing else is buffered.
 """
 
 from __future__ import annotations
