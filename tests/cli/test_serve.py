@@ -365,6 +365,28 @@ def test_connect_and_reset_five_thousand_times() -> None:
     assert set(re.findall(r"outcome=(\w+)", err)) <= {"reset", "eof"}
 
 
+def resident(process: Process) -> float:
+    """MiB of memory that a server process has."""
+    status = Path(f"/proc/{process.popen.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+def test_a_thousand_peers_that_never_read_are_gone_and_so_is_their_memory() -> None:
+    """Each connects, sends 1 MiB and never reads; an idle timeout later nothing is left."""
+    with contextlib.ExitStack() as stack:
+        process = stack.enter_context(serving("-q", "--idle-timeout", "2"))
+        before = resident(process)
+        for _ in range(1000):
+            sock = stack.enter_context(dial(process))
+            sock.settimeout(0)
+            with contextlib.suppress(BlockingIOError):
+                sock.sendall(bytes(2**20))
+        wait_until(lambda: statistics(process)["stalled"] == 1000, "all were given up on")
+        assert statistics(process)["active"] == 0
+        assert resident(process) < before + 50
+        assert process.finish()[0] == 0
+
+
 def test_sigterm_under_200_busy_clients_owes_nobody_anything() -> None:
     """Every client gets whole messages and end-of-file between two of them; exit code 0."""
     message = bytes(range(256)) * 64

@@ -19,6 +19,8 @@ from techo._server import listening
 
 ANY = "tcp://127.0.0.1:0"
 
+pytestmark = pytest.mark.usefixtures("conversation")
+
 
 async def test_a_bare_serve_tcp_is_the_whole_embedding(nursery: trio.Nursery) -> None:
     """`trio.serve_tcp(service.handle, ...)` carries limits and statistics."""

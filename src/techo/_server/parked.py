@@ -44,6 +44,8 @@ async def converse(
         raise talk.error
     if talk.over:
         return Outcome.EOF
+    if stream.socket.fileno() < 0:
+        raise trio.ClosedResourceError("the stream was closed")
     if not connection.draining:
         return connection.verdict()
     # Letting go without tearing a message apart takes time, which is not the pump's to give.

@@ -85,7 +85,8 @@ class Talk:
 class Pump:
     """The epoll set of one trio run, and the task that serves it until the run ends."""
 
-    _epoll: select.epoll = attrs.field(factory=select.epoll)
+    # Looked up when a pump is made, because not every system has it.
+    _epoll: select.epoll = attrs.field(factory=lambda: select.epoll())  # noqa: PLW0108
     _talks: dict[int, Talk] = attrs.field(factory=dict)
     _buffers: dict[int, list[memoryview]] = attrs.field(factory=dict)
 
@@ -150,52 +151,49 @@ class Pump:
                 talk = talks[fd]
             except KeyError:
                 continue  # a reply function has just ended it
-            if flags != data and talk.unsent is not None:
-                self._send_rest(talk, talk.unsent, now)
-                continue
             try:
-                size = readv(fd, talk.buffers)
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                self._break(talk, error)
-                continue
-            if not size:
-                self._end(talk)
-                continue
-            connection = talk.connection
-            connection.chunks += 1
-            connection.bytes_in += size
-            connection.progress = now
-            if size != last or talk.buffers is not buffers:
-                last, buffers = size, talk.buffers
-                most, piece = len(buffers[0]), buffers[0][:size]
-            answer: bytes | memoryview = piece
-            rest = size
-            if talk.reply is not None:
-                try:
-                    answer = talk.reply(bytes(piece))
-                    rest = len(answer)
-                except BaseException as error:  # noqa: BLE001  -- raised where the connection is
-                    self._end(talk, error)
+                if flags != data and talk.unsent is not None:
+                    self._send_rest(talk, talk.unsent, now)
                     continue
-            if rest:
                 try:
-                    sent = write(fd, answer)
+                    size = readv(fd, talk.buffers)
                 except BlockingIOError:
-                    sent = 0
+                    continue
                 except OSError as error:
-                    self._break(talk, error)
+                    self._end(talk, _broken(error))
                     continue
-                except Exception as error:  # noqa: BLE001  -- no bytes: likewise
-                    self._end(talk, error)
+                if not size:
+                    self._end(talk)
                     continue
-                connection.bytes_out += sent
-                if sent != rest:
-                    self._hold(talk, memoryview(bytes(answer[sent:])))
-                    continue
-            if size == most or flags != data:
-                self._look_again(talk)
+                connection = talk.connection
+                connection.chunks += 1
+                connection.bytes_in += size
+                connection.progress = now
+                if size != last or talk.buffers is not buffers:
+                    last, buffers = size, talk.buffers
+                    most, piece = len(buffers[0]), buffers[0][:size]
+                answer: bytes | memoryview = piece
+                if talk.reply is None:
+                    length = size
+                else:
+                    answer = talk.reply(bytes(piece))
+                    length = len(answer)
+                if length:
+                    try:
+                        sent = write(fd, answer)
+                    except BlockingIOError:
+                        sent = 0
+                    except OSError as error:
+                        self._end(talk, _broken(error))
+                        continue
+                    connection.bytes_out += sent
+                    if sent != length:
+                        self._hold(talk, memoryview(bytes(answer[sent:])))
+                        continue
+                if size == most or flags != data:
+                    self._look_again(talk)
+            except BaseException as error:  # noqa: BLE001  -- raised where the connection is
+                self._end(talk, error)
 
     def _look_again(self, talk: Talk) -> None:
         """Ask for another event, because one exchange may not have taken everything."""
@@ -216,7 +214,7 @@ class Pump:
         except BlockingIOError:
             return
         except OSError as error:
-            self._break(talk, error)
+            self._end(talk, _broken(error))
             return
         talk.connection.bytes_out += sent
         talk.connection.progress = now
@@ -226,11 +224,6 @@ class Pump:
         talk.unsent = None
         talk.connection.owing = False
         self._epoll.modify(talk.fd, _READ)
-
-    def _break(self, talk: Talk, error: OSError) -> None:
-        broken = trio.BrokenResourceError(str(error))
-        broken.__cause__ = error
-        self._end(talk, broken)
 
     def _end(self, talk: Talk, error: BaseException | None = None) -> None:
         """Give the conversation back to its task, which raises the error if there is one."""
@@ -242,3 +235,9 @@ class Pump:
 
 
 _pump: Final = trio.lowlevel.RunVar[Pump]("techo pump")
+
+
+def _broken(error: OSError) -> trio.BrokenResourceError:
+    broken = trio.BrokenResourceError(str(error))
+    broken.__cause__ = error
+    return broken

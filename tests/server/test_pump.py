@@ -1,0 +1,298 @@
+"""The pump: what could go wrong when one task talks for many connections."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+import techo
+from helpers import PATIENCE, connect, ended, receive_until_end, until_ended
+from techo._server import pump
+from techo._server.pump import Pump
+
+ANY = "tcp://127.0.0.1:0"
+
+pytestmark = [
+    pytest.mark.usefixtures("conversation"),
+    pytest.mark.skipif(not pump.AVAILABLE, reason="this system has no epoll"),
+]
+
+
+async def sockets() -> tuple[trio.SocketStream, trio.SocketStream]:
+    """Two ends of a connection, without a listener."""
+    ours, theirs = trio.socket.socketpair()
+    await trio.lowlevel.checkpoint()
+    return trio.SocketStream(ours), trio.SocketStream(theirs)
+
+
+async def test_sockets_go_through_the_pump_and_nothing_else_does(
+    conversation: str, monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery
+) -> None:
+    """One place decides, by the stream alone; hidden, the pump is not even started."""
+    added: list[int] = []
+    add = Pump.add
+
+    def note(self: Pump, talk: pump.Talk) -> None:
+        added.append(talk.fd)
+        add(self, talk)
+
+    monkeypatch.setattr(Pump, "add", note)
+    service = techo.EchoService(techo.raw)
+    for ours, theirs in (await sockets(), trio.testing.memory_stream_pair()):
+        nursery.start_soon(service.handle, theirs)
+        async with ours:
+            await ours.send_all(b"hello")
+            assert await ours.receive_some() == b"hello"
+    assert len(added) == (1 if conversation == "pump" else 0)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [lambda c: c + c, lambda c: c[:1], lambda _: b"", lambda c: c * 300],
+    ids=["longer", "shorter", "empty", "much longer"],
+)
+async def test_a_reply_of_any_length_arrives_whole(reply: Callable[[bytes], bytes]) -> None:
+    """Also one that no socket takes at once."""
+    async with (
+        techo.open_server(ANY, reply=reply) as server,
+        await connect(server) as stream,
+        trio.open_nursery() as nursery,
+    ):
+        sent = [os.urandom(10_000) for _ in range(20)]
+
+        async def send() -> None:
+            for chunk in sent:
+                await stream.send_all(chunk)
+            await stream.send_eof()
+
+        nursery.start_soon(send)
+        back = await receive_until_end(stream)
+        statistics = await until_ended(server, 1)
+        assert ended(statistics) == {"eof": 1}
+        assert statistics.bytes_in == 200_000
+        assert len(back) == statistics.bytes_out
+        if reply(b"ab") == b"a":
+            assert len(back) == statistics.chunks
+        else:
+            assert len(back) == 200_000 * len(reply(b"x"))
+
+
+@pytest.mark.parametrize("wrong", [ValueError, OSError, "not bytes"], ids=str)
+async def test_a_reply_that_raises_in_a_batch_ends_its_own_connection(
+    wrong: type[Exception] | str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The others in the same batch get their answers."""
+
+    def reply(chunk: bytes) -> Any:
+        if chunk != b"x":
+            return chunk
+        if isinstance(wrong, str):
+            return wrong
+        raise wrong("as planned")
+
+    async with techo.open_server(ANY, reply=reply) as server:
+        streams = [await connect(server) for _ in range(21)]
+        for number, stream in enumerate(streams):
+            await stream.send_all(b"x" if number == 10 else b"%d" % number)
+        for number, stream in enumerate(streams):
+            expected = b"" if number == 10 else b"%d" % number
+            assert await stream.receive_some() == expected
+            await stream.aclose()
+        assert ended(await until_ended(server, 21)) == {"eof": 20, "crashed": 1}
+    assert sum(record.exc_info is not None for record in caplog.records) == 1
+
+
+async def test_what_ends_programs_is_raised_where_the_connection_is() -> None:
+    """SystemExit from a reply leaves by the nursery of the handler, as from any handler."""
+
+    def leave(chunk: bytes) -> bytes:
+        raise SystemExit(chunk.decode())
+
+    service = techo.EchoService(leave)
+    ours, theirs = await sockets()
+    async with ours:
+        await ours.send_all(b"goodbye")
+        with pytest.raises(SystemExit, match="goodbye"):
+            await service.handle(theirs)
+    assert ended(service.statistics()) == {"aborted": 1}
+
+
+@pytest.mark.parametrize("victims", [[5, 3], [4], range(10)], ids=["others", "itself", "all"])
+async def test_cancelling_in_the_middle_of_a_batch(victims: Sequence[int]) -> None:
+    """A reply function is in a batch when it runs; whatever it cancels is aborted, no more."""
+    scopes = [trio.CancelScope() for _ in range(10)]
+
+    def reply(chunk: bytes) -> bytes:
+        if chunk == b"4":
+            for victim in victims:
+                scopes[victim].cancel()
+        return chunk
+
+    service = techo.EchoService(reply)
+    pairs = [await sockets() for _ in range(10)]
+
+    async def handle(number: int) -> None:
+        with scopes[number]:
+            await service.handle(pairs[number][1])
+
+    async with trio.open_nursery() as nursery:
+        for number in range(10):
+            nursery.start_soon(handle, number)
+        await trio.testing.wait_all_tasks_blocked()
+        for number, (ours, _) in enumerate(pairs):
+            with contextlib.suppress(trio.BrokenResourceError):  # 4 was answered already
+                await ours.send_all(b"%d" % number)
+        for number in (4, *range(4), *range(5, 10)):
+            async with pairs[number][0] as ours:
+                if number not in victims:
+                    assert await ours.receive_some() == b"%d" % number
+                elif number == 4:  # all others have been answered or cancelled by then
+                    with contextlib.suppress(trio.BrokenResourceError):
+                        await ours.receive_some()
+    expected = {"aborted": len(victims), "eof": 10 - len(victims)}
+    assert ended(service.statistics()) == {name: n for name, n in expected.items() if n}
+
+
+async def test_cancelling_the_run_in_the_middle_of_a_batch() -> None:
+    """Everything unwinds, the pump last of all."""
+    service: techo.EchoService
+    outer = trio.CancelScope()
+
+    def reply(chunk: bytes) -> bytes:
+        outer.cancel()
+        return chunk
+
+    with outer:
+        async with (
+            techo.open_server(ANY, reply=reply) as service,
+            await connect(service) as stream,
+        ):
+            await stream.send_all(b"x")
+            await trio.sleep_forever()
+    assert outer.cancelled_caught
+    assert ended(service.statistics()) == {"aborted": 1}
+
+
+async def test_a_number_in_use_again_belongs_to_the_new_connection() -> None:
+    """A stream closed by our own program is aborted, and nobody gets another's bytes."""
+    service = techo.EchoService(techo.raw, limits=techo.Limits(idle_timeout=0.2))
+    ours, theirs = await sockets()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(service.handle, theirs)
+        await trio.testing.wait_all_tasks_blocked()
+        number = theirs.socket.fileno()
+        await theirs.aclose()
+        new_ours, new_theirs = await sockets()
+        if new_ours.socket.fileno() == number:
+            new_ours, new_theirs = new_theirs, new_ours
+        assert new_theirs.socket.fileno() == number
+        nursery.start_soon(service.handle, new_theirs)
+        await new_ours.send_all(b"hello")
+        assert await new_ours.receive_some() == b"hello"
+        await new_ours.aclose()
+    await ours.aclose()
+    assert ended(service.statistics()) == {"eof": 1, "aborted": 1}
+
+
+async def test_a_reply_that_closes_the_socket_ends_its_own_connection() -> None:
+    """Even that does not reach the others."""
+    ours, theirs = await sockets()
+
+    def close_it(chunk: bytes) -> bytes:
+        if chunk == b"close":
+            theirs.socket.close()
+            return b""
+        return chunk
+
+    service = techo.EchoService(close_it, limits=techo.Limits(idle_timeout=0.2, receive_size=5))
+    other_ours, other_theirs = await sockets()
+    async with ours, other_ours, trio.open_nursery() as nursery:
+        nursery.start_soon(service.handle, theirs)
+        nursery.start_soon(service.handle, other_theirs)
+        await ours.send_all(b"close")
+        await other_ours.send_all(b"hi")
+        assert await other_ours.receive_some() == b"hi"
+        await other_ours.send_eof()
+    assert service.statistics().outcomes[techo.Outcome.EOF] == 1
+    assert service.statistics().active == 0
+
+
+async def test_no_busy_connection_keeps_other_tasks_waiting() -> None:
+    """Between two turns every other task gets its turn, however much there is to do."""
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await trio.lowlevel.checkpoint()
+            ticks += 1
+
+    async with (
+        techo.open_server(ANY, reply=techo.raw) as server,
+        trio.open_nursery() as nursery,
+    ):
+        stream = await connect(server)
+        nursery.start_soon(tick)
+
+        async def send() -> None:
+            with contextlib.suppress(trio.BrokenResourceError):
+                while True:
+                    await stream.send_all(bytes(100_000))
+
+        nursery.start_soon(send)
+        received = 0
+        while received < 10_000_000:
+            received += len(await stream.receive_some())
+        assert ticks > 20
+        nursery.cancel_scope.cancel()
+    await stream.aclose()
+
+
+def test_a_guest_run() -> None:
+    """The pump lives in whatever runs the run."""
+    todo: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+    results: list[techo.RoundTrip] = []
+
+    async def main() -> None:
+        async with (
+            techo.open_server(ANY, reply=techo.raw) as server,
+            techo.open_client(server.endpoints[0]) as client,
+        ):
+            results.append(await client.round_trip(bytes(10**6)))
+
+    trio.lowlevel.start_guest_run(
+        main,
+        run_sync_soon_threadsafe=todo.put,
+        done_callback=lambda _outcome: todo.put(None),
+    )
+    while (call := todo.get(timeout=PATIENCE)) is not None:
+        call()
+    assert results[0].reply == bytes(10**6)
+
+
+def test_a_system_without_epoll_gets_the_portable_conversation() -> None:
+    """Nothing of the pump is needed to import techo or to serve."""
+    code = """
+import select, trio
+async def main():
+    # Hidden only now, because trio itself cannot do without.
+    del select.epoll
+    import techo
+    async with techo.open_server("tcp://127.0.0.1:0", reply=techo.raw) as server:
+        async with techo.open_client(server.endpoints[0]) as client:
+            print((await client.round_trip(b"hello")).reply)
+trio.run(main)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, timeout=PATIENCE, check=False
+    )
+    assert (done.stdout, done.returncode) == (b"b'hello'\n", 0), done.stderr.decode()
