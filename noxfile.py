@@ -68,6 +68,13 @@ def minimums(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Compare what a message costs techo and others; `-- --help` tells the options (Linux)."""
+    session.install(".", *groups("bench"))
+    session.run("python", "-m", "bench", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """Wheel and sdist, each installed into a clean environment and run."""
     session.install("build")

@@ -1,0 +1,162 @@
+"""Measuring: all servers of a row run at the same time and take turns, A B C C B A ..."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import attrs
+
+from bench import programs
+from bench.programs import Programs
+from bench.rows import Row
+from techo.reply import STAMP_LENGTH
+
+Turn: TypeAlias = dict[str, float]
+"""The figures of one turn of one server, by name."""
+
+PATIENCE: Final = 90.0
+"""Seconds, beyond its work, after which the load client is given up; it gives up before."""
+
+START: Final = 20.0
+"""Seconds that a server may take to listen."""
+
+SAME_PROCESS: Final = 4
+"""Rounds that a process serves. How its memory happens to be laid out can cost some percent,
+so it is not to be the same in all of them."""
+
+
+class TurnError(Exception):
+    """A server did not echo, or did not start; the text says which and what came of it."""
+
+
+@attrs.frozen
+class Server:
+    """A server that is listening."""
+
+    name: str
+    pid: int
+    port: str
+    probe: Path
+
+
+def cores() -> tuple[int, int] | None:
+    """Give a core for the server and one for the load, as far apart as there are; or None."""
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    usable = sorted(os.sched_getaffinity(0))
+    return (usable[0], usable[-1]) if len(usable) > 1 else None
+
+
+def pin(pid: int, place: int) -> None:
+    """Let a process that has just begun run on nothing but its core."""
+    if pair := cores():
+        with contextlib.suppress(ProcessLookupError):  # it may have failed at once
+            os.sched_setaffinity(pid, {pair[place]})
+
+
+@contextlib.contextmanager
+def serving(programs_: Programs, name: str, folder: Path, *, probed: bool) -> Iterator[Server]:
+    """Run a server for the length of a block."""
+    output, probe = folder / f"{name}.output", folder / f"{name}.probe"
+    command = programs_.command(name) + ([str(probe)] if probed else [])
+    # A file, because nobody reads on when the port is known, and a pipe would fill up.
+    with (
+        output.open("wb") as file,
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
+        ) as popen,
+    ):
+        try:
+            pin(popen.pid, 0)
+            yield Server(name, popen.pid, wait_for_port(popen, name, output), probe)
+        finally:
+            popen.kill()
+
+
+def wait_for_port(popen: subprocess.Popen[bytes], name: str, output: Path) -> str:
+    """Wait until a server has said where it listens."""
+    announced = r"listening on .*:(\d+)" if name == programs.SOCAT else r"^(\d+)$"
+    end = time.monotonic() + START
+    while popen.poll() is None and time.monotonic() < end:
+        if found := re.search(announced + r"\n", output.read_text(), re.MULTILINE):
+            return found[1]
+        time.sleep(0.01)  # another process: it sends no event to wait for
+    raise TurnError(f"{name} did not start: {output.read_text().strip() or 'it said nothing'}")
+
+
+def take_turn(programs_: Programs, server: Server, row: Row, seconds: float) -> Turn:
+    """Put load on a server once, and give the figures."""
+    seconds = max(seconds, row.least_seconds)
+    command = [programs_.load, server.port, str(server.pid), *row.load, str(seconds)]
+    if server.name == "techo-stamped":
+        command.append(str(STAMP_LENGTH))
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as popen:
+        try:
+            pin(popen.pid, 1)
+            out, err = popen.communicate(timeout=seconds + PATIENCE)
+        finally:
+            popen.kill()
+    if popen.returncode:
+        raise TurnError(f"{server.name}: {err.strip() or f'load ended by {popen.returncode}'}")
+    turn: Turn = json.loads(out)
+    if server.name == programs.SOCAT and turn["processes"] == 1:
+        raise TurnError("socat: this kernel does not tell its children, who do the work")
+    if row.probed:
+        turn |= delays(server.probe, turn["begin"], turn["end"])
+    return turn
+
+
+def delays(probe: Path, begin: float, end: float) -> Turn:
+    """Sum up what a probe noted between two times."""
+    lines = probe.read_text().splitlines()[:-1]  # the last may be half a line
+    notes = [tuple(map(float, line.split())) for line in lines]
+    late = sorted(lateness for wanted, lateness in notes if begin <= wanted <= end)
+    if not late:
+        raise TurnError("the probe noted nothing: its task was never woken up")
+    p99 = late[math.ceil(0.99 * len(late)) - 1]
+    return {"delay_p99_us": p99 * 1e6, "delay_samples": len(late)}
+
+
+@attrs.frozen
+class Effort:
+    """How much is measured."""
+
+    rounds: int
+    seconds: float
+
+
+def measure(
+    programs_: Programs, row: Row, effort: Effort, progress: Callable[[], object]
+) -> dict[str, list[Turn]]:
+    """Give the turns of every server of a row that is installed; `progress` after each.
+
+    Raises:
+        TurnError: a server failed, and with it the row.
+    """
+    servers = programs.present(row)
+    turns: dict[str, list[Turn]] = {name: [] for name in servers}
+    step = 1 if row.fresh else SAME_PROCESS
+    for first in range(0, effort.rounds, step):
+        with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+            running = [
+                stack.enter_context(serving(programs_, name, Path(folder), probed=row.probed))
+                for name in servers
+            ]
+            for number in range(first, min(first + step, effort.rounds)):
+                for server in running if number % 2 == 0 else reversed(running):
+                    turn = take_turn(programs_, server, row, effort.seconds)
+                    turns[server.name].append(turn)
+                    progress()
+    return turns

@@ -1,0 +1,170 @@
+"""What is measured, against whom, and what is to be reached: the rows of the table."""
+
+from __future__ import annotations
+
+import resource
+from typing import Final
+
+import attrs
+
+IDLE_CONNECTIONS: Final = 8000
+SPARE_DESCRIPTORS: Final = 100
+"""What a process has open besides its connections, generously."""
+
+UVLOOP: Final = ("uvloop", "uvloop-buffered")
+"""A peer is given its best: whichever of its two protocols is faster must be reached."""
+
+
+@attrs.frozen
+class Target:
+    """The most that a figure may be: times the same figure of a peer, or in its own unit."""
+
+    at_most: float
+    peer: str | None = None
+
+
+@attrs.frozen
+class Figure:
+    """A figure of a turn that is reported."""
+
+    key: str
+    """Its name among the figures of a turn."""
+    meaning: str
+    unit: str
+    targets: tuple[Target, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Row:
+    """One kind of work, done by some servers in turns."""
+
+    name: str
+    work: str
+    """For people."""
+    load: tuple[str, ...]
+    """Words for the load client, up to the seconds."""
+    figures: tuple[Figure, ...]
+    subject: str = "techo"
+    """Which of our servers it is about."""
+    also: tuple[str, ...] = ()
+    """Servers that are shown for information."""
+    least_seconds: float = 0
+    """What a turn must last for its figures to mean something."""
+    fresh: bool = False
+    """Whether each turn needs a server that has done nothing yet."""
+    probed: bool = False
+    """Whether another task of the server's run notes how late it is woken up."""
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """Everyone who takes part: the subject first, then its targets, then the others."""
+        targets = (each.peer for figure in self.figures for each in figure.targets if each.peer)
+        return tuple(dict.fromkeys((self.subject, *targets, *self.also)))
+
+
+def against(limits: dict[str | tuple[str, ...], float]) -> tuple[Target, ...]:
+    """Give the targets for peers, or for each of several peers."""
+    return tuple(
+        Target(at_most, peer)
+        for peers, at_most in limits.items()
+        for peer in ((peers,) if isinstance(peers, str) else peers)
+    )
+
+
+def cpu(
+    limits: dict[str | tuple[str, ...], float], what: str = "message"
+) -> tuple[Figure, ...]:
+    """Give the figure that most rows are about."""
+    return (Figure("cpu_us", f"server CPU per {what}", "µs", against(limits)),)
+
+
+def echo(
+    name: str,
+    count: int,
+    size: int,
+    limits: dict[str | tuple[str, ...], float],
+    also: tuple[str, ...] = (),
+) -> Row:
+    """Make a row of `count` connections, each with one message of `size` bytes in flight."""
+    unit, divisor = ("MiB", 2**20) if size >= 2**20 else ("KiB", 2**10)
+    amount = f"{size} B" if size < 2**10 else f"{size // divisor} {unit}"
+    return Row(
+        name=name,
+        work=f"{count} connection{'s' * (count > 1)} x {amount}, closed loop",
+        load=("echo", str(count), str(size)),
+        figures=cpu(limits),
+        also=also,
+    )
+
+
+def idle_connections() -> int:
+    """As many as wanted, or as file descriptors allow."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        return IDLE_CONNECTIONS
+    return min(IDLE_CONNECTIONS, hard - SPARE_DESCRIPTORS)
+
+
+SMALL: Final[dict[str | tuple[str, ...], float]] = {UVLOOP: 1.0, "c": 1.3, "trio": 0.25}
+OTHERS: Final = ("techo-portable", "uvloop-streams", "asyncio", "asyncio-streams")
+
+ROWS: Final = (
+    echo("100x64", 100, 64, SMALL, OTHERS),
+    echo("1000x64", 1000, 64, SMALL),
+    echo("10x64", 10, 64, {UVLOOP: 1.15}, ("socat",)),
+    echo("1x64", 1, 64, {UVLOOP: 1.5}, ("socat",)),
+    echo("10x16k", 10, 2**14, {UVLOOP: 1.1}),
+    echo("4x256k", 4, 2**18, {UVLOOP: 1.1}),
+    echo("1x1m", 1, 2**20, {UVLOOP: 1.1}),
+    Row(
+        name="stamped",
+        work="100 connections x 64 B, closed loop, stamped",
+        load=("echo", "100", "64"),
+        figures=cpu({"techo": 1.15}),
+        subject="techo-stamped",
+    ),
+    Row(
+        name="connect",
+        work="connect, one round trip of 64 B, close, one at a time",
+        load=("trip",),
+        figures=cpu({"trio": 1.15}, "connection"),
+    ),
+    Row(
+        name="idle",
+        work=f"{idle_connections()} idle connections",
+        load=("idle", str(idle_connections())),
+        figures=(
+            Figure(
+                "connection_bytes",
+                "resident memory per connection",
+                "B",
+                against({"trio": 1.0}),
+            ),
+            # What is left is the server's own housekeeping: a thousandth of a core.
+            Figure("idle_percent", "server CPU while idle", "% of a core", (Target(0.1),)),
+        ),
+        least_seconds=1,
+        fresh=True,
+    ),
+    Row(
+        name="delay",
+        work="another task of the run, under 1000 connections x 64 B",
+        load=("echo", "1000", "64"),
+        figures=(Figure("delay_p99_us", "delay, p99", "µs", against({"trio": 0.5})),),
+        least_seconds=6,  # a turn of plain trio takes 60 ms here: this gives about 100 of them
+        probed=True,
+    ),
+)
+
+
+def chosen(names: list[str]) -> tuple[Row, ...]:
+    """Give the rows of these names, or all if there are none.
+
+    Raises:
+        ValueError: there is no such row.
+    """
+    known = {row.name: row for row in ROWS}
+    for name in names:
+        if name not in known:
+            raise ValueError(f"there is no row {name!r}; there are {', '.join(known)}")
+    return tuple(known[name] for name in names) if names else ROWS

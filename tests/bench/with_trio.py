@@ -1,0 +1,79 @@
+"""Servers to measure that run on trio: `with_trio.py NAME [PROBE]` prints its port and serves.
+
+With PROBE, the name of a file, another task of the run notes there how late it is woken up.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+import trio
+
+import techo
+from techo._server import pump
+
+NAP: Final = 0.005
+"""Seconds that the task of the probe wants to sleep."""
+
+
+async def stay(probe: str | None) -> None:
+    """Sleep; note when each nap should have ended and how much later it did, in seconds."""
+    if probe is None:
+        await trio.sleep_forever()
+    path = Path(probe)
+    with path.open("w", buffering=1) as notes:  # noqa: ASYNC230  -- waits for next to nothing
+        while True:
+            wanted = time.monotonic() + NAP
+            await trio.sleep(NAP)
+            print(f"{wanted:.6f} {time.monotonic() - wanted:.6f}", file=notes)
+
+
+def announce(port: int) -> None:
+    """Tell who started this where it listens."""
+    print(port, flush=True)
+
+
+async def serve_techo(probe: str | None, reply: techo.Reply = techo.raw) -> None:
+    """Serve as anybody would: limits, timeouts and counters at their defaults."""
+    async with techo.open_server("tcp://127.0.0.1:0", reply=reply) as server:
+        announce(server.endpoints[0].port)
+        await stay(probe)
+
+
+async def serve_portable(probe: str | None) -> None:
+    """Serve as where there is no epoll."""
+    pump.AVAILABLE = False
+    await serve_techo(probe)
+
+
+async def serve_plain(probe: str | None) -> None:
+    """Serve as trio's tutorial does."""
+
+    async def handle(stream: trio.SocketStream) -> None:
+        try:
+            async for chunk in stream:
+                await stream.send_all(chunk)
+        except trio.BrokenResourceError:
+            pass
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stay, probe)
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1", backlog=65535)
+        announce(listener.socket.getsockname()[1])
+        await trio.serve_listeners(handle, [listener])
+
+
+SERVERS: Final[dict[str, Callable[[str | None], Awaitable[None]]]] = {
+    "techo": serve_techo,
+    "techo-stamped": functools.partial(serve_techo, reply=techo.stamped),
+    "techo-portable": serve_portable,
+    "trio": serve_plain,
+}
+
+if __name__ == "__main__":
+    trio.run(SERVERS[sys.argv[1]], sys.argv[2] if len(sys.argv) > 2 else None)
