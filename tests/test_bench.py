@@ -55,7 +55,7 @@ def test_a_row_gives_figures_a_ratio_and_a_verdict(
 
 
 def test_ratios_are_paired_and_what_exceeds_its_target_falls_short() -> None:
-    """The ratio is the median of ratios, not a ratio of medians; a busy load client is named."""
+    """The median of ratios counts, not a ratio of medians; a busy load client is named."""
     busy = {"load_share": 0.96, "server_share": 0.5}
     turns = {
         "techo": [{"cpu_us": 300.0}, {"cpu_us": 200.0}, {"cpu_us": 404.0}],

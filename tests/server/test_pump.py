@@ -238,15 +238,14 @@ async def test_no_busy_connection_keeps_other_tasks_waiting() -> None:
 
     async with (
         techo.open_server(ANY, reply=techo.raw) as server,
+        await connect(server) as stream,
         trio.open_nursery() as nursery,
     ):
-        stream = await connect(server)
         nursery.start_soon(tick)
 
         async def send() -> None:
-            with contextlib.suppress(trio.BrokenResourceError):
-                while True:
-                    await stream.send_all(bytes(100_000))
+            while True:
+                await stream.send_all(bytes(100_000))
 
         nursery.start_soon(send)
         received = 0
@@ -254,7 +253,6 @@ async def test_no_busy_connection_keeps_other_tasks_waiting() -> None:
             received += len(await stream.receive_some())
         assert ticks > 20
         nursery.cancel_scope.cancel()
-    await stream.aclose()
 
 
 def test_a_guest_run() -> None:
