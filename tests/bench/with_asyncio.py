@@ -6,8 +6,8 @@ Both set TCP_NODELAY themselves. None of these has timeouts, limits or counters.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import sys
-import types
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -88,9 +88,7 @@ async def announce_and_serve(server: asyncio.Server) -> None:
 
 
 if __name__ == "__main__":
-    runner: types.ModuleType = asyncio
     loop_name, _, style = sys.argv[1].partition("-")
-    if loop_name == "uvloop":
-        import uvloop as runner
+    runner = importlib.import_module(loop_name)
     protocol = Buffered if style == "buffered" else Greet
     runner.run(serve_streams() if style == "streams" else serve_protocol(protocol))

@@ -192,7 +192,8 @@ class Pump:
                         continue
                 if size == most or flags != data:
                     self._look_again(talk)
-            except BaseException as error:  # noqa: BLE001  -- raised where the connection is
+            # Whatever it is, it is raised where the connection is.
+            except BaseException as error:  # noqa: BLE001, ASYNC103
                 self._end(talk, error)
 
     def _look_again(self, talk: Talk) -> None:

@@ -91,7 +91,7 @@ class EchoService:
                 await say_goodbye(stream, connection, outcome, self.limits.close_timeout)
         finally:
             try:
-                await close_now(stream)
+                await close_now(stream)  # noqa: ASYNC102  -- waits for nothing
             except Exception:  # noqa: BLE001  -- anybody's stream; it must not end the server
                 _log.exception("closing %s failed", connection.peer.name)
             finally:
