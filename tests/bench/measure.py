@@ -30,9 +30,13 @@ PATIENCE: Final = 90.0
 START: Final = 20.0
 """Seconds that a server may take to listen."""
 
-SAME_PROCESS: Final = 4
-"""Rounds that a process serves. How its memory happens to be laid out can cost some percent,
-so it is not to be the same in all of them."""
+SAME_PROCESS: Final = 2
+"""Rounds that a process serves. How its memory happens to be laid out can cost a fifth, so it
+is not to be the same in all of them."""
+
+WARM_UP: Final = 0.2
+"""Seconds of load before the first turn of a process. asyncio's costs four times as much as all
+that follow, because malloc then gives each of its buffers back to the system at once."""
 
 
 class TurnError(Exception):
@@ -154,6 +158,10 @@ def measure(
                 stack.enter_context(serving(programs_, name, Path(folder), probed=row.probed))
                 for name in servers
             ]
+            if not row.fresh:
+                for server in running:
+                    brief = attrs.evolve(row, least_seconds=0, probed=False)
+                    take_turn(programs_, server, brief, min(WARM_UP, effort.seconds))
             for number in range(first, min(first + step, effort.rounds)):
                 for server in running if number % 2 == 0 else reversed(running):
                     turn = take_turn(programs_, server, row, effort.seconds)

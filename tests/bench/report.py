@@ -147,6 +147,8 @@ def write_plot(report: Report, path: Path) -> None:
             axes.plot(line.target, place, "|", color="black", markersize=12)
     axes.axvline(1, color="black", linewidth=0.5)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
     labels = [f"{line.row.name}: {line.server}" for line, _ in lines]
     axes.set_yticks(range(len(lines)), labels)
     axes.invert_yaxis()
