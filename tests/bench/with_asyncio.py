@@ -24,7 +24,7 @@ class Bounce(asyncio.Protocol):
     __slots__ = ("data_received",)
 
     def __init__(self, transport: asyncio.WriteTransport) -> None:
-        self.data_received = transport.write  # type: ignore[method-assign]
+        self.data_received = transport.write  # type: ignore[method-assign]  # nothing between
 
 
 class Greet(asyncio.Protocol):

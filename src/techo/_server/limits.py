@@ -84,7 +84,11 @@ class Limits:
         "how long to wait, after half-closing, for the peer to close too",
     )
     receive_size: int = _limit(
-        65_536, _count(LARGEST_RECEIVE_SIZE), "bytes", "the most that is received as one chunk"
+        65_536,
+        _count(LARGEST_RECEIVE_SIZE),
+        "bytes",
+        "the most that is received as one chunk; where the reply tells no chunks apart (raw), "
+        "up to 4 times that from a peer which has read a MiB",
     )
     backlog: int | None = _limit(
         None, _count(), "connections", "how many may wait in the kernel to be accepted"
