@@ -184,7 +184,7 @@ async def test_cancelling_the_run_in_the_middle_of_a_batch() -> None:
 
 async def test_a_number_in_use_again_belongs_to_the_new_connection() -> None:
     """A stream closed by our own program is aborted, and nobody gets another's bytes."""
-    service = techo.EchoService(techo.raw, limits=techo.Limits(idle_timeout=0.2))
+    service = techo.EchoService(techo.raw, limits=techo.Limits(idle_timeout=PATIENCE))
     ours, theirs = await sockets()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(service.handle, theirs)
@@ -199,6 +199,8 @@ async def test_a_number_in_use_again_belongs_to_the_new_connection() -> None:
         await new_ours.send_all(b"hello")
         assert await new_ours.receive_some() == b"hello"
         await new_ours.aclose()
+        with trio.fail_after(PATIENCE / 2):  # the first is told at once, not when it is idle
+            await until_ended(service, 2)
     await ours.aclose()
     assert ended(service.statistics()) == {"eof": 1, "aborted": 1}
 

@@ -14,7 +14,15 @@ import trio
 import trustme
 
 import techo
-from helpers import connect, ended, open_descriptors, receive_until_end, reset, until_ended
+from helpers import (
+    PATIENCE,
+    connect,
+    ended,
+    open_descriptors,
+    receive_until_end,
+    reset,
+    until_ended,
+)
 from techo._server import listening
 
 ANY = "tcp://127.0.0.1:0"
@@ -154,6 +162,49 @@ async def test_half_close_gets_all_that_is_owed() -> None:
         nursery.start_soon(send)
         assert await receive_until_end(stream) == data
         assert ended(await until_ended(server, 1)) == {"eof": 1}
+
+
+async def test_progress_in_either_direction_keeps_a_connection_alive() -> None:
+    """For far longer than the idle timeout: small messages, then a reply read slowly."""
+    limits = techo.Limits(idle_timeout=0.5)
+    async with (
+        techo.open_server(ANY, reply=techo.raw, limits=limits) as server,
+        await connect(server) as stream,
+        trio.open_nursery() as nursery,
+    ):
+        for _ in range(12):
+            await trio.sleep(0.1)
+            await stream.send_all(b"x")
+            assert await stream.receive_some() == b"x"
+        size = 2**23
+        nursery.start_soon(stream.send_all, bytes(size))
+        received = 0
+        while received < size:
+            await trio.sleep(0.02)
+            received += len(await stream.receive_some(2**17))
+        await stream.send_eof()
+        assert ended(await until_ended(server, 1)) == {"eof": 1}
+
+
+async def test_drain_sends_the_rest_of_a_reply_that_was_stuck() -> None:
+    """A peer that begins to read only then gets all of it."""
+    size = 2**23
+    limits = techo.Limits(receive_size=10)
+    async with (
+        techo.open_server(ANY, reply=lambda _: bytes(size), limits=limits) as server,
+        await connect(server) as stream,
+        trio.open_nursery() as nursery,
+    ):
+        await stream.send_all(b"x")
+        with trio.fail_after(PATIENCE):
+            while not server.statistics().bytes_out:  # noqa: ASYNC110  -- no event says so
+                await trio.sleep(0.001)
+        nursery.start_soon(server.drain)
+        await trio.sleep(0.3)  # longer than a drain waits for a pause: what is owed stays owed
+        with trio.fail_after(limits.drain_timeout / 2):
+            assert len(await receive_until_end(stream)) == size
+        await stream.aclose()
+        assert ended(await until_ended(server, 1)) == {"drained": 1}
 
 
 async def test_an_early_end_is_end_of_file_not_a_reset() -> None:

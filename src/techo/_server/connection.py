@@ -66,6 +66,7 @@ class Connection:
     """Whether a reply is on its way out."""
     _farewell: float | None = None
     _was_cut: bool = False
+    _resumable: bool = False
     _scope: trio.CancelScope | None = None
 
     @property
@@ -84,12 +85,14 @@ class Connection:
         self.bytes_out += size
         self.progress = trio.current_time()
 
-    def watch(self) -> trio.CancelScope:
+    def watch(self, *, resumable: bool = False) -> trio.CancelScope:
         """Make the scope for one wait, which ends when the connection has had its time.
 
         If the scope caught the cancellation, `verdict` says why. If bytes were counted while
-        it was open, ask `time_is_up` first.
+        it was open, ask `time_is_up` first. A `resumable` wait, which loses nothing by being
+        interrupted, also ends when a drain begins.
         """
+        self._resumable = resumable
         deadline = self._deadline()
         if self.draining:
             # What has arrived already is still received, however late it is.
@@ -129,7 +132,8 @@ class Connection:
         """Let it go as soon as nothing is owed and no byte moved for `quiet` seconds."""
         self.quiet = quiet
         if self._scope is not None:
-            self._scope.deadline = min(self._scope.deadline, self._deadline())
+            deadline = trio.current_time() if self._resumable else self._deadline()
+            self._scope.deadline = min(self._scope.deadline, deadline)
 
     def cut(self) -> None:
         """End it now, whatever it owes."""

@@ -34,7 +34,7 @@ async def converse(
     try:
         # Bytes that move do not move the deadline: it is looked at again when it is over.
         while True:
-            with connection.watch():
+            with connection.watch(resumable=True):
                 await talk.wait()
             if talk.over or connection.draining or connection.time_is_up():
                 break
