@@ -61,7 +61,7 @@ async def until_ended(service: techo.EchoService, count: int) -> techo.Statistic
     with trio.fail_after(PATIENCE):
         # Real sockets: there is no event for the other side having noticed.
         while sum((statistics := service.statistics()).outcomes.values()) < count:  # noqa: ASYNC110
-            await trio.sleep(0.001)
+            await trio.sleep(0.001)  # as said above
     return statistics
 
 

@@ -173,14 +173,14 @@ async def test_progress_in_either_direction_keeps_a_connection_alive() -> None:
         trio.open_nursery() as nursery,
     ):
         for _ in range(12):
-            await trio.sleep(0.1)
+            await trio.sleep(0.1)  # being slow is what is tested, by the kernel's clock
             await stream.send_all(b"x")
             assert await stream.receive_some() == b"x"
         size = 2**23
         nursery.start_soon(stream.send_all, bytes(size))
         received = 0
         while received < size:
-            await trio.sleep(0.02)
+            await trio.sleep(0.02)  # likewise
             received += len(await stream.receive_some(2**17))
         await stream.send_eof()
         assert ended(await until_ended(server, 1)) == {"eof": 1}
