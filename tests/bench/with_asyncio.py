@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import mmap
 import sys
 from collections.abc import Callable
 from typing import Final, cast
@@ -44,14 +45,14 @@ class Buffered(asyncio.BufferedProtocol):
     __slots__ = ("buffer", "view", "write")
 
     def __init__(self) -> None:
-        self.buffer = bytearray(BUFFER)
+        self.buffer = mmap.mmap(-1, BUFFER)  # whole pages, as ours: see Pump.buffers
         self.view = memoryview(self.buffer)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio."""
         self.write = cast("asyncio.WriteTransport", transport).write
 
-    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002  -- asyncio's signature
+    def get_buffer(self, sizehint: int) -> mmap.mmap:  # noqa: ARG002  -- asyncio's signature
         """See asyncio."""
         return self.buffer
 
