@@ -6,6 +6,7 @@ import concurrent.futures
 import contextlib
 import errno
 import functools
+import os
 import socket
 import ssl
 
@@ -162,6 +163,22 @@ async def test_half_close_gets_all_that_is_owed() -> None:
         nursery.start_soon(send)
         assert await receive_until_end(stream) == data
         assert ended(await until_ended(server, 1)) == {"eof": 1}
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 24, 32, 500])
+async def test_an_end_that_arrives_with_the_last_bytes_is_seen(size: int) -> None:
+    """However many receives the bytes take, and whether or not the last is a full one."""
+    limits = techo.Limits(receive_size=16)
+    async with (
+        techo.open_server(ANY, reply=techo.raw, limits=limits) as server,
+        await connect(server) as stream,
+    ):
+        await stream.send_all(b"first")
+        assert await stream.receive_some() == b"first"
+        os.write(stream.socket.fileno(), bytes(size))  # no checkpoint between it and the end
+        stream.socket.shutdown(socket.SHUT_WR)
+        with trio.fail_after(PATIENCE):
+            assert await receive_until_end(stream) == bytes(size)
 
 
 async def test_progress_in_either_direction_keeps_a_connection_alive() -> None:
