@@ -6,10 +6,9 @@ replies and sends for all whose sockets are ready. A task is woken when its conv
 or its time is up; nurseries and cancel scopes work as in any trio handler.
 
 What may run in a turn of the pump: nothing that waits, nothing that raises. One epoll set holds
-the sockets, edge triggered: an event is good for one exchange, and where one may not have been
-enough, `_go_on` makes another or `_look_again` asks the kernel for one (see epoll(7)). A reply
-that a socket would not take whole is kept, and that socket is not read until that is gone:
-nothing else is buffered.
+the sockets, edge triggered: an event is good for one exchange, and `_look_again` asks for
+another where one may not have been enough (see epoll(7)). A reply that a socket would not take
+whole is kept, and that socket is not read until it is gone: nothing else is buffered.
 """
 
 from __future__ import annotations
@@ -35,10 +34,6 @@ message takes, and little to wait for."""
 _BATCH: Final = 256
 """Sockets taken from the kernel at once: enough to make the call cheap, and few enough not to
 make a turn much longer than it should be."""
-
-_AGAIN: Final = 16
-"""Exchanges in a batch up to which a socket that gave all it was asked for is asked again at
-once. Waiting for the kernel to say that there is more costs a message of 1 MiB a tenth."""
 
 _BULK: Final = 4
 """Times the receive size that are received at once from a peer which has shown, by reading
@@ -198,9 +193,7 @@ class Pump:
                     if sent != length:
                         self._hold(talk, memoryview(bytes(answer[sent:])))
                         continue
-                if size == most:
-                    self._go_on(talk, flags, events)
-                elif flags != data:
+                if size == most or flags != data:
                     self._look_again(talk)
             # Whatever it is, it is raised where the connection is.
             except BaseException as error:  # noqa: BLE001, ASYNC103
@@ -208,16 +201,9 @@ class Pump:
 
     def _look_again(self, talk: Talk) -> None:
         """Ask for another event, because one exchange may not have taken everything."""
-        self._epoll.modify(talk.fd, _READ)
-
-    def _go_on(self, talk: Talk, flags: int, events: list[tuple[int, int]]) -> None:
-        """Exchange again with a peer that gave all it was asked for."""
         if talk.reply is None and talk.connection.bytes_out >= _PROVEN:
             talk.buffers = self.buffers(_BULK * talk.receive_size)
-        if len(events) < _AGAIN:
-            events.append((talk.fd, flags))
-        else:
-            self._look_again(talk)
+        self._epoll.modify(talk.fd, _READ)
 
     def _hold(self, talk: Talk, rest: memoryview) -> None:
         """Keep the rest of a reply, and wait until it can be sent instead of reading on."""
