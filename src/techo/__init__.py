@@ -9,20 +9,25 @@ if TYPE_CHECKING:
     from techo._client.client import EchoClient, RoundTrip, open_client
     from techo._client.comparison import EchoError, EchoMismatch, ShortReply
     from techo._server.connection import Outcome
+    from techo._server.datagrams import Datagrams
+    from techo._server.guard import Drop
     from techo._server.ledger import Statistics
     from techo._server.limits import Limits
     from techo._server.service import EchoService, open_server
-    from techo.endpoint import Endpoint
+    from techo.endpoint import Endpoint, Kind
     from techo.reply import Reply, raw, stamped
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Datagrams",
+    "Drop",
     "EchoClient",
     "EchoError",
     "EchoMismatch",
     "EchoService",
     "Endpoint",
+    "Kind",
     "Limits",
     "Outcome",
     "Reply",
@@ -39,10 +44,12 @@ _ROOMS = {
     "_client.client": ("EchoClient", "RoundTrip", "open_client"),
     "_client.comparison": ("EchoError", "EchoMismatch", "ShortReply"),
     "_server.connection": ("Outcome",),
+    "_server.datagrams": ("Datagrams",),
+    "_server.guard": ("Drop",),
     "_server.ledger": ("Statistics",),
     "_server.limits": ("Limits",),
     "_server.service": ("EchoService", "open_server"),
-    "endpoint": ("Endpoint",),
+    "endpoint": ("Endpoint", "Kind"),
     "reply": ("Reply", "raw", "stamped"),
 }
 

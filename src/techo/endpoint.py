@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 import ipaddress
+import os
 import re
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import attrs
 
@@ -13,6 +15,34 @@ DEFAULT_HOST = "127.0.0.1"
 
 EVERY_INTERFACE = "*"
 """The host that means all interfaces, of IPv4 and of IPv6, on one port."""
+
+LONGEST_PATH: Final = 107
+"""Bytes in a Unix path or abstract name: `sun_path` has 108 (unix(7)), one of which is zero."""
+
+
+class Kind(enum.StrEnum):
+    """The kinds of endpoint, in Go's words where it has some."""
+
+    TCP = "tcp"
+    TLS = "tls"
+    UDP = "udp"
+    UNIX = "unix"
+    """A stream."""
+    UNIXGRAM = "unixgram"
+    """Datagrams."""
+    UNIXPACKET = "unixpacket"
+    """Connections that keep the boundaries of messages (SOCK_SEQPACKET)."""
+    FD = "fd"
+    """A socket that whoever started this process has bound; it knows what it is."""
+
+
+_INTERNET: Final = {Kind.TCP, Kind.TLS, Kind.UDP}
+_UNIX: Final = {Kind.UNIX, Kind.UNIXGRAM, Kind.UNIXPACKET}
+
+FORMS: Final = (
+    "tcp://HOST:PORT (or tls, udp), HOST:PORT, PORT, unix:PATH (or unixgram, unixpacket), fd:N"
+)
+"""What `Endpoint.parse` takes, for messages and help."""
 
 _ADDRESS = re.compile(
     r"(?: (?P<host> \[ [^\]]+ \] | [^:\[\]/]* ) : )? (?P<port> [0-9]{1,5} )", re.VERBOSE
@@ -32,8 +62,8 @@ def _canonical_ipv6(address: str) -> str:
 
 
 def _canonical_host(host: Any) -> str:
-    if host == EVERY_INTERFACE:
-        return EVERY_INTERFACE
+    if host in (EVERY_INTERFACE, ""):
+        return str(host)
     if isinstance(host, str) and ":" in host:
         return _canonical_ipv6(host)
     if not isinstance(host, str) or not _NAME.fullmatch(host):
@@ -41,9 +71,40 @@ def _canonical_host(host: Any) -> str:
     return host.lower()
 
 
-def _check_port(_self: object, _field: object, port: Any) -> None:
+def _kind(kind: Any) -> Kind:
+    try:
+        return Kind(kind)
+    except ValueError:
+        raise ValueError(f"unknown kind {kind!r}; there are {', '.join(Kind)}") from None
+
+
+def _check_port(endpoint: Endpoint, _field: object, port: Any) -> None:
     if not isinstance(port, int) or not 0 <= port <= _HIGHEST_PORT:
         raise ValueError(f"port {port!r} is not between 0 and {_HIGHEST_PORT}")
+    if bool(endpoint.host) != (endpoint.kind in _INTERNET):
+        wanted = "needs a host" if not endpoint.host else "has no host"
+        raise ValueError(f"host {endpoint.host!r}: {endpoint.kind} {wanted}")
+
+
+def _check_path(endpoint: Endpoint, _field: object, path: Any) -> None:
+    if endpoint.kind not in _UNIX:
+        if path:
+            raise ValueError(f"path {path!r}: {endpoint.kind} has no path")
+        return
+    # A line break in a path would forge a line of output; no server wants to be found by one.
+    if not isinstance(path, str) or path in ("", "@") or not path.isprintable():
+        raise ValueError(f"path {path!r} is neither a printable path nor @ and a name")
+    size = len(os.fsencode(path.removeprefix("@")))
+    if size > LONGEST_PATH:
+        raise ValueError(f"path of {size} bytes: a Unix socket's has {LONGEST_PATH} at most")
+
+
+def _check_descriptor(endpoint: Endpoint, _field: object, descriptor: Any) -> None:
+    if (descriptor is not None) != (endpoint.kind is Kind.FD):
+        wanted = "needs a" if descriptor is None else "has no"
+        raise ValueError(f"{endpoint.kind} {wanted} descriptor; got {descriptor!r}")
+    if descriptor is not None and (not isinstance(descriptor, int) or descriptor < 0):
+        raise ValueError(f"descriptor {descriptor!r} is not a whole number from 0")
 
 
 @attrs.frozen
@@ -57,39 +118,80 @@ class Endpoint:
         ValueError: a field makes no sense; the text names it and its value.
     """
 
-    host: str = attrs.field(default=DEFAULT_HOST, converter=_canonical_host)
-    """An IPv4 or IPv6 address (without brackets), a name to look up, or ``*``."""
+    kind: Kind = attrs.field(default=Kind.TCP, converter=_kind, kw_only=True)
 
-    port: int = attrs.field(default=8009, validator=_check_port)
-    """0 to 65535; to a server 0 means any free port."""
+    host: str = attrs.field(
+        default=attrs.Factory(
+            lambda self: DEFAULT_HOST if self.kind in _INTERNET else "", takes_self=True
+        ),
+        converter=_canonical_host,
+    )
+    """Of tcp, tls and udp: an IPv4 or IPv6 address (without brackets), a name to look up,
+    or ``*``. Of others: empty."""
+
+    port: int = attrs.field(
+        default=attrs.Factory(
+            lambda self: 8009 if self.kind in _INTERNET else 0, takes_self=True
+        ),
+        validator=_check_port,
+    )
+    """0 to 65535; to a server 0 means any free port. Of kinds without a host: 0."""
+
+    path: str = attrs.field(default="", validator=_check_path, kw_only=True)
+    """Of unix, unixgram and unixpacket: a path, or ``@`` and an abstract name (Linux), of 107
+    bytes at most."""
+
+    descriptor: int | None = attrs.field(
+        default=None, validator=_check_descriptor, kw_only=True
+    )
+    """Of fd: the number of the file descriptor."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``tcp://HOST:PORT``, ``HOST:PORT``, ``:PORT``, ``PORT`` or ``[IPV6]:PORT``.
+        """Read an endpoint's text.
+
+        That is ``KIND://HOST:PORT`` (tcp, tls, udp), ``KIND:PATH`` (unix, unixgram,
+        unixpacket; ``@NAME`` is an abstract name), ``fd:N``, or short for tcp: ``HOST:PORT``,
+        ``:PORT``, ``PORT``, ``[IPV6]:PORT``.
 
         Raises:
             ValueError: naming the text, what is wrong with it and what would be right.
         """
-        kind, separator, address = text.rpartition("://")
-        if separator and kind != "tcp":
-            raise ValueError(
-                f"bad endpoint {text!r}: unknown kind {kind!r}; write tcp://HOST:PORT"
-            )
-        found = _ADDRESS.fullmatch(address)
-        if found is None:
-            raise ValueError(
-                f"bad endpoint {text!r}: write tcp://HOST:PORT, HOST:PORT or PORT, "
-                "and an IPv6 address in brackets, as in [::1]:8009"
-            )
-        host = found["host"] or DEFAULT_HOST
         try:
-            # Only IPv6 goes in brackets; looking it up as a name would hide the mistake.
-            if host.startswith("["):
-                host = _canonical_ipv6(host[1:-1])
-            return cls(host, int(found["port"]))
+            return cls._parse(text)
         except ValueError as error:
             raise ValueError(f"bad endpoint {text!r}: {error}") from None
 
+    @classmethod
+    def _parse(cls, text: str) -> Self:
+        name, colon, rest = text.partition(":")
+        if colon and name in _UNIX:
+            return cls(kind=Kind(name), path=rest)
+        if colon and name == Kind.FD:
+            if not re.fullmatch("[0-9]{1,9}", rest):
+                raise ValueError("write fd:N, N being the number of a file descriptor")
+            return cls(kind=Kind.FD, descriptor=int(rest))
+        name, separator, address = text.rpartition("://")
+        kind = Kind.TCP
+        if separator:
+            if name not in _INTERNET:
+                raise ValueError(f"unknown kind {name!r}; write {FORMS}")
+            kind = Kind(name)
+        found = _ADDRESS.fullmatch(address)
+        if found is None:
+            raise ValueError(
+                f"write {FORMS}, and an IPv6 address in brackets, as in [::1]:8009"
+            )
+        host = found["host"] or DEFAULT_HOST
+        # Only IPv6 goes in brackets; looking it up as a name would hide the mistake.
+        if host.startswith("["):
+            host = _canonical_ipv6(host[1:-1])
+        return cls(host, int(found["port"]), kind=kind)
+
     def __str__(self) -> str:
+        if self.kind is Kind.FD:
+            return f"fd:{self.descriptor}"
+        if self.kind in _UNIX:
+            return f"{self.kind}:{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"tcp://{host}:{self.port}"
+        return f"{self.kind}://{host}:{self.port}"

@@ -20,7 +20,8 @@ class Outcome(enum.StrEnum):
     EOF = "eof"
     """The peer finished, every byte was answered, both sides closed."""
     IDLE = "idle"
-    """No byte moved for `Limits.idle_timeout` and nothing was owed."""
+    """No byte moved for `Limits.idle_timeout` and nothing was owed, or the TLS handshake took
+    longer than `Limits.handshake_timeout`."""
     STALLED = "stalled"
     """The same while a reply was waiting for the peer to read it."""
     EXPIRED = "expired"
@@ -28,7 +29,8 @@ class Outcome(enum.StrEnum):
     REFUSED = "refused"
     """There were `max_connections` already, or `max_per_host` of its address."""
     RESET = "reset"
-    """The peer broke it: a reset, or TLS that ended without its closing message."""
+    """The peer broke it: a reset, a TLS handshake that failed, or TLS that ended without its
+    closing message."""
     DRAINED = "drained"
     """The server was draining and owed nothing."""
     CRASHED = "crashed"
@@ -55,6 +57,9 @@ class Connection:
     """When its lifetime is over."""
     quiet: float | None = None
     """While draining: seconds without progress after which it is let go if nothing is owed."""
+    greeted: bool = True
+    """Whether there has been a TLS handshake if there has to be one; if not, the time without
+    progress is the handshake's."""
     chunks: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
@@ -73,6 +78,12 @@ class Connection:
     def draining(self) -> bool:
         """Whether it is to end as soon as nothing is owed."""
         return self.quiet is not None
+
+    def greet(self, idle_timeout: float) -> None:
+        """Note that the handshake is over: from now on this is the time without progress."""
+        self.greeted = True
+        self.idle_timeout = idle_timeout
+        self.progress = trio.current_time()
 
     def received(self, size: int) -> None:
         """Count a chunk of `size` bytes."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Final
+from typing import Any, Final
 
 import trio
 
+from techo._packets import PacketStream
 from techo._server.connection import Connection, Outcome
 from techo.reply import Reply
 
@@ -44,8 +45,10 @@ async def converse(
         trio.ClosedResourceError: somebody in our own program closed the stream.
         Exception: whatever `reply` raised.
     """
+    # Messages that arrive whole are answered one by one, whether draining or not.
+    held_back = 0 if isinstance(stream, PacketStream) else _HELD_BACK
     while True:
-        if not connection.draining or len(answer) >= _HELD_BACK:
+        if not connection.draining or len(answer) >= held_back:
             if not await _send(stream, answer, connection):
                 return connection.verdict()
             answer = b""
@@ -63,15 +66,33 @@ async def _send(stream: trio.abc.Stream, answer: bytes, connection: Connection) 
     """Send in pieces and count each; whether there was time for all of it."""
     rest = memoryview(answer)
     connection.owing = bool(rest)
+    most = len(rest) if isinstance(stream, PacketStream) else PIECE
     while rest:
         with connection.watch() as scope:
-            await stream.send_all(rest[:PIECE])
+            await stream.send_all(rest[:most])
         if scope.cancelled_caught:
             return False
-        connection.sent(len(rest[:PIECE]))
-        rest = rest[PIECE:]
+        connection.sent(len(rest[:most]))
+        rest = rest[most:]
     connection.owing = False
     return True
+
+
+async def shake_hands(
+    stream: trio.SSLStream[Any], connection: Connection, idle_timeout: float
+) -> Outcome | None:
+    """Go through the TLS handshake in the time there is for it; say why if that was too little.
+
+    Raises:
+        trio.BrokenResourceError: the peer broke the connection, or what it sent is no TLS that
+            we take.
+    """
+    with connection.watch(resumable=True) as scope:
+        await stream.do_handshake()
+    if scope.cancelled_caught:
+        return connection.verdict()
+    connection.greet(idle_timeout)
+    return None
 
 
 async def say_goodbye(
@@ -84,8 +105,10 @@ async def say_goodbye(
     closed by whoever opened it; cancellation leaves it in no other state.
     """
     half_closeable = isinstance(stream, trio.abc.HalfCloseableStream)
-    # Where the peer has finished, nothing can arrive any more: closing is half-closing.
-    if outcome not in _GENTLE or (half_closeable and outcome is Outcome.EOF):
+    # Where the peer has finished, nothing can arrive any more: closing is half-closing. And TLS
+    # without a handshake would begin one, just to say goodbye.
+    finished = half_closeable and outcome is Outcome.EOF
+    if outcome not in _GENTLE or finished or not connection.greeted:
         return
     connection.leave(close_timeout)
     gone = contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError)
@@ -101,7 +124,7 @@ async def say_goodbye(
 
 async def close_now(stream: trio.abc.Stream) -> None:
     """Close without waiting for anything."""
-    if isinstance(stream, trio.SocketStream):
+    if isinstance(stream, trio.SocketStream | PacketStream):
         stream.socket.close()  # what aclose does, less a turn of the run for every connection
     else:
         await trio.aclose_forcefully(stream)

@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from techo._server.connection import Connection, Outcome
+from techo._server.datagrams import Datagrams
 
 
 @attrs.frozen(kw_only=True)
@@ -27,6 +28,8 @@ class Statistics:
     """Bytes received."""
     bytes_out: int
     """Bytes sent, stamps included."""
+    datagrams: Datagrams
+    """The same for what came without a connection; nothing of it is in the figures above."""
 
 
 @attrs.define(eq=False)
@@ -85,8 +88,8 @@ class Ledger:
         while self._active:
             await self._waiting_for_empty.park()
 
-    def statistics(self) -> Statistics:
-        """Take a snapshot of everything up to now."""
+    def statistics(self, datagrams: Datagrams) -> Statistics:
+        """Take a snapshot of everything up to now, with that of the datagrams."""
         return Statistics(
             accepted=self._accepted,
             active=len(self._active),
@@ -94,4 +97,5 @@ class Ledger:
             chunks=self._chunks + sum(each.chunks for each in self._active),
             bytes_in=self._bytes_in + sum(each.bytes_in for each in self._active),
             bytes_out=self._bytes_out + sum(each.bytes_out for each in self._active),
+            datagrams=datagrams,
         )

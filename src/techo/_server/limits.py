@@ -59,6 +59,12 @@ class Limits:
         "s",
         "end a connection on which no byte moved in either direction for this long",
     )
+    handshake_timeout: float = _limit(
+        10.0,
+        _seconds(zero=False, off=True),
+        "s",
+        "end a connection whose TLS handshake takes longer than this",
+    )
     lifetime: float = _limit(
         math.inf,
         _seconds(zero=False, off=True),
@@ -92,4 +98,17 @@ class Limits:
     )
     backlog: int | None = _limit(
         None, _count(), "connections", "how many may wait in the kernel to be accepted"
+    )
+    max_datagrams_per_second: int | None = _limit(
+        None,
+        _count(),
+        "datagrams",
+        "answer no more than this many datagrams a second from one address",
+    )
+    loop_guard: bool = _limit(
+        True,
+        attrs.validators.instance_of(bool),
+        "",
+        "do not answer datagrams from our own ports, nor from ports of services that answer "
+        "everything, such as other echoes",
     )

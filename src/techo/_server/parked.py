@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import trio
 
+from techo._packets import LARGEST_PACKET, PacketStream
 from techo._server import conversation
 from techo._server.connection import Connection, Outcome
 from techo._server.pump import Pump, Talk
@@ -11,7 +12,10 @@ from techo.reply import Reply, raw
 
 
 async def converse(
-    stream: trio.SocketStream, reply: Reply, connection: Connection, receive_size: int
+    stream: trio.SocketStream | PacketStream,
+    reply: Reply,
+    connection: Connection,
+    receive_size: int,
 ) -> Outcome:
     """Do what `conversation.converse` does, for a socket, by way of the run's pump.
 
@@ -23,12 +27,14 @@ async def converse(
         BaseException: whatever `reply` raised.
     """
     pump = Pump.of_this_run()
+    packets = isinstance(stream, PacketStream)
     talk = Talk(
         stream.socket.fileno(),
-        None if reply is raw else reply,
+        None if reply is raw and not packets else reply,
         connection,
         receive_size,
-        pump.buffers(receive_size),
+        pump.buffers(LARGEST_PACKET + 1 if packets else receive_size),
+        packets,
     )
     pump.add(talk)
     try:

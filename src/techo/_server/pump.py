@@ -13,6 +13,7 @@ whole is kept, and that socket is not read until it is gone: nothing else is buf
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import select
@@ -61,6 +62,9 @@ class Talk:
     receive_size: int
     buffers: list[memoryview]
     """Where to receive: one buffer, which all conversations share."""
+    packets: bool
+    """Whether each receive gives one whole message, so that a short one tells nothing of what
+    else there is. The buffer has room for a byte more than a message may have."""
     unsent: memoryview | None = None
     """The rest of a reply, while the socket takes no more."""
     task: trio.lowlevel.Task | None = None
@@ -175,13 +179,19 @@ class Pump:
                 if size != last or talk.buffers is not buffers:
                     last, buffers = size, talk.buffers
                     most, piece = len(buffers[0]), buffers[0][:size]
+                    if talk.packets:
+                        if size == most:
+                            last = 0  # or the next one would not be looked at
+                            self._end(talk, _broken(OSError("a message was too long")))
+                            continue
+                        most = 0
                 answer: bytes | memoryview = piece
                 if talk.reply is None:
                     length = size
                 else:
                     answer = talk.reply(bytes(piece))
                     length = len(answer)
-                if length:
+                if length:  # or it would be an end, where messages are kept apart
                     try:
                         sent = write(fd, answer)
                     except BlockingIOError:
@@ -193,7 +203,7 @@ class Pump:
                     if sent != length:
                         self._hold(talk, memoryview(bytes(answer[sent:])))
                         continue
-                if size == most or flags != data:
+                if size >= most or flags != data:
                     self._look_again(talk)
             # Whatever it is, it is raised where the connection is.
             except BaseException as error:  # noqa: BLE001, ASYNC103
@@ -241,7 +251,9 @@ class Pump:
 _pump: Final = trio.lowlevel.RunVar[Pump]("techo pump")
 
 
-def _broken(error: OSError) -> trio.BrokenResourceError:
+def _broken(error: OSError) -> Exception:
+    if error.errno == errno.EMSGSIZE:
+        return error  # not the peer's doing: the reply is longer than a message may be
     broken = trio.BrokenResourceError(str(error))
     broken.__cause__ = error
     return broken

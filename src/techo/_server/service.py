@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
+import ssl
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -12,12 +12,14 @@ import attrs
 import trio
 
 from techo._nursery import open_bare_nursery
+from techo._packets import PacketStream
 from techo._server import parked, pump
 from techo._server.connection import Connection, Outcome
-from techo._server.conversation import close_now, converse, say_goodbye
+from techo._server.conversation import close_now, converse, say_goodbye, shake_hands
+from techo._server.datagrams import DatagramService
 from techo._server.ledger import Ledger, Statistics
 from techo._server.limits import Limits
-from techo._server.listening import listen
+from techo._server.listening import Listening
 from techo._server.peer import Peer
 from techo.endpoint import Endpoint
 from techo.reply import Reply, stamped
@@ -34,25 +36,32 @@ _QUIET_SHARE: Final = 1 / 20
 
 @attrs.define(eq=False)
 class EchoService:
-    """Answers whatever arrives on a stream, within limits.
+    """Answers whatever arrives on a stream or as a datagram, within limits.
 
     `handle` is a plain trio handler, to be given to `trio.serve_tcp` and the like; `serve`
-    does that for endpoints. A service that was drained is over: make another.
-
-    Raises:
-        ValueError: from `Limits`.
+    does that for endpoints of every kind. A service that was drained is over: make another.
     """
 
     reply: Reply = stamped
     limits: Limits = attrs.field(factory=Limits, kw_only=True)
+    tls: ssl.SSLContext | None = attrs.field(default=None, kw_only=True)
+    """What tls endpoints are served with: a server's context with its certificate."""
+    unix_mode: int | None = attrs.field(default=None, kw_only=True)
+    """Permissions of Unix paths, such as 0o660; None leaves them to the umask."""
     _endpoints: list[Endpoint] = attrs.field(factory=list, init=False)
     _ledger: Ledger = attrs.field(init=False)
     _quiet: float | None = attrs.field(default=None, init=False)
     _accepting: dict[trio.CancelScope, trio.Event] = attrs.field(factory=dict, init=False)
 
+    _datagrams: DatagramService = attrs.field(init=False)
+
     @_ledger.default
     def _make_ledger(self) -> Ledger:
         return Ledger(self.limits.max_connections, self.limits.max_per_host)
+
+    @_datagrams.default
+    def _make_datagram_service(self) -> DatagramService:
+        return DatagramService(self.reply, self.limits)
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -61,22 +70,25 @@ class EchoService:
 
     def statistics(self) -> Statistics:
         """Take a snapshot of the counters."""
-        return self._ledger.statistics()
+        return self._ledger.statistics(self._datagrams.statistics())
 
     async def handle(self, stream: trio.abc.Stream) -> None:
         """Echo on one stream until the peer has finished or a limit ends it.
 
-        Always closes the stream. Never raises an `Exception`: what the peer or the reply
+        A `trio.SSLStream` is given `Limits.handshake_timeout` for its handshake first. Always
+        closes the stream. Never raises an `Exception`: what the peer or the reply
         function did wrong ends in the statistics and in the log. Cancellation closes the
         stream at once and is counted as `Outcome.ABORTED`.
         """
         now = trio.current_time()
+        limits, greeted = self.limits, not isinstance(stream, trio.SSLStream)
         connection = Connection(
             peer=Peer.of(stream),
             opened=now,
-            idle_timeout=self.limits.idle_timeout,
-            expires=now + self.limits.lifetime,
+            idle_timeout=limits.idle_timeout if greeted else limits.handshake_timeout,
+            expires=now + limits.lifetime,
             quiet=self._quiet,
+            greeted=greeted,
         )
         if not self._ledger.open(connection):
             _log_closed(connection, Outcome.REFUSED)
@@ -88,7 +100,7 @@ class EchoService:
         try:
             outcome = await self._converse(stream, connection)
             if not connection.owing:
-                await say_goodbye(stream, connection, outcome, self.limits.close_timeout)
+                await say_goodbye(stream, connection, outcome, limits.close_timeout)
         finally:
             try:
                 await close_now(stream)  # noqa: ASYNC102  -- waits for nothing
@@ -102,7 +114,11 @@ class EchoService:
     async def _converse(self, stream: trio.abc.Stream, connection: Connection) -> Outcome:
         try:
             size = self.limits.receive_size
-            if pump.AVAILABLE and isinstance(stream, trio.SocketStream):
+            if isinstance(stream, trio.SSLStream):
+                idle_timeout = self.limits.idle_timeout
+                if (early := await shake_hands(stream, connection, idle_timeout)) is not None:
+                    return early
+            if pump.AVAILABLE and isinstance(stream, trio.SocketStream | PacketStream):
                 return await parked.converse(stream, self.reply, connection, size)
             return await converse(stream, self.reply, connection, size)
         except trio.BrokenResourceError as error:
@@ -126,7 +142,7 @@ class EchoService:
         ended the last connection; cancellation closes everything at once.
 
         Raises:
-            ValueError: a text is no endpoint.
+            ValueError: a text is no endpoint, or it is a tls one and there is no `tls`.
             OSError: a name is unknown or an address can't be bound; its `filename` is the
                 endpoint. Nothing is left listening.
             RuntimeError: the service was drained before.
@@ -145,15 +161,16 @@ class EchoService:
             try:
                 async with open_bare_nursery() as accepting:
                     self._accepting[accepting.cancel_scope] = closed
+                    listening_ = Listening(
+                        self.handle,
+                        self._datagrams.serve,
+                        handlers,
+                        self.limits.backlog,
+                        self.tls,
+                        self.unix_mode,
+                    )
                     for endpoint in wanted:
-                        start = functools.partial(
-                            listen,
-                            endpoint,
-                            self.handle,
-                            backlog=self.limits.backlog,
-                            handlers=handlers,
-                        )
-                        bound += await accepting.start(start)
+                        bound += await accepting.start(listening_.on, endpoint)
                     self._endpoints += bound
                     listening = True
                     task_status.started(tuple(bound))
@@ -178,6 +195,7 @@ class EchoService:
         timeout = self.limits.drain_timeout
         self._quiet = min(_QUIET, timeout * _QUIET_SHARE)
         try:
+            self._datagrams.draining = True
             with trio.move_on_after(timeout):
                 await self._stop_accepting()
                 for connection in self._ledger:
@@ -215,7 +233,11 @@ def _log_closed(connection: Connection, outcome: Outcome) -> None:
 
 @contextlib.asynccontextmanager
 async def open_server(
-    *endpoints: Endpoint | str, reply: Reply = stamped, limits: Limits | None = None
+    *endpoints: Endpoint | str,
+    reply: Reply = stamped,
+    limits: Limits | None = None,
+    tls: ssl.SSLContext | None = None,
+    unix_mode: int | None = None,
 ) -> AsyncIterator[EchoService]:
     """Serve `endpoints` (by default tcp://127.0.0.1:8009) for the length of a block.
 
@@ -224,10 +246,10 @@ async def open_server(
     once, and the exception comes out as it was raised.
 
     Raises:
-        ValueError: a text is no endpoint.
+        ValueError: a text is no endpoint, or it is a tls one and there is no `tls`.
         OSError: a name is unknown or an address can't be bound; its `filename` is the endpoint.
     """
-    service = EchoService(reply, limits=limits or Limits())
+    service = EchoService(reply, limits=limits or Limits(), tls=tls, unix_mode=unix_mode)
     async with open_bare_nursery() as nursery:
         await nursery.start(service.serve, *endpoints)
         yield service
