@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import signal
 import socket
@@ -128,16 +129,28 @@ def run(
 
 
 @contextlib.contextmanager
-def serving(*arguments: str, sockets: int = 1, prefix: Sequence[str] = ()) -> Iterator[Process]:
-    """Run a techo server for the length of a block, on a free port unless told otherwise."""
-    if not any("tcp://" in each for each in arguments):
+def serving(
+    *arguments: str,
+    sockets: int = 1,
+    prefix: Sequence[str] = (),
+    bare: bool = False,
+    pass_fds: Sequence[int] = (),
+    environment: dict[str, str] | None = None,
+) -> Iterator[Process]:
+    """Run a techo server for a block, on a free port unless told otherwise or `bare`."""
+    if not bare and not any(re.match("[a-z]+:", each) for each in arguments):
         arguments = (*arguments, "tcp://127.0.0.1:0")
     # The log goes to a file: a pipe that nobody reads would stop the server in the end. Its
     # output is not buffered here, or select() would not see a line that was read ahead.
     with (
         tempfile.TemporaryFile() as log,
         subprocess.Popen(
-            [*prefix, *command(*arguments)], stdout=subprocess.PIPE, stderr=log, bufsize=0
+            [*prefix, *command(*arguments)],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            bufsize=0,
+            pass_fds=pass_fds,
+            env=os.environ | (environment or {}),
         ) as popen,
     ):
         process = Process(popen, log)

@@ -273,9 +273,15 @@ async def test_a_signal_ends_a_start_that_takes_long(restored_signals: None) -> 
         async def getnameinfo(self, *_: object) -> NoReturn:
             raise AssertionError("nobody asks for it")
 
+    notified: list[str] = []
     trio.socket.set_custom_hostname_resolver(Slow())
     with trio.fail_after(PATIENCE):
-        assert await _Server(techo.EchoService()).run([techo.Endpoint("slow.example", 1)]) == 0
+        assert (
+            await _Server(techo.EchoService(), notified.append).run(
+                [techo.Endpoint("slow.example", 1)]
+            )
+            == 0
+        )
 
 
 @pytest.fixture
@@ -304,7 +310,7 @@ def test_help_shows_every_default_with_its_unit() -> None:
     text = " ".join(out.decode().split())
     for default in ("60 s", "10,000 connections", "65,536 bytes", "stamped", "off", "text"):
         assert f"(default: {default})" in text
-    assert text.count("(default: ") == 11
+    assert text.count("(default: ") == 18
 
 
 def test_descriptors_exhausted_make_one_line_and_accepting_resumes() -> None:

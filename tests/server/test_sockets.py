@@ -8,11 +8,9 @@ import errno
 import functools
 import os
 import socket
-import ssl
 
 import pytest
 import trio
-import trustme
 
 import techo
 from helpers import (
@@ -406,123 +404,6 @@ async def test_cancelling_serve_aborts_everything() -> None:
             await client.round_trip(b"x")
             inner.cancel_scope.cancel()
     assert ended(service.statistics()) == {"aborted": 1}
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    """A certificate authority for these tests."""
-    return trustme.CA()
-
-
-@pytest.fixture
-def server_context(authority: trustme.CA) -> ssl.SSLContext:
-    """What a TLS server needs."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost").configure_cert(context)
-    return context
-
-
-@pytest.fixture
-def client_context(authority: trustme.CA) -> ssl.SSLContext:
-    """What a TLS client needs."""
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
-
-
-async def test_serve_ssl_over_tcp_works_with_the_same_handler(
-    nursery: trio.Nursery, server_context: ssl.SSLContext, client_context: ssl.SSLContext
-) -> None:
-    """TLS peers are answered, named by address, and their misbehaviour is a reset."""
-    service = techo.EchoService(techo.raw, limits=techo.Limits(max_per_host=100))
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port = listeners[0].socket.getsockname()[1]
-    tls = [trio.SSLListener(each, server_context) for each in listeners]
-    nursery.start_soon(trio.serve_listeners, service.handle, tls)
-
-    async with await trio.open_ssl_over_tcp_stream(
-        "localhost", port, ssl_context=client_context
-    ) as stream:
-        data = bytes(range(256)) * 400
-        await stream.send_all(data)
-        received = b""
-        while len(received) < len(data):
-            received += await stream.receive_some()
-        assert received == data
-        assert set(service._ledger._per_host) == {"127.0.0.1"}
-    assert ended(await until_ended(service, 1)) == {"eof": 1}
-
-    async with await trio.open_tcp_stream("127.0.0.1", port) as plain:
-        await plain.send_all(b"GET / HTTP/1.0\r\n\r\n")
-        assert ended(await until_ended(service, 2)) == {"eof": 1, "reset": 1}
-
-    vanishing = await trio.open_ssl_over_tcp_stream(
-        "localhost", port, ssl_context=client_context
-    )
-    await vanishing.send_all(b"x")
-    assert await vanishing.receive_some() == b"x"
-    await vanishing.transport_stream.aclose()  # without close_notify
-    assert ended(await until_ended(service, 3)) == {"eof": 1, "reset": 2}
-    nursery.cancel_scope.cancel()
-
-
-async def test_drain_ends_tls_conversations_between_two_messages(
-    nursery: trio.Nursery, server_context: ssl.SSLContext, client_context: ssl.SSLContext
-) -> None:
-    """Chatty clients with messages of many records get whole ones, then close_notify."""
-    service = techo.EchoService(techo.raw)
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port = listeners[0].socket.getsockname()[1]
-    tls = [trio.SSLListener(each, server_context) for each in listeners]
-    nursery.start_soon(trio.serve_listeners, service.handle, tls)
-    message = bytes(range(256)) * 1200
-    torn: list[int] = []
-
-    async def chat(busy: trio.Event) -> None:
-        stream = await trio.open_ssl_over_tcp_stream(
-            "localhost", port, ssl_context=client_context
-        )
-        async with stream:
-            back = len(message)
-            while back == len(message):
-                back = 0
-                async with trio.open_nursery() as both:
-                    both.start_soon(send, stream)
-                    while back < len(message) and (chunk := await stream.receive_some()):
-                        back += len(chunk)
-                    if back < len(message):
-                        both.cancel_scope.cancel()
-                busy.set()
-            if back:
-                torn.append(back)
-
-    async def send(stream: trio.abc.Stream) -> None:
-        with contextlib.suppress(trio.BrokenResourceError):
-            await stream.send_all(message)
-
-    async with trio.open_nursery() as clients:
-        for _ in range(5):
-            clients.start_soon(chat, busy := trio.Event())
-            await busy.wait()
-        await service.drain()
-    assert torn == []
-    assert ended(service.statistics()) == {"drained": 5}
-    nursery.cancel_scope.cancel()
-
-
-async def test_a_silent_tls_peer_is_idle_and_cannot_hang_the_goodbye(
-    nursery: trio.Nursery, server_context: ssl.SSLContext
-) -> None:
-    """A peer that never shakes hands is gone after idle and close timeouts."""
-    limits = techo.Limits(idle_timeout=0.05, close_timeout=0.05)
-    service = techo.EchoService(limits=limits)
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    tls = [trio.SSLListener(each, server_context) for each in listeners]
-    nursery.start_soon(trio.serve_listeners, service.handle, tls)
-    silent = await trio.open_tcp_stream("127.0.0.1", listeners[0].socket.getsockname()[1])
-    assert ended(await until_ended(service, 1)) == {"idle": 1}
-    await silent.aclose()
-    nursery.cancel_scope.cancel()
 
 
 def test_two_runs_in_two_threads_and_one_after_another() -> None:

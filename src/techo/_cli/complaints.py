@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import sys
+from collections.abc import Mapping
 
 _REMEDIES = {
     errno.EADDRINUSE: "stop what listens there, or choose another port (0 is any free one)",
@@ -15,8 +16,41 @@ _REMEDIES = {
     errno.ETIMEDOUT: "check that the host is up and lets connections to this port through",
 }
 
+_PATH_REMEDIES = {
+    errno.EADDRINUSE: "stop the server that is alive there, or choose another path",
+    errno.EEXIST: "what is there is no socket; move it, or choose another path",
+    errno.ENOENT: "make its directory first",
+    errno.EACCES: "you may not write in that directory; choose another",
+    errno.EPERM: "you may not write in that directory; choose another",
+}
 
-def complain(what: str, error: OSError) -> int:
+_DESCRIPTOR_REMEDIES = {
+    errno.EBADF: "nothing was passed under that number",
+    errno.ENOTSOCK: "pass a socket",
+    errno.ENOTCONN: "pass a socket that is bound",
+    errno.EINVAL: "pass a socket that listens",
+    errno.EPROTONOSUPPORT: "pass a socket of TCP, UDP or Unix",
+}
+
+
+def refuse(reason: str) -> int:
+    """Say on standard error why nothing was tried; give the exit code for that."""
+    sys.stderr.write(f"techo: {reason}\n")
+    return 2
+
+
+def complain_of_binding(error: OSError) -> int:
+    """Say on standard error what could not be listened on, and give the exit code for that."""
+    name = str(error.filename)
+    remedies = _REMEDIES
+    if name.startswith("unix"):
+        remedies = _PATH_REMEDIES
+    elif name.startswith("fd:"):
+        remedies = _DESCRIPTOR_REMEDIES
+    return complain(f"cannot listen on {name}", error, remedies)
+
+
+def complain(what: str, error: OSError, remedies: Mapping[int, str] = _REMEDIES) -> int:
     """Say on standard error what failed, why, and what to do; give the exit code for that."""
     cause = _cause(error)
     if isinstance(cause, socket.gaierror):
@@ -25,9 +59,8 @@ def complain(what: str, error: OSError) -> int:
         reason, remedy = str(cause), "check the address"
     else:
         reason = os.strerror(cause.errno).lower()
-        remedy = _REMEDIES.get(cause.errno, "check the address")
-    sys.stderr.write(f"techo: {what}: {reason}; {remedy}\n")
-    return 2
+        remedy = remedies.get(cause.errno, "check the address")
+    return refuse(f"{what}: {reason}; {remedy}")
 
 
 def _cause(error: OSError) -> OSError:

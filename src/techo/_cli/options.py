@@ -6,15 +6,18 @@ import argparse
 import importlib.metadata
 import math
 import platform
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import attrs
 
 from techo._server.limits import Limits
-from techo.endpoint import Endpoint
+from techo.endpoint import FORMS, Endpoint
 
 T = TypeVar("T")
+
+_ALL_PERMISSIONS = 0o777
 
 _SERVE = """\
 Serve echoes until told to stop: every chunk that arrives is sent back.
@@ -27,6 +30,7 @@ What takes a value can be set in the environment too, as TECHO_ and its name, su
 TECHO_IDLE_TIMEOUT=5 or TECHO_ENDPOINT="8009 9000". What is given here wins.
 
 Standard output: a line "listening on ENDPOINT" for each socket. Standard error: the log.
+Given no endpoint, sockets that systemd passes are served. It is told when all is ready.
 SIGTERM and SIGINT drain the server: it stops accepting and ends each connection when nothing
 is owed; a second one stops it at once. SIGUSR1 prints the statistics.
 Exit status: 0 drained, 1 connections had to be cut, 2 wrong usage or nothing to listen on,
@@ -117,9 +121,10 @@ def _serve_parser() -> _Parser:
         metavar="ENDPOINT",
         nargs="*",
         type=_explaining(Endpoint.parse),
-        default=[Endpoint()],
-        help="where to listen: tcp://HOST:PORT, HOST:PORT or PORT; host * is every interface, "
-        f"port 0 any free port (default: {Endpoint()})",
+        default=[],
+        help=f"where to listen: {FORMS}; host * is every interface, port 0 any free port, "
+        "@NAME an abstract name, N a descriptor that was bound by whoever started this "
+        f"(default: what systemd passes, or {Endpoint()})",
     )
     parser.add_argument(
         "--reply",
@@ -130,6 +135,7 @@ def _serve_parser() -> _Parser:
     limits = parser.add_argument_group("limits")
     for field in attrs.fields(Limits):
         _add_limit(limits, field)
+    _add_sockets(parser.add_argument_group("sockets"))
     log = parser.add_argument_group("log")
     log.add_argument(
         "--log-format",
@@ -145,7 +151,39 @@ def _serve_parser() -> _Parser:
     return parser
 
 
+def _add_sockets(group: argparse._ArgumentGroup) -> None:
+    for option, meaning in [
+        (
+            "--tls-cert",
+            "what tls endpoints show: a certificate and its signers, PEM (default: none)",
+        ),
+        ("--tls-key", "its key (default: in the same file)"),
+        ("--tls-client-ca", "ask for clients' certificates, which these signed (default: off)"),
+    ]:
+        group.add_argument(option, metavar="FILE", help=meaning)
+    group.add_argument(
+        "--unix-mode",
+        metavar="OCTAL",
+        type=_explaining(_read_mode),
+        help="permissions of Unix paths, such as 660 (default: as the umask says)",
+    )
+
+
+def _read_mode(text: str) -> int:
+    if not re.fullmatch("[0-7]{3,4}", text) or int(text, 8) > _ALL_PERMISSIONS:
+        raise ValueError(f"expected permissions in octal digits, such as 660, got {text!r}")
+    return int(text, 8)
+
+
 def _add_limit(group: argparse._ArgumentGroup, field: attrs.Attribute[Any]) -> None:
+    if isinstance(field.default, bool):
+        group.add_argument(
+            _flag("no_" + field.name),
+            dest=field.name,
+            action="store_false",
+            help=f"do not {field.metadata['meaning']} (default: drop them)",
+        )
+        return
     off = field.default in (None, math.inf)
     unit = field.metadata["unit"]
     if field.name == "backlog":

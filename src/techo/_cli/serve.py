@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import signal
+import ssl
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import attrs
 import trio
 
 import techo
-from techo._cli import logs
-from techo._cli.complaints import complain
+from techo._cli import logs, systemd, tls
+from techo._cli.complaints import complain_of_binding, refuse
 from techo._cli.output import say
 from techo._nursery import open_bare_nursery
 
@@ -35,8 +37,34 @@ def serve(options: argparse.Namespace) -> int:
         **{field.name: getattr(options, field.name) for field in attrs.fields(techo.Limits)}
     )
     _make_room_for(limits.max_connections)
-    service = techo.EchoService(getattr(techo, options.reply), limits=limits)
-    return trio.run(_Server(service).run, options.endpoint)
+    try:
+        inherited = systemd.take_inherited(os.environ)
+        endpoints = options.endpoint or inherited or [techo.Endpoint()]
+        service = techo.EchoService(
+            getattr(techo, options.reply),
+            limits=limits,
+            tls=_tls_context(options, endpoints),
+            unix_mode=options.unix_mode,
+        )
+    except ValueError as error:
+        return refuse(str(error))
+    server = _Server(service, systemd.notifier(os.environ))
+    return trio.run(server.run, endpoints)
+
+
+def _tls_context(
+    options: argparse.Namespace, endpoints: list[techo.Endpoint]
+) -> ssl.SSLContext | None:
+    """Make a context if there is an endpoint that needs one, and only then."""
+    files = (options.tls_cert, options.tls_key, options.tls_client_ca)
+    needing = [each for each in endpoints if each.kind is techo.Kind.TLS]
+    if needing:
+        return tls.server_context(*files)
+    if any(files):
+        raise ValueError(
+            "TLS options, but no endpoint for them: write tls://HOST:PORT, or leave them out"
+        )
+    return None
 
 
 @attrs.define(eq=False)
@@ -44,6 +72,8 @@ class _Server:
     """One service and the signals that it lives by."""
 
     service: techo.EchoService
+    notify: Callable[[str], None]
+    """Tells whoever started us how far we are."""
     _stop: int = 0
     """The first signal that asked for the end."""
     _starting: trio.CancelScope = attrs.field(factory=trio.CancelScope)
@@ -62,10 +92,12 @@ class _Server:
                         await nursery.start(self.service.serve, *endpoints)
                 except OSError as error:
                     nursery.cancel_scope.cancel(reason="not listening")
-                    return complain(f"cannot listen on {error.filename}", error)
+                    return complain_of_binding(error)
                 for endpoint in self.service.endpoints:
                     say(f"listening on {endpoint}")
+                self.notify("READY=1")
                 await self._stopping.wait()
+                self.notify("STOPPING=1")
                 _log.debug("draining after %s", signal.Signals(self._stop).name)
                 await self.service.drain()
                 nursery.cancel_scope.cancel(reason="drained")

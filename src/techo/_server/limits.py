@@ -109,6 +109,6 @@ class Limits:
         True,
         attrs.validators.instance_of(bool),
         "",
-        "do not answer datagrams from our own ports, nor from ports of services that answer "
-        "everything, such as other echoes",
+        "drop datagrams from our own ports and from ports of services that answer everything, "
+        "such as other echoes",
     )

@@ -1,0 +1,63 @@
+"""systemd: sockets that whoever started us has bound, and telling it how far we are."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Callable, MutableMapping
+from typing import Final
+
+from techo.endpoint import Endpoint, Kind
+
+_log = logging.getLogger("techo.server")
+
+_FIRST: Final = 3
+"""The first inherited descriptor's number (SD_LISTEN_FDS_START of sd_listen_fds(3))."""
+
+Environment = MutableMapping[str, str]
+
+
+def take_inherited(environment: Environment) -> list[Endpoint]:
+    """Give the sockets passed to this process by sd_listen_fds(3)'s rules, which may be none.
+
+    Removes the variables and closes the sockets to processes that we start, so that nobody
+    takes them for theirs.
+
+    Raises:
+        ValueError: LISTEN_FDS is not a number.
+    """
+    variables = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+    process, count, names = (environment.pop(each, "") for each in variables)
+    if process != str(os.getpid()):
+        return []
+    if not count.isdecimal():
+        raise ValueError(f"LISTEN_FDS={count!r} is not a number of descriptors")
+    found = [Endpoint(kind=Kind.FD, descriptor=_FIRST + number) for number in range(int(count))]
+    for endpoint in found:
+        with contextlib.suppress(OSError):  # whoever serves it says what is wrong
+            os.set_inheritable(int(endpoint.descriptor or 0), False)
+    if found:
+        _log.info("inherited %d sockets: %s", len(found), names or "without names")
+    return found
+
+
+def notifier(environment: Environment) -> Callable[[str], None]:
+    """Give what sends a state such as ``READY=1`` by sd_notify(3)'s rules; drop the variable.
+
+    What it gives does nothing where nobody wants to know, and only logs what goes wrong.
+    """
+    address = environment.pop("NOTIFY_SOCKET", "")
+
+    def notify(state: str) -> None:
+        if not address:
+            return
+        name = "\0" + address[1:] if address.startswith("@") else address
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+                sock.sendto(state.encode(), name)
+        except OSError as error:
+            _log.warning("cannot tell %s of %s: %s", address, state, error.strerror)
+
+    return notify

@@ -1,0 +1,137 @@
+"""Inherited sockets: found out, served, closed, and never unlinked."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+
+import techo
+from helpers import PATIENCE, open_descriptors
+
+INTERNET = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+TYPES = [socket.SOCK_STREAM, socket.SOCK_DGRAM]
+
+
+def bound(family: int, kind: int, address: object) -> socket.socket:
+    """A socket as systemd would pass it."""
+    sock = socket.socket(family, kind)
+    sock.bind(address)  # type: ignore[arg-type]  # a tuple or a path
+    if kind != socket.SOCK_DGRAM:
+        sock.listen()
+    os.set_inheritable(sock.fileno(), True)
+    return sock
+
+
+async def hello(like: socket.socket, address: object) -> bytes:
+    """One message there and back."""
+    with socket.socket(like.family, like.type) as sock:
+        if (sock.family, sock.type) == (socket.AF_UNIX, socket.SOCK_DGRAM):
+            sock.bind("")
+        sock.connect(address)  # type: ignore[arg-type]  # a tuple or a path
+        ours = trio.socket.from_stdlib_socket(sock)
+        with trio.fail_after(PATIENCE):
+            await ours.send(b"hello")
+            return await ours.recv(100)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize(("family", "host"), INTERNET)
+async def test_family_and_type_are_found_out(family: int, kind: int, host: str) -> None:
+    """What is served is told as the endpoint that it is; the end closes it."""
+    before = await open_descriptors()
+    sock = bound(family, kind, (host, 0))
+    address = sock.getsockname()
+    like, descriptor = sock.dup(), sock.detach()
+    with like:
+        async with techo.open_server(f"fd:{descriptor}", reply=techo.raw) as server:
+            (endpoint,) = server.endpoints
+            assert endpoint == techo.Endpoint(
+                host, address[1], kind="tcp" if kind == socket.SOCK_STREAM else "udp"
+            )
+            assert not os.get_inheritable(descriptor)
+            assert await hello(like, address) == b"hello"
+    assert await open_descriptors() == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (socket.SOCK_STREAM, "unix"),
+        (socket.SOCK_DGRAM, "unixgram"),
+        (socket.SOCK_SEQPACKET, "unixpacket"),
+    ],
+)
+async def test_an_inherited_path_is_never_unlinked(
+    kind: int, name: str, tmp_path: Path
+) -> None:
+    """It belongs to whoever bound it, and waits for the next server."""
+    path = str(tmp_path / "echo")
+    sock = bound(socket.AF_UNIX, kind, path)
+    with sock:
+        async with techo.open_server(f"fd:{os.dup(sock.fileno())}", reply=techo.raw) as server:
+            assert [str(each) for each in server.endpoints] == [f"{name}:{path}"]
+            assert await hello(sock, path) == b"hello"
+    assert Path(path).exists()  # noqa: ASYNC240  -- in memory
+
+
+async def test_an_inherited_abstract_name_is_told(tmp_path: Path) -> None:
+    """As our own would be; what a text can't hold is shown as question marks."""
+    with bound(socket.AF_UNIX, socket.SOCK_STREAM, f"\0techo\n{os.getpid()}") as sock:
+        async with techo.open_server(f"fd:{os.dup(sock.fileno())}") as server:
+            assert [str(each) for each in server.endpoints] == [f"unix:@techo?{os.getpid()}"]
+
+
+def not_open() -> int:
+    """A number that nothing is open under."""
+    descriptor = os.dup(0)
+    os.close(descriptor)
+    return descriptor
+
+
+def no_socket() -> int:
+    """A file."""
+    return os.open(os.devnull, os.O_RDONLY)
+
+
+def not_bound() -> int:
+    """A datagram socket that nobody has bound."""
+    return socket.socket(socket.AF_INET, socket.SOCK_DGRAM).detach()
+
+
+def not_listening() -> int:
+    """A stream socket that is bound, and no more."""
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    return sock.detach()
+
+
+def of_another_family() -> int:
+    """A socket to the kernel."""
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW).detach()
+
+
+@pytest.mark.parametrize(
+    ("make", "number"),
+    [
+        (not_open, errno.EBADF),
+        (no_socket, errno.ENOTSOCK),
+        (not_bound, errno.ENOTCONN),
+        (not_listening, errno.EINVAL),
+        (of_another_family, errno.EPROTONOSUPPORT),
+    ],
+)
+async def test_what_cannot_be_served_is_told(make: Callable[[], int], number: int) -> None:
+    """Each has its own error, names the endpoint, and the descriptor stays its owner's."""
+    descriptor = make()
+    with pytest.raises(OSError) as caught:  # noqa: PT011  -- looked at below
+        async with techo.open_server(f"fd:{descriptor}"):
+            pass
+    assert (caught.value.errno, caught.value.filename) == (number, f"fd:{descriptor}")
+    if number != errno.EBADF:
+        os.close(descriptor)
