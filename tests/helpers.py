@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 import attrs
+import pytest
 import trio
 
 import techo
@@ -160,6 +162,14 @@ def serving(
         finally:
             if popen.poll() is None:
                 popen.kill()
+
+
+def needs(program: str) -> str:
+    """Where a program is that a test needs; without it the test is skipped, but not in CI."""
+    found = shutil.which(program)
+    if found is None and not os.environ.get("CI"):
+        pytest.skip(f"{program} is not installed")
+    return found or program
 
 
 def wait_until(condition: object, what: str) -> None:
