@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import socket
 import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
 
 import attrs
 import pytest
@@ -56,7 +61,7 @@ def test_a_row_gives_figures_a_ratio_and_a_verdict(
 
 def test_ratios_are_paired_and_what_exceeds_its_target_falls_short() -> None:
     """The median of ratios counts, not a ratio of medians; a busy load client is named."""
-    busy = {"load_share": 0.96, "server_share": 0.5}
+    busy = {"load_share": 0.96, "server_share": 0.5, "lost": 1}
     turns = {
         "techo": [{"cpu_us": 300.0}, {"cpu_us": 200.0}, {"cpu_us": 404.0}],
         "c": [{"cpu_us": 1.0} | busy, {"cpu_us": 2.0} | busy, {"cpu_us": 4.0} | busy],
@@ -65,7 +70,7 @@ def test_ratios_are_paired_and_what_exceeds_its_target_falls_short() -> None:
     result.add(ROW, turns)
     assert result.lines[1].ratio == verdicts.Spread(100.5, 101.0, 200.5)
     assert not result.all_reached
-    assert "SHORT  the load client was the bottleneck" in result.table()
+    assert "SHORT  the load client was the bottleneck; 3 datagrams were lost" in result.table()
 
 
 @pytest.mark.parametrize(
@@ -75,16 +80,19 @@ def test_ratios_are_paired_and_what_exceeds_its_target_falls_short() -> None:
         (attrs.evolve(rows.chosen(["delay"])[0], load=("echo", "20", "64")), "delay_p99_us"),
         (rows.chosen(["stamped"])[0], "cpu_us"),
         (rows.chosen(["connect"])[0], "cpu_us"),
+        (rows.chosen(["unix64"])[0], "cpu_us"),
+        (rows.chosen(["udp64"])[0], "lost"),
+        (rows.chosen(["udp1400"])[0], "cpu_us"),
     ],
     ids=lambda value: value.name if isinstance(value, rows.Row) else None,
 )
 def test_every_kind_of_row_has_its_figures(
     compiled: programs.Programs, row: rows.Row, key: str
 ) -> None:
-    """Also those that need a fresh server, a probe, or a stamp in the reply."""
+    """Also those that need a fresh server, a probe, a stamp in the reply, or no TCP."""
     row = attrs.evolve(row, least_seconds=0.2 if row.probed else 0)  # the probe naps
     turns = measure.measure(compiled, row, measure.Effort(1, 0.05), lambda: None)
-    assert set(turns) == set(row.servers)
+    assert set(turns) == set(programs.present(row))
     assert all(key in figures for each in turns.values() for figures in each)
 
 
@@ -93,41 +101,99 @@ def wrong_byte(data: bytes) -> bytes:
     return data[:-1] + bytes([data[-1] ^ 1])
 
 
+def serve_once(transport: str, reply: Callable[[bytes], bytes], stack: ExitStack) -> str:
+    """Answer one message, in a thread; give the address as the load client takes it."""
+    family = socket.AF_UNIX if transport == "unix" else socket.AF_INET
+    type_ = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
+    sock = stack.enter_context(socket.socket(family, type_))
+    name = f"@test-{os.getpid()}"
+    sock.bind(name.replace("@", "\0") if transport == "unix" else ("127.0.0.1", 0))
+
+    def answer_datagram() -> None:
+        data, peer = sock.recvfrom(64)
+        sock.sendto(reply(data), peer)
+
+    def answer_connection() -> None:
+        peer, _ = sock.accept()
+        with peer:
+            peer.sendall(reply(peer.recv(64)))
+
+    if transport != "udp":
+        sock.listen()
+    thread = threading.Thread(
+        target=answer_datagram if transport == "udp" else answer_connection
+    )
+    thread.start()
+    stack.callback(thread.join, PATIENCE)
+    return f"{transport}:{name if transport == 'unix' else sock.getsockname()[1]}"
+
+
+def load(compiled: programs.Programs, address: str, work: str) -> CompletedProcess[str]:
+    """Run the load client against a server in this process."""
+    return subprocess.run(
+        [compiled.load, address, str(os.getpid()), *work.split()],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+
+
 @pytest.mark.parametrize(
-    ("work", "reply", "complaint"),
+    ("transport", "work", "reply", "complaint"),
     [
-        ("echo 1 64", wrong_byte, "a wrong byte"),
-        ("echo 1 64", lambda data: data + b"!", "more came back"),
-        ("echo 1 64", lambda data: data[:-1], "end-of-file in mid-message"),
-        ("trip", wrong_byte, "a wrong byte"),
-        ("trip", lambda data: data[:-1], "end-of-file in mid-message"),
-        ("idle 1", wrong_byte, "a wrong byte"),
+        ("tcp", "echo 1 64", wrong_byte, "a wrong byte"),
+        ("tcp", "echo 1 64", lambda data: data + b"!", "more came back"),
+        ("tcp", "echo 1 64", lambda data: data[:-1], "end-of-file in mid-message"),
+        ("tcp", "trip", wrong_byte, "a wrong byte"),
+        ("tcp", "trip", lambda data: data[:-1], "end-of-file in mid-message"),
+        ("tcp", "idle 1", wrong_byte, "a wrong byte"),
+        ("unix", "echo 1 64", wrong_byte, "a wrong byte"),
+        ("unix", "trip", lambda data: data[:-1], "end-of-file in mid-message"),
+        ("udp", "echo 1 64", wrong_byte, "a wrong byte"),
+        ("udp", "echo 1 64", lambda data: data + b"!", "more came back"),
+        ("udp", "echo 1 64", lambda data: data[:-1], "a datagram came back cut short"),
     ],
 )
 def test_load_tells_a_server_that_does_not_echo(
     compiled: programs.Programs,
+    transport: str,
     work: str,
     reply: Callable[[bytes], bytes],
     complaint: str,
 ) -> None:
-    """It exits with 1 and says what was wrong, whatever work it does."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def answer_once() -> None:
-            peer, _ = listener.accept()
-            with peer:
-                peer.sendall(reply(peer.recv(64)))
-
-        thread = threading.Thread(target=answer_once)
-        thread.start()
-        port = str(listener.getsockname()[1])
-        done = subprocess.run(
-            [compiled.load, port, str(os.getpid()), *work.split(), "0.05"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE,
-        )
-        thread.join(PATIENCE)
+    """It exits with 1 and says what was wrong, whatever work it does over whatever."""
+    with ExitStack() as stack:
+        address = serve_once(transport, reply, stack)
+        done = load(compiled, address, f"{work} 0.05")
     assert (done.returncode, done.stdout) == (1, "")
     assert complaint in done.stderr
+
+
+def test_load_sends_a_lost_datagram_again(compiled: programs.Programs) -> None:
+    """It counts the lost ones, and goes on; an answer that is late does not confuse it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, ExitStack() as stack:
+        sock.bind(("127.0.0.1", 0))
+        late: dict[bytes, Any] = {}
+
+        def forget_some() -> None:
+            for number in itertools.count():
+                data, peer = sock.recvfrom(64)
+                if not data:
+                    return
+                if data in late:
+                    sock.sendto(data, late.pop(data))
+                elif number % 50 == 49:
+                    late[data] = peer
+                    continue
+                sock.sendto(data, peer)
+
+        thread = threading.Thread(target=forget_some)
+        thread.start()
+        stack.callback(thread.join, PATIENCE)
+        stack.callback(sock.sendto, b"", sock.getsockname())
+        done = load(compiled, f"udp:{sock.getsockname()[1]}", "echo 2 64 0.5")
+    assert (done.returncode, done.stderr) == (0, "")
+    figures = json.loads(done.stdout)
+    assert figures["lost"] > 0
+    assert figures["messages"] > figures["lost"]

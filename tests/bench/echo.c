@@ -1,4 +1,4 @@
-// echo: what a server can do that is nothing but system calls, to compare with. Prints its port.
+// echo: what a server can do that is nothing but system calls, to compare with. Prints its address.
 //
 // One thread, one epoll set, level triggered; one receive and one send for an event. The rest of
 // a reply that a socket would not take is kept, and that socket is not read meanwhile.
@@ -68,7 +68,7 @@ int main(void) {
     if (listener < 0 || bind(listener, (struct sockaddr *)&address, length)
         || listen(listener, BACKLOG) || getsockname(listener, (struct sockaddr *)&address, &length))
         cannot("listen");
-    printf("%d\n", ntohs(address.sin_port));
+    printf("tcp:%d\n", ntohs(address.sin_port));
     fflush(stdout);
     epoll = epoll_create1(0);
     wish(EPOLL_CTL_ADD, listener, EPOLLIN);

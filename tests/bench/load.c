@@ -1,12 +1,15 @@
 // load: a closed-loop echo client which checks every byte and reads the server's CPU clocks.
 //
-//   load PORT PID echo COUNT SIZE SECONDS [STAMP]
+//   load ADDRESS PID echo COUNT SIZE SECONDS [STAMP]
 //       COUNT connections, each with one message of SIZE bytes in flight; replies begin with a
 //       stamp of STAMP bytes if given
-//   load PORT PID trip SECONDS
+//   load ADDRESS PID trip SECONDS
 //       one at a time: connect, one round trip of 64 bytes, close
-//   load PORT PID idle COUNT SECONDS
+//   load ADDRESS PID idle COUNT SECONDS
 //       COUNT connections that have made one round trip each, then say nothing
+//
+// ADDRESS is tcp:PORT, unix:@NAME, or, for echo, udp:PORT: one datagram each is in flight then,
+// and one that is not answered in time is sent again and counted as lost.
 //
 // Prints one line of JSON. The server is process PID with the children it has when counting
 // begins. Exit status: 0; 1 when the server did not echo; 2 when that could not be found out.
@@ -14,25 +17,22 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
+#include <sys/un.h>
 #include <unistd.h>
+#include "figures.h"
 
 enum {
     BUFFER = 1 << 18,     // bytes received at once: whole messages, mostly
     OFFSETS = 4096,       // different messages: where in the pattern they begin
     SMALL = 64,           // bytes of a message where its size is not the question
     PATIENCE = 5,         // seconds of silence after which the server is considered stuck
-    PROCESSES = 256,      // of one server
-    SUBDIVISIONS = 64,    // of each power of two in the histogram: 1.6 % of error
+    RESEND = 100,         // milliseconds until a datagram counts as lost; slow replies take 10
 };
-static const uint64_t SECOND = 1000000000, WARM_UP = 100000000; // nanoseconds
 
 struct connection {
     int fd;
@@ -40,107 +40,43 @@ struct connection {
     uint64_t begun;
     const char *message;
     unsigned number; // of the message, so that each has its own bytes
+    unsigned tries;  // how often it was sent
 };
 
-static int port;
-static pid_t pid;
+static union { struct sockaddr any; struct sockaddr_in in; struct sockaddr_un un; } address;
+static socklen_t address_size;
+static int type = SOCK_STREAM;
 static size_t size = SMALL, stamp;
 static char *pattern, buffer[BUFFER];
-static uint64_t messages, histogram[64][SUBDIVISIONS];
-static int counting, stopping, unanswered, alive;
-
-_Noreturn static void cannot(const char *what) { perror(what); exit(2); }
-_Noreturn static void bad(const char *what) { fprintf(stderr, "%s\n", what); exit(1); }
-
-static uint64_t now_on(clockid_t clock) {
-    struct timespec t;
-    if (clock_gettime(clock, &t)) cannot("clock_gettime");
-    return t.tv_sec * SECOND + t.tv_nsec;
-}
-static uint64_t now(void) { return now_on(CLOCK_MONOTONIC); }
-
-// --- what the server and this process use ------------------------------------------------
-
-static struct { clockid_t clock; uint64_t begun; } server[PROCESSES];
-static int processes;
-static uint64_t window_begin, window_end, server_cpu, own_cpu;
-
-static void watch_process(pid_t which) {
-    if (processes == PROCESSES || clock_getcpuclockid(which, &server[processes].clock)) return;
-    struct timespec t;
-    if (clock_gettime(server[processes].clock, &t)) return; // it has ended meanwhile
-    server[processes++].begun = t.tv_sec * SECOND + t.tv_nsec;
-}
-static void open_window(void) {
-    char path[64];
-    int child;
-    snprintf(path, sizeof path, "/proc/%d/task/%d/children", pid, pid);
-    FILE *children = fopen(path, "r");
-    while (children && fscanf(children, "%d", &child) == 1) watch_process(child);
-    if (children) fclose(children);
-    watch_process(pid);
-    if (!processes) cannot("the server's CPU clock");
-    own_cpu = now_on(CLOCK_PROCESS_CPUTIME_ID);
-    window_begin = now();
-    counting = 1;
-}
-static void close_window(void) {
-    counting = 0;
-    window_end = now();
-    own_cpu = now_on(CLOCK_PROCESS_CPUTIME_ID) - own_cpu;
-    for (int i = 0; i < processes; i++) {
-        struct timespec t; // a child of an earlier load may have ended: it did nothing for us
-        if (clock_gettime(server[i].clock, &t)) continue;
-        server_cpu += t.tv_sec * SECOND + t.tv_nsec - server[i].begun;
-    }
-}
-static long resident_bytes(void) {
-    char path[64], line[256];
-    long kilobytes;
-    snprintf(path, sizeof path, "/proc/%d/smaps_rollup", pid); // exact, which VmRSS is not
-    FILE *file = fopen(path, "r");
-    while (file && fgets(line, sizeof line, file))
-        if (sscanf(line, "Rss: %ld kB", &kilobytes) == 1) { fclose(file); return kilobytes * 1024; }
-    cannot(path);
-}
-
-// --- latency -------------------------------------------------------------------------------
-
-static void record(uint64_t latency) {
-    int shift = latency < SUBDIVISIONS ? 0 : 58 - __builtin_clzll(latency);
-    histogram[shift][latency >> shift]++;
-    messages++;
-}
-static double percentile_us(double share) {
-    uint64_t seen = 0;
-    for (int shift = 0; shift < 64; shift++)
-        for (int i = 0; i < SUBDIVISIONS; i++)
-            if ((seen += histogram[shift][i]) && seen >= messages * share)
-                return (i + 0.5) * (double)(1ull << shift) / 1e3;
-    return 0;
-}
-static void print_figures(void) {
-    if (!messages) bad("no message came back while counting");
-    double window = window_end - window_begin;
-    printf("{\"messages\": %" PRIu64 ", \"seconds\": %.6f, \"begin\": %.6f, \"end\": %.6f, "
-           "\"cpu_us\": %.4f, \"p50_us\": %.2f, \"p99_us\": %.2f, \"server_share\": %.4f, "
-           "\"load_share\": %.4f, \"processes\": %d}\n",
-           messages, window / SECOND, (double)window_begin / SECOND, (double)window_end / SECOND,
-           server_cpu / 1e3 / messages, percentile_us(0.5), percentile_us(0.99),
-           server_cpu / window, own_cpu / window, processes);
-}
+static int stopping, unanswered, alive;
 
 // --- connections ---------------------------------------------------------------------------
 
+static const char *after(const char *kind, const char *word) {
+    return strncmp(word, kind, strlen(kind)) ? 0 : word + strlen(kind);
+}
+static void parse_address(const char *word) {
+    const char *port = after("tcp:", word), *name = after("unix:", word);
+    if (name && *name == '@' && strlen(name) <= sizeof address.un.sun_path) {
+        address.un.sun_family = AF_UNIX;
+        memcpy(address.un.sun_path + 1, name + 1, strlen(name) - 1); // a zero, then the name
+        address_size = offsetof(struct sockaddr_un, sun_path) + strlen(name);
+        return;
+    }
+    if (!port && (port = after("udp:", word))) type = SOCK_DGRAM;
+    if (!port) cannot("usage: see load.c");
+    address.in.sin_family = AF_INET;
+    address.in.sin_port = htons(atoi(port));
+    address.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address_size = sizeof address.in;
+}
 static int dial(void) {
-    int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+    int fd = socket(address.any.sa_family, type, 0), one = 1;
     struct timeval patience = {.tv_sec = PATIENCE};
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (fd < 0) cannot("socket");
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); // fails where it is no question
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    if (connect(fd, (struct sockaddr *)&address, sizeof address)) cannot("connect");
+    if (connect(fd, &address.any, address_size)) cannot("connect");
     return fd;
 }
 static void round_trip(int fd, const char *message) {
@@ -164,13 +100,16 @@ static void begin_message(struct connection *c, uint64_t at) {
     c->message = pattern + (size_t)(c->fd * 61 + c->number++ * 7) % OFFSETS;
     c->sent = c->got = 0;
     c->begun = at;
+    c->tries = 1;
     send_on(c);
 }
 static void finish(struct connection *c) {
-    fcntl(c->fd, F_SETFL, 0);
-    shutdown(c->fd, SHUT_WR);
-    if (recv(c->fd, buffer, 1, 0)) bad("more came back than was sent, or no end-of-file");
+    int datagrams = type == SOCK_DGRAM; // which have no end, so nothing must be there
+    if (!datagrams) fcntl(c->fd, F_SETFL, 0), shutdown(c->fd, SHUT_WR);
+    if (recv(c->fd, buffer, 1, 0) != (datagrams ? -1 : 0))
+        bad("more came back than was sent, or no end-of-file");
     close(c->fd);
+    c->tries = 0;
     alive--;
 }
 static void check(const struct connection *c, const char *bytes, size_t n) {
@@ -193,6 +132,7 @@ static void go_on(struct connection *c, unsigned events) {
         if (n <= 0) bad(n ? "the server broke the connection" : "end-of-file in mid-message");
         check(c, buffer, n);
         c->got += n;
+        if (type == SOCK_DGRAM && c->got < size + stamp) bad("a datagram came back cut short");
         if (c->got == size + stamp) {
             uint64_t at = now();
             if (counting) record(at - c->begun);
@@ -203,28 +143,45 @@ static void go_on(struct connection *c, unsigned events) {
     } while (n == BUFFER || events & EPOLLRDHUP); // less: all was taken, unless the end came too
 }
 
+static void open_connection(int epoll, struct connection *c) {
+    struct epoll_event wish = {.events = EPOLLIN | EPOLLET, .data.ptr = c};
+    // A datagram leaves at once, and with EPOLLOUT each of them would be an event.
+    if (type == SOCK_STREAM) wish.events |= EPOLLOUT | EPOLLRDHUP;
+    c->fd = dial();
+    fcntl(c->fd, F_SETFL, O_NONBLOCK);
+    if (epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &wish)) cannot("epoll_ctl");
+}
+static void send_again(int epoll, struct connection *c, uint64_t at) {
+    if (!c->tries || at - c->begun < c->tries * RESEND * (SECOND / 1000)) return;
+    if (c->tries++ * RESEND > PATIENCE * 1000) bad("no reply");
+    if (counting) lost++;
+    close(c->fd); // from another socket, so that a late answer is not taken for that of the next
+    open_connection(epoll, c);
+    c->sent = 0;
+    send_on(c);
+}
+
 // --- the three kinds of work ---------------------------------------------------------------
 
 static void echo(int count, double seconds) {
     static struct epoll_event events[4096];
     int epoll = epoll_create1(0);
     struct connection *all = calloc(count, sizeof *all);
-    for (int i = 0; i < count; i++) {
-        struct epoll_event wish = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET};
-        wish.data.ptr = all + i;
-        all[i].fd = dial();
-        fcntl(all[i].fd, F_SETFL, O_NONBLOCK);
-        if (epoll_ctl(epoll, EPOLL_CTL_ADD, all[i].fd, &wish)) cannot("epoll_ctl");
-    }
+    for (int i = 0; i < count; i++) open_connection(epoll, all + i);
     alive = unanswered = count;
-    uint64_t begun = now();
+    uint64_t begun = now(), looked = begun;
+    int patience = type == SOCK_DGRAM ? RESEND : PATIENCE * 1000;
     for (int i = 0; i < count; i++) begin_message(all + i, now());
     while (alive) {
-        int ready = epoll_wait(epoll, events, 4096, PATIENCE * 1000);
+        int ready = epoll_wait(epoll, events, 4096, patience);
         if (ready < 0) cannot("epoll_wait");
-        if (!ready) bad("no reply");
+        if (!ready && type == SOCK_STREAM) bad("no reply");
         for (int i = 0; i < ready; i++) go_on(events[i].data.ptr, events[i].events);
         uint64_t at = now();
+        if (type == SOCK_DGRAM && at - looked > RESEND * (SECOND / 1000)) {
+            for (int i = 0; i < count; i++) send_again(epoll, all + i, at);
+            looked = at;
+        }
         if (!counting && !stopping && !unanswered && at - begun > WARM_UP) open_window();
         else if (counting && at - window_begin > seconds * SECOND) close_window(), stopping = 1;
     }
@@ -261,7 +218,9 @@ int main(int count, char **words) {
     int wanted = !strcmp(work, "echo") ? 7 : !strcmp(work, "trip") ? 5 : !strcmp(work, "idle") ? 6 : 0;
     if (count != wanted && !(*work == 'e' && count == 8)) cannot("usage: see load.c");
     double seconds = atof(words[wanted - 1]);
-    port = atoi(words[1]), pid = atoi(words[2]);
+    pid = atoi(words[2]);
+    parse_address(words[1]);
+    if (type == SOCK_DGRAM && *work != 'e') cannot("usage: see load.c");
     if (*work == 'e') size = strtoul(words[5], 0, 10);
     if (count == 8) stamp = strtoul(words[7], 0, 10);
     alarm((unsigned)seconds + 12 * PATIENCE); // whatever happens, it ends

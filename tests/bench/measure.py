@@ -49,7 +49,8 @@ class Server:
 
     name: str
     pid: int
-    port: str
+    address: str
+    """As the load client takes it, such as tcp:40000."""
     probe: Path
 
 
@@ -69,11 +70,11 @@ def pin(pid: int, place: int) -> None:
 
 
 @contextlib.contextmanager
-def serving(programs_: Programs, name: str, folder: Path, *, probed: bool) -> Iterator[Server]:
-    """Run a server for the length of a block."""
+def serving(programs_: Programs, name: str, row: Row, folder: Path) -> Iterator[Server]:
+    """Run a server of a row for the length of a block."""
     output, probe = folder / f"{name}.output", folder / f"{name}.probe"
-    command = programs_.command(name) + ([str(probe)] if probed else [])
-    # A file, because nobody reads on when the port is known, and a pipe would fill up.
+    command = programs_.command(name, row.transport) + ([str(probe)] if row.probed else [])
+    # A file, because nobody reads on when the address is known, and a pipe would fill up.
     with (
         output.open("wb") as file,
         subprocess.Popen(
@@ -82,18 +83,18 @@ def serving(programs_: Programs, name: str, folder: Path, *, probed: bool) -> It
     ):
         try:
             pin(popen.pid, 0)
-            yield Server(name, popen.pid, wait_for_port(popen, name, output), probe)
+            yield Server(name, popen.pid, wait_for_address(popen, name, output), probe)
         finally:
             popen.kill()
 
 
-def wait_for_port(popen: subprocess.Popen[bytes], name: str, output: Path) -> str:
+def wait_for_address(popen: subprocess.Popen[bytes], name: str, output: Path) -> str:
     """Wait until a server has said where it listens."""
-    announced = r"listening on .*:(\d+)" if name == programs.SOCAT else r"^(\d+)$"
+    announced = r"listening on .*:(\d+)" if name == programs.SOCAT else r"^(\w+:@?[\w-]+)$"
     end = time.monotonic() + START
     while popen.poll() is None and time.monotonic() < end:
         if found := re.search(announced + r"\n", output.read_text(), re.MULTILINE):
-            return found[1]
+            return f"tcp:{found[1]}" if name == programs.SOCAT else found[1]
         time.sleep(0.01)  # another process: it sends no event to wait for
     raise TurnError(f"{name} did not start: {output.read_text().strip() or 'it said nothing'}")
 
@@ -101,7 +102,7 @@ def wait_for_port(popen: subprocess.Popen[bytes], name: str, output: Path) -> st
 def take_turn(programs_: Programs, server: Server, row: Row, seconds: float) -> Turn:
     """Put load on a server once, and give the figures."""
     seconds = max(seconds, row.least_seconds)
-    command = [programs_.load, server.port, str(server.pid), *row.load, str(seconds)]
+    command = [programs_.load, server.address, str(server.pid), *row.load, str(seconds)]
     if server.name == "techo-stamped":
         command.append(str(STAMP_LENGTH))
     with subprocess.Popen(
@@ -155,7 +156,7 @@ def measure(
     for first in range(0, effort.rounds, step):
         with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
             running = [
-                stack.enter_context(serving(programs_, name, Path(folder), probed=row.probed))
+                stack.enter_context(serving(programs_, name, row, Path(folder)))
                 for name in servers
             ]
             if not row.fresh:

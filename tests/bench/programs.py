@@ -29,7 +29,7 @@ class Programs:
     load: str
     echo: str
 
-    def command(self, server: str) -> list[str]:
+    def command(self, server: str, transport: str) -> list[str]:
         """Give the command that starts a server."""
         if server == "c":
             return [self.echo]
@@ -38,7 +38,7 @@ class Programs:
             return [SOCAT, "-d", "-d", listen, "PIPE"]
         library = "trio" if server.startswith(("techo", "trio")) else "asyncio"
         # -P: or this folder would be where the server looks for modules first.
-        return [sys.executable, "-P", str(HERE / f"with_{library}.py"), server]
+        return [sys.executable, "-P", str(HERE / f"with_{library}.py"), server, transport]
 
 
 def compile_all(folder: Path, *flags: str) -> Programs:

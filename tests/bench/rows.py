@@ -14,6 +14,13 @@ SPARE_DESCRIPTORS: Final = 100
 UVLOOP: Final = ("uvloop", "uvloop-buffered")
 """A peer is given its best: whichever of its two protocols is faster must be reached."""
 
+OVER: Final = {
+    "tcp": "connection",
+    "udp": "UDP socket",
+    "unix": "Unix connection",
+}
+"""What a client has one of, by transport."""
+
 
 @attrs.frozen
 class Target:
@@ -41,6 +48,8 @@ class Row:
     name: str
     work: str
     """For people."""
+    transport: str = "tcp"
+    """Or udp, unix."""
     load: tuple[str, ...]
     """Words for the load client, up to the seconds."""
     figures: tuple[Figure, ...]
@@ -83,14 +92,17 @@ def echo(
     count: int,
     size: int,
     limits: dict[str | tuple[str, ...], float],
+    *,
     also: tuple[str, ...] = (),
+    transport: str = "tcp",
 ) -> Row:
     """Make a row of `count` connections, each with one message of `size` bytes in flight."""
     unit, divisor = ("MiB", 2**20) if size >= 2**20 else ("KiB", 2**10)
-    amount = f"{size} B" if size < 2**10 else f"{size // divisor} {unit}"
+    amount = f"{size} B" if size % divisor else f"{size // divisor} {unit}"
     return Row(
         name=name,
-        work=f"{count} connection{'s' * (count > 1)} x {amount}, closed loop",
+        transport=transport,
+        work=f"{count} {OVER[transport]}{'s' * (count > 1)} x {amount}, closed loop",
         load=("echo", str(count), str(size)),
         figures=cpu(limits),
         also=also,
@@ -107,15 +119,20 @@ def idle_connections() -> int:
 
 SMALL: Final[dict[str | tuple[str, ...], float]] = {UVLOOP: 1.0, "c": 1.3, "trio": 0.25}
 OTHERS: Final = ("techo-portable", "uvloop-streams", "asyncio", "asyncio-streams")
+DATAGRAMS: Final[dict[str | tuple[str, ...], float]] = {"uvloop-datagram": 1.0}
 
 ROWS: Final = (
-    echo("100x64", 100, 64, SMALL, OTHERS),
+    echo("100x64", 100, 64, SMALL, also=OTHERS),
     echo("1000x64", 1000, 64, SMALL),
-    echo("10x64", 10, 64, {UVLOOP: 1.15}, ("socat",)),
-    echo("1x64", 1, 64, {UVLOOP: 1.5}, ("socat",)),
+    echo("10x64", 10, 64, {UVLOOP: 1.15}, also=("socat",)),
+    echo("1x64", 1, 64, {UVLOOP: 1.5}, also=("socat",)),
     echo("10x16k", 10, 2**14, {UVLOOP: 1.1}),
     echo("4x256k", 4, 2**18, {UVLOOP: 1.1}),
     echo("1x1m", 1, 2**20, {UVLOOP: 1.1}),
+    echo("unix64", 100, 64, {UVLOOP: 1.0}, transport="unix"),
+    echo("udp64", 100, 64, DATAGRAMS, also=("asyncio-datagram",), transport="udp"),
+    # What fits into a packet nearly anywhere; a hundred of these overflow a socket's buffer.
+    echo("udp1400", 50, 1400, DATAGRAMS, also=("asyncio-datagram",), transport="udp"),
     Row(
         name="stamped",
         work="100 connections x 64 B, closed loop, stamped",

@@ -102,6 +102,8 @@ def notes(row: Row, figure: Figure, server: str, turns: dict[str, list[Turn]]) -
         and statistics.median(values(turns[server], "server_share")) < IDLE_SERVER
     ):
         found.append("the load client was the bottleneck")
+    if gone := sum(values(turns[server], "lost")):
+        found.append(f"{gone:.0f} datagrams were lost")
     if samples := values(turns[server], "delay_samples"):
         found.append(f"{statistics.median(samples):.0f} samples a turn")
     rivals = {target.peer for target in figure.targets}

@@ -1,6 +1,7 @@
-"""Servers to measure that run on asyncio or uvloop: `with_asyncio.py NAME` prints its port.
+"""Servers to measure on asyncio or uvloop: `with_asyncio.py NAME KIND` prints its address.
 
-Both set TCP_NODELAY themselves. None of these has timeouts, limits or counters.
+KIND is tcp, udp or unix. Both loops set TCP_NODELAY
+themselves. None of these servers has timeouts, limits or counters.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import mmap
+import os
 import sys
 from collections.abc import Callable
 from typing import Final, cast
@@ -61,6 +63,17 @@ class Buffered(asyncio.BufferedProtocol):
         self.write(bytes(self.view[:nbytes]))
 
 
+class Answer(asyncio.DatagramProtocol):
+    """The leanest for datagrams: receiving one, and from where, is sending it there."""
+
+    __slots__ = ("datagram_received",)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio."""
+        sendto = cast("asyncio.DatagramTransport", transport).sendto
+        self.datagram_received = sendto  # type: ignore[method-assign]  # nothing between
+
+
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Echo as asyncio's tutorial does."""
     while data := await reader.read(2**16):
@@ -72,24 +85,52 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 async def serve_streams() -> None:
     """Serve with a coroutine for each connection."""
     server = await asyncio.start_server(echo, "127.0.0.1", 0, backlog=BACKLOG)
-    await announce_and_serve(server)
+    announce("tcp", server.sockets[0].getsockname()[1])
+    await server.serve_forever()
 
 
 async def serve_protocol(protocol: Callable[[], asyncio.BaseProtocol]) -> None:
     """Serve with callbacks."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(protocol, "127.0.0.1", 0, backlog=BACKLOG)
-    await announce_and_serve(server)
-
-
-async def announce_and_serve(server: asyncio.Server) -> None:
-    """Tell who started this where it listens; serve until killed."""
-    print(server.sockets[0].getsockname()[1], flush=True)
+    announce("tcp", server.sockets[0].getsockname()[1])
     await server.serve_forever()
 
 
+async def serve_unix(protocol: Callable[[], asyncio.BaseProtocol]) -> None:
+    """Serve with callbacks on a Unix socket, whose name needs no file."""
+    name = f"bench-{os.getpid()}"
+    loop = asyncio.get_running_loop()
+    server = await loop.create_unix_server(protocol, f"\0{name}", backlog=BACKLOG)
+    announce("unix", f"@{name}")
+    await server.serve_forever()
+
+
+async def serve_datagrams() -> None:
+    """Serve with one callback for everybody."""
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(Answer, ("127.0.0.1", 0))
+    announce("udp", transport.get_extra_info("sockname")[1])
+    await asyncio.Event().wait()
+
+
+def announce(kind: str, place: int | str) -> None:
+    """Tell who started this where it listens."""
+    print(f"{kind}:{place}", flush=True)
+
+
+def main(name: str, kind: str) -> None:
+    """Serve until killed."""
+    loop_name, _, style = name.partition("-")
+    if kind == "udp":
+        work = serve_datagrams()
+    elif style == "streams":
+        work = serve_streams()
+    else:
+        serve = serve_unix if kind == "unix" else serve_protocol
+        work = serve(Buffered if style == "buffered" else Greet)
+    importlib.import_module(loop_name).run(work)
+
+
 if __name__ == "__main__":
-    loop_name, _, style = sys.argv[1].partition("-")
-    runner = importlib.import_module(loop_name)
-    protocol = Buffered if style == "buffered" else Greet
-    runner.run(serve_streams() if style == "streams" else serve_protocol(protocol))
+    main(*sys.argv[1:])

@@ -1,11 +1,13 @@
-"""Servers to measure that run on trio: `with_trio.py NAME [PROBE]` prints its port and serves.
+"""Servers to measure that run on trio: `with_trio.py NAME KIND [PROBE]` prints its address.
 
-With PROBE, the name of a file, another task of the run notes there how late it is woken up.
+KIND is tcp, udp or unix. With PROBE, the name of a
+file, another task of the run notes there how late it is woken up.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -33,28 +35,30 @@ async def stay(probe: str | None) -> None:
             print(f"{wanted:.6f} {time.monotonic() - wanted:.6f}", file=notes)
 
 
-def announce(port: int) -> None:
+def announce(kind: str, place: int | str) -> None:
     """Tell who started this where it listens."""
-    print(port, flush=True)
+    print(f"{kind}:{place}", flush=True)
 
 
-async def serve_techo(probe: str | None, reply: techo.Reply = techo.raw) -> None:
+async def serve_techo(kind: str, probe: str | None, reply: techo.Reply = techo.raw) -> None:
     """Serve as anybody would: limits, timeouts and counters at their defaults."""
-    async with techo.open_server("tcp://127.0.0.1:0", reply=reply) as server:
-        announce(server.endpoints[0].port)
+    endpoint = f"unix:@bench-{os.getpid()}" if kind == "unix" else f"{kind}://127.0.0.1:0"
+    async with techo.open_server(endpoint, reply=reply) as server:
+        (bound,) = server.endpoints
+        announce(kind, bound.path or bound.port)
         await stay(probe)
 
 
-async def serve_portable(probe: str | None) -> None:
+async def serve_portable(kind: str, probe: str | None) -> None:
     """Serve as where there is no epoll."""
     pump.AVAILABLE = False
-    await serve_techo(probe)
+    await serve_techo(kind, probe)
 
 
-async def serve_plain(probe: str | None) -> None:
+async def serve_plain(kind: str, probe: str | None) -> None:
     """Serve as trio's tutorial does."""
 
-    async def handle(stream: trio.SocketStream) -> None:
+    async def handle(stream: trio.abc.Stream) -> None:
         try:
             async for chunk in stream:
                 await stream.send_all(chunk)
@@ -64,11 +68,11 @@ async def serve_plain(probe: str | None) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stay, probe)
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1", backlog=65535)
-        announce(listener.socket.getsockname()[1])
+        announce(kind, listener.socket.getsockname()[1])
         await trio.serve_listeners(handle, [listener])
 
 
-SERVERS: Final[dict[str, Callable[[str | None], Awaitable[None]]]] = {
+SERVERS: Final[dict[str, Callable[[str, str | None], Awaitable[None]]]] = {
     "techo": serve_techo,
     "techo-stamped": functools.partial(serve_techo, reply=techo.stamped),
     "techo-portable": serve_portable,
@@ -76,4 +80,4 @@ SERVERS: Final[dict[str, Callable[[str | None], Awaitable[None]]]] = {
 }
 
 if __name__ == "__main__":
-    trio.run(SERVERS[sys.argv[1]], sys.argv[2] if len(sys.argv) > 2 else None)
+    trio.run(SERVERS[sys.argv[1]], sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else None)
