@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Callable
@@ -83,6 +84,8 @@ def test_ratios_are_paired_and_what_exceeds_its_target_falls_short() -> None:
         (rows.chosen(["unix64"])[0], "cpu_us"),
         (rows.chosen(["udp64"])[0], "lost"),
         (rows.chosen(["udp1400"])[0], "cpu_us"),
+        (attrs.evolve(rows.chosen(["tls64"])[0], load=("echo", "5", "64")), "cpu_us"),
+        (rows.chosen(["tls1m"])[0], "cpu_us"),
     ],
     ids=lambda value: value.name if isinstance(value, rows.Row) else None,
 )
@@ -101,7 +104,9 @@ def wrong_byte(data: bytes) -> bytes:
     return data[:-1] + bytes([data[-1] ^ 1])
 
 
-def serve_once(transport: str, reply: Callable[[bytes], bytes], stack: ExitStack) -> str:
+def serve_once(
+    transport: str, certificate: Path, reply: Callable[[bytes], bytes], stack: ExitStack
+) -> str:
     """Answer one message, in a thread; give the address as the load client takes it."""
     family = socket.AF_UNIX if transport == "unix" else socket.AF_INET
     type_ = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
@@ -115,6 +120,10 @@ def serve_once(transport: str, reply: Callable[[bytes], bytes], stack: ExitStack
 
     def answer_connection() -> None:
         peer, _ = sock.accept()
+        if transport == "tls":
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(certificate)
+            peer = context.wrap_socket(peer, server_side=True)
         with peer:
             peer.sendall(reply(peer.recv(64)))
 
@@ -130,8 +139,9 @@ def serve_once(transport: str, reply: Callable[[bytes], bytes], stack: ExitStack
 
 def load(compiled: programs.Programs, address: str, work: str) -> CompletedProcess[str]:
     """Run the load client against a server in this process."""
+    client = compiled.client(address.partition(":")[0])
     return subprocess.run(
-        [compiled.load, address, str(os.getpid()), *work.split()],
+        [*client, address, str(os.getpid()), *work.split()],
         capture_output=True,
         text=True,
         check=False,
@@ -153,6 +163,9 @@ def load(compiled: programs.Programs, address: str, work: str) -> CompletedProce
         ("udp", "echo 1 64", wrong_byte, "a wrong byte"),
         ("udp", "echo 1 64", lambda data: data + b"!", "more came back"),
         ("udp", "echo 1 64", lambda data: data[:-1], "a datagram came back cut short"),
+        ("tls", "echo 1 64", wrong_byte, "a wrong byte"),
+        ("tls", "echo 1 64", lambda data: data + b"!", "more came back"),
+        ("tls", "echo 1 64", lambda data: data[:-1], "end-of-file in mid-message"),
     ],
 )
 def test_load_tells_a_server_that_does_not_echo(
@@ -164,7 +177,7 @@ def test_load_tells_a_server_that_does_not_echo(
 ) -> None:
     """It exits with 1 and says what was wrong, whatever work it does over whatever."""
     with ExitStack() as stack:
-        address = serve_once(transport, reply, stack)
+        address = serve_once(transport, compiled.certificate, reply, stack)
         done = load(compiled, address, f"{work} 0.05")
     assert (done.returncode, done.stdout) == (1, "")
     assert complaint in done.stderr

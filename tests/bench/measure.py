@@ -102,7 +102,8 @@ def wait_for_address(popen: subprocess.Popen[bytes], name: str, output: Path) ->
 def take_turn(programs_: Programs, server: Server, row: Row, seconds: float) -> Turn:
     """Put load on a server once, and give the figures."""
     seconds = max(seconds, row.least_seconds)
-    command = [programs_.load, server.address, str(server.pid), *row.load, str(seconds)]
+    client = programs_.client(row.transport)
+    command = [*client, server.address, str(server.pid), *row.load, str(seconds)]
     if server.name == "techo-stamped":
         command.append(str(STAMP_LENGTH))
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""What is run: the C programs, compiled first, and the command of every server."""
+"""What is run: the C programs, compiled first, a certificate, and every command."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import attrs
+import trustme
 
 from bench.rows import Row
 
@@ -24,10 +25,19 @@ class CannotMeasureError(Exception):
 
 @attrs.frozen
 class Programs:
-    """The compiled programs."""
+    """What was made for this run, and the commands to use it."""
 
     load: str
     echo: str
+
+    certificate: Path
+    """A server's, with its key; made for this run."""
+
+    def client(self, transport: str) -> list[str]:
+        """Give the command that starts the load client."""
+        if transport != "tls":
+            return [self.load]
+        return [sys.executable, "-P", str(HERE / "load_tls.py")]
 
     def command(self, server: str, transport: str) -> list[str]:
         """Give the command that starts a server."""
@@ -38,11 +48,12 @@ class Programs:
             return [SOCAT, "-d", "-d", listen, "PIPE"]
         library = "trio" if server.startswith(("techo", "trio")) else "asyncio"
         # -P: or this folder would be where the server looks for modules first.
-        return [sys.executable, "-P", str(HERE / f"with_{library}.py"), server, transport]
+        where = f"tls:{self.certificate}" if transport == "tls" else transport
+        return [sys.executable, "-P", str(HERE / f"with_{library}.py"), server, where]
 
 
 def compile_all(folder: Path, *flags: str) -> Programs:
-    """Compile the C programs into `folder`.
+    """Compile the C programs into `folder`, and make a certificate there.
 
     Raises:
         CannotMeasureError: there is no C compiler, or it failed.
@@ -57,7 +68,10 @@ def compile_all(folder: Path, *flags: str) -> Programs:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         if done.returncode:
             raise CannotMeasureError(f"cc cannot compile {name}.c: {done.stderr}")
-    return Programs(str(folder / "load"), str(folder / "echo"))
+    certificate = folder / "certificate.pem"
+    issued = trustme.CA().issue_cert("127.0.0.1")
+    issued.private_key_and_cert_chain_pem.write_to_path(str(certificate))
+    return Programs(str(folder / "load"), str(folder / "echo"), certificate)
 
 
 def missing(server: str) -> str | None:

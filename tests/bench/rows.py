@@ -18,6 +18,7 @@ OVER: Final = {
     "tcp": "connection",
     "udp": "UDP socket",
     "unix": "Unix connection",
+    "tls": "TLS connection",
 }
 """What a client has one of, by transport."""
 
@@ -49,7 +50,7 @@ class Row:
     work: str
     """For people."""
     transport: str = "tcp"
-    """Or udp, unix."""
+    """Or udp, unix, tls."""
     load: tuple[str, ...]
     """Words for the load client, up to the seconds."""
     figures: tuple[Figure, ...]
@@ -120,6 +121,7 @@ def idle_connections() -> int:
 SMALL: Final[dict[str | tuple[str, ...], float]] = {UVLOOP: 1.0, "c": 1.3, "trio": 0.25}
 OTHERS: Final = ("techo-portable", "uvloop-streams", "asyncio", "asyncio-streams")
 DATAGRAMS: Final[dict[str | tuple[str, ...], float]] = {"uvloop-datagram": 1.0}
+TLS: Final = ("trio", "uvloop-streams", "asyncio-streams")
 
 ROWS: Final = (
     echo("100x64", 100, 64, SMALL, also=OTHERS),
@@ -133,6 +135,8 @@ ROWS: Final = (
     echo("udp64", 100, 64, DATAGRAMS, also=("asyncio-datagram",), transport="udp"),
     # What fits into a packet nearly anywhere; a hundred of these overflow a socket's buffer.
     echo("udp1400", 50, 1400, DATAGRAMS, also=("asyncio-datagram",), transport="udp"),
+    echo("tls64", 100, 64, {}, also=TLS, transport="tls"),
+    echo("tls1m", 1, 2**20, {}, also=TLS, transport="tls"),
     Row(
         name="stamped",
         work="100 connections x 64 B, closed loop, stamped",

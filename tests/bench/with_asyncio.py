@@ -1,6 +1,6 @@
-"""Servers to measure on asyncio or uvloop: `with_asyncio.py NAME KIND` prints its address.
+"""Servers to measure on asyncio or uvloop: `with_asyncio.py NAME WHERE` prints its address.
 
-KIND is tcp, udp or unix. Both loops set TCP_NODELAY
+WHERE is tcp, udp, unix, or tls:FILE, with the certificate there. Both loops set TCP_NODELAY
 themselves. None of these servers has timeouts, limits or counters.
 """
 
@@ -10,6 +10,7 @@ import asyncio
 import importlib
 import mmap
 import os
+import ssl
 import sys
 from collections.abc import Callable
 from typing import Final, cast
@@ -82,10 +83,14 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     writer.close()
 
 
-async def serve_streams() -> None:
-    """Serve with a coroutine for each connection."""
-    server = await asyncio.start_server(echo, "127.0.0.1", 0, backlog=BACKLOG)
-    announce("tcp", server.sockets[0].getsockname()[1])
+async def serve_streams(certificate: str) -> None:
+    """Serve with a coroutine for each connection; over TLS if there is a certificate."""
+    context = None
+    if certificate:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate)
+    server = await asyncio.start_server(echo, "127.0.0.1", 0, backlog=BACKLOG, ssl=context)
+    announce("tls" if certificate else "tcp", server.sockets[0].getsockname()[1])
     await server.serve_forever()
 
 
@@ -119,13 +124,14 @@ def announce(kind: str, place: int | str) -> None:
     print(f"{kind}:{place}", flush=True)
 
 
-def main(name: str, kind: str) -> None:
+def main(name: str, where: str) -> None:
     """Serve until killed."""
     loop_name, _, style = name.partition("-")
+    kind, _, certificate = where.partition(":")
     if kind == "udp":
         work = serve_datagrams()
     elif style == "streams":
-        work = serve_streams()
+        work = serve_streams(certificate)
     else:
         serve = serve_unix if kind == "unix" else serve_protocol
         work = serve(Buffered if style == "buffered" else Greet)

@@ -1,6 +1,6 @@
-"""Servers to measure that run on trio: `with_trio.py NAME KIND [PROBE]` prints its address.
+"""Servers to measure that run on trio: `with_trio.py NAME WHERE [PROBE]` prints its address.
 
-KIND is tcp, udp or unix. With PROBE, the name of a
+WHERE is tcp, udp, unix, or tls:FILE, with the certificate there. With PROBE, the name of a
 file, another task of the run notes there how late it is woken up.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import ssl
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -40,23 +41,33 @@ def announce(kind: str, place: int | str) -> None:
     print(f"{kind}:{place}", flush=True)
 
 
-async def serve_techo(kind: str, probe: str | None, reply: techo.Reply = techo.raw) -> None:
+def context(certificate: str) -> ssl.SSLContext:
+    """Give what TLS is served with."""
+    found = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    found.load_cert_chain(certificate)
+    return found
+
+
+async def serve_techo(where: str, probe: str | None, reply: techo.Reply = techo.raw) -> None:
     """Serve as anybody would: limits, timeouts and counters at their defaults."""
+    kind, _, certificate = where.partition(":")
     endpoint = f"unix:@bench-{os.getpid()}" if kind == "unix" else f"{kind}://127.0.0.1:0"
-    async with techo.open_server(endpoint, reply=reply) as server:
+    tls = context(certificate) if certificate else None
+    async with techo.open_server(endpoint, reply=reply, tls=tls) as server:
         (bound,) = server.endpoints
         announce(kind, bound.path or bound.port)
         await stay(probe)
 
 
-async def serve_portable(kind: str, probe: str | None) -> None:
+async def serve_portable(where: str, probe: str | None) -> None:
     """Serve as where there is no epoll."""
     pump.AVAILABLE = False
-    await serve_techo(kind, probe)
+    await serve_techo(where, probe)
 
 
-async def serve_plain(kind: str, probe: str | None) -> None:
+async def serve_plain(where: str, probe: str | None) -> None:
     """Serve as trio's tutorial does."""
+    kind, _, certificate = where.partition(":")
 
     async def handle(stream: trio.abc.Stream) -> None:
         try:
@@ -69,6 +80,9 @@ async def serve_plain(kind: str, probe: str | None) -> None:
         nursery.start_soon(stay, probe)
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1", backlog=65535)
         announce(kind, listener.socket.getsockname()[1])
+        if certificate:
+            tls = trio.SSLListener(listener, context(certificate))
+            await trio.serve_listeners(handle, [tls])
         await trio.serve_listeners(handle, [listener])
 
 
