@@ -1,4 +1,4 @@
-"""Datagram sockets: receiving, answering from the address that was hit, and who is unwanted."""
+"""Datagram sockets: answers leave from the address that was hit, and who gets none."""
 
 from __future__ import annotations
 
@@ -6,21 +6,15 @@ import ipaddress
 import platform
 import socket
 import struct
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 import attrs
 
-from techo._server.guard import Drop
 from techo._server.peer import unmapped
 
 Address: TypeAlias = Any
 """As the socket module has it: a tuple for UDP; for Unix text, bytes if abstract, or None."""
-
-Way: TypeAlias = Sequence[tuple[int, int, bytes]]
-"""Ancillary data to send an answer with, so that it leaves the way the question came."""
-
-Send: TypeAlias = Callable[[memoryview, Address, Way], int]
 
 _LINUX: Final = platform.system() == "Linux"
 
@@ -39,42 +33,47 @@ _GROUP: Final = 0xFF
 _ANCILLARY: Final = socket.CMSG_SPACE(_IN6_PKTINFO.size)
 """Bytes: room for the larger of the two."""
 
+NAMELESS: Final = frozenset({None, "", b""})
+"""What stands for the address of a Unix socket that has none."""
 
-@attrs.define(eq=False)
-class UdpSocket:
-    """A UDP socket that is bound to one address, from which all that it sends leaves."""
 
-    sock: socket.socket
+@attrs.frozen
+class DatagramSocket:
+    """How to serve one datagram socket; the socket itself is its opener's to close."""
 
-    def own_address(self) -> object:
-        """Give what a datagram's sender is not to be: a port, on whatever host."""
-        return self.sock.getsockname()[1]
+    receive: Callable[[memoryview], tuple[int, Address]]
+    """Receives one datagram into a buffer: its size, its sender."""
+    send: Callable[[memoryview | bytes, Address], int]
+    """Answers it, before the next is received; gives the bytes sent."""
+    own: object
+    """Our own address in the form that `key_of` gives."""
+    internet: bool
+    """Whether senders are known by ports, and not by paths."""
 
-    def receive(self, buffer: memoryview) -> tuple[int, Address, Way]:
-        """Receive one datagram: its size, its sender, and the way back."""
-        size, peer = self.sock.recvfrom_into(buffer)
-        return size, peer, ()
-
-    def send(self, data: memoryview, peer: Address, _way: Way) -> int:
-        """Send one datagram; give its size."""
-        return self.sock.sendto(data, peer)
-
-    def unwanted(
-        self, peer: Address, own: Container[object], guarded: Container[object]
-    ) -> Drop | None:
-        """Say why a sender should not be answered, if it should not."""
-        if peer[1] in own:
-            return Drop.LOOP
-        return Drop.GUARDED if peer[1] in guarded else None
+    @classmethod
+    def of(cls, sock: socket.socket) -> DatagramSocket:
+        """Find out how to serve a bound socket, which does not block from now on."""
+        sock.setblocking(False)
+        address = sock.getsockname()
+        if not isinstance(address, tuple):
+            return cls(sock.recvfrom_into, sock.sendto, address, internet=False)
+        # Elsewhere an answer leaves from whatever address the route has.
+        if _LINUX and ipaddress.ip_address(address[0]).is_unspecified:
+            wildcard = _Wildcard(sock)
+            return cls(wildcard.receive, wildcard.send, address[1], internet=True)
+        return cls(sock.recvfrom_into, sock.sendto, address[1], internet=True)
 
     def source(self, peer: Address) -> str:
-        """Give what counts as one sender: an address, whatever the port."""
-        return unmapped(peer[0])
+        """Give what counts as one sender: an address whatever the port, or a path."""
+        return unmapped(peer[0]) if self.internet else str(peer)
 
 
 @attrs.define(eq=False)
-class WildcardUdpSocket(UdpSocket):
+class _Wildcard:
     """A UDP socket on all addresses, which the kernel tells and is told which one is meant."""
+
+    sock: socket.socket
+    _way_back: list[tuple[int, int, bytes]] = attrs.field(factory=list)
 
     def __attrs_post_init__(self) -> None:
         if self.sock.family == socket.AF_INET6:
@@ -82,45 +81,13 @@ class WildcardUdpSocket(UdpSocket):
         else:
             self.sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
 
-    def receive(self, buffer: memoryview) -> tuple[int, Address, Way]:
-        """Receive one datagram: its size, its sender, and the address that was hit."""
+    def receive(self, buffer: memoryview) -> tuple[int, Address]:
         size, ancillary, _, peer = self.sock.recvmsg_into([buffer], _ANCILLARY)
-        return size, peer, [_answering(*each) for each in ancillary if _is_usable(*each)]
+        self._way_back = [_answering(*each) for each in ancillary if _is_usable(*each)]
+        return size, peer
 
-    def send(self, data: memoryview, peer: Address, way: Way) -> int:
-        """Send one datagram from there; give its size."""
-        return self.sock.sendmsg([data], way, 0, peer)
-
-
-@attrs.define(eq=False)
-class UnixDatagramSocket(UdpSocket):
-    """A Unix socket for datagrams, whose peers may have no address."""
-
-    def own_address(self) -> object:
-        """Give what a datagram's sender is not to be: our own path or abstract name."""
-        return self.sock.getsockname()
-
-    def unwanted(
-        self, peer: Address, own: Container[object], _guarded: Container[object]
-    ) -> Drop | None:
-        """Say why a sender should not or cannot be answered, if so."""
-        if not peer:
-            return Drop.UNBOUND
-        return Drop.LOOP if peer in own else None
-
-    def source(self, peer: Address) -> str:
-        """Give what counts as one sender: the path or abstract name."""
-        return str(peer)
-
-
-def datagram_socket(sock: socket.socket) -> UdpSocket:
-    """Make the kind of socket that `sock` is; it stays the caller's to close."""
-    sock.setblocking(False)
-    if sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return UnixDatagramSocket(sock)
-    wildcard = ipaddress.ip_address(sock.getsockname()[0]).is_unspecified
-    # Elsewhere an answer leaves from whatever address the route has.
-    return WildcardUdpSocket(sock) if wildcard and _LINUX else UdpSocket(sock)
+    def send(self, data: memoryview | bytes, peer: Address) -> int:
+        return self.sock.sendmsg([data], self._way_back, 0, peer)
 
 
 def _is_usable(level: int, _kind: int, data: bytes) -> bool:

@@ -11,10 +11,10 @@ from typing import Final, NoReturn
 import attrs
 import trio
 
-from techo._server.datagram_sockets import Address, Send, UdpSocket, Way, datagram_socket
+from techo._server.datagram_sockets import NAMELESS, Address, DatagramSocket
 from techo._server.guard import ANSWERING_PORTS, Buckets, Drop
 from techo._server.limits import Limits
-from techo.reply import Reply
+from techo.reply import Reply, raw
 
 _log = logging.getLogger("techo.server")
 
@@ -61,17 +61,14 @@ class DatagramService:
     """Whether a loop that is cancelled still answers what had arrived."""
     _own: set[object] = attrs.field(factory=set)
     """Our own ports and paths: two of our sockets could keep each other busy, too."""
-    _guarded: frozenset[object] = attrs.field(init=False)
+    _refused: frozenset[object] = frozenset()
+    """Ports and paths that are not answered, ours among them."""
     _buckets: Buckets | None = attrs.field(init=False)
     _buffer: memoryview = attrs.field(factory=lambda: memoryview(bytearray(_LARGEST + 1)))
     _echoed: int = 0
     _dropped: dict[Drop, int] = attrs.field(factory=lambda: dict.fromkeys(Drop, 0))
     _bytes_in: int = 0
     _bytes_out: int = 0
-
-    @_guarded.default
-    def _choose_guarded(self) -> frozenset[object]:
-        return ANSWERING_PORTS if self.limits.loop_guard else frozenset()
 
     @_buckets.default
     def _make_buckets(self) -> Buckets | None:
@@ -93,10 +90,9 @@ class DatagramService:
 
         Leaves the socket open. Nothing that a peer or the reply function does ends this.
         """
-        place = datagram_socket(sock)
-        own = place.own_address()
-        if self.limits.loop_guard:
-            self._own.add(own)
+        place = DatagramSocket.of(sock)
+        self._own.add(place.own)
+        self._refuse()
         try:
             while True:
                 await trio.lowlevel.wait_readable(sock)
@@ -106,53 +102,80 @@ class DatagramService:
         finally:
             if self.draining:
                 self._answer(place, _LAST)
-            self._own.discard(own)
+            self._own.discard(place.own)
+            self._refuse()
 
-    def _answer(self, place: UdpSocket, most: int) -> bool:
+    def _refuse(self) -> None:
+        guarded = self._own | ANSWERING_PORTS if self.limits.loop_guard else set[object]()
+        self._refused = NAMELESS | guarded
+
+    def _answer(  # noqa: C901  -- one piece without calls, as in the pump
+        self, place: DatagramSocket, most: int
+    ) -> bool:
         """Answer up to `most` datagrams that have arrived; whether there may be more."""
+        receive, send, internet = place.receive, place.send, place.internet
+        refused, buckets, buffer = self._refused, self._buckets, self._buffer
+        reply = None if self.reply is raw else self.reply
         now = trio.current_time()
-        receive, send, buffer = place.receive, place.send, self._buffer
-        for _ in range(most):
-            try:
-                size, peer, way = receive(buffer)
-            except BlockingIOError:
-                return False
-            except OSError as error:  # about an earlier answer, see udp(7)
-                _log.debug("receiving a datagram: %s", error)
-                continue
-            self._bytes_in += size
-            drop = self._unwanted(place, peer, size, now)
-            if drop is None:
-                drop = self._echo(bytes(buffer[:size]), peer, way, send)
-            if drop is None:
-                self._echoed += 1
-            else:
-                self._dropped[drop] += 1
-        return True
-
-    def _echo(self, data: bytes, peer: Address, way: Way, send: Send) -> Drop | None:
-        """Answer one datagram, or say why it is not answered."""
+        last, data = -1, buffer
+        echoed = bytes_in = bytes_out = 0
         try:
-            answer = memoryview(self.reply(data))
+            for _ in range(most):
+                try:
+                    size, peer = receive(buffer)
+                except BlockingIOError:
+                    return False
+                except OSError as error:  # about an earlier answer, see udp(7)
+                    _log.debug("receiving a datagram: %s", error)
+                    continue
+                bytes_in += size
+                if (peer[1] if internet else peer) in refused:
+                    self._dropped[self._why_refused(peer[1] if internet else peer)] += 1
+                    continue
+                if buckets is not None and not buckets.admit(place.source(peer), now):
+                    self._dropped[Drop.RATE] += 1
+                    continue
+                if size != last:
+                    if size > _LARGEST:
+                        self._dropped[Drop.TRUNCATED] += 1
+                        continue
+                    last, data = size, buffer[:size]
+                answer = data if reply is None else self._compose(reply, bytes(data), peer)
+                if answer is None:
+                    continue
+                try:
+                    bytes_out += send(answer, peer)
+                except OSError as error:
+                    self._dropped[_why_not_sent(error)] += 1
+                else:
+                    echoed += 1
+            return True
+        finally:
+            self._echoed += echoed
+            self._bytes_in += bytes_in
+            self._bytes_out += bytes_out
+
+    def _why_refused(self, source: object) -> Drop:
+        if source in NAMELESS:
+            return Drop.UNBOUND
+        return Drop.LOOP if source in self._own else Drop.GUARDED
+
+    def _compose(self, reply: Reply, data: bytes, peer: Address) -> bytes | None:
+        """Ask the reply function; None if there is nothing to send, which is counted."""
+        try:
+            answer = reply(data)
+            empty = not memoryview(answer).nbytes  # raises if it is no bytes at all
         except Exception:  # noqa: BLE001  -- anybody's function; it must not end the loop
             _log.exception("the reply to %s failed", peer)
-            return Drop.CRASHED
-        if data and not answer:
-            return Drop.SILENT
-        try:
-            self._bytes_out += send(answer, peer, way)
-        except OSError as error:
-            if error.errno == errno.EMSGSIZE:
-                return Drop.TOO_LARGE
-            return Drop.BLOCKED if error.errno in _NO_ROOM else Drop.UNREACHABLE
-        return None
+            self._dropped[Drop.CRASHED] += 1
+            return None
+        if data and empty:
+            self._dropped[Drop.SILENT] += 1
+            return None
+        return answer
 
-    def _unwanted(self, place: UdpSocket, peer: Address, size: int, now: float) -> Drop | None:
-        """Say why a datagram is not to be answered, if it is not."""
-        if (drop := place.unwanted(peer, self._own, self._guarded)) is not None:
-            return drop
-        if size > _LARGEST:
-            return Drop.TRUNCATED
-        if self._buckets is not None and not self._buckets.admit(place.source(peer), now):
-            return Drop.RATE
-        return None
+
+def _why_not_sent(error: OSError) -> Drop:
+    if error.errno == errno.EMSGSIZE:
+        return Drop.TOO_LARGE
+    return Drop.BLOCKED if error.errno in _NO_ROOM else Drop.UNREACHABLE
