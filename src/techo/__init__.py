@@ -6,8 +6,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from techo._client.client import EchoClient, RoundTrip, open_client
+    from techo._client.client import EchoClient, RoundTrip
     from techo._client.comparison import EchoError, EchoMismatch, ShortReply
+    from techo._client.connecting import open_client
     from techo._server.connection import Outcome
     from techo._server.datagrams import Datagrams
     from techo._server.guard import Drop
@@ -41,8 +42,9 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "_client.client": ("EchoClient", "RoundTrip", "open_client"),
+    "_client.client": ("EchoClient", "RoundTrip"),
     "_client.comparison": ("EchoError", "EchoMismatch", "ShortReply"),
+    "_client.connecting": ("open_client",),
     "_server.connection": ("Outcome",),
     "_server.datagrams": ("Datagrams",),
     "_server.guard": ("Drop",),

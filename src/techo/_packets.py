@@ -14,6 +14,10 @@ LARGEST_PACKET: Final = 2**18
 """Bytes in a message that is received whole: more than Linux lets a peer send (some 208 KiB)
 that has not changed its own buffers."""
 
+_OVERHEAD: Final = 32
+"""Bytes of a Unix socket's send buffer that no message can use, on Linux (measured, and in the
+kernel's unix_dgram_sendmsg)."""
+
 
 class PacketStream(trio.abc.HalfCloseableStream):
     """One end of a connection that keeps the boundaries of messages (unix(7)).
@@ -25,6 +29,16 @@ class PacketStream(trio.abc.HalfCloseableStream):
     def __init__(self, socket: trio.socket.SocketType) -> None:
         self.socket = socket
         """Public, as that of `trio.SocketStream` is."""
+
+    @property
+    def largest(self) -> int:
+        """How many bytes a message to send may have.
+
+        Raises:
+            trio.ClosedResourceError: this end was closed.
+        """
+        with _translated():
+            return largest_message(self.socket)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send one message; cancellation means that it was not sent.
@@ -102,6 +116,23 @@ class PacketListener(trio.abc.Listener[PacketStream]):
         """Close at once."""
         self.socket.close()
         await trio.lowlevel.checkpoint()
+
+
+def largest_message(sock: socket.socket | trio.socket.SocketType) -> int:
+    """Give how many bytes a Unix socket that keeps the boundaries of messages sends at once."""
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - _OVERHEAD
+
+
+def check_fits(size: int, largest: int) -> None:
+    """Refuse a message that its transport cannot carry.
+
+    Raises:
+        ValueError: naming its size and the limit.
+    """
+    if size > largest:
+        raise ValueError(
+            f"{size} bytes do not fit into one message: {largest} is the most here"
+        )
 
 
 @contextlib.contextmanager

@@ -12,8 +12,9 @@ import attrs
 import trio
 
 from techo._cli.complaints import complain
-from techo._client.client import RECEIVE_SIZE, connect
+from techo._client.client import RECEIVE_SIZE
 from techo._client.comparison import Comparison, EchoMismatch
+from techo._client.connecting import connect
 from techo._nursery import open_bare_nursery
 from techo.endpoint import Endpoint
 

@@ -1,17 +1,17 @@
-"""The client: one connection, and round trips over it."""
+"""The client: round trips, whatever carries them."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
 from typing import Final
 
 import attrs
 import trio
 
 from techo._client.comparison import Comparison
+from techo._client.datagram_socket import DatagramSocket
 from techo._nursery import open_bare_nursery
-from techo.endpoint import EVERY_INTERFACE, Endpoint
+from techo._packets import PacketStream, check_fits
 
 RECEIVE_SIZE: Final = 2**16
 """Bytes; what trio's own streams receive at a time."""
@@ -31,76 +31,71 @@ class RoundTrip:
 
 @attrs.define(eq=False)
 class EchoClient:
-    """A connection to an echo server. `open_client` makes one and closes it."""
+    """A client of one echo server. `open_client` makes one and closes it."""
 
-    _stream: trio.abc.HalfCloseableStream
+    _stream: trio.abc.Stream | DatagramSocket
     _in_use: bool = attrs.field(default=False, init=False)
 
     async def round_trip(self, data: bytes) -> RoundTrip:
-        """Send `data` and wait until all of it has come back, in any number of pieces.
+        """Send `data` and wait until all of it has come back. Time is the caller's business.
 
-        Sending and receiving go on at the same time, so no amount of data can make the two
-        sides wait for each other. Time is the caller's: use `trio.fail_after`. After any
-        error, and after cancellation in mid-trip, the connection is out of step and closes.
+        Use `trio.fail_after`: a lost datagram, or a server that owes a reply for ever, is
+        waited for until cancelled.
+
+        Over a connection the reply may come in any number of pieces. Sending and receiving go
+        on at the same time, so no amount of data can make the two sides wait for each other.
+        After any error but a ValueError, and after cancellation in mid-trip, the connection is
+        out of step and closes. Over unixpacket a trip is one message.
+
+        Over udp and unixgram a trip is one datagram and the one that matches it: late,
+        mutilated and foreign ones are ignored. Errors and cancellation do not harm the client.
+        Of two trips with the same bytes, the late reply to the first can pass for the second's.
 
         Raises:
-            EchoMismatch: something else came back.
+            ValueError: too many bytes for one message, where a trip is one; names the limit.
+            EchoMismatch: over a connection, something else came back.
             ShortReply: the server ended the connection before all had come back.
+            OSError: over datagrams, such as `ConnectionRefusedError`: nobody listens there.
             trio.BrokenResourceError: the connection broke.
             trio.ClosedResourceError: it was closed before, or by an earlier failure.
             trio.BusyResourceError: another task is in mid-trip on this client.
         """
         if self._in_use:
             raise trio.BusyResourceError("another task is in mid-trip on this client")
-        comparison = Comparison(data)
         self._in_use = True
-        started = trio.current_time()
         try:
-            async with open_bare_nursery() as nursery:
-                if data:
-                    nursery.start_soon(self._send, data)
-                else:
-                    await self._stream.send_all(data)  # tells whether we are closed
-                while not comparison.complete:
-                    comparison.feed(await self._stream.receive_some(RECEIVE_SIZE))
-                seconds = trio.current_time() - started
-        except BaseException:
-            await trio.aclose_forcefully(self._stream)
-            raise
+            if isinstance(self._stream, DatagramSocket):
+                comparison, seconds = await self._stream.exchange(data)
+            else:
+                comparison, seconds = await _exchange(self._stream, data)
         finally:
             self._in_use = False
         return RoundTrip(comparison.reply, seconds, comparison.stamps)
 
-    async def _send(self, data: bytes) -> None:
-        # A server that closes early breaks the sending too; the receiving side, which gets
-        # whatever still came back, is the one that tells how much that was.
-        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            await self._stream.send_all(data)
+
+async def _exchange(stream: trio.abc.Stream, data: bytes) -> tuple[Comparison, float]:
+    """Send over a connection and receive until all has come back; say how long that took."""
+    comparison = Comparison(data)
+    if isinstance(stream, PacketStream):
+        check_fits(len(data), stream.largest)
+    started = trio.current_time()
+    try:
+        async with open_bare_nursery() as nursery:
+            if data:
+                nursery.start_soon(_send, stream, data)
+            else:
+                await stream.send_all(data)  # tells whether we are closed
+            while not comparison.complete:
+                comparison.feed(await stream.receive_some(RECEIVE_SIZE))
+            seconds = trio.current_time() - started
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    return comparison, seconds
 
 
-async def connect(endpoint: Endpoint | str) -> trio.SocketStream:
-    """Connect to `endpoint`, trying the addresses of a name as RFC 8305 does.
-
-    Raises:
-        ValueError: the text is no endpoint, or one that can't be connected to.
-        OSError: the name is unknown or nobody answers.
-    """
-    if not isinstance(endpoint, Endpoint):
-        endpoint = Endpoint.parse(endpoint)
-    if endpoint.host == EVERY_INTERFACE or endpoint.port == 0:
-        raise ValueError(
-            f"can't connect to {endpoint}: * and port 0 are for servers; name host and port"
-        )
-    return await trio.open_tcp_stream(endpoint.host, endpoint.port)
-
-
-@contextlib.asynccontextmanager
-async def open_client(endpoint: Endpoint | str) -> AsyncIterator[EchoClient]:
-    """Connect to an echo server for the length of a block.
-
-    Raises:
-        ValueError: the text is no endpoint, or one that can't be connected to.
-        OSError: the name is unknown or nobody answers.
-    """
-    async with await connect(endpoint) as stream:
-        yield EchoClient(stream)
+async def _send(stream: trio.abc.Stream, data: bytes) -> None:
+    # A server that closes early breaks the sending too; the receiving side, which gets
+    # whatever still came back, is the one that tells how much that was.
+    with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        await stream.send_all(data)

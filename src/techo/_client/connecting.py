@@ -1,0 +1,143 @@
+"""Connecting: from an endpoint of any kind to what carries round trips."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from typing import Final, TypeAlias
+
+import trio
+
+from techo._client.client import EchoClient
+from techo._client.datagram_socket import DatagramSocket
+from techo._packets import PacketStream
+from techo.endpoint import EVERY_INTERFACE, Endpoint, Kind
+
+Line: TypeAlias = trio.abc.Stream | DatagramSocket
+"""What leads to a server: a connection, or a socket for datagrams."""
+
+_TYPES: Final = {
+    Kind.UNIX: socket.SOCK_STREAM,
+    Kind.UNIXGRAM: socket.SOCK_DGRAM,
+    Kind.UNIXPACKET: socket.SOCK_SEQPACKET,
+}
+
+
+async def connect(
+    endpoint: Endpoint | str,
+    *,
+    tls: ssl.SSLContext | None = None,
+    server_name: str | None = None,
+) -> Line:
+    """Connect to `endpoint`; what is given is the caller's to close.
+
+    Of a name's addresses, tcp and tls try all as RFC 8305 does; udp takes the first that
+    there is a way to, because a datagram does not tell whether anybody is there. Over tls
+    the handshake is done, so that what is wrong with a certificate shows here.
+
+    Raises:
+        ValueError: the text is no endpoint, or one that can't be connected to, or `tls` or
+            `server_name` are given for one that is not tls.
+        OSError: the name is unknown, nobody answers or, as `ssl.SSLError`, TLS fails.
+    """
+    if not isinstance(endpoint, Endpoint):
+        endpoint = Endpoint.parse(endpoint)
+    if endpoint.kind is not Kind.TLS and (tls is not None or server_name is not None):
+        raise ValueError(f"{endpoint} is not tls, and takes neither tls nor server_name")
+    if endpoint.kind is Kind.FD:
+        raise ValueError(f"can't connect to {endpoint}: it is for servers; name what it is")
+    if endpoint.path:
+        return await _connect_by_path(endpoint)
+    if endpoint.host == EVERY_INTERFACE or endpoint.port == 0:
+        raise ValueError(
+            f"can't connect to {endpoint}: * and port 0 are for servers; name host and port"
+        )
+    if endpoint.kind is Kind.UDP:
+        return await _connect_udp(endpoint)
+    stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
+    if endpoint.kind is Kind.TLS:
+        return await _shake_hands(
+            stream, tls, endpoint.host if server_name is None else server_name
+        )
+    return stream
+
+
+async def _shake_hands(
+    stream: trio.SocketStream, tls: ssl.SSLContext | None, server_name: str
+) -> trio.SSLStream[trio.SocketStream]:
+    try:
+        # Not compatible with HTTPS, which may leave out the farewell: then the end of what was
+        # said could be cut off unnoticed.
+        secure = trio.SSLStream(
+            stream, tls or ssl.create_default_context(), server_hostname=server_name
+        )
+        await secure.do_handshake()
+    except BaseException as error:
+        await trio.aclose_forcefully(stream)
+        if isinstance(error, trio.BrokenResourceError) and isinstance(error.__cause__, OSError):
+            raise error.__cause__ from None  # as everything else that connecting fails with
+        raise
+    return secure
+
+
+async def _connect_by_path(endpoint: Endpoint) -> Line:
+    await trio.lowlevel.checkpoint()
+    path = endpoint.path
+    address = "\0" + path[1:] if path.startswith("@") else path
+    sock = socket.socket(socket.AF_UNIX, _TYPES[endpoint.kind])
+    try:
+        if endpoint.kind is Kind.UNIXGRAM:
+            sock.bind("")  # any free abstract name: who has none can't be answered
+            return DatagramSocket.connected(sock, address)
+        # There or not, it takes no time; with trio's connect, a server whose queue is full
+        # would look like one that has accepted.
+        sock.setblocking(False)
+        sock.connect(address)
+    except BaseException:
+        sock.close()
+        raise
+    ours = trio.socket.from_stdlib_socket(sock)
+    return trio.SocketStream(ours) if endpoint.kind is Kind.UNIX else PacketStream(ours)
+
+
+async def _connect_udp(endpoint: Endpoint) -> DatagramSocket:
+    unreachable: OSError | None = None
+    found = await trio.socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_DGRAM)
+    for family, kind, _, _, address in found:
+        try:
+            sock = socket.socket(family, kind)
+        except OSError as error:  # a family that is off
+            unreachable = unreachable or error
+            continue
+        try:
+            return DatagramSocket.connected(sock, address)
+        except OSError as error:
+            sock.close()
+            unreachable = unreachable or error
+    assert unreachable is not None  # noqa: S101  -- getaddrinfo gives one at least
+    raise unreachable
+
+
+@contextlib.asynccontextmanager
+async def open_client(
+    endpoint: Endpoint | str,
+    *,
+    tls: ssl.SSLContext | None = None,
+    server_name: str | None = None,
+) -> AsyncIterator[EchoClient]:
+    """Connect to an echo server of any kind for the length of a block.
+
+    For tls endpoints, `tls` says whom to trust (by default, whom the system trusts) and
+    `server_name` whose certificate to expect (by default the host's).
+
+    Raises:
+        ValueError: the text is no endpoint, or one that can't be connected to, or `tls` or
+            `server_name` are given for one that is not tls.
+        OSError: the name is unknown, nobody answers or, as `ssl.SSLError`, TLS fails. Nobody
+            answers datagrams at first, so over udp only `EchoClient.round_trip` can tell.
+    """
+    line = await connect(endpoint, tls=tls, server_name=server_name)
+    async with line:
+        yield EchoClient(line)

@@ -1,0 +1,102 @@
+"""Datagrams: one out, and the wait for the one that matches it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import attrs
+import trio
+
+from techo._client.comparison import Comparison, EchoError
+from techo._packets import LARGEST_PACKET, check_fits, largest_message
+
+_LARGEST_UDP: Final = {socket.AF_INET: 65_507, socket.AF_INET6: 65_527}
+"""Bytes that fit into a UDP datagram: 65,535 less UDP's header and, in IPv4, less its own."""
+
+
+@attrs.define(eq=False)
+class DatagramSocket(trio.abc.AsyncResource):
+    """A connected socket for datagrams: the kernel lets in what its one peer sends."""
+
+    _socket: trio.socket.SocketType
+    _connect: Callable[[], None]
+    largest: int
+    """Bytes that fit into one datagram."""
+    # A Unix datagram can be as large as a packet.
+    _buffer: bytearray = attrs.field(factory=lambda: bytearray(LARGEST_PACKET), init=False)
+
+    @classmethod
+    def connected(cls, sock: socket.socket, address: str | tuple[Any, ...]) -> DatagramSocket:
+        """Take over a new socket and connect it, which says nothing about anybody being there.
+
+        Raises:
+            OSError: there is no such address, or no way to it. The socket stays the caller's.
+        """
+        sock.setblocking(False)
+        connect = functools.partial(sock.connect, address)
+        connect()
+        largest = _LARGEST_UDP.get(sock.family) or largest_message(sock)
+        return cls(trio.socket.from_stdlib_socket(sock), connect, largest)
+
+    async def exchange(self, data: bytes) -> tuple[Comparison, float]:
+        """Send `data` and wait for the datagram that echoes it; say how long that took.
+
+        Raises:
+            ValueError: it does not fit into a datagram.
+            OSError: it could not be sent, or, with ECONNREFUSED, nobody listens there.
+            trio.ClosedResourceError: the socket was closed.
+        """
+        check_fits(len(data), self.largest)
+        with self._closing_told():
+            await self._forget_earlier()
+            started = trio.current_time()
+            await self._send(data)
+            while True:
+                size = await self._socket.recv_into(self._buffer)
+                seconds = trio.current_time() - started
+                comparison = Comparison(data)
+                with contextlib.suppress(EchoError):
+                    comparison.feed(self._buffer[:size])
+                    if comparison.complete:
+                        return comparison, seconds
+
+    async def _forget_earlier(self) -> None:
+        """Discard late replies, which could fill the queue, and errors about earlier sends."""
+        while self._socket.is_readable():
+            try:
+                await self._socket.recv_into(self._buffer)
+            except OSError as error:
+                if error.errno == errno.EBADF:
+                    raise
+
+    async def _send(self, data: bytes) -> None:
+        try:
+            await self._socket.send(data)
+        except OSError:
+            # Over UDP that was about an earlier datagram (udp(7)): errors arrive whenever they
+            # like. A Unix socket lost its peer, but another may serve the same path by now.
+            self._connect()
+            await self._socket.send(data)
+
+    @contextlib.contextmanager
+    def _closing_told(self) -> Iterator[None]:
+        """Raise what trio's streams raise when they are closed."""
+        closed = "the client was closed"
+        if self._socket.fileno() < 0:
+            raise trio.ClosedResourceError(closed)
+        try:
+            yield
+        except OSError as error:
+            if error.errno == errno.EBADF:
+                raise trio.ClosedResourceError(closed) from None
+            raise
+
+    async def aclose(self) -> None:
+        """Close at once."""
+        self._socket.close()
+        await trio.lowlevel.checkpoint()
