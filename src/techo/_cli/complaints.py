@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import ssl
 import sys
 from collections.abc import Mapping
+from typing import Final
 
 _REMEDIES = {
     errno.EADDRINUSE: "stop what listens there, or choose another port (0 is any free one)",
@@ -16,7 +18,7 @@ _REMEDIES = {
     errno.ETIMEDOUT: "check that the host is up and lets connections to this port through",
 }
 
-_PATH_REMEDIES = {
+_BINDING_TO_PATH = {
     errno.EADDRINUSE: "stop the server that is alive there, or choose another path",
     errno.EEXIST: "what is there is no socket; move it, or choose another path",
     errno.ENOENT: "make its directory first",
@@ -24,13 +26,28 @@ _PATH_REMEDIES = {
     errno.EPERM: "you may not write in that directory; choose another",
 }
 
-_DESCRIPTOR_REMEDIES = {
+_BINDING_DESCRIPTOR = {
     errno.EBADF: "nothing was passed under that number",
     errno.ENOTSOCK: "pass a socket",
     errno.ENOTCONN: "pass a socket that is bound",
     errno.EINVAL: "pass a socket that listens",
     errno.EPROTONOSUPPORT: "pass a socket of TCP, UDP or Unix",
 }
+
+CONNECTING_BY_PATH: Final = {
+    errno.ENOENT: "check the path; is the server running?",
+    errno.ECONNREFUSED: "no server listens there any more; start one",
+    errno.EPROTOTYPE: "the server there is of another kind: unix, unixgram or unixpacket",
+    errno.EACCES: "connecting takes permission to write to that path",
+    errno.EAGAIN: "too many clients are waiting to be accepted; try again",
+}
+"""What to do when connecting to a Unix path fails; `complain` takes it."""
+
+_NAME_MISMATCHES = {62, 64}
+"""Of a host name and of an IP address: X509_V_ERR_..._MISMATCH in OpenSSL's x509_vfy.h."""
+
+_OUT_OF_DATE = {9, 10}
+"""X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
 
 
 def refuse(reason: str) -> int:
@@ -44,16 +61,21 @@ def complain_of_binding(error: OSError) -> int:
     name = str(error.filename)
     remedies = _REMEDIES
     if name.startswith("unix"):
-        remedies = _PATH_REMEDIES
+        remedies = _BINDING_TO_PATH
     elif name.startswith("fd:"):
-        remedies = _DESCRIPTOR_REMEDIES
+        remedies = _BINDING_DESCRIPTOR
     return complain(f"cannot listen on {name}", error, remedies)
 
 
 def complain(what: str, error: OSError, remedies: Mapping[int, str] = _REMEDIES) -> int:
-    """Say on standard error what failed, why, and what to do; give the exit code for that."""
+    """Say on standard error what failed, why, and what to do; give the exit code for that.
+
+    `remedies` says what to do, by error number, where that depends on what was tried.
+    """
     cause = _cause(error)
-    if isinstance(cause, socket.gaierror):
+    if isinstance(cause, ssl.SSLError):
+        reason, remedy = _tls_reason(cause)
+    elif isinstance(cause, socket.gaierror):
         reason, remedy = f"unknown host ({cause.strerror})", "check the spelling of its name"
     elif cause.errno is None:
         reason, remedy = str(cause), "check the address"
@@ -61,6 +83,21 @@ def complain(what: str, error: OSError, remedies: Mapping[int, str] = _REMEDIES)
         reason = os.strerror(cause.errno).lower()
         remedy = remedies.get(cause.errno, "check the address")
     return refuse(f"{what}: {reason}; {remedy}")
+
+
+def _tls_reason(error: ssl.SSLError) -> tuple[str, str]:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        if error.verify_code in _NAME_MISMATCHES:
+            remedy = "--tls-server-name NAME, if it goes by another name"
+        elif error.verify_code in _OUT_OF_DATE:
+            remedy = "renew it, or check the clock"
+        else:
+            remedy = "--tls-ca FILE, if you trust it"
+        return f"bad certificate ({error.verify_message.rstrip('.')})", remedy
+    reason = (error.reason or str(error)).replace("_", " ").lower()
+    if "alert" in reason:  # which is the server's word on us
+        return f"TLS failed ({reason})", "--tls-cert FILE, if it wants to know who you are"
+    return f"TLS failed ({reason})", "check that it speaks TLS on this port"
 
 
 def _cause(error: OSError) -> OSError:

@@ -40,10 +40,17 @@ _TALK = """\
 Send what is read from standard input and print what comes back.
 
 On a terminal: a prompt, a line in, its reply out; an empty line or Ctrl-D ends it. In a pipe:
-everything as it comes, until the input ends and all of it has come back."""
+everything as it comes, until the input ends and all of it has come back.
+
+Over udp, unixgram and unixpacket a line is a message. What no reply comes to, over udp and
+unixgram, is told after a second, and the talk goes on."""
 
 _TALK_MORE = """\
-Exit status: 0 all came back, 1 the server cut it short, 2 wrong usage or no connection."""
+What takes a value can be set in the environment too, as TECHO_ENDPOINT or TECHO_TLS_CA. What
+is given here wins; TECHO_TLS_... count for tls endpoints and are ignored for others.
+
+Exit status: 0 all came back, 1 the server cut it short or owed a reply, 2 wrong usage, a line
+too long for a message, or no connection."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -57,6 +64,8 @@ class _Parser(argparse.ArgumentParser):
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> argparse.Namespace:
     """Read the arguments of one command; `command` says which it is.
 
+    `given` lists what the arguments themselves change, whatever the environment says.
+
     Raises:
         SystemExit: with 2 after one line about what is wrong, or with 0 after help.
     """
@@ -65,9 +74,13 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> argparse.
     else:
         parser = _serve_parser()
         arguments = arguments[1:] if arguments and arguments[0] == "serve" else arguments
-    parser.parse_intermixed_args(arguments)  # --help does not wait for a sane environment
+    # Before the environment: --help does not wait for a sane one.
+    given = vars(parser.parse_intermixed_args(arguments))
+    defaults = vars(parser.parse_args([]))
     _apply_environment(parser, environment)
-    return parser.parse_intermixed_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
+    options.given = sorted(name for name in given if given[name] != defaults[name])
+    return options
 
 
 def _new_parser(command: str, description: str, epilog: str) -> _Parser:
@@ -109,7 +122,30 @@ def _talk_parser() -> _Parser:
         nargs="?",
         type=_explaining(Endpoint.parse),
         default=Endpoint(),
-        help=f"where the server is: tcp://HOST:PORT, HOST:PORT or PORT (default: {Endpoint()})",
+        help=f"where the server is: {FORMS.removesuffix(', fd:N')} (default: {Endpoint()})",
+    )
+    tls = parser.add_argument_group("tls endpoints")
+    trust = tls.add_mutually_exclusive_group()
+    trust.add_argument(
+        "--tls-ca",
+        metavar="FILE",
+        help="PEM certificates to trust (default: those that the system trusts)",
+    )
+    trust.add_argument(
+        "--tls-insecure", action="store_true", help="trust anybody: whoever listens in, too"
+    )
+    tls.add_argument(
+        "--tls-server-name",
+        metavar="NAME",
+        help="the name that the server's certificate must have (default: the host)",
+    )
+    tls.add_argument(
+        "--tls-cert",
+        metavar="FILE",
+        help="PEM certificate to show to a server that asks for one (default: none)",
+    )
+    tls.add_argument(
+        "--tls-key", metavar="FILE", help="its PEM key (default: in the same file)"
     )
     return parser
 

@@ -4,115 +4,161 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
+import ssl
 import sys
 from typing import Final
 
 import attrs
 import trio
 
-from techo._cli.complaints import complain
-from techo._client.client import RECEIVE_SIZE
+from techo._cli.complaints import CONNECTING_BY_PATH, complain
+from techo._cli.standard_input import StandardInput
+from techo._cli.tls import client_context
+from techo._client.client import RECEIVE_SIZE, EchoClient
 from techo._client.comparison import Comparison, EchoMismatch
-from techo._client.connecting import connect
+from techo._client.connecting import Line, connect
+from techo._client.datagram_socket import DatagramSocket
 from techo._nursery import open_bare_nursery
+from techo._packets import PacketStream
 from techo.endpoint import Endpoint
 
-_PROMPT: Final = "> "
-_STANDARD_INPUT: Final = 0
+_HANDSHAKE: Final = 10.0
+"""Seconds for connecting with TLS, as servers allow by default: who does not speak it may wait
+for us to say something else, for ever."""
+
+_PATIENCE: Final = 1.0
+"""Seconds after which a datagram counts as lost: more than a round trip takes on earth, and what
+ping waits between two."""
+
+_LINGER: Final = 1.0
+"""Seconds for a server that is no echo to say more, where nothing marks the end of it."""
 
 
 def talk(options: argparse.Namespace) -> int:
     """Talk until the input ends and everything owed was printed; give the exit code."""
-    return trio.run(_talk, options.endpoint)
+    return trio.run(_talk, options)
 
 
-async def _talk(endpoint: Endpoint) -> int:
+async def _talk(options: argparse.Namespace) -> int:
+    endpoint: Endpoint = options.endpoint
     try:
-        stream = await connect(endpoint)
+        line = await _connect(endpoint, options)
     except ValueError as error:
         sys.stderr.write(f"techo: {error}\n")
         return 2
     except OSError as error:
-        return complain(f"cannot connect to {endpoint}", error)
-    async with stream:
-        talker = _Talker(stream, terminal=os.isatty(_STANDARD_INPUT))
+        return _complain(f"cannot connect to {endpoint}", error, endpoint)
+    async with line:
+        if isinstance(line, DatagramSocket):
+            return await _talk_in_datagrams(line, endpoint)
+        longest = line.largest if isinstance(line, PacketStream) else None
+        talker = _Talker(line, StandardInput(longest))
         await talker.run()
     if talker.cut_short:
         sys.stderr.write(f"techo: {endpoint} ended the connection {talker.cut_short}\n")
-    return 1 if talker.cut_short or talker.unreadable else 0
+    return talker.source.failure or (1 if talker.cut_short else 0)
+
+
+async def _connect(endpoint: Endpoint, options: argparse.Namespace) -> Line:
+    tls = client_context(options)
+    if tls is None:
+        return await connect(endpoint)
+    with trio.move_on_after(_HANDSHAKE):
+        return await connect(endpoint, tls=tls, server_name=options.tls_server_name)
+    raise TimeoutError(f"no TLS handshake within {_HANDSHAKE:g} s")
+
+
+def _complain(what: str, error: OSError, endpoint: Endpoint) -> int:
+    return complain(what, error, *([CONNECTING_BY_PATH] if endpoint.path else []))
+
+
+async def _talk_in_datagrams(sock: DatagramSocket, endpoint: Endpoint) -> int:
+    """Send each line as a datagram and print the reply to it before the next."""
+    client, source = EchoClient(sock), StandardInput(sock.largest)
+    answered = unanswered = 0
+    while line := await source.read():
+        try:
+            with trio.move_on_after(_PATIENCE) as scope:
+                trip = await client.round_trip(line)
+        except OSError as error:
+            code = _complain(f"cannot talk to {endpoint}", error, endpoint)
+            return 1 if answered else code
+        if scope.cancelled_caught:
+            unanswered += 1
+            sys.stderr.write(f"techo: no echo of {len(line)} bytes within {_PATIENCE:g} s\n")
+        else:
+            answered += 1
+            _print(trip.reply + b"\n" if source.terminal else trip.reply)
+    return source.failure or (1 if unanswered else 0)
+
+
+def _print(data: bytes | bytearray) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
 
 
 @attrs.define(eq=False)
 class _Talker:
     """One conversation: standard input to the server, its replies to standard output."""
 
-    stream: trio.SocketStream
-    terminal: bool
-    """Whether to prompt, and to read on only when the last line was answered."""
+    stream: trio.abc.Stream
+    source: StandardInput
     cut_short: str = ""
     """Once it is over: what was left undone, or nothing."""
-    unreadable: bool = False
-    """Whether the input ended in an error."""
     _finished: bool = False
     _comparison: Comparison | None = attrs.field(factory=Comparison)
     """None once the server has proved to be no echo: then it is just printed."""
     _answered: trio.Event = attrs.field(factory=trio.Event)
+    _refused: bool = False
+    """Whether TLS broke before anything came back."""
 
     async def run(self) -> None:
+        self._answered.set()  # nothing is owed yet
         async with open_bare_nursery() as nursery:
-            nursery.start_soon(self._send_input)
+            nursery.start_soon(self._send_input, nursery.cancel_scope)
             await self._print_replies()
             nursery.cancel_scope.cancel(reason="the server has closed")
         if not self._finished:
             self.cut_short = "before the input ended"
         elif self._comparison is not None and not self._comparison.complete:
             self.cut_short = f"and owes {self._comparison.owed} bytes"
+        if self.cut_short and self._refused:
+            self.cut_short += "; --tls-cert FILE, if it wants to know who you are"
 
-    async def _send_input(self) -> None:
-        while chunk := await self._read():
+    async def _send_input(self, conversation: trio.CancelScope) -> None:
+        while chunk := await self.source.read():
             self._answered = trio.Event()
             if self._comparison is not None:
                 self._comparison.expect(chunk)
             # If the server is gone, the receiving side tells how far it came.
             with contextlib.suppress(trio.BrokenResourceError):
                 await self.stream.send_all(chunk)
-            if self.terminal:
+            if self.source.terminal:
                 await self._answered.wait()
         self._finished = True
-        with contextlib.suppress(trio.BrokenResourceError):
-            await self.stream.send_eof()
-
-    async def _read(self) -> bytes:
-        """Read what there is, on a terminal one line without its end; nothing means the end."""
-        if sys.stdin is None:  # closed by whoever started us; the number may be in use again
-            return b""
-        if self.terminal:
-            sys.stderr.write(_PROMPT)
-            sys.stderr.flush()
-        try:
-            # A thread, because regular files can't be waited for. Left behind when the server
-            # closes first: a read cannot be cancelled, and it holds no lock of Python's.
-            chunk = await trio.to_thread.run_sync(
-                os.read, _STANDARD_INPUT, RECEIVE_SIZE, abandon_on_cancel=True
-            )
-        except OSError as error:
-            sys.stderr.write(f"techo: cannot read standard input: {error.strerror}\n")
-            self.unreadable = True
-            return b""
-        return chunk.rstrip(b"\r\n") if self.terminal else chunk
+        if isinstance(self.stream, trio.abc.HalfCloseableStream):
+            with contextlib.suppress(trio.BrokenResourceError):
+                await self.stream.send_eof()
+            return
+        # TLS knows no half-close: saying that nothing more comes would end the replies, too.
+        await self._answered.wait()
+        if self._comparison is None:
+            await trio.sleep(_LINGER)
+        conversation.cancel(reason="everything has come back")
 
     async def _print_replies(self) -> None:
-        # A broken connection is told by what is missing, as an early end is.
-        with contextlib.suppress(trio.BrokenResourceError):
+        try:
             while chunk := await self.stream.receive_some(RECEIVE_SIZE):
                 answered = self._answers(chunk)
-                if answered and self.terminal:
+                if answered and self.source.terminal:
                     chunk += b"\n"
-                sys.stdout.buffer.write(chunk)
-                sys.stdout.buffer.flush()
+                _print(chunk)
                 if answered:
                     self._answered.set()
+        except trio.BrokenResourceError as error:
+            # A broken connection is told by what is missing, as an early end is.
+            nothing_came = self._comparison is not None and not self._comparison.matched
+            self._refused = nothing_came and isinstance(error.__cause__, ssl.SSLError)
 
     def _answers(self, chunk: bytes | bytearray) -> bool:
         """Whether everything sent is answered with this chunk."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import ssl
 from pathlib import Path
+
+from techo.endpoint import Kind
 
 
 def server_context(cert: str | None, key: str | None, client_ca: str | None) -> ssl.SSLContext:
@@ -17,6 +20,30 @@ def server_context(cert: str | None, key: str | None, client_ca: str | None) -> 
     if client_ca is not None:
         _load_authority(context, "--tls-client-ca", client_ca)
         context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def client_context(options: argparse.Namespace) -> ssl.SSLContext | None:
+    """Make what talk's options say about TLS; None for an endpoint that is not tls.
+
+    Raises:
+        ValueError: an option is given that does not fit, or its file is of no use.
+    """
+    if options.endpoint.kind is not Kind.TLS:
+        for name in options.given:
+            if name.startswith("tls_"):
+                flag = "--" + name.replace("_", "-")
+                raise ValueError(f"{flag} is for tls endpoints; {options.endpoint} is none")
+        return None
+    context = ssl.create_default_context()
+    if options.tls_ca is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody yet
+        _load_authority(context, "--tls-ca", options.tls_ca)
+    if options.tls_insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if options.tls_cert is not None or options.tls_key is not None:
+        _load_certificate(context, options.tls_cert, options.tls_key)
     return context
 
 

@@ -1,0 +1,80 @@
+"""Standard input, for talk: as it comes, or line by line where a line is a message."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Final
+
+import attrs
+import trio
+
+_PROMPT: Final = "> "
+_NUMBER: Final = 0
+_READ_SIZE: Final = 2**16
+"""Bytes; what a pipe holds at the most by default (pipe(7))."""
+
+
+@attrs.define(eq=False)
+class StandardInput:
+    """What to send, and how reading it went."""
+
+    longest: int | None
+    """Bytes that fit into one message, where a line is one; None where there are no messages."""
+    terminal: bool = attrs.field(factory=lambda: os.isatty(_NUMBER))
+    """Whether to prompt; a line is read without its end there, and an empty one is the end."""
+    failure: int = 0
+    """Once it has ended: the exit code if that was an error, which was told."""
+    _ahead: bytearray = attrs.field(factory=bytearray)
+    """What was read behind a line."""
+    _ended: bool = False
+
+    async def read(self) -> bytes:
+        """Read what there is or, where a line is a message, one line; nothing means the end."""
+        if self.terminal:
+            piece = (await self._read()).rstrip(b"\r\n")  # a line, whatever it is sent over
+        elif self.longest is None:
+            piece = await self._read()
+        else:
+            piece = await self._read_line(self.longest)
+        if self.longest is not None and len(piece) > self.longest:
+            sys.stderr.write(
+                f"techo: a line has more than the {self.longest} bytes that fit into one "
+                "message here; send shorter lines, or talk over tcp or unix\n"
+            )
+            self.failure = 2
+            return b""
+        return piece
+
+    async def _read_line(self, longest: int) -> bytes:
+        """Read one line with its end, which the last may lack; of a too long one, too much."""
+        searched = 0
+        while not (end := self._ahead.find(b"\n", searched) + 1) and not self._ended:
+            searched = len(self._ahead)
+            if searched > longest:
+                break
+            chunk = await self._read()
+            self._ended = not chunk
+            self._ahead += chunk
+        end = end or len(self._ahead)
+        line = bytes(self._ahead[:end])
+        del self._ahead[:end]
+        return line
+
+    async def _read(self) -> bytes:
+        """Read what there is; nothing means the end."""
+        if sys.stdin is None:  # closed by whoever started us; the number may be in use again
+            return b""
+        if self.terminal:
+            sys.stderr.write(_PROMPT)
+            sys.stderr.flush()
+        try:
+            # A thread, because regular files can't be waited for. Left behind when the server
+            # closes first: a read cannot be cancelled, and it holds no lock of Python's.
+            return await trio.to_thread.run_sync(
+                os.read, _NUMBER, _READ_SIZE, abandon_on_cancel=True
+            )
+        except OSError as error:
+            sys.stderr.write(f"techo: cannot read standard input: {error.strerror}\n")
+            self.failure = 1
+            return b""
