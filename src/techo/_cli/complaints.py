@@ -35,8 +35,8 @@ _BINDING_DESCRIPTOR = {
 }
 
 CONNECTING_BY_PATH: Final = {
-    errno.ENOENT: "check the path; is the server running?",
-    errno.ECONNREFUSED: "no server listens there any more; start one",
+    errno.ENOENT: "check the path, and that the server is running",
+    errno.ECONNREFUSED: "no server listens there; start one",
     errno.EPROTOTYPE: "the server there is of another kind: unix, unixgram or unixpacket",
     errno.EACCES: "connecting takes permission to write to that path",
     errno.EAGAIN: "too many clients are waiting to be accepted; try again",

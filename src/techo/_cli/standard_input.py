@@ -20,7 +20,7 @@ class StandardInput:
     """What to send, and how reading it went."""
 
     longest: int | None
-    """Bytes that fit into one message, where a line is one; None where there are no messages."""
+    """Bytes that fit into one message, where a line is one; None where there are none."""
     terminal: bool = attrs.field(factory=lambda: os.isatty(_NUMBER))
     """Whether to prompt; a line is read without its end there, and an empty one is the end."""
     failure: int = 0

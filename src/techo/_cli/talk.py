@@ -27,8 +27,8 @@ _HANDSHAKE: Final = 10.0
 for us to say something else, for ever."""
 
 _PATIENCE: Final = 1.0
-"""Seconds after which a datagram counts as lost: more than a round trip takes on earth, and what
-ping waits between two."""
+"""Seconds after which a datagram counts as lost: more than a round trip takes on earth, and
+what ping waits between two."""
 
 _LINGER: Final = 1.0
 """Seconds for a server that is no echo to say more, where nothing marks the end of it."""
@@ -43,11 +43,11 @@ async def _talk(options: argparse.Namespace) -> int:
     endpoint: Endpoint = options.endpoint
     try:
         line = await _connect(endpoint, options)
+    except OSError as error:  # first, because a bad certificate is a ValueError as well
+        return _complain(f"cannot connect to {endpoint}", error, endpoint)
     except ValueError as error:
         sys.stderr.write(f"techo: {error}\n")
         return 2
-    except OSError as error:
-        return _complain(f"cannot connect to {endpoint}", error, endpoint)
     async with line:
         if isinstance(line, DatagramSocket):
             return await _talk_in_datagrams(line, endpoint)

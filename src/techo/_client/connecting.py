@@ -76,10 +76,15 @@ async def _shake_hands(
         await secure.do_handshake()
     except BaseException as error:
         await trio.aclose_forcefully(stream)
-        if isinstance(error, trio.BrokenResourceError) and isinstance(error.__cause__, OSError):
-            raise error.__cause__ from None  # as everything else that connecting fails with
+        _raise_cause(error)
         raise
     return secure
+
+
+def _raise_cause(error: BaseException) -> None:
+    """Raise what a handshake broke from: all else that connecting fails with is an OSError."""
+    if isinstance(error, trio.BrokenResourceError) and isinstance(error.__cause__, OSError):
+        raise error.__cause__ from None
 
 
 async def _connect_by_path(endpoint: Endpoint) -> Line:
