@@ -1,0 +1,236 @@
+"""Datagrams: late, foreign and mutilated ones are ignored, and errors find the right trip."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import attrs
+import pytest
+import trio
+import trio.testing
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+import techo
+from helpers import PATIENCE
+from techo._client.datagram_socket import DatagramSocket
+from techo.reply import stamped
+
+
+@attrs.define
+class Peer:
+    """A hand-written UDP server, and the client that talks to it."""
+
+    sock: trio.socket.SocketType
+    client: techo.EchoClient
+    address: Any = None
+
+    async def receive(self) -> bytes:
+        """Wait for the client's next datagram."""
+        data, self.address = await self.sock.recvfrom(2**16)
+        return data
+
+    async def send(self, *datagrams: bytes) -> None:
+        """Send datagrams to whence the last came."""
+        for data in datagrams:
+            await self.sock.sendto(data, self.address)
+
+
+@pytest.fixture
+async def peer() -> AsyncIterator[Peer]:
+    """One of them."""
+    with trio.fail_after(PATIENCE), trio.socket.socket(type=socket.SOCK_DGRAM) as sock:
+        await sock.bind(("127.0.0.1", 0))
+        async with techo.open_client(f"udp://127.0.0.1:{sock.getsockname()[1]}") as client:
+            yield Peer(sock, client)
+
+
+async def lose(peer: Peer, data: bytes) -> None:
+    """Make a trip that gets no reply."""
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(peer.client.round_trip, data)
+            assert await peer.receive() == data
+            scope.cancel()
+
+
+async def test_a_late_reply_is_ignored(peer: Peer) -> None:
+    """Whether it comes before the next trip or during it."""
+    await lose(peer, b"first")
+    await lose(peer, b"second")
+    await peer.send(b"first")
+    trips: list[techo.RoundTrip] = []
+
+    async def third() -> None:
+        trips.append(await peer.client.round_trip(b"third"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(third)
+        assert await peer.receive() == b"third"
+        await peer.send(b"second", b"", b"thir", b"thirdd", b"THIRD", b"third", b"third")
+    assert trips[0].reply == b"third"
+
+
+async def test_a_late_reply_with_the_same_bytes_does_not_make_the_next_trip_short(
+    peer: Peer,
+) -> None:
+    """What has arrived before sending cannot be the answer to what is sent then."""
+    await lose(peer, b"same")
+    await peer.send(b"same")
+    with trio.move_on_after(0.05) as scope:  # for something not to happen
+        await peer.client.round_trip(b"same")
+    assert scope.cancelled_caught
+
+
+async def test_late_replies_do_not_fill_the_queue(peer: Peer) -> None:
+    """However many there are: room for the one that is waited for is made before sending."""
+    await lose(peer, b"lost")
+    for _ in range(40):
+        await peer.send(bytes(60_000))
+
+    async def answer() -> None:
+        await peer.send(await peer.receive())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answer)
+        assert (await peer.client.round_trip(b"hello")).reply == b"hello"
+
+
+async def test_a_foreign_datagram_does_not_get_in(peer: Peer) -> None:
+    """Even if it says the right thing: its source is not the server."""
+    replies: list[bytes] = []
+
+    async def trip() -> None:
+        replies.append((await peer.client.round_trip(b"hello")).reply)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trip)
+        data = await peer.receive()
+        with trio.socket.socket(type=socket.SOCK_DGRAM) as stranger:
+            await stranger.sendto(data, peer.address)
+        await trio.testing.wait_all_tasks_blocked()
+        assert replies == []
+        await peer.send(stamped(data))
+    assert len(replies[0]) == 27 + len(data)
+
+
+async def test_an_empty_trip_waits_for_an_empty_reply(peer: Peer) -> None:
+    """Or for a stamp and nothing else."""
+    for reply in (b"", stamped(b"")):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(peer.client.round_trip, b"")
+            assert await peer.receive() == b""
+            await peer.send(b"x", reply)
+
+
+async def test_a_refused_port_is_a_bare_error_of_the_trip_that_was_refused() -> None:
+    """And an error about an earlier datagram does not become the next trip's."""
+    with trio.fail_after(PATIENCE), socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+        async with techo.open_client(f"udp://127.0.0.1:{port}") as client:
+            sock.close()
+            for _ in range(2):
+                with pytest.raises(ConnectionRefusedError):
+                    await client.round_trip(b"hello")
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(client.round_trip, b"lost")
+                    nursery.start_soon(cancel_once_sent, scope)
+            async with techo.open_server(f"udp://127.0.0.1:{port}"):
+                assert (await client.round_trip(b"hello")).reply.endswith(b"hello")
+
+
+async def cancel_once_sent(scope: trio.CancelScope) -> None:
+    """Cancel a trip when its error is there, before it has been seen."""
+    await trio.lowlevel.checkpoint()
+    scope.cancel()
+
+
+async def test_an_error_that_surfaces_while_sending_is_about_an_earlier_datagram(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is sent once more."""
+    errors = [ConnectionRefusedError(111, "earlier")]
+    line = peer.client._stream
+    assert isinstance(line, DatagramSocket)
+    send = line._socket.send
+
+    async def refuse_once(data: bytes) -> int:
+        if errors:
+            raise errors.pop()
+        return await send(data)
+
+    monkeypatch.setattr(line._socket, "send", refuse_once)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(peer.client.round_trip, b"hello")
+        assert await peer.receive() == b"hello"
+        await peer.send(b"hello")
+
+
+async def test_a_name_s_first_address_that_can_be_connected_to_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Such as IPv4's where IPv6 is off; and if there is none, the first reason is told."""
+    found = [
+        (12345, socket.SOCK_DGRAM, 0, "", ("nowhere", 1)),
+        (socket.AF_INET, socket.SOCK_DGRAM, 0, "", ("255.255.255.255", 1)),
+    ]
+
+    async def pretend(*_: object, **__: object) -> list[object]:
+        await trio.lowlevel.checkpoint()
+        return list(found)
+
+    async with techo.open_server("udp://127.0.0.1:0") as server:
+        port = server.endpoints[0].port
+        monkeypatch.setattr(trio.socket, "getaddrinfo", pretend)
+        with pytest.raises(OSError, match="Address family not supported"):
+            async with techo.open_client(f"udp://two.example:{port}"):
+                raise AssertionError("it can't be connected")
+        found.append((socket.AF_INET, socket.SOCK_DGRAM, 0, "", ("127.0.0.1", port)))
+        with trio.fail_after(PATIENCE):
+            async with techo.open_client(f"udp://two.example:{port}") as client:
+                assert (await client.round_trip(b"hello")).reply.endswith(b"hello")
+
+
+async def test_a_silent_server_takes_as_long_as_the_caller_says(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Nothing ends the waiting but the scope, and the client can be used afterwards."""
+    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        async with techo.open_client(f"udp://127.0.0.1:{sock.getsockname()[1]}") as client:
+            for _ in range(2):
+                started = trio.current_time()
+                with pytest.raises(trio.TooSlowError), trio.fail_after(1000):
+                    await client.round_trip(b"hello")
+                assert trio.current_time() == started + 1000
+
+
+@given(st.lists(st.one_of(st.binary(max_size=60), st.builds(stamped, st.binary())), max_size=6))
+@example([b"", b"[", stamped(stamped(b"")), b"x" * 65_000])
+def test_any_datagrams_come_back_in_order(datagrams: list[bytes]) -> None:
+    """Of any size and content, repeated, and such as look like stamped ones."""
+
+    async def main() -> None:
+        for reply in (techo.raw, techo.stamped):
+            async with contextlib.AsyncExitStack() as stack:
+                server = await stack.enter_async_context(
+                    techo.open_server("udp://127.0.0.1:0", "unixgram:@techo-any", reply=reply)
+                )
+                for endpoint in server.endpoints:
+                    async with techo.open_client(endpoint) as client:
+                        for data in datagrams:
+                            trip = await client.round_trip(data)
+                            assert trip.reply.endswith(data)
+                            assert len(trip.reply) <= len(data) + 27
+                assert server.statistics().datagrams.received == 2 * len(datagrams)
+
+    async def in_time() -> None:
+        with trio.fail_after(PATIENCE):
+            await main()
+
+    trio.run(in_time)
