@@ -130,7 +130,8 @@ async def test_a_server_that_has_gone_is_told(
 ) -> None:
     """An OSError for datagrams; a connection is short of its reply, or broken."""
     tls = client_tls if kind is techo.Kind.TLS else None
-    async with techo.open_server(address, tls=server_tls) as server:
+    hurried = techo.Limits(close_timeout=0.01)
+    async with techo.open_server(address, tls=server_tls, limits=hurried) as server:
         endpoint = server.endpoints[0]
         opening = techo.open_client(endpoint, tls=tls)
         client = await opening.__aenter__()
