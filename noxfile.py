@@ -31,7 +31,13 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
     # ASYNC9 wants a checkpoint on every way out of every coroutine, private helpers too.
     checks = "--select=ASYNC1,ASYNC2,ASYNC3,ASYNC4"
-    session.run("flake8", checks, "--startable-in-context-manager=on,_serve_udp,_serve_path,_serve_inherited", "src", "tests")
+    session.run(
+        "flake8",
+        checks,
+        "--startable-in-context-manager=on,_serve_udp,_serve_path,_serve_inherited",
+        "src",
+        "tests",
+    )
 
 
 @nox.session

@@ -124,8 +124,11 @@ WRONG = [
     (["--tls-cert={cert}", "--tls-key={other}", "tls://:0"], "does not belong to --tls-cert"),
     (["--tls-key={key}", "tls://:0"], "a certificate is missing: give --tls-cert"),
     (["tls://:0"], "a certificate is missing: give --tls-cert"),
-    (["--tls-cert={cert}", "--tls-key={key}", ":0"], "TLS options, but no endpoint for them"),
-    (["--tls-client-ca={cert}", "unix:x"], "TLS options, but no endpoint for them"),
+    (
+        ["--tls-cert={cert}", "--tls-key={key}", ":0"],
+        "--tls-cert is for tls endpoints; there is none",
+    ),
+    (["--tls-client-ca={cert}", "unix:x"], "--tls-client-ca is for tls endpoints"),
     (["--tls-cert={none}", "tls://:0"], "cannot read --tls-cert '{none}': No such file"),
     (["--tls-cert={key}", "tls://:0"], "is no PEM file that can be used"),
     (["--tls-cert={locked}", "tls://:0"], "without a password"),

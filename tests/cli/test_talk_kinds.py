@@ -258,17 +258,23 @@ def test_files_of_no_use_are_named(certificates: Certificates, tmp_path: Path) -
     stranger = trustme.CA().issue_cert("stranger").private_key_pem
     stranger.write_to_path(str(tmp_path / "stranger"))
     cases = [
-        (["--tls-ca", missing], f"--tls-ca {missing}: no such file"),
-        (["--tls-ca", str(empty)], f"--tls-ca {empty}: no certificate"),
-        (["--tls-ca", ""], "--tls-ca needs the name of a file"),
-        (["--tls-cert", missing], f"--tls-cert {missing}: no such file"),
+        (["--tls-ca", missing], f"cannot read --tls-ca {missing!r}: No such file"),
+        (["--tls-ca", str(empty)], f"--tls-ca {str(empty)!r} has no certificate in it"),
+        (["--tls-ca", ""], "cannot read --tls-ca ''"),
+        (["--tls-cert", missing], f"cannot read --tls-cert {missing!r}: No such file"),
         (
             ["--tls-cert", ca],
-            f"--tls-cert {ca}: no certificate in PEM is in it, or not its key",
+            f"--tls-cert {ca!r} has no key in it: give --tls-key FILE",
         ),
-        (["--tls-cert", both, "--tls-key", missing], f"--tls-key {missing}: no such file"),
-        (["--tls-cert", both, "--tls-key", str(tmp_path / "stranger")], "or its key is not in"),
-        (["--tls-key", key], f"--tls-key {key} needs its certificate"),
+        (
+            ["--tls-cert", both, "--tls-key", missing],
+            f"cannot read --tls-key {missing!r}: No such file",
+        ),
+        (
+            ["--tls-cert", both, "--tls-key", str(tmp_path / "stranger")],
+            "does not belong to --tls-cert",
+        ),
+        (["--tls-key", key], "a certificate is missing: give --tls-cert FILE"),
     ]
     for arguments, reason in cases:
         code, out, err = run("talk", "tls://127.0.0.1:1", *arguments, stdin=b"x")
@@ -285,7 +291,7 @@ def test_tls_options_are_for_tls_but_the_environment_may_say_more(
             code, _, err = run("talk", endpoint, *option, stdin=b"x")
             assert (code, err) == (
                 2,
-                f"techo: {option[0]} is for tls endpoints; {endpoint} is none\n",
+                f"techo: {option[0]} is for tls endpoints; there is none\n",
             )
         environment = {"TECHO_TLS_CA": "/nowhere", "TECHO_TLS_CERT": "/nowhere"}
         assert run("talk", endpoint, stdin=b"x", environment=environment) == (0, b"x", "")

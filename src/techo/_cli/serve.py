@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import signal
-import ssl
 import sys
 from collections.abc import AsyncIterator, Callable
 
@@ -15,9 +14,10 @@ import attrs
 import trio
 
 import techo
-from techo._cli import logs, systemd, tls
+from techo._cli import logs, systemd
 from techo._cli.complaints import complain_of_binding, refuse
 from techo._cli.output import say
+from techo._cli.tls import server_context
 from techo._nursery import open_bare_nursery
 
 _log = logging.getLogger("techo.server")
@@ -43,28 +43,13 @@ def serve(options: argparse.Namespace) -> int:
         service = techo.EchoService(
             getattr(techo, options.reply),
             limits=limits,
-            tls=_tls_context(options, endpoints),
+            tls=server_context(options, endpoints),
             unix_mode=options.unix_mode,
         )
     except ValueError as error:
         return refuse(str(error))
     server = _Server(service, systemd.notifier(os.environ))
     return trio.run(server.run, endpoints)
-
-
-def _tls_context(
-    options: argparse.Namespace, endpoints: list[techo.Endpoint]
-) -> ssl.SSLContext | None:
-    """Make a context if there is an endpoint that needs one, and only then."""
-    files = (options.tls_cert, options.tls_key, options.tls_client_ca)
-    needing = [each for each in endpoints if each.kind is techo.Kind.TLS]
-    if needing:
-        return tls.server_context(*files)
-    if any(files):
-        raise ValueError(
-            "TLS options, but no endpoint for them: write tls://HOST:PORT, or leave them out"
-        )
-    return None
 
 
 @attrs.define(eq=False)

@@ -4,23 +4,38 @@ from __future__ import annotations
 
 import argparse
 import ssl
+from collections.abc import Iterable
 from pathlib import Path
 
-from techo.endpoint import Kind
+from techo._cli.arguments import flag
+from techo.endpoint import Endpoint, Kind
 
 
-def server_context(cert: str | None, key: str | None, client_ca: str | None) -> ssl.SSLContext:
-    """Make the context of a server that shows `cert` and, given `client_ca`, asks for one too.
+def server_context(
+    options: argparse.Namespace, endpoints: Iterable[Endpoint]
+) -> ssl.SSLContext | None:
+    """Make what serve's options say about TLS; None if none of the endpoints is tls.
 
     Raises:
-        ValueError: a file is missing, unreadable or of no use; the text names it.
+        ValueError: an option is given that does not fit, or its file is of no use.
     """
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    _load_certificate(context, cert, key)
-    if client_ca is not None:
-        _load_authority(context, "--tls-client-ca", client_ca)
+    if not _wanted(options, endpoints):
+        return None
+    context = _context(ssl.Purpose.CLIENT_AUTH, "--tls-client-ca", options.tls_client_ca)
+    _load_certificate(context, options.tls_cert, options.tls_key)
+    if options.tls_client_ca is not None:
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def _wanted(options: argparse.Namespace, endpoints: Iterable[Endpoint]) -> bool:
+    """Whether an endpoint needs TLS; the environment may say how even if none does."""
+    if any(each.kind is Kind.TLS for each in endpoints):
+        return True
+    for name in options.given:
+        if name.startswith("tls_"):
+            raise ValueError(f"{flag(name)} is for tls endpoints; there is none")
+    return False
 
 
 def client_context(options: argparse.Namespace) -> ssl.SSLContext | None:
@@ -29,16 +44,9 @@ def client_context(options: argparse.Namespace) -> ssl.SSLContext | None:
     Raises:
         ValueError: an option is given that does not fit, or its file is of no use.
     """
-    if options.endpoint.kind is not Kind.TLS:
-        for name in options.given:
-            if name.startswith("tls_"):
-                flag = "--" + name.replace("_", "-")
-                raise ValueError(f"{flag} is for tls endpoints; {options.endpoint} is none")
+    if not _wanted(options, [options.endpoint]):
         return None
-    context = ssl.create_default_context()
-    if options.tls_ca is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody yet
-        _load_authority(context, "--tls-ca", options.tls_ca)
+    context = _context(ssl.Purpose.SERVER_AUTH, "--tls-ca", options.tls_ca)
     if options.tls_insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -71,12 +79,14 @@ def _load_certificate(context: ssl.SSLContext, cert: str | None, key: str | None
         ) from None
 
 
-def _load_authority(context: ssl.SSLContext, option: str, path: str) -> None:
-    _check_readable(option, path)
+def _context(purpose: ssl.Purpose, option: str, authority: str | None) -> ssl.SSLContext:
+    """Make a context that trusts `authority`, or whom the system trusts if that is None."""
+    if authority is not None:
+        _check_readable(option, authority)
     try:
-        context.load_verify_locations(path)
+        return ssl.create_default_context(purpose, cafile=authority)
     except ssl.SSLError:
-        raise ValueError(f"{option} {path!r} has no certificate in it (PEM)") from None
+        raise ValueError(f"{option} {authority!r} has no certificate in it (PEM)") from None
 
 
 def _check_readable(option: str, path: str) -> None:
