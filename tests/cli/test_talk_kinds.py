@@ -178,6 +178,15 @@ def test_a_line_too_large_names_the_limit(
         data = b"first\n" + b"x" * (limit - 1) + b"\n"
         assert run(*arguments, stdin=data) == (0, data, "")
         code, out, err = run(*arguments, stdin=b"first\n" + b"x" * limit + b"\nlast")
+        with Path("/dev/zero").open("rb") as endless:
+            done = subprocess.run(
+                command(*arguments),
+                stdin=endless,
+                capture_output=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+        assert (done.returncode, done.stdout, done.stderr.decode()) == (2, b"", err)
     assert (code, out) == (2, b"first\n")
     assert err == (
         f"techo: a line has more than the {limit} bytes that fit into one message here; "
@@ -328,8 +337,8 @@ def test_a_server_that_is_no_echo_may_finish_over_tls(certificates: Certificates
     """Nothing marks its end, so the talk waits a moment and ends well."""
 
     def shout(data: bytes) -> bytes:
-        return data.upper() + b"!"
+        return data.upper() + bytes(100_000)  # in more pieces than one
 
     with server_in_thread("tls://127.0.0.1:0", shout, certificates.server) as endpoint:
         arguments = ["talk", endpoint, "--tls-ca", certificates.file("ca")]
-        assert run(*arguments, stdin=b"hello") == (0, b"HELLO!", "")
+        assert run(*arguments, stdin=b"hello") == (0, b"HELLO" + bytes(100_000), "")

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+import trio
 import trustme
 
 import techo
+from helpers import PATIENCE
 
 Meet: TypeAlias = Callable[
     [techo.Reply], AbstractAsyncContextManager[tuple[techo.EchoService, techo.EchoClient]]
@@ -71,6 +73,7 @@ def meet(
             techo.open_server(address, reply=reply, tls=server_tls) as server,
             techo.open_client(server.endpoints[0], tls=trusting) as client,
         ):
-            yield server, client
+            with trio.fail_after(PATIENCE):
+                yield server, client
 
     return meeting

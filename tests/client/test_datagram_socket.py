@@ -30,8 +30,14 @@ class Peer:
 
     async def receive(self) -> bytes:
         """Wait for the client's next datagram."""
-        data, self.address = await self.sock.recvfrom(2**16)
+        with trio.fail_after(PATIENCE):
+            data, self.address = await self.sock.recvfrom(2**16)
         return data
+
+    async def trip(self, data: bytes) -> techo.RoundTrip:
+        """Let the client make a trip."""
+        with trio.fail_after(PATIENCE):
+            return await self.client.round_trip(data)
 
     async def send(self, *datagrams: bytes) -> None:
         """Send datagrams to whence the last came."""
@@ -42,7 +48,7 @@ class Peer:
 @pytest.fixture
 async def peer() -> AsyncIterator[Peer]:
     """One of them."""
-    with trio.fail_after(PATIENCE), trio.socket.socket(type=socket.SOCK_DGRAM) as sock:
+    with trio.socket.socket(type=socket.SOCK_DGRAM) as sock:
         await sock.bind(("127.0.0.1", 0))
         async with techo.open_client(f"udp://127.0.0.1:{sock.getsockname()[1]}") as client:
             yield Peer(sock, client)
@@ -52,7 +58,7 @@ async def lose(peer: Peer, data: bytes) -> None:
     """Make a trip that gets no reply."""
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(peer.client.round_trip, data)
+            nursery.start_soon(peer.trip, data)
             assert await peer.receive() == data
             scope.cancel()
 
@@ -65,7 +71,7 @@ async def test_a_late_reply_is_ignored(peer: Peer) -> None:
     trips: list[techo.RoundTrip] = []
 
     async def third() -> None:
-        trips.append(await peer.client.round_trip(b"third"))
+        trips.append(await peer.trip(b"third"))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(third)
@@ -81,7 +87,7 @@ async def test_a_late_reply_with_the_same_bytes_does_not_make_the_next_trip_shor
     await lose(peer, b"same")
     await peer.send(b"same")
     with trio.move_on_after(0.05) as scope:  # for something not to happen
-        await peer.client.round_trip(b"same")
+        await peer.trip(b"same")
     assert scope.cancelled_caught
 
 
@@ -96,7 +102,7 @@ async def test_late_replies_do_not_fill_the_queue(peer: Peer) -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(answer)
-        assert (await peer.client.round_trip(b"hello")).reply == b"hello"
+        assert (await peer.trip(b"hello")).reply == b"hello"
 
 
 async def test_a_foreign_datagram_does_not_get_in(peer: Peer) -> None:
@@ -104,7 +110,7 @@ async def test_a_foreign_datagram_does_not_get_in(peer: Peer) -> None:
     replies: list[bytes] = []
 
     async def trip() -> None:
-        replies.append((await peer.client.round_trip(b"hello")).reply)
+        replies.append((await peer.trip(b"hello")).reply)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trip)
@@ -121,7 +127,7 @@ async def test_an_empty_trip_waits_for_an_empty_reply(peer: Peer) -> None:
     """Or for a stamp and nothing else."""
     for reply in (b"", stamped(b"")):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(peer.client.round_trip, b"")
+            nursery.start_soon(peer.trip, b"")
             assert await peer.receive() == b""
             await peer.send(b"x", reply)
 
@@ -158,7 +164,7 @@ async def test_an_error_that_surfaces_while_sending_is_about_an_earlier_datagram
 
     monkeypatch.setattr(line._socket, "send", refuse_once)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(peer.client.round_trip, b"hello")
+        nursery.start_soon(peer.trip, b"hello")
         assert await peer.receive() == b"hello"
         await peer.send(b"hello")
 

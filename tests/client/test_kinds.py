@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -24,13 +24,6 @@ Meet = Callable[
 DATAGRAMS = {techo.Kind.UDP, techo.Kind.UNIXGRAM}
 MESSAGES = {*DATAGRAMS, techo.Kind.UNIXPACKET}
 """Kinds over which a trip is one message."""
-
-
-@pytest.fixture(autouse=True)
-async def time_is_short() -> AsyncIterator[None]:
-    """Whatever hangs fails."""
-    with trio.fail_after(PATIENCE):
-        yield
 
 
 @pytest.mark.parametrize("reply", [techo.raw, techo.stamped])
@@ -198,7 +191,9 @@ async def test_abstract_names_are_connected_to(name: str) -> None:
         techo.open_server(f"{name}techo-{os.getpid()}") as server,
         techo.open_client(server.endpoints[0]) as client,
     ):
-        assert (await client.round_trip(b"hello")).reply.endswith(b"hello")
+        with trio.fail_after(PATIENCE):
+            trip = await client.round_trip(b"hello")
+        assert trip.reply.endswith(b"hello")
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,8 @@ from helpers import PATIENCE, open_descriptors
 @pytest.fixture
 async def server(server_tls: ssl.SSLContext) -> AsyncIterator[techo.EchoService]:
     """A server that is 127.0.0.1 and localhost."""
-    with trio.fail_after(PATIENCE):
-        async with techo.open_server("tls://127.0.0.1:0", tls=server_tls) as server:
-            yield server
+    async with techo.open_server("tls://127.0.0.1:0", tls=server_tls) as server:
+        yield server
 
 
 async def refused(
