@@ -1,30 +1,47 @@
-"""Certificates, for whoever tests TLS."""
+"""What several rooms' tests share: certificates, and the table of endpoint kinds."""
 
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 
 import pytest
 import trustme
 
+import techo
+
 
 @pytest.fixture(scope="session")
 def authority() -> trustme.CA:
-    """A certificate authority for these tests."""
+    """Who signs certificates; a session's worth of it, because keys take long."""
     return trustme.CA()
 
 
 @pytest.fixture
-def server_context(authority: trustme.CA) -> ssl.SSLContext:
-    """What a TLS server needs."""
+def server_tls(authority: trustme.CA) -> ssl.SSLContext:
+    """A server that is 127.0.0.1 and localhost."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
     return context
 
 
 @pytest.fixture
-def client_context(authority: trustme.CA) -> ssl.SSLContext:
-    """What a TLS client needs."""
+def client_tls(authority: trustme.CA) -> ssl.SSLContext:
+    """A client that trusts the authority."""
     context = ssl.create_default_context()
     authority.configure_trust(context)
     return context
+
+
+@pytest.fixture(params=[each for each in techo.Kind if each is not techo.Kind.FD])
+def kind(request: pytest.FixtureRequest) -> techo.Kind:
+    """Every kind that a client can connect to."""
+    return techo.Kind(request.param)
+
+
+@pytest.fixture
+def address(kind: techo.Kind, tmp_path: Path) -> str:
+    """A place of that kind to listen on."""
+    if kind.startswith("unix"):
+        return f"{kind}:{tmp_path}/s"
+    return f"{kind}://127.0.0.1:0"

@@ -36,7 +36,7 @@ def certificate(authority: trustme.CA, tmp_path: Path) -> list[str]:
     return [f"--tls-cert={tmp_path}/cert.pem", f"--tls-key={tmp_path}/key.pem"]
 
 
-def dial(process: Process, number: int, client_context: ssl.SSLContext) -> socket.socket:
+def dial(process: Process, number: int, client_tls: ssl.SSLContext) -> socket.socket:
     """Connect to one of a server's endpoints."""
     endpoint = process.endpoints[number]
     kinds = {"udp": socket.SOCK_DGRAM, "unixgram": socket.SOCK_DGRAM}
@@ -49,12 +49,12 @@ def dial(process: Process, number: int, client_context: ssl.SSLContext) -> socke
         sock.bind("")
     sock.connect(endpoint.path.replace("@", "\0") or (endpoint.host, endpoint.port))
     if endpoint.kind == "tls":
-        return client_context.wrap_socket(sock, server_hostname="127.0.0.1")
+        return client_tls.wrap_socket(sock, server_hostname="127.0.0.1")
     return sock
 
 
 def test_seven_kinds_in_one_process(
-    certificate: list[str], client_context: ssl.SSLContext, tmp_path: Path
+    certificate: list[str], client_tls: ssl.SSLContext, tmp_path: Path
 ) -> None:
     """Each is answered while the others are; SIGTERM drains all, and no path is left."""
     with socket.create_server(("127.0.0.1", 0)) as passed:
@@ -81,7 +81,7 @@ def test_seven_kinds_in_one_process(
             kinds[6] = "tcp"
             assert [str(each.kind) for each in process.endpoints] == kinds
             socks = [
-                stack.enter_context(dial(process, number, client_context))
+                stack.enter_context(dial(process, number, client_tls))
                 for number in range(len(endpoints))
             ]
             for sock in socks:

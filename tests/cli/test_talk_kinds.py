@@ -269,7 +269,7 @@ def test_files_of_no_use_are_named(certificates: Certificates, tmp_path: Path) -
     cases = [
         (["--tls-ca", missing], f"cannot read --tls-ca {missing!r}: No such file"),
         (["--tls-ca", str(empty)], f"--tls-ca {str(empty)!r} has no certificate in it"),
-        (["--tls-ca", ""], "cannot read --tls-ca ''"),
+        (["--tls-ca", ""], "cannot read --tls-ca '': No such file"),
         (["--tls-cert", missing], f"cannot read --tls-cert {missing!r}: No such file"),
         (
             ["--tls-cert", ca],

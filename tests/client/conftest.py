@@ -1,4 +1,4 @@
-"""What the client's tests share: certificates, and a server of every kind."""
+"""What the client's tests share: a server of every kind, with a client of it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import TypeAlias
 
 import pytest
 import trio
-import trustme
 
 import techo
 from helpers import PATIENCE
@@ -20,42 +18,6 @@ Meet: TypeAlias = Callable[
     [techo.Reply], AbstractAsyncContextManager[tuple[techo.EchoService, techo.EchoClient]]
 ]
 """Opens a server with a reply, and a client of it, for the length of a block."""
-
-
-@pytest.fixture(scope="session")
-def authority() -> trustme.CA:
-    """Who signs certificates; a session's worth of it, because keys take long."""
-    return trustme.CA()
-
-
-@pytest.fixture(scope="session")
-def server_tls(authority: trustme.CA) -> ssl.SSLContext:
-    """A server that is 127.0.0.1 and localhost."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
-    return context
-
-
-@pytest.fixture(scope="session")
-def client_tls(authority: trustme.CA) -> ssl.SSLContext:
-    """A client that trusts the authority."""
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
-
-
-@pytest.fixture(params=[each for each in techo.Kind if each is not techo.Kind.FD])
-def kind(request: pytest.FixtureRequest) -> techo.Kind:
-    """Every kind that a client can connect to."""
-    return techo.Kind(request.param)
-
-
-@pytest.fixture
-def address(kind: techo.Kind, tmp_path: Path) -> str:
-    """A place of that kind to listen on."""
-    if kind.startswith("unix"):
-        return f"{kind}:{tmp_path}/s"
-    return f"{kind}://127.0.0.1:0"
 
 
 @pytest.fixture

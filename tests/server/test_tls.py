@@ -18,17 +18,17 @@ ANY = "tls://127.0.0.1:0"
 
 
 async def test_serve_ssl_over_tcp_works_with_the_same_handler(
-    nursery: trio.Nursery, server_context: ssl.SSLContext, client_context: ssl.SSLContext
+    nursery: trio.Nursery, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
     """TLS peers are answered, named by address, and their misbehaviour is a reset."""
     service = techo.EchoService(techo.raw, limits=techo.Limits(max_per_host=100))
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listeners[0].socket.getsockname()[1]
-    tls = [trio.SSLListener(each, server_context) for each in listeners]
+    tls = [trio.SSLListener(each, server_tls) for each in listeners]
     nursery.start_soon(trio.serve_listeners, service.handle, tls)
 
     async with await trio.open_ssl_over_tcp_stream(
-        "localhost", port, ssl_context=client_context
+        "localhost", port, ssl_context=client_tls
     ) as stream:
         data = bytes(range(256)) * 400
         await stream.send_all(data)
@@ -43,9 +43,7 @@ async def test_serve_ssl_over_tcp_works_with_the_same_handler(
         await plain.send_all(b"GET / HTTP/1.0\r\n\r\n")
         assert ended(await until_ended(service, 2)) == {"eof": 1, "reset": 1}
 
-    vanishing = await trio.open_ssl_over_tcp_stream(
-        "localhost", port, ssl_context=client_context
-    )
+    vanishing = await trio.open_ssl_over_tcp_stream("localhost", port, ssl_context=client_tls)
     await vanishing.send_all(b"x")
     assert await vanishing.receive_some() == b"x"
     await vanishing.transport_stream.aclose()  # without close_notify
@@ -54,21 +52,19 @@ async def test_serve_ssl_over_tcp_works_with_the_same_handler(
 
 
 async def test_drain_ends_tls_conversations_between_two_messages(
-    nursery: trio.Nursery, server_context: ssl.SSLContext, client_context: ssl.SSLContext
+    nursery: trio.Nursery, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
     """Chatty clients with messages of many records get whole ones, then close_notify."""
     service = techo.EchoService(techo.raw)
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listeners[0].socket.getsockname()[1]
-    tls = [trio.SSLListener(each, server_context) for each in listeners]
+    tls = [trio.SSLListener(each, server_tls) for each in listeners]
     nursery.start_soon(trio.serve_listeners, service.handle, tls)
     message = bytes(range(256)) * 1200
     torn: list[int] = []
 
     async def chat(busy: trio.Event) -> None:
-        stream = await trio.open_ssl_over_tcp_stream(
-            "localhost", port, ssl_context=client_context
-        )
+        stream = await trio.open_ssl_over_tcp_stream("localhost", port, ssl_context=client_tls)
         async with stream:
             back = len(message)
             while back == len(message):
@@ -98,13 +94,13 @@ async def test_drain_ends_tls_conversations_between_two_messages(
 
 
 async def test_a_silent_tls_peer_is_idle_and_cannot_hang_the_goodbye(
-    nursery: trio.Nursery, server_context: ssl.SSLContext
+    nursery: trio.Nursery, server_tls: ssl.SSLContext
 ) -> None:
     """A peer that never shakes hands is gone after the handshake's own, shorter timeout."""
     limits = techo.Limits(handshake_timeout=0.05, close_timeout=PATIENCE)
     service = techo.EchoService(limits=limits)
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    tls = [trio.SSLListener(each, server_context) for each in listeners]
+    tls = [trio.SSLListener(each, server_tls) for each in listeners]
     nursery.start_soon(trio.serve_listeners, service.handle, tls)
     silent = await trio.open_tcp_stream("127.0.0.1", listeners[0].socket.getsockname()[1])
     assert ended(await until_ended(service, 1)) == {"idle": 1}
@@ -113,14 +109,14 @@ async def test_a_silent_tls_peer_is_idle_and_cannot_hang_the_goodbye(
 
 
 async def test_a_tls_endpoint_is_served_like_any_other(
-    server_context: ssl.SSLContext, client_context: ssl.SSLContext
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
     """`serve` takes it, says where it is, and counts what passes."""
-    async with techo.open_server(ANY, reply=techo.raw, tls=server_context) as server:
+    async with techo.open_server(ANY, reply=techo.raw, tls=server_tls) as server:
         (endpoint,) = server.endpoints
         assert str(endpoint) == f"tls://127.0.0.1:{endpoint.port}"
         stream = await trio.open_ssl_over_tcp_stream(
-            "127.0.0.1", endpoint.port, ssl_context=client_context
+            "127.0.0.1", endpoint.port, ssl_context=client_tls
         )
         await stream.send_all(b"hello")
         assert await stream.receive_some() == b"hello"
@@ -170,13 +166,13 @@ async def break_off(stream: trio.SocketStream) -> None:  # noqa: ASYNC124  -- on
 async def test_misuse_is_a_counted_outcome_without_a_traceback(
     misuse: Callable[[trio.SocketStream], Awaitable[None]],
     outcome: str,
-    server_context: ssl.SSLContext,
+    server_tls: ssl.SSLContext,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """And the next peer is served."""
     caplog.set_level(logging.DEBUG, "techo")
     limits = techo.Limits(handshake_timeout=0.1)
-    async with techo.open_server(ANY, limits=limits, tls=server_context) as server:
+    async with techo.open_server(ANY, limits=limits, tls=server_tls) as server:
         with trio.fail_after(PATIENCE):
             async with await connect(server) as stream:
                 await misuse(stream)
@@ -188,18 +184,16 @@ async def test_misuse_is_a_counted_outcome_without_a_traceback(
 async def test_mutual_tls_takes_known_clients_only(
     known: bool,  # noqa: FBT001  -- a parameter of the test
     authority: trustme.CA,
-    server_context: ssl.SSLContext,
-    client_context: ssl.SSLContext,
+    server_tls: ssl.SSLContext,
+    client_tls: ssl.SSLContext,
 ) -> None:
     """An unknown certificate is a reset; in TLS 1.3 the client learns it when it reads."""
-    authority.configure_trust(server_context)
-    server_context.verify_mode = ssl.CERT_REQUIRED
-    (authority if known else trustme.CA()).issue_cert("me.example").configure_cert(
-        client_context
-    )
-    async with techo.open_server(ANY, reply=techo.raw, tls=server_context) as server:
+    authority.configure_trust(server_tls)
+    server_tls.verify_mode = ssl.CERT_REQUIRED
+    (authority if known else trustme.CA()).issue_cert("me.example").configure_cert(client_tls)
+    async with techo.open_server(ANY, reply=techo.raw, tls=server_tls) as server:
         stream = await trio.open_ssl_over_tcp_stream(
-            "127.0.0.1", server.endpoints[0].port, ssl_context=client_context
+            "127.0.0.1", server.endpoints[0].port, ssl_context=client_tls
         )
         if known:
             await stream.send_all(b"hello")
@@ -215,12 +209,12 @@ async def test_mutual_tls_takes_known_clients_only(
 
 
 async def test_a_drain_does_not_wait_for_a_handshake(
-    server_context: ssl.SSLContext,
+    server_tls: ssl.SSLContext,
 ) -> None:
     """Who has not shaken hands is owed nothing."""
     limits = techo.Limits(drain_timeout=PATIENCE)
     async with (
-        techo.open_server(ANY, limits=limits, tls=server_context) as server,
+        techo.open_server(ANY, limits=limits, tls=server_tls) as server,
         await connect(server),
     ):
         with trio.fail_after(PATIENCE):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import ssl
 from collections.abc import Iterable
 from pathlib import Path
@@ -69,7 +71,7 @@ def _load_certificate(context: ssl.SSLContext, cert: str | None, key: str | None
             raise ValueError(
                 f"--tls-key {key!r} does not belong to --tls-cert {cert!r}"
             ) from None
-        if key is None and "PRIVATE KEY-----" not in _text(cert):
+        if key is None and "PRIVATE KEY-----" not in Path(cert).read_text("ascii", "replace"):
             raise ValueError(
                 f"--tls-cert {cert!r} has no key in it: give --tls-key FILE"
             ) from None
@@ -90,12 +92,11 @@ def _context(purpose: ssl.Purpose, option: str, authority: str | None) -> ssl.SS
 
 
 def _check_readable(option: str, path: str) -> None:
-    try:
-        with Path(path).open("rb"):
-            pass
-    except OSError as error:
-        raise ValueError(f"cannot read {option} {path!r}: {error.strerror}") from None
-
-
-def _text(path: str) -> str:
-    return Path(path).read_text("ascii", "replace")
+    # Not by opening it: a pipe, such as a shell's <(...), can be read only once.
+    wrong = None if os.access(path, os.R_OK) else errno.EACCES
+    if not os.path.exists(path):  # noqa: PTH110  -- a text: Path("") would be this folder
+        wrong = errno.ENOENT
+    elif os.path.isdir(path):  # noqa: PTH112  -- likewise
+        wrong = errno.EISDIR
+    if wrong is not None:
+        raise ValueError(f"cannot read {option} {path!r}: {os.strerror(wrong)}")

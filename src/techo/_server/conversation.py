@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any, Final
 
 import trio
@@ -45,37 +46,44 @@ async def converse(
         trio.ClosedResourceError: somebody in our own program closed the stream.
         Exception: whatever `reply` raised.
     """
-    # Messages that arrive whole are answered one by one, whether draining or not.
-    held_back = 0 if isinstance(stream, PacketStream) else _HELD_BACK
+    answers = [answer]
     while True:
-        if not connection.draining or len(answer) >= held_back:
-            if not await _send(stream, answer, connection):
+        if not connection.draining or sum(map(len, answers)) >= _HELD_BACK:
+            if not await _send(stream, answers, connection):
                 return connection.verdict()
-            answer = b""
+            answers = []
         with connection.watch() as scope:
             chunk = await stream.receive_some(receive_size)
         if scope.cancelled_caught or not chunk:
-            sent = await _send(stream, answer, connection)
+            sent = await _send(stream, answers, connection)
             return Outcome.EOF if sent and not scope.cancelled_caught else connection.verdict()
         connection.received(len(chunk))
-        answer += reply(bytes(chunk))
+        answers.append(reply(bytes(chunk)))
         del chunk  # a peer that never reads should cost one reply, not the chunk as well
 
 
-async def _send(stream: trio.abc.Stream, answer: bytes, connection: Connection) -> bool:
-    """Send in pieces and count each; whether there was time for all of it."""
-    rest = memoryview(answer)
-    connection.owing = bool(rest)
-    most = len(rest) if isinstance(stream, PacketStream) else PIECE
-    while rest:
+async def _send(stream: trio.abc.Stream, answers: list[bytes], connection: Connection) -> bool:
+    """Send in pieces and count each; whether there was time for all of them."""
+    for piece in _pieces(stream, answers):
+        connection.owing = True
         with connection.watch() as scope:
-            await stream.send_all(rest[:most])
+            await stream.send_all(piece)
         if scope.cancelled_caught:
             return False
-        connection.sent(len(rest[:most]))
-        rest = rest[most:]
+        connection.sent(len(piece))
     connection.owing = False
     return True
+
+
+def _pieces(stream: trio.abc.Stream, answers: list[bytes]) -> Iterator[bytes | memoryview]:
+    """Give what is sent at a time: a message, where messages are kept apart."""
+    if isinstance(stream, PacketStream):
+        yield from filter(None, answers)
+        return
+    rest = memoryview(b"".join(answers))
+    while rest:
+        yield rest[:PIECE]
+        rest = rest[PIECE:]
 
 
 async def shake_hands(

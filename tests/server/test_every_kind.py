@@ -1,0 +1,275 @@
+"""Every kind of connection: the same outcomes, limits and drain, over both conversations."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import trio
+
+import techo
+from helpers import PATIENCE, ended, until_ended
+from techo._client.connecting import connect
+from techo._packets import LARGEST_PACKET
+
+pytestmark = pytest.mark.usefixtures("conversation")
+
+CONNECTIONS = [techo.Kind.TCP, techo.Kind.TLS, techo.Kind.UNIX, techo.Kind.UNIXPACKET]
+every_connection = pytest.mark.parametrize("kind", CONNECTIONS, indirect=True)
+
+Dial = Callable[[techo.EchoService], Awaitable[trio.abc.Stream]]
+
+
+@pytest.fixture
+def dial(kind: techo.Kind, client_tls: ssl.SSLContext) -> Dial:
+    """Connects to a server of that kind."""
+
+    async def dialled(server: techo.EchoService) -> trio.abc.Stream:
+        tls = client_tls if kind is techo.Kind.TLS else None
+        stream = await connect(server.endpoints[0], tls=tls)
+        assert isinstance(stream, trio.abc.Stream)
+        return stream
+
+    return dialled
+
+
+async def finish(stream: trio.abc.Stream) -> None:
+    """Say that nothing more comes, as far as the kind can, and wait for the end."""
+    if isinstance(stream, trio.abc.HalfCloseableStream):
+        await stream.send_eof()
+        assert await stream.receive_some() == b""
+    await stream.aclose()
+
+
+async def flood(stream: trio.abc.Stream) -> None:
+    """Send for ever, without reading."""
+    while True:
+        await stream.send_all(bytes(50_000))
+
+
+def fail(_: bytes) -> bytes:
+    """A reply function with a fault."""
+    raise RuntimeError("no")
+
+
+@every_connection
+async def test_what_passes_is_counted_and_the_end_is_an_end(
+    address: str, server_tls: ssl.SSLContext, dial: Dial
+) -> None:
+    """Chunks, bytes in, bytes out, one outcome."""
+    async with techo.open_server(address, tls=server_tls) as server:
+        stream = await dial(server)
+        with trio.fail_after(PATIENCE):
+            for message in (b"one", b"three", b"five!"):
+                await stream.send_all(message)
+                assert (await stream.receive_some()).endswith(b"] " + message)
+            await finish(stream)
+        found = await until_ended(server, 1)
+    assert ended(found) == {"eof": 1}
+    assert (found.chunks, found.bytes_in, found.bytes_out) == (3, 13, 13 + 3 * 27)
+
+
+@every_connection
+@pytest.mark.parametrize(
+    ("limits", "outcome"),
+    [
+        (techo.Limits(idle_timeout=0.05), "idle"),
+        (techo.Limits(lifetime=0.05), "expired"),
+    ],
+)
+async def test_silence_ends_on_time(
+    address: str, server_tls: ssl.SSLContext, dial: Dial, limits: techo.Limits, outcome: str
+) -> None:
+    """The peer sees an end, not a reset."""
+    async with techo.open_server(address, tls=server_tls, limits=limits) as server:
+        stream = await dial(server)
+        with trio.fail_after(PATIENCE):
+            assert await stream.receive_some() == b""
+            await stream.aclose()
+        assert ended(await until_ended(server, 1)) == {outcome: 1}
+
+
+@every_connection
+async def test_a_peer_that_never_reads_is_stalled(
+    address: str, server_tls: ssl.SSLContext, dial: Dial
+) -> None:
+    """It is cut after the idle timeout, and cost one reply."""
+    limits = techo.Limits(idle_timeout=0.2)
+    async with techo.open_server(
+        address, tls=server_tls, limits=limits, reply=techo.raw
+    ) as server:
+        stream = await dial(server)
+        with trio.fail_after(PATIENCE), pytest.raises(trio.BrokenResourceError):
+            await flood(stream)
+        await trio.aclose_forcefully(stream)
+        assert ended(await until_ended(server, 1)) == {"stalled": 1}
+
+
+@every_connection
+async def test_one_too_many_is_refused(
+    address: str, server_tls: ssl.SSLContext, dial: Dial
+) -> None:
+    """Closed at once; the first stays."""
+    limits = techo.Limits(max_connections=1)
+    async with techo.open_server(address, tls=server_tls, limits=limits) as server:
+        first = await dial(server)
+        with trio.fail_after(PATIENCE):
+            await first.send_all(b"first")
+            assert (await first.receive_some()).endswith(b"first")
+            try:
+                async with await dial(server) as second:
+                    assert await second.receive_some() == b""
+            except (OSError, trio.BrokenResourceError):
+                assert address.startswith("tls")  # whose handshake is cut short
+            assert ended(await until_ended(server, 1)) == {"refused": 1}
+            await finish(first)
+
+
+@every_connection
+async def test_a_reply_that_raises_ends_its_own_connection(
+    address: str, server_tls: ssl.SSLContext, dial: Dial
+) -> None:
+    """The server lives."""
+    async with techo.open_server(address, tls=server_tls, reply=fail) as server:
+        for count in (1, 2):
+            stream = await dial(server)
+            await stream.send_all(b"x")
+            assert ended(await until_ended(server, count)) == {"crashed": count}
+            await trio.aclose_forcefully(stream)
+
+
+@every_connection
+async def test_a_drain_lets_go_of_the_quiet_at_once_and_of_the_busy_between_two_messages(
+    address: str, server_tls: ssl.SSLContext, dial: Dial
+) -> None:
+    """Nobody gets half a message."""
+    message = bytes(range(256)) * 200
+    torn: list[int] = []
+
+    async def chat(stream: trio.abc.Stream) -> None:
+        back = len(message)
+        try:
+            while back == len(message):
+                await stream.send_all(message)
+                back = 0
+                while back < len(message) and (chunk := await stream.receive_some()):
+                    back += len(chunk)
+        except trio.BrokenResourceError:
+            pass  # it was told to go while it was sending
+        if 0 < back < len(message):
+            torn.append(back)
+
+    async with techo.open_server(address, tls=server_tls, reply=techo.raw) as server:
+        streams = [await dial(server) for _ in range(6)]
+        async with trio.open_nursery() as nursery:
+            for stream in streams[:3]:
+                nursery.start_soon(chat, stream)
+            while server.statistics().chunks < 100:  # noqa: ASYNC110  -- real sockets
+                await trio.sleep(0.001)
+            with trio.fail_after(PATIENCE):
+                await server.drain()
+        for stream in streams:
+            await trio.aclose_forcefully(stream)
+    assert torn == []
+    assert ended(server.statistics()) == {"drained": 6}
+
+
+@every_connection
+async def test_cancelling_aborts(address: str, server_tls: ssl.SSLContext, dial: Dial) -> None:
+    """Whatever was going on."""
+    service = techo.EchoService(tls=server_tls)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(service.serve, address)
+        stream = await dial(service)
+        await stream.send_all(b"x")
+        assert await stream.receive_some()
+        nursery.cancel_scope.cancel()
+    assert ended(service.statistics()) == {"aborted": 1}
+    await trio.aclose_forcefully(stream)
+
+
+only_packets = pytest.mark.parametrize("kind", [techo.Kind.UNIXPACKET], indirect=True)
+
+
+@only_packets
+@pytest.mark.parametrize("reply", [techo.raw, techo.stamped])
+async def test_messages_that_arrive_at_once_keep_their_bounds(
+    address: str, dial: Dial, reply: techo.Reply
+) -> None:
+    """However short they are and however many: one reply for each, in order."""
+    messages = [os.urandom(size) for size in (1, 2, 60_000, 1, 500, 3, 3, 3, 70_000, 1)]
+    async with techo.open_server(address, reply=reply) as server:
+        stream = await dial(server)
+        await stream.send_all(b"first")
+        assert (await stream.receive_some()).endswith(b"first")
+        assert isinstance(stream, techo._packets.PacketStream)
+        for message in messages:
+            os.write(stream.socket.fileno(), message)  # no checkpoint: they wait together
+        with trio.fail_after(PATIENCE):
+            for message in messages:
+                answer = await stream.receive_some()
+                assert answer.endswith(message)
+                assert len(answer) - len(message) == (27 if reply is techo.stamped else 0)
+            await finish(stream)
+        assert (await until_ended(server, 1)).chunks == len(messages) + 1
+
+
+@only_packets
+async def test_an_empty_message_is_the_end(address: str, dial: Dial) -> None:
+    """It cannot be told from it; what was sent before is answered."""
+    async with techo.open_server(address, reply=techo.raw) as server:
+        stream = await dial(server)
+        assert isinstance(stream, techo._packets.PacketStream)
+        os.write(stream.socket.fileno(), b"before")
+        os.write(stream.socket.fileno(), b"")
+        with trio.fail_after(PATIENCE):
+            assert await stream.receive_some() == b"before"
+            assert await stream.receive_some() == b""
+        assert ended(await until_ended(server, 1)) == {"eof": 1}
+        await stream.aclose()
+
+
+@only_packets
+async def test_the_longest_message_comes_back_stamped(address: str, dial: Dial) -> None:
+    """As long as a peer can send without changing its buffers."""
+    async with techo.open_server(address) as server:
+        stream = await dial(server)
+        assert isinstance(stream, techo._packets.PacketStream)
+        data = os.urandom(stream.largest)
+        with trio.fail_after(PATIENCE):
+            await stream.send_all(data)
+            assert (await stream.receive_some())[27:] == data
+        await stream.aclose()
+
+
+@only_packets
+async def test_a_message_that_is_too_long_ends_the_connection(address: str, dial: Dial) -> None:
+    """It arrives in part only, and a part is not echoed."""
+    async with techo.open_server(address, reply=techo.raw) as server:
+        stream = await dial(server)
+        assert isinstance(stream, techo._packets.PacketStream)
+        stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**20)
+        if stream.largest <= LARGEST_PACKET:
+            pytest.skip("this system does not allow larger buffers")
+        await stream.send_all(bytes(LARGEST_PACKET))
+        assert len(await stream.receive_some()) == LARGEST_PACKET
+        await stream.send_all(bytes(LARGEST_PACKET + 1))
+        assert ended(await until_ended(server, 1)) == {"reset": 1}
+        await stream.aclose()
+
+
+@only_packets
+async def test_a_reply_too_long_for_a_message_is_a_fault_of_the_reply(
+    address: str, dial: Dial, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """So the connection ends as crashed, with a traceback in the log."""
+    async with techo.open_server(address, reply=lambda data: data * 1000) as server:
+        stream = await dial(server)
+        await stream.send_all(bytes(1000))
+        assert ended(await until_ended(server, 1)) == {"crashed": 1}
+        await stream.aclose()
+    assert [bool(record.exc_info) for record in caplog.records] == [True]
