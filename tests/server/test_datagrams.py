@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,6 +135,20 @@ async def test_ports_that_answer_everything_are_not_answered(port: int) -> None:
             pytest.skip("ports below 1024 need privileges")
         except OSError:
             pytest.skip("somebody listens there")
+        assert reasons(await until_received(server, 1)) == {"guarded": 1}
+
+
+async def test_port_zero_is_nobody_s() -> None:
+    """A datagram that claims to come from there, which only a forger can send, is dropped."""
+    async with techo.open_server(ANY) as server:
+        port = server.endpoints[0].port
+        try:
+            raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
+        except PermissionError:
+            pytest.skip("forging takes privileges")
+        with raw:
+            header = struct.pack("!HHHH", 0, port, 8 + 5, 0)
+            raw.sendto(header + b"hello", ("127.0.0.1", port))
         assert reasons(await until_received(server, 1)) == {"guarded": 1}
 
 
