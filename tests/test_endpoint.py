@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,10 +18,17 @@ hosts = st.one_of(names, addresses, st.just("*"))
 ports = st.integers(0, 65535)
 
 
-@given(hosts, ports)
-def test_canonical_text_parses_back(host: str, port: int) -> None:
+paths = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=2, max_size=26)
+endpoints = st.one_of(
+    st.builds(Endpoint, hosts, ports, kind=st.sampled_from(["tcp", "tls", "udp"])),
+    st.builds(Endpoint, kind=st.sampled_from(["unix", "unixgram", "unixpacket"]), path=paths),
+    st.builds(Endpoint, kind=st.just("fd"), descriptor=st.integers(0, 10**9 - 1)),
+)
+
+
+@given(endpoints)
+def test_canonical_text_parses_back(endpoint: Endpoint) -> None:
     """The text of any endpoint, parsed, is that endpoint again."""
-    endpoint = Endpoint(host, port)
     assert Endpoint.parse(str(endpoint)) == endpoint
     assert str(Endpoint.parse(str(endpoint))) == str(endpoint)
 
@@ -56,6 +65,12 @@ def test_every_spelling_of_an_ipv6_address_is_one_endpoint(
         ("[::1]:7", "tcp://[::1]:7"),
         ("*:0", "tcp://*:0"),
         ("tcp://0.0.0.0:1", "tcp://0.0.0.0:1"),
+        ("udp://9", "udp://127.0.0.1:9"),
+        ("tls://Example.org:443", "tls://example.org:443"),
+        ("unix:a b", "unix:a b"),
+        ("unix:/run/x:1", "unix:/run/x:1"),
+        ("unixgram:@name", "unixgram:@name"),
+        ("fd:03", "fd:3"),
     ],
 )
 def test_short_forms(text: str, canonical: str) -> None:
@@ -78,6 +93,13 @@ def test_short_forms(text: str, canonical: str) -> None:
         (f"{'a' * 64}.b:1", "is neither a name"),
         (f"{'a.' * 127}a:1", "is neither a name"),
         ("http://localhost:80", "unknown kind 'http'"),
+        ("unix:", "is neither a printable path nor @ and a name"),
+        ("unixpacket:@", "is neither a printable path nor @ and a name"),
+        ("unix:a\nb", "is neither a printable path nor @ and a name"),
+        ("unix:" + "é" * 54, "path of 108 bytes: a Unix socket's has 107 at most"),
+        ("fd:-1", "write fd:N"),
+        ("fd:x", "write fd:N"),
+        ("fd:1234567890", "write fd:N"),
     ],
 )
 def test_bad_texts_are_explained(text: str, reason: str) -> None:
@@ -98,3 +120,32 @@ def test_a_bad_field_is_a_value_error() -> None:
         Endpoint(port="80")  # type: ignore[arg-type]  # a mistake that people make
     with pytest.raises(ValueError, match="host None"):
         Endpoint(None, 80)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"kind": "http"}, "unknown kind 'http'; there are tcp, tls, udp"),
+        ({"host": ""}, "host '': tcp needs a host"),
+        ({"kind": "unix", "path": "x", "host": "localhost"}, "unix has no host"),
+        ({"kind": "unix"}, "path ''"),
+        ({"kind": "unix", "path": None}, "path None"),
+        ({"path": "/x"}, "path '/x': tcp has no path"),
+        ({"kind": "fd"}, "fd needs a descriptor; got None"),
+        ({"descriptor": 3}, "tcp has no descriptor; got 3"),
+        ({"kind": "fd", "descriptor": -1}, "descriptor -1 is not a whole number"),
+        ({"kind": "fd", "descriptor": "3"}, "descriptor '3' is not a whole number"),
+    ],
+)
+def test_fields_must_fit_their_kind(fields: dict[str, Any], reason: str) -> None:
+    """Each kind has its own, and no others."""
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        Endpoint(**fields)
+
+
+def test_a_path_may_be_as_long_as_the_system_allows() -> None:
+    """107 bytes, and as many behind the @ of an abstract name."""
+    assert Endpoint.parse("unix:" + "x" * 107).path == "x" * 107
+    assert Endpoint.parse("unix:@" + "x" * 107).path == "@" + "x" * 107
+    with pytest.raises(ValueError, match="108 bytes"):
+        Endpoint.parse("unix:@" + "x" * 108)
