@@ -16,8 +16,11 @@ MAY_IMPORT = {
     "reply": set[str](),
     "_nursery": {"trio"},
     "_packets": {"trio"},
+    "_memory": {"_memory", "trio"},
     "_server": {"_server", "_nursery", "_packets", "endpoint", "reply", "trio"},
     "_client": {"_client", "_nursery", "_packets", "endpoint", "reply", "trio"},
+    "_memory_server": {"_memory", "_server", "_nursery", "reply", "trio"},
+    "testing": {"_memory", "_memory_server"},
     "_cli": {
         "_cli",
         "_server",
