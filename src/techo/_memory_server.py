@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import attrs
 import trio
 
+from techo._faults.plan import check_applicable
+from techo._faults.values import Fault, FaultEvent
 from techo._memory.listener import BACKLOG, MemoryListener
 from techo._memory.stream import BUFFER_SIZE, MemoryStream
 from techo._nursery import open_bare_nursery
@@ -58,6 +60,11 @@ class MemoryServer:
         """
         return await self.listener.connect()
 
+    @property
+    def history(self) -> tuple[FaultEvent, ...]:
+        """The faults that were put into effect, as `EchoService.history`."""
+        return self.service.history
+
     def statistics(self) -> Statistics:
         """Take a snapshot of the counters."""
         return self.service.statistics()
@@ -73,6 +80,8 @@ async def open_memory_server(
     *,
     reply: Reply = stamped,
     limits: Limits | None = None,
+    faults: Sequence[Fault] = (),
+    seed: int = 0,
     buffer_size: int = BUFFER_SIZE,
 ) -> AsyncIterator[MemoryServer]:
     """Serve connections from inside this process for the length of a block.
@@ -83,11 +92,13 @@ async def open_memory_server(
     closes everything at once, and the exception comes out as it was raised.
 
     Raises:
-        ValueError: `buffer_size` is less than 1.
+        ValueError: `buffer_size` is less than 1, or a fault cannot happen in memory.
     """
+    check_applicable(faults, "memory", "memory")
     limits = limits or Limits()
     listener = MemoryListener(limits.backlog or BACKLOG, buffer_size=buffer_size)
-    service, accepting = EchoService(reply, limits=limits), _Accepting()
+    service = EchoService(reply, limits=limits, faults=faults, seed=seed)
+    accepting = _Accepting()
     server = MemoryServer(service, listener, accepting)
     async with open_bare_nursery() as handlers:
         handlers.start_soon(accepting.run, service, listener, handlers)

@@ -85,11 +85,11 @@ async def test_a_peer_that_never_reads_is_stalled_after_exactly_the_idle_timeout
 
 
 async def test_a_slow_reader_that_still_reads_is_alive(
-    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, service: techo.EchoService
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:
     """Every piece that a peer takes counts as progress, however long the whole reply lasts."""
     ours, theirs = trio.testing.lockstep_stream_pair()
-    service.reply = lambda chunk: chunk * PIECE * 5
+    service = techo.EchoService(lambda chunk: chunk * PIECE * 5)
     nursery.start_soon(service.handle, theirs)
     await ours.send_all(b"x")
     for _ in range(5):

@@ -45,6 +45,8 @@ def serve(options: argparse.Namespace) -> int:
             limits=limits,
             tls=server_context(options, endpoints),
             unix_mode=options.unix_mode,
+            faults=options.fault,
+            seed=options.seed,
         )
     except ValueError as error:
         return refuse(str(error))
@@ -78,6 +80,9 @@ class _Server:
                 except OSError as error:
                     nursery.cancel_scope.cancel(reason="not listening")
                     return complain_of_binding(error)
+                except ValueError as error:  # such as a fault that cannot happen there
+                    nursery.cancel_scope.cancel(reason="not listening")
+                    return refuse(str(error))
                 for endpoint in self.service.endpoints:
                     say(f"listening on {endpoint}")
                 self.notify("READY=1")

@@ -11,6 +11,7 @@ from typing import Any, Final
 import attrs
 
 from techo._cli.arguments import Command, Group, explaining, flag
+from techo._faults.text import forms, parse_fault
 from techo._server.limits import Limits
 from techo.endpoint import FORMS, Endpoint
 
@@ -55,6 +56,23 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     for field in attrs.fields(Limits):
         _add_limit(limits, field)
     _add_sockets(parser.add_argument_group("sockets"))
+    faults = parser.add_argument_group("faults, to test clients with")
+    faults.add_argument(
+        "--fault",
+        metavar="FAULT",
+        action="append",
+        type=explaining(parse_fault),
+        default=[],
+        help=f"misbehave on purpose; can be given several times: {forms()}; each may go on "
+        "with ,probability=SHARE ,every=N (connections) ,from=BYTES (default: none)",
+    )
+    faults.add_argument(
+        "--seed",
+        metavar="N",
+        type=int,
+        default=0,
+        help="what chance depends on: the same seed, the same faults (default: 0)",
+    )
     log = parser.add_argument_group("log")
     log.add_argument(
         "--log-format",

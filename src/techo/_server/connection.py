@@ -35,6 +35,8 @@ class Outcome(enum.StrEnum):
     """The server was draining and owed nothing."""
     CRASHED = "crashed"
     """The reply function raised."""
+    FAULTED = "faulted"
+    """A fault has ended it, as was asked for."""
     ABORTED = "aborted"
     """Cut by cancellation or by the end of the drain time."""
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import trio
 
+from techo._faults.stream import FaultyStream
 from techo._packets import PacketStream
 from techo._server.connection import Connection, Outcome
 from techo.reply import Reply
@@ -16,7 +17,13 @@ PIECE: Final = 2**15
 """Bytes sent between two signs of progress. Two TLS records; a peer that takes so little as
 this within the idle timeout is slow, not stalled."""
 
-_GENTLE: Final = {Outcome.EOF, Outcome.IDLE, Outcome.EXPIRED, Outcome.DRAINED}
+_GENTLE: Final = {
+    Outcome.EOF,
+    Outcome.IDLE,
+    Outcome.EXPIRED,
+    Outcome.DRAINED,
+    Outcome.FAULTED,
+}
 """Outcomes after which the peer may still be listening, so one does not just vanish."""
 
 _HELD_BACK: Final = 2**16
@@ -77,6 +84,9 @@ async def _send(stream: trio.abc.Stream, answers: list[bytes], connection: Conne
 
 def _pieces(stream: trio.abc.Stream, answers: list[bytes]) -> Iterator[bytes | memoryview]:
     """Give what is sent at a time: a message, where messages are kept apart."""
+    if isinstance(stream, FaultyStream):
+        yield from stream.pieces(answers)
+        return
     if isinstance(stream, PacketStream):
         yield from filter(None, answers)
         return

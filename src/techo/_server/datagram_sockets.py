@@ -45,6 +45,8 @@ class DatagramSocket:
     """Receives one datagram into a buffer: its size, its sender."""
     send: Callable[[memoryview | bytes, Address], int]
     """Answers it, before the next is received; gives the bytes sent."""
+    later: Callable[[Address], Callable[[bytes], int]]
+    """Gives what answers the datagram received last, even when others have come since."""
     own: object
     """Our own address in the form that `key_of` gives."""
     internet: bool
@@ -55,13 +57,18 @@ class DatagramSocket:
         """Find out how to serve a bound socket, which does not block from now on."""
         sock.setblocking(False)
         address = sock.getsockname()
+
+        def later(peer: Address) -> Callable[[bytes], int]:
+            return lambda data: sock.sendto(data, peer)
+
         if not isinstance(address, tuple):
-            return cls(sock.recvfrom_into, sock.sendto, address, internet=False)
+            return cls(sock.recvfrom_into, sock.sendto, later, address, internet=False)
         # Elsewhere an answer leaves from whatever address the route has.
         if _LINUX and ipaddress.ip_address(address[0]).is_unspecified:
             wildcard = _Wildcard(sock)
-            return cls(wildcard.receive, wildcard.send, address[1], internet=True)
-        return cls(sock.recvfrom_into, sock.sendto, address[1], internet=True)
+            receive, send, later = wildcard.receive, wildcard.send, wildcard.later
+            return cls(receive, send, later, address[1], internet=True)
+        return cls(sock.recvfrom_into, sock.sendto, later, address[1], internet=True)
 
     def source(self, peer: Address) -> str:
         """Give what counts as one sender: an address whatever the port, or a path."""
@@ -88,6 +95,10 @@ class _Wildcard:
 
     def send(self, data: memoryview | bytes, peer: Address) -> int:
         return self.sock.sendmsg([data], self._way_back, 0, peer)
+
+    def later(self, peer: Address) -> Callable[[bytes], int]:
+        way_back = self._way_back
+        return lambda data: self.sock.sendmsg([data], way_back, 0, peer)
 
 
 def _is_usable(level: int, _kind: int, data: bytes) -> bool:

@@ -11,6 +11,8 @@ from typing import Final, NoReturn
 import attrs
 import trio
 
+from techo._faults.datagrams import FaultySender, LostOnPurposeError
+from techo._faults.plan import Planner
 from techo._server.datagram_sockets import NAMELESS, Address, DatagramSocket
 from techo._server.guard import ANSWERING_PORTS, Buckets, Drop
 from techo._server.limits import Limits
@@ -57,6 +59,8 @@ class DatagramService:
 
     reply: Reply
     limits: Limits
+    planner: Planner | None = None
+    """Plans what goes wrong, if anything is to."""
     draining: bool = False
     """Whether a loop that is cancelled still answers what had arrived."""
     _own: set[object] = attrs.field(factory=set)
@@ -94,6 +98,18 @@ class DatagramService:
         self._own.add(place.own)
         self._refuse()
         try:
+            if self.planner is None:
+                await self._loop(sock, place)
+            async with trio.open_nursery() as nursery:
+                faulty = FaultySender(self.planner, place.later)
+                nursery.start_soon(faulty.deliver)
+                await self._loop(sock, attrs.evolve(place, send=faulty.send))
+        finally:
+            self._own.discard(place.own)
+            self._refuse()
+
+    async def _loop(self, sock: socket.socket, place: DatagramSocket) -> NoReturn:
+        try:
             while True:
                 await trio.lowlevel.wait_readable(sock)
                 end = trio.current_time() + _TURN
@@ -102,8 +118,6 @@ class DatagramService:
         finally:
             if self.draining:
                 self._answer(place, _LAST)
-            self._own.discard(place.own)
-            self._refuse()
 
     def _refuse(self) -> None:
         guarded = self._own | ANSWERING_PORTS if self.limits.loop_guard else set[object]()
@@ -176,6 +190,8 @@ class DatagramService:
 
 
 def _why_not_sent(error: OSError) -> Drop:
+    if isinstance(error, LostOnPurposeError):
+        return Drop.FAULT
     if error.errno == errno.EMSGSIZE:
         return Drop.TOO_LARGE
     return Drop.BLOCKED if error.errno in _NO_ROOM else Drop.UNREACHABLE

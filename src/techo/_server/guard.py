@@ -34,6 +34,8 @@ class Drop(enum.StrEnum):
     """The reply has more bytes than the transport carries (65,507 over IPv4)."""
     BLOCKED = "blocked"
     """There was no room for the reply: the peer reads nothing, or the socket is full."""
+    FAULT = "fault"
+    """A fault has lost it, as was asked for."""
     UNREACHABLE = "unreachable"
     """The system refused to send the reply there."""
 

@@ -44,6 +44,10 @@ class Listening:
     """Where handlers run, so that they outlive the accept loops."""
     backlog: int | None
     tls: ssl.SSLContext | None
+    begin_tls: Handler | None
+    """Serves a connection of a tls endpoint from before TLS; None leaves TLS to trio."""
+    check: Callable[[Endpoint], None]
+    """Raises a ValueError where an endpoint cannot be served."""
     unix_mode: int | None
 
     async def on(
@@ -65,6 +69,8 @@ class Listening:
         """
         if endpoint.kind is Kind.TLS and self.tls is None:
             raise ValueError(f"{endpoint} needs a certificate: an ssl.SSLContext as tls")
+        if endpoint.kind is not Kind.FD:
+            self.check(endpoint)
         tries = _TRIES_FOR_A_COMMON_PORT if endpoint.host and endpoint.port == 0 else 1
         while True:
             tries -= 1
@@ -102,16 +108,19 @@ class Listening:
 
     async def _start_tcp(self, endpoint: Endpoint, loops: trio.Nursery) -> int:
         serve: Callable[..., Awaitable[None]] = trio.serve_tcp
-        if endpoint.kind is Kind.TLS and self.tls is not None:
+        handler = self.handler
+        if endpoint.kind is Kind.TLS and self.begin_tls is not None:
+            handler = self.begin_tls
+        elif endpoint.kind is Kind.TLS and self.tls is not None:
             serve = functools.partial(trio.serve_ssl_over_tcp, ssl_context=self.tls)
         options = {
             "host": endpoint.host,
             "backlog": self.backlog,
             "handler_nursery": self.handlers,
         }
-        start = functools.partial(serve, self.handler, endpoint.port, **options)
+        start = functools.partial(serve, handler, endpoint.port, **options)
         (listener,) = await loops.start(start)
-        if endpoint.kind is Kind.TLS:
+        if isinstance(listener, trio.SSLListener):
             listener = listener.transport_listener
         return int(listener.socket.getsockname()[1])
 
@@ -144,7 +153,9 @@ class Listening:
     ) -> NoReturn:
         assert endpoint.descriptor is not None  # noqa: S101  -- `Endpoint` has seen to it
         with inherited.adopt(endpoint.descriptor) as sock:
-            task_status.started(inherited.endpoint_of(sock))
+            found = inherited.endpoint_of(sock)
+            self.check(found)
+            task_status.started(found)
             await self._serve_socket(sock)
 
     async def _serve_socket(self, sock: socket.socket) -> NoReturn:

@@ -5,22 +5,20 @@ from __future__ import annotations
 import contextlib
 import logging
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 import attrs
 import trio
 
+from techo._faults.plan import Planner, check_applicable
+from techo._faults.values import Fault, FaultEvent
 from techo._nursery import open_bare_nursery
-from techo._packets import PacketStream
-from techo._server import parked, pump
-from techo._server.connection import Connection, Outcome
-from techo._server.conversation import close_now, converse, say_goodbye, shake_hands
 from techo._server.datagrams import DatagramService
+from techo._server.handling import Handling
 from techo._server.ledger import Ledger, Statistics
 from techo._server.limits import Limits
 from techo._server.listening import Listening
-from techo._server.peer import Peer
 from techo.endpoint import Endpoint
 from techo.reply import Reply, stamped
 
@@ -34,7 +32,7 @@ _QUIET_SHARE: Final = 1 / 20
 """The same as a share of the drain time, for those who allow little of it."""
 
 
-@attrs.define(eq=False)
+@attrs.frozen(eq=False)
 class EchoService:
     """Answers whatever arrives on a stream or as a datagram, within limits.
 
@@ -48,25 +46,42 @@ class EchoService:
     """What tls endpoints are served with: a server's context with its certificate."""
     unix_mode: int | None = attrs.field(default=None, kw_only=True)
     """Permissions of Unix paths, such as 0o660; None leaves them to the umask."""
+    faults: Sequence[Fault] = attrs.field(default=(), kw_only=True)
+    """What is to go wrong, of `techo.testing`; without any, nothing does."""
+    seed: int = attrs.field(default=0, kw_only=True)
+    """What chance depends on: the same seed and connection, the same faults."""
     _endpoints: list[Endpoint] = attrs.field(factory=list, init=False)
     _ledger: Ledger = attrs.field(init=False)
-    _quiet: float | None = attrs.field(default=None, init=False)
     _accepting: dict[trio.CancelScope, trio.Event] = attrs.field(factory=dict, init=False)
-
+    _planner: Planner | None = attrs.field(init=False)
+    _handling: Handling = attrs.field(init=False)
     _datagrams: DatagramService = attrs.field(init=False)
 
     @_ledger.default
     def _make_ledger(self) -> Ledger:
         return Ledger(self.limits.max_connections, self.limits.max_per_host)
 
+    @_planner.default
+    def _make_planner(self) -> Planner | None:
+        return Planner(self.faults, self.seed) if self.faults else None
+
+    @_handling.default
+    def _make_handling(self) -> Handling:
+        return Handling(self.reply, self.limits, self.tls, self._ledger, self._planner)
+
     @_datagrams.default
     def _make_datagram_service(self) -> DatagramService:
-        return DatagramService(self.reply, self.limits)
+        return DatagramService(self.reply, self.limits, self._planner)
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """What `serve` is listening on now: one for each socket, with the real port."""
         return tuple(self._endpoints)
+
+    @property
+    def history(self) -> tuple[FaultEvent, ...]:
+        """The faults that were put into effect, the last 100,000 of them, the latest last."""
+        return () if self._planner is None else tuple(self._planner.events)
 
     def statistics(self) -> Statistics:
         """Take a snapshot of the counters."""
@@ -80,55 +95,7 @@ class EchoService:
         function did wrong ends in the statistics and in the log. Cancellation closes the
         stream at once and is counted as `Outcome.ABORTED`.
         """
-        now = trio.current_time()
-        limits, greeted = self.limits, not isinstance(stream, trio.SSLStream)
-        connection = Connection(
-            peer=Peer.of(stream),
-            opened=now,
-            idle_timeout=limits.idle_timeout if greeted else limits.handshake_timeout,
-            expires=now + limits.lifetime,
-            quiet=self._quiet,
-            greeted=greeted,
-        )
-        if not self._ledger.open(connection):
-            _log_closed(connection, Outcome.REFUSED)
-            return await trio.aclose_forcefully(stream)
-        if _log.isEnabledFor(logging.INFO):
-            extra = {"event": "connected", "peer": connection.peer.name}
-            _log.info("connected %s", connection.peer.name, extra=extra)
-        outcome = Outcome.ABORTED  # which stands if a cancellation from outside ends this
-        try:
-            outcome = await self._converse(stream, connection)
-            if not connection.owing:
-                await say_goodbye(stream, connection, outcome, limits.close_timeout)
-        finally:
-            try:
-                await close_now(stream)  # noqa: ASYNC102  -- waits for nothing
-            except Exception:  # noqa: BLE001  -- anybody's stream; it must not end the server
-                _log.exception("closing %s failed", connection.peer.name)
-            finally:
-                self._ledger.close(connection, outcome)
-                _log_closed(connection, outcome)
-        return None
-
-    async def _converse(self, stream: trio.abc.Stream, connection: Connection) -> Outcome:
-        try:
-            size = self.limits.receive_size
-            if isinstance(stream, trio.SSLStream):
-                idle_timeout = self.limits.idle_timeout
-                if (early := await shake_hands(stream, connection, idle_timeout)) is not None:
-                    return early
-            if pump.AVAILABLE and isinstance(stream, trio.SocketStream | PacketStream):
-                return await parked.converse(stream, self.reply, connection, size)
-            return await converse(stream, self.reply, connection, size)
-        except trio.BrokenResourceError as error:
-            _log.debug("%s broke the connection: %s", connection.peer.name, error)
-            return Outcome.RESET
-        except trio.ClosedResourceError:
-            return Outcome.ABORTED  # somebody in our own program closed the stream
-        except Exception:  # noqa: BLE001  -- anybody's function; it must not end the server
-            _log.exception("the reply to %s failed", connection.peer.name)
-            return Outcome.CRASHED
+        await self._handling.handle(stream)
 
     async def serve(
         self,
@@ -142,12 +109,13 @@ class EchoService:
         ended the last connection; cancellation closes everything at once.
 
         Raises:
-            ValueError: a text is no endpoint, or it is a tls one and there is no `tls`.
+            ValueError: a text is no endpoint, or it is a tls one and there is no `tls`, or a
+                fault cannot happen there.
             OSError: a name is unknown or an address can't be bound; its `filename` is the
                 endpoint. Nothing is left listening.
             RuntimeError: the service was drained before.
         """
-        if self._quiet is not None:
+        if self._handling.quiet is not None:
             raise RuntimeError("this EchoService was drained; make a new one to serve again")
         wanted = [
             each if isinstance(each, Endpoint) else Endpoint.parse(each)
@@ -167,19 +135,24 @@ class EchoService:
                         handlers,
                         self.limits.backlog,
                         self.tls,
+                        self._handling.begin_tls if self.faults else None,
+                        self._check,
                         self.unix_mode,
                     )
                     for endpoint in wanted:
                         bound += await accepting.start(listening_.on, endpoint)
-                    self._endpoints += bound
+                    self._endpoints.extend(bound)
                     listening = True
                     task_status.started(tuple(bound))
             finally:
                 del self._accepting[accepting.cancel_scope]
-                self._endpoints = [each for each in self._endpoints if each not in bound]
+                self._endpoints[:] = [each for each in self._endpoints if each not in bound]
                 closed.set()
         if not listening:
             raise RuntimeError("this EchoService was drained before it was listening")
+
+    def _check(self, endpoint: Endpoint) -> None:
+        check_applicable(self.faults, endpoint.kind, endpoint)
 
     async def drain(self) -> None:
         """Stop accepting, let go of every connection as soon as it owes nothing, and return.
@@ -190,16 +163,16 @@ class EchoService:
         Cancellation cuts what is left. `serve` accepts nothing after this; whoever comes by
         way of `handle` is answered once and let go likewise.
         """
-        if self._quiet is not None:
+        if self._handling.quiet is not None:
             return await self._ledger.wait_empty()
         timeout = self.limits.drain_timeout
-        self._quiet = min(_QUIET, timeout * _QUIET_SHARE)
+        self._handling.quiet = min(_QUIET, timeout * _QUIET_SHARE)
         try:
             self._datagrams.draining = True
             with trio.move_on_after(timeout):
                 await self._stop_accepting()
                 for connection in self._ledger:
-                    connection.hurry(self._quiet)
+                    connection.hurry(self._handling.quiet)
                 await self._ledger.wait_empty()
         finally:
             for connection in self._ledger:
@@ -213,24 +186,6 @@ class EchoService:
             await closed.wait()
 
 
-def _log_closed(connection: Connection, outcome: Outcome) -> None:
-    if not _log.isEnabledFor(logging.INFO):
-        return
-    facts = {
-        "outcome": str(outcome),
-        "chunks": connection.chunks,
-        "bytes_in": connection.bytes_in,
-        "bytes_out": connection.bytes_out,
-        "seconds": round(trio.current_time() - connection.opened, 6),
-    }
-    _log.info(
-        "closed %s %s",
-        connection.peer.name,
-        " ".join(f"{name}={value}" for name, value in facts.items()),
-        extra={"event": "closed", "peer": connection.peer.name, **facts},
-    )
-
-
 @contextlib.asynccontextmanager
 async def open_server(
     *endpoints: Endpoint | str,
@@ -238,6 +193,8 @@ async def open_server(
     limits: Limits | None = None,
     tls: ssl.SSLContext | None = None,
     unix_mode: int | None = None,
+    faults: Sequence[Fault] = (),
+    seed: int = 0,
 ) -> AsyncIterator[EchoService]:
     """Serve `endpoints` (by default tcp://127.0.0.1:8009) for the length of a block.
 
@@ -249,7 +206,14 @@ async def open_server(
         ValueError: a text is no endpoint, or it is a tls one and there is no `tls`.
         OSError: a name is unknown or an address can't be bound; its `filename` is the endpoint.
     """
-    service = EchoService(reply, limits=limits or Limits(), tls=tls, unix_mode=unix_mode)
+    service = EchoService(
+        reply,
+        limits=limits or Limits(),
+        tls=tls,
+        unix_mode=unix_mode,
+        faults=faults,
+        seed=seed,
+    )
     async with open_bare_nursery() as nursery:
         await nursery.start(service.serve, *endpoints)
         yield service

@@ -1,0 +1,38 @@
+"""Certificates that are no good: expired, or somebody else's."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import ssl
+from typing import Any
+
+from techo._faults.values import ExpiredCertificate, WrongName
+
+_NAMES = ("localhost", "127.0.0.1", "::1")
+
+
+@functools.lru_cache(maxsize=16)  # issuing one takes a while, and each connection asks
+def bad_context(fault: ExpiredCertificate | WrongName) -> ssl.SSLContext:
+    """Make a server's context that shows what the fault says.
+
+    Raises:
+        ModuleNotFoundError: trustme is not installed, which issues them.
+    """
+    authority = _authority(fault.authority)
+    if isinstance(fault, WrongName):
+        issued = authority.issue_cert("wrong.example")
+    else:
+        yesterday = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
+        issued = authority.issue_cert(*_NAMES, not_after=yesterday)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    issued.configure_cert(context)
+    return context
+
+
+def _authority(given: Any) -> Any:
+    if given is not None:
+        return given
+    import trustme  # noqa: PLC0415  -- nothing else needs it
+
+    return trustme.CA()

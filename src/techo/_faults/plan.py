@@ -1,0 +1,112 @@
+"""Plans: which faults happen to one connection, decided by the seed and its number alone."""
+
+from __future__ import annotations
+
+import collections
+import math
+import random
+from collections.abc import Iterable, Sequence
+from typing import Final, TypeVar
+
+import attrs
+import trio
+
+from techo._faults.values import Corrupt, Fault, FaultEvent
+
+F = TypeVar("F", bound=Fault)
+
+_REMEMBERED: Final = 100_000
+"""Events kept, so that a server that runs for long does not grow."""
+
+
+def check_applicable(faults: Iterable[Fault], transport: str, where: object) -> None:
+    """See whether all of `faults` can happen on a transport.
+
+    Raises:
+        ValueError: one cannot; the text names it and where it can.
+    """
+    for fault in faults:
+        if transport not in fault.transports:
+            able = ", ".join(sorted(fault.transports))
+            raise ValueError(f"{fault} cannot happen on {where}, only on {able}")
+
+
+@attrs.define(eq=False)
+class Planner:
+    """Makes a plan for each connection of a server."""
+
+    faults: Sequence[Fault]
+    seed: int
+    events: collections.deque[FaultEvent] = attrs.field(
+        factory=lambda: collections.deque(maxlen=_REMEMBERED)
+    )
+    """What was done, the latest last."""
+    _connections: int = 0
+
+    def next(self) -> Plan:
+        """Plan the next connection, or the next datagram."""
+        self._connections += 1
+        number = self._connections
+        chosen = {}
+        for index, fault in enumerate(self.faults):
+            # Each fault has a generator of its own, so that none depends on what others draw.
+            chance = random.Random(f"{self.seed} {number} {index}")  # noqa: S311  -- no secret
+            if number % fault.every == 0 and chance.random() < fault.probability:
+                chosen[index] = (fault, chance)
+        return Plan(number, list(chosen.values()), self.events, trio.current_time())
+
+
+@attrs.define(eq=False)
+class Plan:
+    """The faults of one connection, each with its generator of chances."""
+
+    number: int
+    chosen: list[tuple[Fault, random.Random]]
+    _events: collections.deque[FaultEvent]
+    _begun: float
+    offset: int = 0
+    """Bytes of replies that were sent."""
+
+    def all_of(self, kind: type[F]) -> list[tuple[F, random.Random]]:
+        """Give the faults of a kind with their chances."""
+        return [(fault, chance) for fault, chance in self.chosen if isinstance(fault, kind)]
+
+    def first(self, kind: type[F]) -> F | None:
+        """Give the first fault of a kind, if there is one."""
+        return next((fault for fault, _ in self.all_of(kind)), None)
+
+    def note(self, fault: Fault, *, further: int = 0) -> None:
+        """Record that a fault is put into effect now, `further` bytes on."""
+        # To the ns, below which the clock's own value decides about the last digits.
+        time = round(trio.current_time() - self._begun, 9)
+        self._events.append(FaultEvent(self.number, self.offset + further, time, fault))
+
+
+@attrs.define(eq=False)
+class Corruption:
+    """Replaces bytes of a stream at places that depend on nothing but the chances."""
+
+    fault: Corrupt
+    chance: random.Random
+    _next: float = attrs.field(init=False)
+
+    @_next.default
+    def _first_place(self) -> float:
+        return self.fault.offset + self._gap()
+
+    def _gap(self) -> float:
+        """Draw how many bytes stay right before the next wrong one (geometrically)."""
+        if self.fault.rate in (0, 1):
+            return 0.0 if self.fault.rate else math.inf
+        return int(math.log(1 - self.chance.random()) / math.log(1 - self.fault.rate))
+
+    def apply(self, data: bytes, plan: Plan) -> bytes:
+        """Corrupt `data`, which is sent next."""
+        first = plan.offset
+        changed = bytearray(data)
+        while self._next < first + len(data):
+            place = int(self._next) - first
+            changed[place] ^= self.chance.randrange(1, 256)
+            plan.note(self.fault, further=place)
+            self._next += 1 + self._gap()
+        return bytes(changed)

@@ -1,0 +1,151 @@
+"""Faults as text: NAME=VALUE, and what narrows it, for the command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+import attrs
+
+from techo._faults import values
+from techo._faults.values import Fault
+
+_SECONDS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+_BYTES: Final = {"": 1, "k": 2**10, "M": 2**20, "G": 2**30}
+_NUMBER: Final = r"([0-9]+(?:\.[0-9]+)?)"
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(_NUMBER + "(us|ms|s)", text)
+    if found is None:
+        raise ValueError(f"{text!r} is no time: write a number and us, ms or s, such as 20ms")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def _size(text: str) -> int:
+    found = re.fullmatch("([0-9]+)([kMG]?)", text)
+    if found is None:
+        raise ValueError(f"{text!r} is no number of bytes: write one, such as 1000 or 64k")
+    return int(found[1]) * _BYTES[found[2]]
+
+
+def _share(text: str) -> float:
+    found = re.fullmatch(_NUMBER + "(%?)", text)
+    if found is None:
+        raise ValueError(f"{text!r} is no share: write one, such as 0.01 or 1%")
+    return float(found[1]) / (100 if found[2] else 1)
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise ValueError(f"{text!r} is no whole number")
+    return int(text)
+
+
+_Reader = Callable[[str], Any]
+
+
+@attrs.frozen
+class _Form:
+    """How a fault is written."""
+
+    kind: type[Fault]
+    fields: dict[str, _Reader] = attrs.field(factory=dict)
+    """What stands behind the equals sign, in this order."""
+    separator: str = "/"
+    """What stands between them."""
+    value: str = ""
+    """The same for people."""
+
+
+_FORMS: Final = {
+    "delay": _Form(values.Delay, {"seconds": _seconds, "jitter": _seconds}, "~", "TIME[~TIME]"),
+    "throttle": _Form(values.Throttle, {"bytes_per_second": _size}, value="BYTES"),
+    "slow-accept": _Form(values.SlowAccept, {"seconds": _seconds}, value="TIME"),
+    "stall": _Form(values.Stall, {"after": _size}, value="BYTES"),
+    "slow-close": _Form(values.SlowClose, {"seconds": _seconds}, value="TIME"),
+    "chunk": _Form(values.Chunk, {"least": _size, "most": _size}, "-", "BYTES[-BYTES]"),
+    "truncate": _Form(values.Truncate, {"after": _size}, value="BYTES"),
+    "corrupt": _Form(values.Corrupt, {"rate": _share}, value="SHARE"),
+    "lengthen": _Form(values.Lengthen, {"by": _size}, value="BYTES"),
+    "reset": _Form(values.Reset, {"after": _size}, value="BYTES"),
+    "close-unread": _Form(values.CloseUnread),
+    "half-close-first": _Form(values.HalfCloseFirst),
+    "ignore-end": _Form(values.IgnoreEnd),
+    "never-read": _Form(values.NeverRead),
+    "refuse": _Form(values.Refuse),
+    "drop": _Form(values.DropReply, {"rate": _share}, value="SHARE"),
+    "duplicate": _Form(values.DuplicateReply, {"rate": _share}, value="SHARE"),
+    "reorder": _Form(
+        values.ReorderReplies, {"rate": _share, "depth": _count}, value="SHARE[/DEPTH]"
+    ),
+    "never-handshake": _Form(values.NeverHandshake),
+    "no-close-notify": _Form(values.NoCloseNotify),
+    "expired-certificate": _Form(values.ExpiredCertificate),
+    "wrong-name": _Form(values.WrongName),
+}
+
+_NARROWING: Final[dict[str, tuple[str, _Reader]]] = {
+    "probability": ("probability", _share),
+    "every": ("every", _count),
+    "from": ("offset", _size),
+}
+
+
+def parse_fault(text: str) -> Fault:
+    """Read ``NAME[=VALUE][,probability=SHARE][,every=N][,from=BYTES]``.
+
+    Raises:
+        ValueError: naming the text, what is wrong with it and what would be right.
+    """
+    try:
+        return _parse(text)
+    except ValueError as error:
+        raise ValueError(f"bad fault {text!r}: {error}") from None
+
+
+def _parse(text: str) -> Fault:
+    first, *narrowing = text.split(",")
+    name, equals, value = first.partition("=")
+    if name not in _FORMS:
+        raise ValueError(f"unknown fault {name!r}; there are {', '.join(_FORMS)}")
+    fields = _read_value(name, value) if equals else {}
+    for part in narrowing:
+        key, equals, value = part.partition("=")
+        if key not in _NARROWING or not equals:
+            raise ValueError(f"{part!r} is none of probability=SHARE, every=N, from=BYTES")
+        field, read = _NARROWING[key]
+        fields[field] = read(value)
+    return _make(name, fields)
+
+
+def _read_value(name: str, value: str) -> dict[str, Any]:
+    form = _FORMS[name]
+    parts = value.split(form.separator)
+    if len(parts) > len(form.fields):
+        raise ValueError(f"write {forms(name)}")
+    return {
+        field: read(part)
+        for (field, read), part in zip(form.fields.items(), parts, strict=False)
+    }
+
+
+def _make(name: str, fields: dict[str, Any]) -> Fault:
+    kind = _FORMS[name].kind
+    needed = {
+        each.name
+        for each in attrs.fields(kind)
+        if each.default is attrs.NOTHING and not each.kw_only
+    }
+    if not needed <= fields.keys():
+        raise ValueError(f"write {forms(name)}")
+    return kind(**fields)
+
+
+def forms(*names: str) -> str:
+    """Say how some faults are written, or all of them."""
+    return ", ".join(
+        name + (f"={_FORMS[name].value}" if _FORMS[name].value else "")
+        for name in names or _FORMS
+    )

@@ -1,0 +1,260 @@
+"""Faults: what is to go wrong, to which connections, and from which byte on."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Final
+
+import attrs
+
+STREAMS: Final = frozenset({"tcp", "tls", "unix", "memory"})
+MESSAGES: Final = frozenset({"udp", "unixgram", "unixpacket"})
+"""What keeps the bounds of what is sent."""
+CONNECTIONS: Final = STREAMS | {"unixpacket"}
+EVERYTHING: Final = STREAMS | MESSAGES
+
+
+def _not_negative(_fault: object, field: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise ValueError(f"{field.name} must be a number from 0; got {value!r}")
+
+
+def _count(least: int) -> Any:
+    def check(_fault: object, field: attrs.Attribute[Any], value: Any) -> None:
+        if not isinstance(value, int) or value < least:
+            raise ValueError(f"{field.name} must be a whole number from {least}; got {value!r}")
+
+    return check
+
+
+def _share(_fault: object, field: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f"{field.name} must be from 0 to 1; got {value!r}")
+
+
+@attrs.frozen
+class Fault:
+    """What all faults have in common; each is a value that says what goes wrong.
+
+    Where connections are spoken of, a server of datagrams takes each datagram for one.
+
+    Raises:
+        ValueError: a field out of range; the text names it and the value.
+    """
+
+    transports: ClassVar[frozenset[str]] = EVERYTHING
+    """The kinds of endpoint that it can happen on, and ``memory``."""
+
+    probability: float = attrs.field(default=1.0, validator=_share, kw_only=True)
+    """That it happens to a connection, 0 to 1; the seed decides to which."""
+    every: int = attrs.field(default=1, validator=_count(1), kw_only=True)
+    """It happens to every nth connection only."""
+    offset: int = attrs.field(default=0, validator=_count(0), kw_only=True)
+    """It begins when this many bytes of replies have been sent."""
+
+
+@attrs.frozen
+class Delay(Fault):
+    """Each reply is held for some time before it is sent."""
+
+    seconds: float = attrs.field(validator=_not_negative)
+    jitter: float = attrs.field(default=0.0, validator=_not_negative)
+    """Seconds more or less, each as likely."""
+
+
+@attrs.frozen
+class Throttle(Fault):
+    """Replies leave at a limited rate."""
+
+    transports = CONNECTIONS
+
+    bytes_per_second: int = attrs.field(validator=_count(1))
+
+
+@attrs.frozen
+class SlowAccept(Fault):
+    """Nothing happens for some time after a connection was accepted, TLS included."""
+
+    transports = CONNECTIONS
+
+    seconds: float = attrs.field(validator=_not_negative)
+
+
+@attrs.frozen
+class Stall(Fault):
+    """After some bytes nothing more is sent, until a limit ends the connection."""
+
+    transports = CONNECTIONS
+
+    after: int = attrs.field(default=0, validator=_count(0))
+
+
+@attrs.frozen
+class SlowClose(Fault):
+    """The end is told late."""
+
+    transports = CONNECTIONS
+
+    seconds: float = attrs.field(validator=_not_negative)
+
+
+@attrs.frozen
+class Chunk(Fault):
+    """Replies are sent in small pieces."""
+
+    transports = STREAMS
+
+    least: int = attrs.field(default=1, validator=_count(1))
+    most: int = attrs.field(
+        default=attrs.Factory(lambda self: self.least, takes_self=True), validator=_count(1)
+    )
+    """Bytes in a piece, from `least` to `most`."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.most < self.least:
+            raise ValueError(f"most must not be less than least; got {self.most!r}")
+
+
+@attrs.frozen
+class Truncate(Fault):
+    """After some bytes a stream ends; a message is cut to that many."""
+
+    after: int = attrs.field(validator=_count(0))
+
+
+@attrs.frozen
+class Corrupt(Fault):
+    """Bytes are replaced by others."""
+
+    rate: float = attrs.field(validator=_share)
+    """Share of the bytes."""
+
+
+@attrs.frozen
+class Lengthen(Fault):
+    """Each reply has more bytes at its end than it should."""
+
+    by: int = attrs.field(default=1, validator=_count(1))
+
+
+@attrs.frozen
+class Reset(Fault):
+    """After some bytes the connection is broken, and whatever is under way is lost."""
+
+    # A Unix socket knows no reset.
+    transports = frozenset({"tcp", "tls", "memory"})
+
+    after: int = attrs.field(default=0, validator=_count(0))
+
+
+@attrs.frozen
+class CloseUnread(Fault):
+    """The connection is closed at once, without reading anything."""
+
+    transports = CONNECTIONS
+
+
+@attrs.frozen
+class HalfCloseFirst(Fault):
+    """The server says at once that it will send nothing; it reads on, and answers nothing."""
+
+    transports = CONNECTIONS - {"tls"}  # which knows no half-close
+
+
+@attrs.frozen
+class IgnoreEnd(Fault):
+    """When the peer has finished, nothing happens until a limit ends the connection."""
+
+    transports = CONNECTIONS - {"tls"}
+
+
+@attrs.frozen
+class NeverRead(Fault):
+    """Nothing is received, until a limit ends the connection."""
+
+    transports = CONNECTIONS
+
+
+@attrs.frozen
+class Refuse(Fault):
+    """The connection is closed as if there were too many; give `every` for every nth."""
+
+    transports = CONNECTIONS
+
+
+@attrs.frozen
+class DropReply(Fault):
+    """Messages are not answered."""
+
+    transports = MESSAGES
+
+    rate: float = attrs.field(default=1.0, validator=_share)
+    """Share of the messages."""
+
+
+@attrs.frozen
+class DuplicateReply(Fault):
+    """Messages are answered twice."""
+
+    transports = MESSAGES
+
+    rate: float = attrs.field(default=1.0, validator=_share)
+    """Share of the messages."""
+
+
+@attrs.frozen
+class ReorderReplies(Fault):
+    """Answers are held back until later ones were sent, or for a second at the most."""
+
+    transports = MESSAGES
+
+    rate: float = attrs.field(default=0.5, validator=_share)
+    """Share of the messages."""
+    depth: int = attrs.field(default=1, validator=_count(1))
+    """How many later answers go first."""
+
+
+@attrs.frozen
+class NeverHandshake(Fault):
+    """The TLS handshake does not begin, until `Limits.handshake_timeout` is over."""
+
+    transports = frozenset({"tls"})
+
+
+@attrs.frozen
+class NoCloseNotify(Fault):
+    """TLS ends without its closing message, as if somebody had cut the line."""
+
+    transports = frozenset({"tls"})
+
+
+@attrs.frozen
+class ExpiredCertificate(Fault):
+    """The certificate ran out yesterday."""
+
+    transports = frozenset({"tls"})
+
+    authority: Any = None
+    """The `trustme.CA` that issues it; None makes one that nobody trusts."""
+
+
+@attrs.frozen
+class WrongName(Fault):
+    """The certificate is somebody else's: of wrong.example."""
+
+    transports = frozenset({"tls"})
+
+    authority: Any = None
+    """The `trustme.CA` that issues it; None makes one that nobody trusts."""
+
+
+@attrs.frozen
+class FaultEvent:
+    """A fault that was put into effect."""
+
+    connection: int
+    """Which connection, or datagram: they are counted from 1."""
+    offset: int
+    """How many bytes of replies it had been sent."""
+    time: float
+    """Seconds since it was accepted, in the run's clock."""
+    fault: Fault

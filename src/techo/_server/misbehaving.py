@@ -1,0 +1,57 @@
+"""Misbehaving: a connection's life with the faults that were planned for it."""
+
+from __future__ import annotations
+
+import trio
+
+from techo._faults.plan import Plan
+from techo._faults.stream import FaultEndedError, FaultyStream
+from techo._faults.values import NeverHandshake, Refuse, SlowAccept
+from techo._server.connection import Connection, Outcome
+from techo._server.conversation import converse
+from techo.reply import Reply
+
+
+async def hesitate(connection: Connection, plan: Plan) -> Outcome | None:
+    """Do what happens before anything else, a TLS handshake included; say if it is the end."""
+    if (refuse := plan.first(Refuse)) is not None:
+        plan.note(refuse)
+        return Outcome.REFUSED
+    with connection.watch(resumable=True) as scope:
+        await trio.lowlevel.checkpoint()
+        if (slow := plan.first(SlowAccept)) is not None:
+            plan.note(slow)
+            await trio.sleep(slow.seconds)
+        if not connection.greeted and (never := plan.first(NeverHandshake)) is not None:
+            plan.note(never)
+            await trio.sleep_forever()
+    return connection.verdict() if scope.cancelled_caught else None
+
+
+async def misbehave(
+    stream: trio.abc.Stream,
+    reply: Reply,
+    connection: Connection,
+    receive_size: int,
+    plan: Plan,
+) -> Outcome:
+    """Do what `conversation.converse` does, gone wrong as planned.
+
+    The limits stay in force: what never ends by itself is ended by them.
+
+    Raises:
+        Exception: as `converse`.
+    """
+    faulty = FaultyStream(stream, plan, connection.sent)
+    try:
+        with connection.watch(resumable=True) as scope:
+            await faulty.begin()
+        if scope.cancelled_caught:
+            return connection.verdict()
+        outcome = await converse(faulty, reply, connection, receive_size)
+    except FaultEndedError:
+        connection.owing = False
+        outcome = Outcome.FAULTED
+    with connection.watch():
+        await faulty.finish()
+    return outcome

@@ -1,0 +1,120 @@
+"""Faults of messages, over UDP and Unix sockets: lost, doubled, late, changed, out of order."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+
+import pytest
+import trio
+
+import techo
+from helpers import PATIENCE
+from techo import testing
+from techo._client.connecting import connect
+from techo.testing import Fault
+
+KINDS = [techo.Kind.UDP, techo.Kind.UNIXGRAM, techo.Kind.UNIXPACKET]
+MESSAGES = [b"one", b"two.", b"three", b"four44"]
+
+pytestmark = pytest.mark.parametrize("kind", KINDS, indirect=True)
+
+
+async def exchange(
+    address: str, faults: Sequence[Fault], count: int, seed: int = 0
+) -> tuple[list[bytes], tuple[testing.FaultEvent, ...], techo.Statistics]:
+    """Send the messages at once; give `count` replies in their order, and what was recorded."""
+    async with techo.open_server(address, reply=techo.raw, faults=faults, seed=seed) as server:
+        line = await connect(server.endpoints[0])
+        async with line:
+            with socket.socket(fileno=os.dup(fileno(line))) as raw:
+                for message in MESSAGES:
+                    raw.send(message)
+                ours = trio.socket.from_stdlib_socket(raw)
+                with trio.fail_after(PATIENCE):
+                    replies = [await ours.recv(100) for _ in range(count)]
+                with trio.move_on_after(0.05) as silence:  # nothing more is to come
+                    replies.append(await ours.recv(100))
+        assert silence.cancelled_caught
+        return replies, server.history, server.statistics()
+
+
+def fileno(line: object) -> int:
+    """The descriptor of whatever leads to a server."""
+    sock = getattr(line, "socket", None) or getattr(line, "_socket", None)
+    assert sock is not None
+    return int(sock.fileno())
+
+
+FAULTS: list[tuple[Fault, list[bytes]]] = [
+    (testing.DropReply(), []),
+    (testing.DuplicateReply(), [each for each in MESSAGES for _ in range(2)]),
+    (testing.Truncate(3), [each[:3] for each in MESSAGES]),
+    (testing.Delay(0.1), MESSAGES),
+]
+
+
+@pytest.mark.parametrize(("fault", "expected"), FAULTS, ids=[str(each) for each, _ in FAULTS])
+async def test_a_fault_happens_and_only_when_asked_for(
+    address: str, fault: Fault, expected: list[bytes]
+) -> None:
+    """It is seen by the client and recorded by the server; without it, neither."""
+    begun = trio.current_time()
+    replies, history, _ = await exchange(address, [fault], len(expected))
+    assert replies == expected
+    assert {event.fault for event in history} == {fault}
+    if isinstance(fault, testing.Delay):
+        assert trio.current_time() - begun > 0.1
+    replies, history, _ = await exchange(address, [], len(MESSAGES))
+    assert (replies, history) == (MESSAGES, ())
+
+
+async def test_every_byte_can_be_wrong_and_replies_too_long(address: str) -> None:
+    """Corrupted and lengthened, one answer for each message."""
+    faults = [testing.Corrupt(1.0), testing.Lengthen(2)]
+    replies, _, _ = await exchange(address, faults, len(MESSAGES))
+    assert [len(each) for each in replies] == [len(each) + 2 for each in MESSAGES]
+    for reply, message in zip(replies, MESSAGES, strict=True):
+        assert all(a != b for a, b in zip(reply, message, strict=False))
+
+
+async def test_a_share_of_the_replies_is_lost_and_counted(
+    address: str, kind: techo.Kind
+) -> None:
+    """The same ones for the same seed."""
+    stories = []
+    for _ in range(2):
+        async with techo.open_server(
+            address, reply=techo.raw, faults=[testing.DropReply(0.5)], seed=3
+        ) as server:
+            line = await connect(server.endpoints[0])
+            async with line:
+                with socket.socket(fileno=os.dup(fileno(line))) as raw:
+                    ours = trio.socket.from_stdlib_socket(raw)
+                    back = 0
+                    for number in range(40):
+                        await ours.send(b"%d" % number)
+                    while back + len(server.history) < 40:
+                        with trio.move_on_after(0.01):
+                            await ours.recv(10)
+                            back += 1
+            stories.append((back, [event.connection for event in server.history]))
+            if kind is not techo.Kind.UNIXPACKET:
+                found = server.statistics().datagrams
+                assert found.dropped[techo.Drop.FAULT] == 40 - back
+                assert found.received == 40
+    assert stories[0] == stories[1]
+    assert 10 <= stories[0][0] <= 30
+
+
+async def test_replies_come_out_of_order(address: str, kind: techo.Kind) -> None:
+    """One that is held back comes behind a later one, and the last does not wait for ever."""
+    if kind is techo.Kind.UNIXPACKET:  # one connection, so the share decides
+        reorder = testing.ReorderReplies(0.5)
+    else:
+        reorder = testing.ReorderReplies(1.0, every=2)
+    replies, history, _ = await exchange(address, [reorder], 4, seed=1)
+    assert sorted(replies) == sorted(MESSAGES)
+    assert replies != MESSAGES
+    assert {event.fault for event in history} == {reorder}

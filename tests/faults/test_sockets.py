@@ -1,0 +1,180 @@
+"""Faults over sockets: the same as in memory, a real reset, TLS, and what cannot happen."""
+
+from __future__ import annotations
+
+import errno
+import ssl
+
+import pytest
+import trio
+import trustme
+
+import techo
+from helpers import PATIENCE, ended, receive_until_end, until_ended
+from techo import testing
+from techo._client.connecting import connect
+from techo.testing import Fault
+
+DATA = bytes(range(256)) * 40
+
+
+async def talk(stream: trio.abc.HalfCloseableStream) -> tuple[bytes, str]:
+    """Send it all, half-close, and give what comes back and how it ends."""
+    back = b""
+    try:
+        await stream.send_all(DATA)
+        await stream.send_eof()
+        while data := await stream.receive_some():
+            back += data
+    except trio.BrokenResourceError:
+        return back, "reset"
+    finally:
+        await trio.aclose_forcefully(stream)
+    return back, "eof"
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"], indirect=True)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        testing.Corrupt(0.05),
+        testing.Truncate(5000),
+        testing.Chunk(7, 700),
+        testing.Lengthen(9),
+        testing.Corrupt(0.5, offset=5000, probability=0.5),
+    ],
+    ids=str,
+)
+async def test_sockets_and_memory_tell_the_same_story(address: str, fault: Fault) -> None:
+    """Same seed, same connection: same bytes, same faults at the same places."""
+    # Replies that come whole, so that a stream's chunks are no part of the story.
+    limits = techo.Limits(receive_size=2**16)
+    stories = []
+    async with testing.open_memory_server(
+        reply=techo.raw, limits=limits, faults=[fault], seed=9
+    ) as memory:
+        stories.append([await talk(await memory.connect()) for _ in range(4)])
+    async with techo.open_server(
+        address, reply=techo.raw, limits=limits, faults=[fault], seed=9
+    ) as server:
+        told = []
+        for _ in range(4):
+            stream = await connect(server.endpoints[0])
+            assert isinstance(stream, trio.abc.HalfCloseableStream)
+            with trio.fail_after(PATIENCE):
+                told.append(await talk(stream))
+        stories.append(told)
+    assert stories[0] == stories[1]
+    histories = [
+        [(event.connection, event.offset, event.fault) for event in each.history]
+        for each in (memory, server)
+    ]
+    assert histories[0] == histories[1]
+    assert histories[0]
+
+
+async def test_a_reset_is_a_real_one() -> None:
+    """The client's system says so: connection reset by peer."""
+    async with techo.open_server("tcp://127.0.0.1:0", faults=[testing.Reset()]) as server:
+        stream = await connect(server.endpoints[0])
+        assert isinstance(stream, trio.SocketStream)
+        with pytest.raises(trio.BrokenResourceError) as caught:
+            await receive_until_end(stream)
+        assert isinstance(caught.value.__cause__, OSError)
+        assert caught.value.__cause__.errno == errno.ECONNRESET
+        assert ended(await until_ended(server, 1)) == {"faulted": 1}
+        await stream.aclose()
+
+
+CANNOT = [
+    (testing.Reset(), "unix:@techo-never", "only on memory, tcp, tls"),
+    (testing.DropReply(), "tcp://127.0.0.1:0", "only on udp, unixgram, unixpacket"),
+    (testing.Throttle(9), "udp://127.0.0.1:0", "cannot happen on udp://127.0.0.1:0"),
+    (testing.NeverHandshake(), "tcp://127.0.0.1:0", "only on tls"),
+    (testing.Chunk(1), "unixpacket:@techo-never", "cannot happen on unixpacket"),
+]
+
+
+@pytest.mark.parametrize(("fault", "endpoint", "reason"), CANNOT)
+async def test_a_fault_that_cannot_happen_is_a_value_error(
+    fault: Fault, endpoint: str, reason: str
+) -> None:
+    """Before anything listens; it says where it could."""
+    with pytest.raises(ValueError, match=reason):
+        async with techo.open_server(endpoint, faults=[fault]):
+            pass
+
+
+async def test_nor_can_it_in_memory() -> None:
+    """TLS is not spoken there, and messages have no bounds."""
+    for fault in (testing.NoCloseNotify(), testing.DuplicateReply()):
+        with pytest.raises(ValueError, match="cannot happen on memory"):
+            async with testing.open_memory_server(faults=[fault]):
+                pass
+
+
+async def trip(server: techo.EchoService, tls: ssl.SSLContext) -> str:
+    """What a TLS client makes of a server."""
+    try:
+        with trio.fail_after(PATIENCE):
+            stream = await connect(server.endpoints[0], tls=tls)
+    except ssl.SSLCertVerificationError as error:
+        return error.verify_message
+    except OSError:
+        return "no handshake"
+    assert isinstance(stream, trio.abc.Stream)
+    await stream.send_all(b"hello")
+    assert await stream.receive_some() == b"hello"
+    try:
+        return "closed" if await stream.receive_some() == b"" else "more"
+    except trio.BrokenResourceError:
+        return "cut off"
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+@pytest.mark.parametrize("happens", [True, False])
+@pytest.mark.parametrize("name", ["handshake", "notify", "expired", "wrong"])
+async def test_faults_of_tls(
+    name: str,
+    happens: bool,  # noqa: FBT001  -- a parameter of the test
+    authority: trustme.CA,
+    server_tls: ssl.SSLContext,
+    client_tls: ssl.SSLContext,
+) -> None:
+    """Each is what the client finds, and only when it was asked for."""
+    fault, found = {
+        "handshake": (testing.NeverHandshake(), "no handshake"),
+        "notify": (testing.NoCloseNotify(), "cut off"),
+        "expired": (testing.ExpiredCertificate(authority), "certificate has expired"),
+        "wrong": (
+            testing.WrongName(authority),
+            "IP address mismatch, certificate is not valid for '127.0.0.1'.",
+        ),
+    }[name]
+    async with techo.open_server(
+        "tls://127.0.0.1:0",
+        reply=techo.raw,
+        tls=server_tls,
+        limits=techo.Limits(idle_timeout=0.1, handshake_timeout=0.1 if happens else 10),
+        faults=[fault] if happens else [testing.Delay(0)],
+    ) as server:
+        assert await trip(server, client_tls) == (found if happens else "closed")
+        assert [event.fault for event in server.history] == (
+            [fault] if happens else [testing.Delay(0)]
+        )
+
+
+async def test_a_bad_certificate_for_every_second(
+    authority: trustme.CA, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    """The others get the right one."""
+    async with techo.open_server(
+        "tls://127.0.0.1:0",
+        reply=techo.raw,
+        tls=server_tls,
+        limits=techo.Limits(idle_timeout=0.1),
+        faults=[testing.ExpiredCertificate(authority, every=2)],
+    ) as server:
+        found = [await trip(server, client_tls) for _ in range(4)]
+    assert found == ["closed", "certificate has expired"] * 2

@@ -1,0 +1,266 @@
+"""Faults of streams, in memory and in virtual time: each happens, and only when asked for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import attrs
+import pytest
+import trio
+import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
+
+import techo
+from helpers import ended
+from techo import testing
+from techo.testing import Fault
+
+MESSAGES = (b"hello", b"this is the second", b"3rd")
+ALL = b"".join(MESSAGES)
+IDLE = 60.0
+"""Seconds after which the server gives up a silent peer."""
+
+
+@attrs.frozen
+class Seen:
+    """What a client saw of one connection."""
+
+    pieces: tuple[tuple[float, bytes], ...]
+    """When each came, in s since it was connected, and what."""
+    end: str
+    """`eof` or `reset`."""
+    when: float
+    """When that was."""
+    outcome: dict[str, int]
+    history: tuple[testing.FaultEvent, ...]
+
+    @property
+    def data(self) -> bytes:
+        """Everything that came."""
+        return b"".join(data for _, data in self.pieces)
+
+
+async def converse(stream: trio.abc.HalfCloseableStream, messages: Sequence[bytes]) -> Seen:
+    """Send a message a second, half-close, and note what comes back and when."""
+    begun = trio.current_time()
+    pieces: list[tuple[float, bytes]] = []
+    end = "eof"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send, stream, messages)
+        try:
+            while data := await stream.receive_some():
+                pieces.append((trio.current_time() - begun, bytes(data)))
+        except trio.BrokenResourceError:
+            end = "reset"
+        when = trio.current_time() - begun
+        nursery.cancel_scope.cancel()
+    await stream.aclose()
+    return Seen(tuple(pieces), end, when, {}, ())
+
+
+async def send(stream: trio.abc.HalfCloseableStream, messages: Sequence[bytes]) -> None:
+    """Send a message a second as long as somebody takes them."""
+    try:
+        for message in messages:
+            await stream.send_all(message)
+            await trio.sleep(1)
+        await stream.send_eof()
+    except trio.BrokenResourceError:
+        pass
+
+
+async def see(*faults: Fault, seed: int = 0, messages: Sequence[bytes] = MESSAGES) -> Seen:
+    """One connection to a memory server with these faults."""
+    limits = techo.Limits(idle_timeout=IDLE)
+    async with testing.open_memory_server(
+        reply=techo.raw, limits=limits, faults=faults, seed=seed
+    ) as server:
+        seen = await converse(await server.connect(), messages)
+    return attrs.evolve(seen, outcome=ended(server.statistics()), history=server.history)
+
+
+def first_at(time: float) -> Callable[[Seen], bool]:
+    """Whether the first byte came then, and everything in the end."""
+    return lambda seen: seen.pieces[0][0] == time and seen.data == ALL
+
+
+FAULTS: list[tuple[Fault, Callable[[Seen], bool]]] = [
+    (testing.Delay(2.0), first_at(2.0)),
+    (testing.SlowAccept(5.0), first_at(5.0)),
+    (testing.Throttle(20), lambda seen: seen.data == ALL and len(seen.pieces) == len(ALL)),
+    (testing.Chunk(1), lambda seen: seen.data == ALL and len(seen.pieces) > 3),
+    (
+        testing.Stall(after=7),
+        lambda seen: (
+            (seen.data, seen.when) == (ALL[:7], 1 + IDLE) and "stalled" in seen.outcome
+        ),
+    ),
+    (testing.SlowClose(7.0), lambda seen: seen.data == ALL and seen.when == 3 + 7),
+    (
+        testing.Truncate(after=7),
+        lambda seen: (seen.data, seen.end, seen.when) == (ALL[:7], "eof", 1),
+    ),
+    (
+        testing.Corrupt(1.0),
+        lambda seen: (
+            len(seen.data) == len(ALL)
+            and all(a != b for a, b in zip(seen.data, ALL, strict=True))
+        ),
+    ),
+    (testing.Lengthen(2), lambda seen: len(seen.data) == len(ALL) + 2 * len(MESSAGES)),
+    # What was under way is lost, so the last bytes before it are.
+    (testing.Reset(after=7), lambda seen: (seen.data, seen.end) == (b"hello", "reset")),
+    (testing.Reset(), lambda seen: (seen.data, seen.end, seen.when) == (b"", "reset", 0)),
+    (testing.CloseUnread(), lambda seen: (seen.data, seen.when) == (b"", 0)),
+    (
+        testing.HalfCloseFirst(),
+        lambda seen: (
+            (seen.data, seen.end, seen.when) == (b"", "eof", 0) and seen.outcome == {"eof": 1}
+        ),
+    ),
+    (testing.IgnoreEnd(), lambda seen: seen.data == ALL and seen.when > IDLE),
+    (testing.NeverRead(), lambda seen: (seen.data, seen.when) == (b"", IDLE)),
+    (
+        testing.Refuse(),
+        lambda seen: (seen.data, seen.when, seen.outcome) == (b"", 0, {"refused": 1}),
+    ),
+]
+
+
+@pytest.mark.parametrize(("fault", "happens"), FAULTS, ids=[str(fault) for fault, _ in FAULTS])
+async def test_a_fault_happens_and_only_when_asked_for(
+    fault: Fault, happens: Callable[[Seen], bool], autojump_clock: trio.testing.MockClock
+) -> None:
+    """It is seen by the client and recorded by the server; without it, neither."""
+    seen = await see(fault)
+    assert happens(seen)
+    assert {event.fault for event in seen.history} == {fault}
+    plain = await see()
+    assert not happens(plain)
+    assert plain.history == ()
+    assert (plain.data, plain.end, plain.when) == (ALL, "eof", 3)
+
+
+async def test_history_tells_connection_offset_and_time(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """In the order in which things went wrong."""
+    delay, stall = testing.Delay(0.5), testing.Stall(after=7)
+    seen = await see(delay, stall)
+    assert seen.history == (
+        testing.FaultEvent(1, 0, 0.0, delay),
+        testing.FaultEvent(1, 5, 1.0, delay),
+        testing.FaultEvent(1, 7, 1.5, stall),
+    )
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        testing.Delay(2.0, jitter=1.0),
+        testing.Corrupt(0.3),
+        testing.Chunk(1, 4),
+        testing.Lengthen(3),
+        testing.Delay(1.0, probability=0.5),
+    ],
+)
+async def test_the_same_seed_is_the_same_story(
+    fault: Fault, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Bytes, times and history; another seed tells another."""
+    first, again = await see(fault, seed=5), await see(fault, seed=5)
+    assert (first.data, first.when, first.history) == (again.data, again.when, again.history)
+    others = [await see(fault, seed=seed) for seed in range(6, 12)]
+    assert any((other.data, other.history) != (first.data, first.history) for other in others)
+
+
+async def test_faults_compose(autojump_clock: trio.testing.MockClock) -> None:
+    """Each does its part, whatever the others do."""
+    seen = await see(testing.Delay(1.0), testing.Lengthen(1), testing.Truncate(8))
+    assert len(seen.data) == 8
+    assert seen.data[:5] == b"hello"
+    assert seen.data[6:] == b"th"
+    assert seen.pieces[0][0] == 1.0
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+async def test_every_nth_connection(every: int, autojump_clock: trio.testing.MockClock) -> None:
+    """The others are served as usual."""
+    refuse = testing.Refuse(every=every)
+    async with testing.open_memory_server(reply=techo.raw, faults=[refuse]) as server:
+        seen = [await converse(await server.connect(), MESSAGES) for _ in range(6)]
+    refused = [not each.data for each in seen]
+    assert refused == [number % every == 0 for number in range(1, 7)]
+    assert [event.connection for event in server.history] == [
+        number for number in range(1, 7) if number % every == 0
+    ]
+
+
+async def test_a_probability_is_that_of_a_connection(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """About so many of many, the same ones for the same seed."""
+    fault = testing.CloseUnread(probability=0.3)
+    stories = []
+    for _ in range(2):
+        async with testing.open_memory_server(
+            reply=techo.raw, faults=[fault], seed=1
+        ) as server:
+            for _ in range(200):
+                stream = await server.connect()
+                await stream.send_eof()
+                assert await stream.receive_some() == b""
+                await stream.aclose()
+        stories.append([event.connection for event in server.history])
+    assert stories[0] == stories[1]
+    assert 30 <= len(stories[0]) <= 90
+
+
+@pytest.mark.parametrize("offset", [0, 5, 6, 23, 24])
+async def test_an_offset_is_where_it_begins(
+    offset: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    """What was sent before is right."""
+    seen = await see(testing.Corrupt(1.0, offset=offset))
+    assert seen.data[:offset] == ALL[:offset]
+    assert all(a != b for a, b in zip(seen.data[offset:], ALL[offset:], strict=True))
+
+
+@given(
+    data=st.binary(min_size=1, max_size=3000),
+    cuts=st.lists(st.integers(0, 3000), max_size=10),
+    seed=st.integers(0, 99),
+)
+def test_what_goes_wrong_does_not_depend_on_how_bytes_come_in(
+    data: bytes, cuts: list[int], seed: int
+) -> None:
+    """The same places are corrupted, however the stream was cut."""
+    bounds = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+    messages = [data[first:last] for first, last in itertools.pairwise(bounds)]
+
+    async def main(messages: list[bytes]) -> bytes:
+        return (await see(testing.Corrupt(0.05), seed=seed, messages=messages)).data
+
+    clock = trio.testing.MockClock(autojump_threshold=0)
+    whole = trio.run(main, [data], clock=clock)
+    clock = trio.testing.MockClock(autojump_threshold=0)
+    assert trio.run(main, messages, clock=clock) == whole
+
+
+async def test_a_minute_s_stall_costs_no_time(autojump_clock: trio.testing.MockClock) -> None:
+    """The README's promise: a peer that stalls, found out in milliseconds."""
+    async with testing.open_memory_server(faults=[testing.Stall()]) as server:
+        stream = await server.connect()
+        await stream.send_all(b"hello")
+        with pytest.raises(trio.TooSlowError), trio.fail_after(50):
+            await stream.receive_some()
+        await stream.aclose()
+
+
+async def test_without_faults_nothing_is_in_the_way() -> None:
+    """Neither a planner nor a wrapper: the path is the one that is measured."""
+    service = techo.EchoService()
+    assert service._planner is None
+    assert service.history == ()

@@ -1,0 +1,117 @@
+"""Faults as text and as values: what is good, and how the rest is explained."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from helpers import run, serving
+from techo import testing
+from techo._faults.text import parse_fault
+from techo.testing import Fault
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("delay=20ms~5ms", testing.Delay(0.02, 0.005)),
+        ("delay=1.5s", testing.Delay(1.5)),
+        ("throttle=64k", testing.Throttle(65536)),
+        ("slow-accept=1s", testing.SlowAccept(1)),
+        ("stall", testing.Stall()),
+        ("stall=1000", testing.Stall(1000)),
+        ("slow-close=1s", testing.SlowClose(1)),
+        ("chunk", testing.Chunk()),
+        ("chunk=1-10", testing.Chunk(1, 10)),
+        ("chunk=5", testing.Chunk(5, 5)),
+        ("truncate=1M", testing.Truncate(2**20)),
+        ("corrupt=1%", testing.Corrupt(0.01)),
+        ("lengthen=3", testing.Lengthen(3)),
+        ("reset=100", testing.Reset(100)),
+        ("close-unread", testing.CloseUnread()),
+        ("half-close-first", testing.HalfCloseFirst()),
+        ("ignore-end", testing.IgnoreEnd()),
+        ("never-read", testing.NeverRead()),
+        ("refuse,every=3", testing.Refuse(every=3)),
+        ("drop=0.1", testing.DropReply(0.1)),
+        ("duplicate", testing.DuplicateReply()),
+        ("reorder=10%/3", testing.ReorderReplies(0.1, 3)),
+        ("never-handshake", testing.NeverHandshake()),
+        ("no-close-notify", testing.NoCloseNotify()),
+        ("expired-certificate", testing.ExpiredCertificate()),
+        ("wrong-name", testing.WrongName()),
+        (
+            "corrupt=0.5,probability=20%,every=2,from=1k",
+            testing.Corrupt(0.5, probability=0.2, every=2, offset=1024),
+        ),
+    ],
+)
+def test_a_text_is_a_fault(text: str, fault: Fault) -> None:
+    """With units as people write them."""
+    assert parse_fault(text) == fault
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "unknown fault ''; there are delay,"),
+        ("dealy=1s", "unknown fault 'dealy'"),
+        ("delay", "write delay=TIME[~TIME]"),
+        ("delay=5", "'5' is no time"),
+        ("delay=1s~1s~1s", "write delay=TIME[~TIME]"),
+        ("stall=-1", "'-1' is no number of bytes"),
+        ("corrupt=150%", "rate must be from 0 to 1; got 1.5"),
+        ("corrupt=a", "'a' is no share"),
+        ("chunk=9-1", "most must not be less than least; got 1"),
+        ("chunk=0", "least must be a whole number from 1; got 0"),
+        ("refuse=3", "write refuse"),
+        ("refuse,every", "'every' is none of probability=SHARE, every=N, from=BYTES"),
+        ("refuse,every=x", "'x' is no whole number"),
+        ("refuse,ever=1", "'ever=1' is none of"),
+    ],
+)
+def test_a_bad_text_is_explained(text: str, reason: str) -> None:
+    """The error names the text, what is wrong with it and what would be right."""
+    with pytest.raises(ValueError, match=re.escape(reason)) as caught:
+        parse_fault(text)
+    assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: testing.Delay(-1), "seconds must be a number from 0; got -1"),
+        (lambda: testing.Stall(probability=2), "probability must be from 0 to 1; got 2"),
+        (lambda: testing.Stall(every=0), "every must be a whole number from 1; got 0"),
+        (lambda: testing.Stall(offset=-1), "offset must be a whole number from 0; got -1"),
+        (lambda: testing.Throttle(0), "bytes_per_second must be a whole number from 1"),
+    ],
+)
+def test_a_field_out_of_range_is_a_value_error(make: Callable[[], Fault], reason: str) -> None:
+    """It names the field and the value."""
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        make()
+
+
+def test_the_command_line_misbehaves_as_told() -> None:
+    """Several faults and a seed; the replies show it."""
+    options = ["--fault", "lengthen=3", "--fault", "truncate=7", "--seed", "4"]
+    with serving("--reply=raw", *options) as process:
+        endpoint = f"127.0.0.1:{process.port}"
+        code, out, _ = run("talk", endpoint, stdin=b"hello")
+        assert (code, out[:5], len(out)) == (1, b"hello", 7)  # which is no echo
+        assert run("talk", endpoint, stdin=b"hello")[1][:5] == b"hello"
+        code, _, err = process.finish()
+    assert code == 0
+    assert err.count("outcome=faulted") == 2
+
+
+def test_a_fault_that_cannot_happen_is_one_line() -> None:
+    """Exit status 2, and where it could."""
+    code, out, err = run("--fault", "reset", "udp://127.0.0.1:0")
+    assert (code, out) == (2, b"")
+    assert err.startswith("techo: Reset(")
+    assert "cannot happen on udp://127.0.0.1:0, only on memory, tcp, tls\n" in err
+    assert err.count("\n") == 1
