@@ -310,7 +310,7 @@ def test_help_shows_every_default_with_its_unit() -> None:
     text = " ".join(out.decode().split())
     for default in ("60 s", "10,000 connections", "65,536 bytes", "stamped", "off", "text"):
         assert f"(default: {default})" in text
-    assert text.count("(default: ") == 18
+    assert text.count("(default: ") == 20
 
 
 def test_descriptors_exhausted_make_one_line_and_accepting_resumes() -> None:
