@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "_client": {"_client", "_nursery", "_packets", "endpoint", "reply", "trio"},
     "_memory_server": {"_memory", "_faults", "_server", "_nursery", "reply", "trio"},
     "testing": {"_faults", "_memory", "_memory_server"},
+    "_pytest_plugin": {"_memory_server", "_server", "_faults", "reply", "trio", "pytest"},
     "_cli": {
         "_faults",
         "_cli",
@@ -37,7 +38,8 @@ MAY_IMPORT = {
     "__init__": {"_server", "_client", "endpoint", "reply"},
     "__main__": {"_cli"},
 }
-"""For each room, the rooms below it; trio is named because the ground floor has none."""
+"""For each room, the rooms below it; trio is named because the ground floor has none, and
+pytest because only its plugin may need it."""
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
@@ -54,7 +56,7 @@ def room_of(module: str) -> str | None:
     parts = module.split(".")
     if parts[0] == "techo":
         return parts[1] if len(parts) > 1 else "techo"
-    return "trio" if parts[0] == "trio" else None
+    return parts[0] if parts[0] in {"trio", "pytest"} else None
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))

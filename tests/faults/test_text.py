@@ -100,9 +100,9 @@ def test_the_command_line_misbehaves_as_told() -> None:
     options = ["--fault", "lengthen=3", "--fault", "truncate=7", "--seed", "4"]
     with serving("--reply=raw", *options) as process:
         endpoint = f"127.0.0.1:{process.port}"
-        code, out, _ = run("talk", endpoint, stdin=b"hello")
-        assert (code, out[:5], len(out)) == (1, b"hello", 7)  # which is no echo
-        assert run("talk", endpoint, stdin=b"hello")[1][:5] == b"hello"
+        for _ in range(2):
+            _, out, _ = run("talk", endpoint, stdin=b"hello")
+            assert (out[:5], len(out)) == (b"hello", 7)
         code, _, err = process.finish()
     assert code == 0
     assert err.count("outcome=faulted") == 2

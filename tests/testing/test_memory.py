@@ -235,22 +235,13 @@ async def test_an_exception_closes_everything_and_comes_out_bare() -> None:
     assert ended(server.statistics()) == {"aborted": 1}
 
 
-async def test_the_limits_backlog_is_the_listeners() -> None:
-    """And the size of the buffers is what one asks for."""
-    limits = techo.Limits(backlog=1)
+async def test_a_memory_server_has_the_backlog_and_the_buffers_one_asks_for() -> None:
+    """The backlog is a limit, as over sockets; the buffers are those of each direction."""
+    limits = techo.Limits(backlog=7)
     async with open_memory_server(limits=limits, buffer_size=5, reply=techo.raw) as server:
+        assert server.listener._backlog == 7
         stream = await server.connect()
-        with trio.move_on_after(0):
-            await server.connect()
-        await stream.send_all(b"123456")
-        assert await exactly(stream, 6) == b"123456"
+        await stream.send_all(b"1234567")
+        await trio.testing.wait_all_tasks_blocked()
+        assert [await stream.receive_some() for _ in range(2)] == [b"12345", b"67"]
         await stream.aclose()
-    assert server.statistics().accepted == 1
-
-
-async def exactly(stream: trio.abc.ReceiveStream, size: int) -> bytes:
-    """So many bytes."""
-    data = b""
-    while len(data) < size:
-        data += await stream.receive_some(size - len(data))
-    return data

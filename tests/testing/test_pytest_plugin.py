@@ -1,0 +1,215 @@
+"""The pytest plugin, as projects with different async plugins meet it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
+
+INSTALLED = "techo._pytest_plugin" in {
+    each.value for each in importlib.metadata.entry_points(group="pytest11")
+}
+"""Whether this techo was installed with its plugin; a checkout on the path may be newer."""
+
+EXAMPLE = '''
+import os
+
+import pytest
+import trio
+import techo
+
+
+async def greet(host, port):
+    """The program under test: a client that says hello."""
+    async with await trio.open_tcp_stream(host, port) as stream:
+        await stream.send_all(b"hello")
+        return await stream.receive_some()
+
+
+MARK
+async def test_the_echo_comes_back(techo_server):
+    endpoint = techo_server.endpoints[0]
+    assert await greet(endpoint.host, endpoint.port) == b"hello"
+    assert techo_server.statistics().bytes_in == 5
+
+
+MARK
+async def test_nobody_is_there(closed_port):
+    with pytest.raises(OSError):
+        await greet("127.0.0.1", closed_port)
+
+
+MARK
+async def test_there_need_be_no_network(techo_memory_server):
+    async with await techo_memory_server.connect() as stream:
+        await stream.send_all(b"hello")
+        assert await stream.receive_some() == b"hello"
+
+
+MARK
+async def test_both_at_once(techo_server, techo_memory_server):
+    await test_the_echo_comes_back(techo_server)
+    await test_there_need_be_no_network(techo_memory_server)
+
+
+MARK
+async def test_what_is_left_open_is_closed(techo_server, techo_memory_server):
+    stream = await techo_memory_server.connect()
+    await stream.send_all(b"hello")
+    endpoint = techo_server.endpoints[0]
+    open_still = await trio.open_tcp_stream(endpoint.host, endpoint.port)
+    await open_still.send_all(b"hello")
+    assert await open_still.receive_some() == b"hello"
+    LEFT.extend([open_still.socket.detach(), techo_server, techo_memory_server])
+
+
+LEFT = []
+
+
+def test_nothing_was_waited_for():
+    descriptor, *servers = LEFT
+    os.close(descriptor)
+    for server in servers:
+        assert server.statistics().outcomes["aborted"] == 1
+'''
+"""What a project's own tests look like; MARK is for what says which plugin runs them."""
+
+Run = Callable[..., pytest.RunResult]
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester) -> Run:
+    """Runs pytest on a test file, warnings being errors, with the plugin and those given."""
+
+    def run(source: str, *arguments: str, ini: Sequence[str] = ()) -> pytest.RunResult:
+        pytester.makeini("\n".join(["[pytest]", "filterwarnings = error", *ini]))
+        pytester.makepyfile(source)
+        plugin = () if INSTALLED else ("-p", "techo._pytest_plugin")
+        return pytester.runpytest_inprocess("--strict-markers", *plugin, *arguments)
+
+    return run
+
+
+def test_under_trio_mode(run: Run) -> None:
+    """Every async test is trio's, and so are the fixtures."""
+    run(EXAMPLE.replace("MARK", ""), ini=["trio_mode = true"]).assert_outcomes(passed=6)
+
+
+def test_under_an_explicit_mark(run: Run) -> None:
+    """Only the test says that it is trio's."""
+    run(EXAMPLE.replace("MARK", "@pytest.mark.trio")).assert_outcomes(passed=6)
+
+
+def test_under_anyio(run: Run) -> None:
+    """With its trio backend, where pytest-trio is not even installed."""
+    backend = "\n@pytest.fixture\ndef anyio_backend():\n    return 'trio'\n"
+    source = EXAMPLE.replace("MARK", "@pytest.mark.anyio") + backend
+    for arguments in ((), ("-p", "no:trio")):
+        run(source, *arguments).assert_outcomes(passed=6)
+
+
+def test_time_can_be_virtual(run: Run) -> None:
+    """The memory server's idle timeout of a minute takes no time under an autojump clock."""
+    source = """
+import time
+import trio
+
+async def test_idle(techo_memory_server, autojump_clock):
+    began = time.monotonic()
+    stream = await techo_memory_server.connect()
+    assert await stream.receive_some() == b""
+    assert trio.current_time() == 60
+    assert time.monotonic() - began < 30
+"""
+    run(source, ini=["trio_mode = true"]).assert_outcomes(passed=1)
+
+
+def test_every_test_has_servers_of_its_own(run: Run) -> None:
+    """What one test did, the next does not see."""
+    source = """
+import pytest
+
+@pytest.mark.parametrize("time", ["first", "second"])
+async def test_count(techo_memory_server, time):
+    assert techo_memory_server.statistics().accepted == 0
+    async with await techo_memory_server.connect() as stream:
+        await stream.send_all(b"x")
+        assert await stream.receive_some() == b"x"
+    assert techo_memory_server.statistics().accepted == 1
+"""
+    run(source, ini=["trio_mode = true"]).assert_outcomes(passed=2)
+
+
+def test_a_failing_test_is_told_as_it_failed(run: Run) -> None:
+    """The fixtures add no failure of their own, in either plugin."""
+    source = """
+import pytest
+
+@pytest.fixture
+def anyio_backend():
+    return "trio"
+
+@pytest.mark.trio
+async def test_trio(techo_server, techo_memory_server):
+    assert await techo_memory_server.connect() is None
+
+@pytest.mark.anyio
+async def test_anyio(techo_server, techo_memory_server):
+    assert await techo_memory_server.connect() is None
+"""
+    result = run(source)
+    result.assert_outcomes(failed=2)
+    failures = [f"FAILED *::test_{name} - *ssert*" for name in ("trio", "anyio")]
+    result.stdout.fnmatch_lines(failures, consecutive=True)
+
+
+def test_a_test_without_async_can_use_the_closed_port(run: Run) -> None:
+    """Connecting is refused, and nobody else can have the port meanwhile."""
+    source = """
+import socket
+import pytest
+
+def test_refused(closed_port):
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", closed_port))
+    with socket.socket() as sock, pytest.raises(OSError):
+        sock.bind(("127.0.0.1", closed_port))
+"""
+    run(source, "-p", "no:trio", "-p", "no:anyio").assert_outcomes(passed=1)
+
+
+def test_the_fixtures_say_what_they_are(run: Run) -> None:
+    """`pytest --fixtures` shows the first line of each."""
+    shown = run("", "--fixtures").stdout
+    for name in ("techo_server", "techo_memory_server", "closed_port"):
+        shown.re_match_lines([f"{name} -- .*_pytest_plugin.py.*", "    [AT].*"])
+
+
+def test_the_plugin_makes_nobody_wait() -> None:
+    """Loading it loads neither trio nor a server; and techo never loads pytest."""
+    heavy = "{'trio', 'attr', 'ssl', 'pytest_trio', 'anyio', 'techo._server'}"
+    for code in (
+        f"import techo._pytest_plugin; found = {heavy} & sys.modules.keys()",
+        "import techo.testing; found = {'pytest'} & sys.modules.keys()",
+    ):
+        command = [
+            sys.executable,
+            "-c",
+            f"import sys; {code}; sys.exit(str(found) if found else 0)",
+        ]
+        assert subprocess.run(command, check=False).returncode == 0
+
+
+def test_the_entry_point_is_the_plugin() -> None:
+    """What pytest is told to load, where techo is installed, exists."""
+    project = tomllib.loads(PYPROJECT.read_text())["project"]
+    assert project["entry-points"]["pytest11"] == {"techo": "techo._pytest_plugin"}
