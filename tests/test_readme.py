@@ -11,6 +11,8 @@ import pytest
 
 import techo
 from helpers import run
+from techo._faults.text import _FORMS, parse_fault
+from techo._faults.values import Fault
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -59,10 +61,34 @@ def test_every_public_name_is_in_the_readme() -> None:
     assert all(name in README for name in ("RoundTrip", "EchoMismatch", "ShortReply"))
 
 
-@pytest.mark.parametrize("outcome", techo.Outcome)
-def test_every_outcome_is_in_the_readme(outcome: techo.Outcome) -> None:
-    """The table of what happens when leaves none out."""
-    assert f"`{outcome}`" in README
+@pytest.mark.parametrize("word", [*techo.Outcome, *techo.Drop])
+def test_every_outcome_is_in_the_readme(word: str) -> None:
+    """The tables of what happens when leave none out."""
+    assert f"`{word}`" in README
+
+
+@pytest.mark.parametrize("kind", [form.kind for form in _FORMS.values()])
+def test_every_fault_is_in_the_readme(kind: type[Fault]) -> None:
+    """As a value and as text, which mean the same; and in help."""
+    assert f"`{kind.__name__}(" in README
+    texts = re.findall(r"`([a-z-]+(?:[=,][^` ]+)?)`", README)
+    written = {text for text in texts if text.partition("=")[0].partition(",")[0] in _FORMS}
+    assert kind in {type(parse_fault(text)) for text in written}
+
+
+def test_the_testing_example_passes(tmp_path: Path) -> None:
+    """As printed: ten lines find out whether a client notices."""
+    (example,) = [each for each in EXAMPLES if "techo.testing" in each]
+    (tmp_path / "test_example.py").write_text(example)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path],
+        capture_output=True,
+        timeout=60,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout.decode()
+    assert b"4 passed" in done.stdout
 
 
 def test_help_and_readme_tell_the_same_defaults() -> None:
