@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import techo
+import techo.testing
 
 
 def test_all_is_sorted_and_everything_in_it_exists() -> None:
@@ -35,6 +36,13 @@ def test_every_public_name_says_what_it_is(name: str) -> None:
     """A docstring of its own, for all that can have one."""
     thing = getattr(techo, name)
     assert name == "Reply" or (thing.__doc__ or "").strip()
+
+
+def test_what_is_for_tests_is_public_too() -> None:
+    """`techo.testing.__all__` is sorted, and each name in it says what it is."""
+    assert techo.testing.__all__ == sorted(techo.testing.__all__)
+    for name in techo.testing.__all__:
+        assert (getattr(techo.testing, name).__doc__ or "").strip()
 
 
 def test_importing_techo_does_not_import_trio() -> None:

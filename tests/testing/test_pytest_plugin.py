@@ -44,7 +44,7 @@ async def test_the_echo_comes_back(techo_server):
 
 MARK
 async def test_nobody_is_there(closed_port):
-    with pytest.raises(OSError):
+    with trio.fail_after(30), pytest.raises(OSError):
         await greet("127.0.0.1", closed_port)
 
 
