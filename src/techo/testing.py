@@ -1,7 +1,9 @@
-"""For tests of programs that use networks: the echo service without sockets."""
+"""For tests: peers that misbehave, the service without sockets, and a check of any other."""
 
 from __future__ import annotations
 
+from techo._checking.kit import check_echo_service
+from techo._checking.report import Check, CheckReport, EchoServiceError, Verdict
 from techo._faults.values import (
     Chunk,
     CloseUnread,
@@ -33,12 +35,15 @@ from techo._memory.stream import MemoryStream
 from techo._memory_server import MemoryServer, open_memory_server
 
 __all__ = [
+    "Check",
+    "CheckReport",
     "Chunk",
     "CloseUnread",
     "Corrupt",
     "Delay",
     "DropReply",
     "DuplicateReply",
+    "EchoServiceError",
     "ExpiredCertificate",
     "Fault",
     "FaultEvent",
@@ -59,6 +64,8 @@ __all__ = [
     "Stall",
     "Throttle",
     "Truncate",
+    "Verdict",
     "WrongName",
+    "check_echo_service",
     "open_memory_server",
 ]

@@ -27,6 +27,8 @@ class DatagramSocket(trio.abc.AsyncResource):
     _connect: Callable[[], None]
     largest: int
     """Bytes that fit into one datagram."""
+    address: str | tuple[Any, ...]
+    """Where datagrams go, as whoever connected it said."""
     # A Unix datagram can be as large as a packet.
     _buffer: bytearray = attrs.field(factory=lambda: bytearray(LARGEST_PACKET), init=False)
 
@@ -41,7 +43,7 @@ class DatagramSocket(trio.abc.AsyncResource):
         connect = functools.partial(sock.connect, address)
         connect()
         largest = _LARGEST_UDP.get(sock.family) or largest_message(sock)
-        return cls(trio.socket.from_stdlib_socket(sock), connect, largest)
+        return cls(trio.socket.from_stdlib_socket(sock), connect, largest, address)
 
     async def exchange(self, data: bytes) -> tuple[Comparison, float]:
         """Send `data` and wait for the datagram that echoes it; say how long that took.
@@ -95,6 +97,18 @@ class DatagramSocket(trio.abc.AsyncResource):
             if error.errno == errno.EBADF:
                 raise trio.ClosedResourceError(closed) from None
             raise
+
+    def open_unconnected(self) -> tuple[socket.socket, str | tuple[Any, ...], Any]:
+        """Open another socket, which lets anybody in: to see who answers.
+
+        Give it, where to send to, and the name that an answer should come from. Those differ
+        where the server has bound another spelling of its path.
+        """
+        ours = socket.socket(self._socket.family, socket.SOCK_DGRAM)
+        ours.setblocking(False)
+        if ours.family == getattr(socket, "AF_UNIX", None):
+            ours.bind("")  # any free abstract name: who has none can't be answered
+        return ours, self.address, self._socket.getpeername()
 
     async def aclose(self) -> None:
         """Close at once."""
