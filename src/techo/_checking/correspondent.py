@@ -9,7 +9,7 @@ from typing import Any, Final
 import attrs
 import trio
 
-from techo._checking.subject import FailedError, Subject, Trace
+from techo._checking.subject import FailedError, Subject, Trace, told
 from techo._client.datagram_socket import DatagramSocket
 from techo._packets import LARGEST_PACKET
 from techo.reply import STAMP_LENGTH, raw, stamp_at
@@ -55,9 +55,9 @@ class Answer:
         """Say what is wrong with it."""
         wanted, came = len(self.question), len(self.echo)
         if self.offset == came < wanted:
-            return f"{wanted:,} bytes came back cut to {came:,}"
+            return f"{told(wanted)} came back cut to {came:,}"
         return (
-            f"{wanted:,} bytes came back as {came:,} which differ at offset {self.offset}: "
+            f"{told(wanted)} came back as {came:,} which differ at offset {self.offset}: "
             f"expected {self.question[self.offset :][:16]!r}, "
             f"received {self.echo[self.offset :][:16]!r}"
         )
@@ -127,7 +127,7 @@ class Correspondent:
         """
         answer = await self.ask(question)
         if answer is None:
-            raise FailedError(f"no answer to {_TRIES} datagrams of {len(question):,} bytes")
+            raise FailedError(f"no answer to {_TRIES} datagrams of {told(len(question))}")
         if not answer.whole:
             self.trace.offset = answer.offset
             raise FailedError(answer.tell())

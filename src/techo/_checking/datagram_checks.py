@@ -13,7 +13,7 @@ import trio
 from techo._checking.correspondent import Correspondent
 from techo._checking.exchange import QUIET
 from techo._checking.stream_checks import BYTE_VALUES, STAMP_LIKE
-from techo._checking.subject import CheckFunction, FailedError, Subject, Trace, why
+from techo._checking.subject import CheckFunction, FailedError, Subject, Trace, told, why
 from techo._client.datagram_socket import DatagramSocket
 
 _PROBE_TRIES: Final = 2
@@ -38,7 +38,7 @@ async def _random(size: int, subject: Subject[DatagramSocket], trace: Trace) -> 
 async def _content(data: bytes, subject: Subject[DatagramSocket], trace: Trace) -> str:
     async with open_correspondent(subject, trace) as correspondent:
         await correspondent.insist(data)
-    return f"{len(data):,} bytes came back unchanged" if data else "came back empty"
+    return f"{told(len(data))} came back unchanged" if data else "came back empty"
 
 
 async def _reply_address(subject: Subject[DatagramSocket], trace: Trace) -> str:
@@ -56,7 +56,7 @@ def _place(address: object) -> object:
 
 
 async def _one_reply(subject: Subject[DatagramSocket], trace: Trace) -> str:
-    count = 5
+    count = 3
     async with open_correspondent(subject, trace) as correspondent:
         for _ in range(count):
             question = os.urandom(100)

@@ -16,6 +16,7 @@ from techo._checking.subject import (
     NotApplicableError,
     Subject,
     Trace,
+    told,
     why,
 )
 from techo._client.comparison import EchoError
@@ -31,7 +32,7 @@ _UNBOUNDED: Final = 2**26
 buffers hold at most (4 MiB to send and 6 to receive for each TCP socket on the way)."""
 
 STAMP_LIKE: Final = b"[[Sun Nov 22 06:15:00 2026] [Sun Nov 22 06:15:00 2026]" + b"".join(
-    stamped(b"") * count + b"[Mon " for count in range(20)
+    stamped(b"") * count + b"[Mon " for count in range(6)
 )
 """What a reader of stamps could take for stamps."""
 
@@ -49,14 +50,14 @@ async def _exact(size: int, subject: Subject[trio.abc.Stream], trace: Trace) -> 
     async with open_exchange(subject, trace) as exchange:
         await exchange.echo(size=size)
         await exchange.quiet()
-    return f"{size:,} bytes came back, sent and received at the same time"
+    return f"{told(size)} came back, sent and received at the same time"
 
 
 async def _content(data: bytes, subject: Subject[trio.abc.Stream], trace: Trace) -> str:
     async with open_exchange(subject, trace) as exchange:
         await exchange.echo(data)
         await exchange.quiet()
-    return f"{len(data):,} bytes came back unchanged"
+    return f"{told(len(data))} came back unchanged"
 
 
 async def _goes_on(subject: Subject[trio.abc.Stream], trace: Trace) -> str:
@@ -141,8 +142,8 @@ async def _message_bounds(subject: Subject[trio.abc.Stream], trace: Trace) -> st
                 if answer != message:
                     nursery.cancel_scope.cancel(reason="it is decided")
                     raise FailedError(
-                        f"a message of {len(message):,} bytes came back as one of "
-                        f"{len(answer):,}" + (", cut" if message.startswith(answer) else "")
+                        f"a message of {told(len(message))} came back as one of "
+                        f"{told(len(answer))}" + (", cut" if message.startswith(answer) else "")
                     )
     return f"{len(messages)} messages of 1 to {max(sizes):,} bytes came back one for one"
 

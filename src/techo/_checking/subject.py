@@ -107,7 +107,7 @@ async def carry_out(
             evidence = why(error)
     if scope.cancelled_caught:
         evidence = (
-            f"not done after {subject.patience:g} s: {trace.sent:,} bytes sent, "
+            f"not done after {subject.patience:g} s: {told(trace.sent)} sent, "
             f"{trace.received:,} received"
         )
     seconds = trio.current_time() - started
@@ -119,3 +119,8 @@ def why(error: Exception) -> str:
     if isinstance(error, trio.BrokenResourceError):
         return f"the connection broke ({error.__cause__ or error})"
     return f"the system refused ({error})"
+
+
+def told(count: int) -> str:
+    """Write a number of bytes."""
+    return f"{count:,} byte" + ("" if count == 1 else "s")

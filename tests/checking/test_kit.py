@@ -1,0 +1,108 @@
+"""The kit as a whole: techo passes it on every kind of endpoint, and nonsense is refused."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+import pytest
+import trio
+
+import techo
+import techo.testing
+from helpers import PATIENCE, open_descriptors
+from techo.testing import Check, EchoServiceError, Verdict, check_echo_service
+
+
+@pytest.mark.parametrize("reply", [techo.raw, techo.stamped])
+async def test_techo_passes(
+    kind: techo.Kind,
+    address: str,
+    reply: techo.Reply,
+    server_tls: ssl.SSLContext,
+    client_tls: ssl.SSLContext,
+) -> None:
+    """On every kind of endpoint, whichever reply it gives, and the kit finds out which."""
+    seen: list[Check] = []
+    before = await open_descriptors()
+    async with techo.open_server(address, reply=reply, tls=server_tls) as server:
+        with trio.fail_after(PATIENCE):
+            report = await check_echo_service(
+                server.endpoints[0],
+                reply=None,
+                connections=30,
+                patience=PATIENCE,
+                tls=client_tls if kind is techo.Kind.TLS else None,
+                watch=seen.append,
+            )
+    assert report.passed
+    assert report.reply is reply
+    assert list(report.checks) == seen
+    without = {"tls": 3, "tcp": 1, "unix": 1}.get(kind, 0)
+    assert len(report.counted(Verdict.NOT_APPLICABLE)) == without
+    assert await open_descriptors() == before
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said", "evidence"),
+    [
+        (techo.raw, techo.stamped, "should be raw"),
+        (techo.stamped, techo.raw, "should have one"),
+    ],
+)
+@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:0", "udp://127.0.0.1:0"])
+async def test_the_other_reply_is_no_echo(
+    endpoint: str, wanted: techo.Reply, said: techo.Reply, evidence: str
+) -> None:
+    """Where one of the two is asked for."""
+    async with techo.open_server(endpoint, reply=said) as server:
+        with trio.fail_after(PATIENCE), pytest.raises(EchoServiceError) as caught:
+            await check_echo_service(
+                server.endpoints[0], reply=wanted, connections=2, skip=["16-MiB"]
+            )
+    checks = {each.name: each for each in caught.value.report.checks}
+    assert checks["1-byte"].verdict is Verdict.FAILED
+    assert evidence in checks["1-byte"].evidence
+    assert f"  1-byte: {checks['1-byte'].evidence}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"reply": bytes.upper}, "neither raw, nor stamped"),
+        ({"patience": 0}, "patience 0"),
+        ({"patience": float("nan")}, "patience nan"),
+        ({"connections": 0}, "connections 0"),
+        ({"skip": ["no-such"]}, "no check 'no-such'; there are empty, 1-byte"),
+        ({"server_name": "x"}, "is not tls"),
+    ],
+)
+async def test_nonsense_is_a_value_error(arguments: dict[str, Any], match: str) -> None:
+    """Before anything is tried."""
+    with pytest.raises(ValueError, match=match):
+        await check_echo_service("127.0.0.1:9", **arguments)
+
+
+async def test_tls_does_not_go_with_a_function() -> None:
+    """Which has connected already."""
+    with pytest.raises(ValueError, match="not with a function"):
+        await check_echo_service(trio.sleep_forever, server_name="x")
+
+
+async def test_nobody_there_is_the_system_s_error(tmp_path: object) -> None:
+    """As for any client."""
+    with pytest.raises(FileNotFoundError):
+        await check_echo_service(f"unix:{tmp_path}/nobody")
+
+
+async def test_who_never_lets_anybody_in_is_timed_out(autojump_clock: object) -> None:
+    """After as long as a check may take."""
+    with pytest.raises(TimeoutError, match="no connection within 5 s"):
+        await check_echo_service(trio.sleep_forever, patience=5)
+
+
+def test_the_public_names_are_sorted_and_documented() -> None:
+    """And exist."""
+    names = techo.testing.__all__
+    assert names == sorted(names)
+    assert all((getattr(techo.testing, name).__doc__ or "").strip() for name in names)

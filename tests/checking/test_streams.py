@@ -1,0 +1,256 @@
+"""The kit on connections: bad services, each rejected by the rule that it breaks."""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections.abc import Awaitable, Callable, Collection
+
+import pytest
+import trio
+import trio.testing
+
+from helpers import PATIENCE, set_linger_zero
+from techo._checking.kit import CHECK_NAMES
+from techo.reply import STAMP_LENGTH, stamps_in
+from techo.testing import CheckReport, EchoServiceError, Verdict, check_echo_service
+
+Handler = Callable[[trio.SocketStream], Awaitable[None]]
+
+SLOW = {"16-MiB", "back-pressure"}
+"""Checks that are done only for those that they should reject."""
+
+
+async def good(stream: trio.SocketStream) -> None:
+    """The tutorial's loop, and the end in peace."""
+    async for chunk in stream:
+        await stream.send_all(chunk)
+    await stream.send_eof()
+
+
+def changing(change: Callable[[bytes], bytes]) -> Handler:
+    """One that does something to each chunk."""
+
+    async def handle(stream: trio.SocketStream) -> None:
+        async for chunk in stream:
+            await stream.send_all(change(bytes(chunk)))
+        await stream.send_eof()
+
+    return handle
+
+
+async def greeting(stream: trio.SocketStream) -> None:
+    """Speaks first."""
+    await stream.send_all(b"welcome")
+    await good(stream)
+
+
+async def one_shot(stream: trio.SocketStream) -> None:
+    """Ends after one chunk."""
+    await stream.send_all(await stream.receive_some())
+
+
+async def tiring(stream: trio.SocketStream) -> None:
+    """Ends after two million bytes."""
+    total = 0
+    while total < 2_000_000 and (chunk := await stream.receive_some()):
+        total += len(chunk)
+        await stream.send_all(chunk)
+
+
+async def forgetting_at_the_end(stream: trio.SocketStream) -> None:
+    """Drops what it has not said when its peer finishes."""
+    async with trio.open_nursery() as nursery:
+        send, receive = trio.open_memory_channel[bytes](4)
+
+        async def answer() -> None:
+            async for chunk in receive:
+                await trio.sleep(0.002)
+                await stream.send_all(chunk)
+
+        nursery.start_soon(answer)
+        async for chunk in stream:
+            await send.send(bytes(chunk))
+        nursery.cancel_scope.cancel()
+    await stream.send_eof()
+
+
+async def endless(stream: trio.SocketStream) -> None:
+    """Says everything, and never that it was everything."""
+    async for chunk in stream:
+        await stream.send_all(chunk)
+    await trio.sleep_forever()
+
+
+async def resetting(stream: trio.SocketStream) -> None:
+    """Resets instead of closing."""
+    async for chunk in stream:
+        await stream.send_all(chunk)
+    await trio.sleep(0.1)  # for what was sent to arrive: a reset overtakes it
+    set_linger_zero(stream.socket)
+
+
+async def boundless(stream: trio.SocketStream) -> None:
+    """Takes all there is, and keeps it until it is read."""
+    async with trio.open_nursery() as nursery:
+        send, receive = trio.open_memory_channel[bytes](math.inf)
+
+        async def answer() -> None:
+            async for chunk in receive:
+                await stream.send_all(chunk)
+            await stream.send_eof()
+
+        nursery.start_soon(answer)
+        async with send:
+            async for chunk in stream:
+                send.send_nowait(bytes(chunk))
+
+
+def one_at_a_time() -> Handler:
+    """One whose other peers have to wait."""
+    lock = trio.Lock()
+
+    async def handle(stream: trio.SocketStream) -> None:
+        async with lock:
+            await good(stream)
+
+    return handle
+
+
+def without_stamps(chunk: bytes) -> bytes:
+    """Swallow whatever looks like a stamp."""
+    for start in reversed(stamps_in(chunk, 0, len(chunk))):
+        chunk = chunk[:start] + chunk[start + STAMP_LENGTH :]
+    return chunk
+
+
+BAD: dict[str, tuple[Handler | Callable[[], Handler], set[str]]] = {
+    "greets": (greeting, {"empty"}),
+    "lengthens": (changing(lambda chunk: chunk + b"\n"), {"1-byte"}),
+    "cuts at 1,024": (changing(lambda chunk: chunk[:1024]), {"1460-bytes"}),
+    "seven bits": (changing(lambda chunk: bytes(b & 127 for b in chunk)), {"byte-values"}),
+    "lines": (changing(lambda chunk: chunk.replace(b"\r\n", b"\n")), {"byte-values"}),
+    "no stamps": (changing(without_stamps), {"stamp-like"}),
+    "one shot": (one_shot, {"goes-on"}),
+    "ends early": (tiring, {"16-MiB"}),
+    "forgets": (forgetting_at_the_end, {"half-close"}),
+    "never ends": (endless, {"half-close", "clean-close"}),
+    "resets": (resetting, {"clean-close"}),
+    "keeps all": (boundless, {"back-pressure"}),
+    "one at a time": (one_at_a_time, {"many-at-once"}),
+}
+"""For each of them the checks that must fail; other than those, only echoes of bytes may."""
+
+
+async def report_on(
+    handler: Handler, *, skip: Collection[str] = (), patience: float = 2.0
+) -> CheckReport:
+    """What the kit finds out about a handler that serves on a socket."""
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            serve = functools.partial(trio.serve_tcp, tolerant(handler), 0, host="127.0.0.1")
+            (listener,) = await nursery.start(serve)
+
+            async def connect() -> trio.SocketStream:
+                return await trio.testing.open_stream_to_socket_listener(listener)
+
+            try:
+                report = await check_echo_service(
+                    connect, connections=20, patience=patience, skip=skip
+                )
+            except EchoServiceError as error:
+                report = error.report
+                assert not report.passed
+            nursery.cancel_scope.cancel()
+    return report
+
+
+def tolerant(handler: Handler) -> Handler:
+    """The same, but that its peer leaves is no reason to end the test."""
+
+    async def handle(stream: trio.SocketStream) -> None:
+        try:
+            await handler(stream)
+        except* trio.BrokenResourceError:
+            pass
+
+    return handle
+
+
+@pytest.mark.parametrize("bad", BAD)
+async def test_a_bad_service_is_rejected_by_the_rule_that_it_breaks(bad: str) -> None:
+    """And by others only where they see the same fault."""
+    handler, expected = BAD[bad]
+    made = handler() if handler is one_at_a_time else handler
+    report = await report_on(made, skip=SLOW - expected)  # type: ignore[arg-type]
+    failed = {each.name for each in report.failed}
+    assert expected <= failed
+    exactness = {"1-byte", "1460-bytes", "64-KiB", "1-MiB", "byte-values", "stamp-like"}
+    if not expected & exactness and bad not in ("one shot", "greets"):
+        assert failed == expected
+    assert all(each.evidence for each in report.checks)
+
+
+async def test_a_good_service_passes_all_that_can_be_checked_on_it() -> None:
+    """And the report says how much was sent and what came back."""
+    report = await report_on(good, patience=PATIENCE)
+    assert report.passed
+    assert [each.name for each in report.counted(Verdict.NOT_APPLICABLE)] == ["message-bounds"]
+    by_name = {each.name: each for each in report.checks}
+    assert by_name["16-MiB"].sent == by_name["16-MiB"].received == 2**24
+    assert set(by_name) <= set(CHECK_NAMES)
+
+
+async def test_a_wrong_byte_is_found_where_it_is() -> None:
+    """With its offset, in words too."""
+    handler = changing(lambda chunk: chunk[:7] + b"?!?" + chunk[10:])
+    report = await report_on(handler, skip=SLOW)
+    check = next(each for each in report.failed if each.name == "1460-bytes")
+    assert check.offset == 7
+    assert "differs at offset 7" in check.evidence
+
+
+async def test_nothing_hangs_on_a_silent_peer() -> None:
+    """One check waits for as long as it may; what depends on it is not tried."""
+
+    async def silent(stream: trio.SocketStream) -> None:
+        await trio.sleep_forever()
+
+    started = trio.current_time()
+    report = await report_on(silent, patience=0.3)
+    assert trio.current_time() - started < 10
+    assert [each.name for each in report.failed] == ["1-byte"]
+    assert re.search("0.3 s: 1 byte sent, 0 received", report.failed[0].evidence)
+    assert report.reply is not None  # what was asked for
+
+
+async def test_a_dribbling_peer_is_not_waited_for_either() -> None:
+    """That something comes all the time does not make a check last."""
+
+    async def dribbling(stream: trio.SocketStream) -> None:
+        async for chunk in stream:
+            for start in range(len(chunk)):
+                await stream.send_all(chunk[start : start + 1])
+                await trio.sleep(0.01)
+
+    report = await report_on(dribbling, patience=0.5, skip=SLOW)
+    assert "64-KiB" in {each.name for each in report.failed}
+    assert all(each.seconds < 2 for each in report.checks)
+
+
+async def test_memory_streams_are_checked_as_sockets_are() -> None:
+    """Lockstep ones, which make a client wait."""
+    async with trio.open_nursery() as nursery:
+
+        async def connect() -> trio.abc.Stream:
+            await trio.lowlevel.checkpoint()
+            ours, theirs = trio.testing.lockstep_stream_pair()
+            nursery.start_soon(tolerant(good), theirs)  # type: ignore[arg-type]
+            return ours
+
+        report = await check_echo_service(connect, connections=5, skip=["16-MiB"])
+        nursery.cancel_scope.cancel()
+    assert report.passed
+    (skipped,) = [each for each in report.checks if each.name == "16-MiB"]
+    assert skipped.evidence == "not wanted"
