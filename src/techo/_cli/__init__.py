@@ -20,6 +20,10 @@ def main(arguments: Sequence[str]) -> int:
         from techo._cli.talk import talk
 
         return talk(options)
+    if options.command == "check":
+        from techo._cli.check import check
+
+        return check(options)
     from techo._cli.serve import serve
 
     return serve(options)

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NoReturn
 
 from techo._cli.arguments import flag
+from techo._cli.check_options import CHECK
 from techo._cli.serve_options import SERVE
 from techo._cli.talk_options import TALK
 
-_COMMANDS: Final = {"serve": SERVE, "talk": TALK}
+_COMMANDS: Final = {"serve": SERVE, "talk": TALK, "check": CHECK}
 
 _DEFAULT: Final = "serve"
 """The command that need not be named."""

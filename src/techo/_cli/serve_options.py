@@ -20,8 +20,8 @@ _ALL_PERMISSIONS: Final = 0o777
 _DESCRIPTION = """\
 Serve echoes until told to stop: every chunk that arrives is sent back.
 
-Other commands: talk, a client that sends what it reads and prints what comes back
-(%(prog)s talk --help)."""
+Other commands: talk, a client that sends what it reads and prints what comes back; check,
+which tries out whether a server is a good echo (%(prog)s talk --help, and so on)."""
 
 _MORE = """\
 What takes a value can be set in the environment too, as TECHO_ and its name, such as

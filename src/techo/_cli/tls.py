@@ -41,7 +41,7 @@ def _wanted(options: argparse.Namespace, endpoints: Iterable[Endpoint]) -> bool:
 
 
 def client_context(options: argparse.Namespace) -> ssl.SSLContext | None:
-    """Make what talk's options say about TLS; None for an endpoint that is not tls.
+    """Make what a client's options say about TLS; None for an endpoint that is not tls.
 
     Raises:
         ValueError: an option is given that does not fit, or its file is of no use.

@@ -1,0 +1,115 @@
+"""techo check, as the process it is."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+import trustme
+
+from helpers import run, serving
+
+QUICK = ["--connections", "5", "--skip", "16-MiB"]
+
+
+def test_a_good_server_gets_a_table_of_passes() -> None:
+    """A line for each check, one for all, and 0."""
+    with serving("--reply", "raw") as process:
+        code, out, err = run("check", str(process.port), *QUICK)
+    lines = out.decode().splitlines()
+    assert (code, err) == (0, "")
+    assert lines[0].split()[:2] == ["empty", "pass"]
+    assert [line.split()[0] for line in lines if "not applicable" in line[:32]] == [
+        "16-MiB",
+        "message-bounds",
+    ]
+    end = f"tcp://127.0.0.1:{process.port} (raw replies): 12 pass, 0 fail, 2 not applicable"
+    assert lines[-1] == end
+
+
+def test_a_failure_is_told_and_is_exit_status_one() -> None:
+    """With what shows it."""
+    with serving("--reply", "stamped") as process:
+        code, out, err = run("check", "--reply", "raw", str(process.port), *QUICK)
+    assert (code, err) == (1, "")
+    assert "fail" in out.decode()
+    assert "should be raw" in out.decode()
+
+
+def test_machines_get_objects() -> None:
+    """One per line; times are whole nanoseconds."""
+    with serving("udp://127.0.0.1:0") as process:
+        code, out, _ = run("check", "--json", str(process.endpoints[0]), *QUICK)
+    *checks, summary = map(json.loads, out.splitlines())
+    assert code == 0
+    assert [each["verdict"] for each in checks] == ["pass"] * 9
+    assert all(isinstance(each["elapsed_ns"], int) for each in [*checks, summary])
+    assert checks[0]["sent"] == 1
+    assert checks[0]["offset"] is None
+    assert summary["reply"] == "stamped"
+    assert (summary["passed"], summary["failed"], summary["not_applicable"]) == (9, 0, 0)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+def test_nobody_there_is_exit_status_two(kind: str) -> None:
+    """One line, with the remedy."""
+    with socket.socket(type=socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+        if kind == "udp":
+            sock.close()
+        code, out, err = run("check", f"{kind}://127.0.0.1:{port}")
+    assert (code, out) == (2, b"")
+    assert err == (
+        f"techo: cannot check {kind}://127.0.0.1:{port}: connection refused; "
+        "start a server there, or check host and port\n"
+    )
+
+
+def test_a_path_that_is_not_there_has_its_own_remedy(tmp_path: Path) -> None:
+    """As talk says it."""
+    code, _, err = run("check", f"unix:{tmp_path}/s")
+    assert code == 2
+    assert "check the path" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--patience", "0"], "expected a number of seconds above 0, got '0'"),
+        (["--connections", "x"], "expected a whole number above 0, got 'x'"),
+        (["--skip", "nothing"], "no check 'nothing'; there are"),
+        (["--tls-insecure"], "--tls-insecure is for tls endpoints"),
+        (["fd:3"], "it is for servers"),
+    ],
+)
+def test_wrong_usage_is_exit_status_two(arguments: list[str], words: str) -> None:
+    """One line that names the option or the value."""
+    code, out, err = run("check", *arguments)
+    assert (code, out) == (2, b"")
+    assert words in err
+    assert err.count("\n") == 1
+
+
+def test_tls_is_checked_with_talk_s_options(tmp_path: Path) -> None:
+    """Whom nobody trusts is not reachable."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca"))
+    theirs = authority.issue_cert("echo.example").private_key_and_cert_chain_pem
+    theirs.write_to_path(str(tmp_path / "both"))
+    with serving("--tls-cert", str(tmp_path / "both"), "tls://127.0.0.1:0") as process:
+        endpoint = str(process.endpoints[0])
+        trust = ["--tls-ca", str(tmp_path / "ca"), "--tls-server-name", "echo.example"]
+        assert run("check", endpoint, *trust, *QUICK)[0] == 0
+        code, _, err = run("check", endpoint)
+    assert code == 2
+    assert "bad certificate" in err
+
+
+def test_options_come_from_the_environment_too() -> None:
+    """As with every command."""
+    with serving() as process:
+        environment = {"TECHO_ENDPOINT": str(process.port), "TECHO_REPLY": "raw"}
+        assert run("check", *QUICK, environment=environment)[0] == 1
