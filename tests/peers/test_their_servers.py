@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -145,6 +146,18 @@ def test_a_datagram_that_comes_back_cut_is_no_echo(server: str) -> None:
     """Of a longer one xinetd answers 2,048 bytes, which our client does not take for it."""
     with pytest.raises(AssertionError, match="no reply"):
         trio.run(trip, server, os.urandom(2049))
+
+
+@pytest.mark.parametrize("server", SERVERS[1:2], indirect=True, ids=name)
+def test_check_finds_where_xinetd_cuts(server: str) -> None:
+    """That is all there is to say against it, if it is not asked by many at once."""
+    code, out, _ = run("check", "--json", "--skip", "many-at-once", server)
+    checks = {each["check"]: each for each in map(json.loads, out.splitlines()[:-1])}
+    assert code == 1
+    assert checks["largest"]["evidence"] == (
+        "65,507 bytes came back cut to 2,048; the largest that came back whole has 2,048 bytes"
+    )
+    assert [name for name, each in checks.items() if each["verdict"] == "fail"] == ["largest"]
 
 
 def test_systemd_socket_activate_starts_ours() -> None:
