@@ -11,6 +11,7 @@ import pytest
 
 import techo
 from helpers import run
+from techo import testing
 from techo._faults.text import _FORMS, parse_fault
 from techo._faults.values import Fault
 
@@ -54,6 +55,12 @@ trio.run(main)
 """
 
 
+def test_every_name_for_tests_is_in_the_readme() -> None:
+    """The section on testing leaves nothing out."""
+    missing = {name for name in testing.__all__ if f"{name}" not in README}
+    assert not missing
+
+
 def test_every_public_name_is_in_the_readme() -> None:
     """The table of the library leaves nothing out."""
     missing = {name for name in techo.__all__ if f"`{name}" not in README}
@@ -76,9 +83,21 @@ def test_every_fault_is_in_the_readme(kind: type[Fault]) -> None:
     assert kind in {type(parse_fault(text)) for text in written}
 
 
+def test_the_checking_example_passes() -> None:
+    """As printed: techo is an echo service."""
+    (example,) = [each for each in EXAMPLES if "check_echo_service" in each]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", example],
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert re.fullmatch(rb"True \d+\n", done.stdout)
+
+
 def test_the_testing_example_passes(tmp_path: Path) -> None:
     """As printed: ten lines find out whether a client notices."""
-    (example,) = [each for each in EXAMPLES if "techo.testing" in each]
+    (example,) = [each for each in EXAMPLES if "autojump_clock" in each]
     (tmp_path / "test_example.py").write_text(example)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path],
