@@ -34,7 +34,7 @@ def lint(session: nox.Session) -> None:
     session.run(
         "flake8",
         checks,
-        "--startable-in-context-manager=on,_serve_udp,_serve_path,_serve_inherited",
+        "--startable-in-context-manager=on,_serve_udp,_serve_path,_serve_inherited,_serve_faulty",
         "src",
         "tests",
     )

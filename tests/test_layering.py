@@ -22,7 +22,16 @@ MAY_IMPORT = {
     "_client": {"_client", "_nursery", "_packets", "endpoint", "reply", "trio"},
     "_memory_server": {"_memory", "_faults", "_server", "_nursery", "reply", "trio"},
     "testing": {"_checking", "_faults", "_memory", "_memory_server"},
-    "_pytest_plugin": {"_memory_server", "_server", "_faults", "reply", "trio", "pytest"},
+    "_pytest_plugin": {
+        "_memory_server",
+        "_server",
+        "_faults",
+        "_nursery",
+        "endpoint",
+        "reply",
+        "trio",
+        "pytest",
+    },
     "_checking": {"_checking", "_client", "_nursery", "_packets", "endpoint", "reply", "trio"},
     "_cli": {
         "_faults",

@@ -7,14 +7,18 @@ would have to wait for; the fixtures do when they are used.
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    import trio
+
+    from techo._faults.values import Fault
     from techo._memory_server import MemoryServer
     from techo._server.service import EchoService
+    from techo.endpoint import Endpoint
 
 # Each async fixture is one task's business from beginning to end, as both plugins run it. When
 # the test is over nobody is left to be polite to: the servers end at once, without a drain.
@@ -52,6 +56,46 @@ async def techo_memory_server() -> AsyncIterator[MemoryServer]:
         async with open_memory_server(reply=raw) as server:
             yield server
             scope.cancel()
+
+
+@pytest.fixture
+async def techo_faulty_server() -> AsyncIterator[Callable[..., Awaitable[EchoService]]]:
+    """What starts servers with faults, such as `Stall(after=100)`; to be awaited.
+
+    It takes faults, and as keywords `endpoint` (by default 127.0.0.1 and a free port) and
+    whatever else `techo.open_server` takes, such as `seed`. It gives an `EchoService` that
+    sends back every byte unchanged, but for the faults. Any number can be started; all are
+    closed when the test is over.
+    """
+    from techo._nursery import open_bare_nursery
+
+    async with open_bare_nursery() as nursery:
+
+        async def start(
+            *faults: Fault, endpoint: Endpoint | str = "tcp://127.0.0.1:0", **options: Any
+        ) -> EchoService:
+            server: EchoService = await nursery.start(_serve_faulty, endpoint, faults, options)
+            return server
+
+        yield start
+        nursery.cancel_scope.cancel()
+
+
+async def _serve_faulty(
+    endpoint: Endpoint | str,
+    faults: Sequence[Fault],
+    options: dict[str, Any],
+    task_status: trio.TaskStatus[EchoService],
+) -> None:
+    import trio
+
+    from techo._server.service import open_server
+    from techo.reply import raw
+
+    options = {"reply": raw, **options}
+    async with open_server(endpoint, faults=faults, **options) as server:
+        task_status.started(server)
+        await trio.sleep_forever()
 
 
 @pytest.fixture

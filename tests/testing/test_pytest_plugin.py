@@ -133,6 +133,59 @@ async def test_idle(techo_memory_server, autojump_clock):
     run(source, ini=["trio_mode = true"]).assert_outcomes(passed=1)
 
 
+FAULTY = """
+import pytest
+import trio
+from techo.testing import Reset, Stall
+
+@pytest.fixture
+def anyio_backend():
+    return "trio"
+
+async def dial(server):
+    endpoint = server.endpoints[0]
+    return await trio.open_tcp_stream(endpoint.host, endpoint.port)
+
+MARK
+async def test_two_at_once(techo_faulty_server):
+    resetting = await techo_faulty_server(Reset(after=2), seed=7)
+    stalling = await techo_faulty_server(Stall(after=3))
+    with trio.fail_after(30):
+        async with await dial(resetting) as stream:
+            await stream.send_all(b"hello")
+            with pytest.raises(trio.BrokenResourceError):
+                while True:
+                    assert await stream.receive_some()
+        async with await dial(stalling) as stream:
+            await stream.send_all(b"hello")
+            assert await stream.receive_some() == b"hel"
+            with trio.move_on_after(0.05) as scope:
+                await stream.receive_some()
+            assert scope.cancelled_caught
+    assert [type(each.fault) for each in resetting.history] == [Reset]
+    assert resetting.seed == 7
+
+MARK
+async def test_without_faults(techo_faulty_server):
+    server = await techo_faulty_server()
+    async with await dial(server) as stream:
+        await stream.send_all(b"hello")
+        assert await stream.receive_some() == b"hello"
+    assert server.history == ()
+
+MARK
+async def test_what_cannot_be(techo_faulty_server):
+    with pytest.raises(ValueError, match="udp"):
+        await techo_faulty_server(Stall(), endpoint="udp://127.0.0.1:0")
+"""
+
+
+@pytest.mark.parametrize("mark", ["trio", "anyio"])
+def test_servers_with_faults_are_made_by_the_test(run: Run, mark: str) -> None:
+    """As many as it wants; a fault that cannot happen there is told as it is."""
+    run(FAULTY.replace("MARK", f"@pytest.mark.{mark}")).assert_outcomes(passed=3)
+
+
 def test_every_test_has_servers_of_its_own(run: Run) -> None:
     """What one test did, the next does not see."""
     source = """
@@ -190,8 +243,8 @@ def test_refused(closed_port):
 def test_the_fixtures_say_what_they_are(run: Run) -> None:
     """`pytest --fixtures` shows the first line of each."""
     shown = run("", "--fixtures").stdout
-    for name in ("techo_server", "techo_memory_server", "closed_port"):
-        shown.re_match_lines([f"{name} -- .*_pytest_plugin.py.*", "    [AT].*"])
+    for name in ("techo_server", "techo_memory_server", "techo_faulty_server", "closed_port"):
+        shown.re_match_lines([f"{name} -- .*_pytest_plugin.py.*", "    [A-Z].+"])
 
 
 def test_the_plugin_makes_nobody_wait() -> None:
