@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import subprocess
 import sys
 import tomllib
@@ -97,6 +98,16 @@ def run(pytester: pytest.Pytester) -> Run:
         return pytester.runpytest_inprocess("--strict-markers", *plugin, *arguments)
 
     return run
+
+
+def test_the_readmes_example_passes_as_printed(run: Run) -> None:
+    """A reader who copies it sees it pass."""
+    readme = PYPROJECT.with_name("README.md").read_text()
+    examples = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    (example,) = [each for each in examples if "techo_server" in each]
+    outcomes = run(example).parseoutcomes()
+    assert outcomes.keys() == {"passed"}
+    assert outcomes["passed"] >= example.count("def test_")
 
 
 def test_under_trio_mode(run: Run) -> None:
