@@ -259,7 +259,7 @@ async def test_a_minute_s_stall_costs_no_time(autojump_clock: trio.testing.MockC
         await stream.aclose()
 
 
-async def test_without_faults_nothing_is_in_the_way() -> None:
+def test_without_faults_nothing_is_in_the_way() -> None:
     """Neither a planner nor a wrapper: the path is the one that is measured."""
     service = techo.EchoService()
     assert service._planner is None
