@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import ssl
+import sys
 
 import pytest
 import trio
@@ -13,6 +14,7 @@ import techo
 from helpers import PATIENCE, ended, receive_until_end, until_ended
 from techo import testing
 from techo._client.connecting import connect
+from techo._faults.certificates import bad_context
 from techo.testing import Fault
 
 DATA = bytes(range(256)) * 40
@@ -102,6 +104,19 @@ async def test_a_fault_that_cannot_happen_is_a_value_error(
     """Before anything listens; it says where it could."""
     with pytest.raises(ValueError, match=reason):
         async with techo.open_server(endpoint, faults=[fault]):
+            pass
+
+
+async def test_bad_certificates_need_who_issues_them(
+    monkeypatch: pytest.MonkeyPatch, server_tls: ssl.SSLContext
+) -> None:
+    """Without trustme the server does not begin, instead of failing at the first connection."""
+    monkeypatch.setitem(sys.modules, "trustme", None)
+    bad_context.cache_clear()
+    with pytest.raises(ValueError, match="issued by trustme: install it"):
+        async with techo.open_server(
+            "tls://127.0.0.1:0", tls=server_tls, faults=[testing.WrongName()]
+        ):
             pass
 
 

@@ -17,7 +17,7 @@ def bad_context(fault: ExpiredCertificate | WrongName) -> ssl.SSLContext:
     """Make a server's context that shows what the fault says.
 
     Raises:
-        ModuleNotFoundError: trustme is not installed, which issues them.
+        ValueError: trustme is not installed, which issues them.
     """
     authority = _authority(fault.authority)
     if isinstance(fault, WrongName):
@@ -33,6 +33,10 @@ def bad_context(fault: ExpiredCertificate | WrongName) -> ssl.SSLContext:
 def _authority(given: Any) -> Any:
     if given is not None:
         return given
-    import trustme  # noqa: PLC0415  -- nothing else needs it
-
+    try:
+        import trustme  # noqa: PLC0415  -- nothing else needs it
+    except ModuleNotFoundError:
+        raise ValueError(
+            "bad certificates are issued by trustme: install it, or give an authority"
+        ) from None
     return trustme.CA()

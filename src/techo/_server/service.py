@@ -11,8 +11,9 @@ from typing import Final
 import attrs
 import trio
 
+from techo._faults.certificates import bad_context
 from techo._faults.plan import Planner, check_applicable
-from techo._faults.values import Fault, FaultEvent
+from techo._faults.values import ExpiredCertificate, Fault, FaultEvent, WrongName
 from techo._nursery import open_bare_nursery
 from techo._server.datagrams import DatagramService
 from techo._server.handling import Handling
@@ -153,6 +154,9 @@ class EchoService:
 
     def _check(self, endpoint: Endpoint) -> None:
         check_applicable(self.faults, endpoint.kind, endpoint)
+        for fault in self.faults:
+            if isinstance(fault, ExpiredCertificate | WrongName):
+                bad_context(fault)  # whatever is wrong with it is wrong before anybody connects
 
     async def drain(self) -> None:
         """Stop accepting, let go of every connection as soon as it owes nothing, and return.
