@@ -282,6 +282,7 @@ async def test_a_signal_ends_a_start_that_takes_long(restored_signals: None) -> 
             )
             == 0
         )
+    assert notified == ["STOPPING=1"]  # and never that it is ready
 
 
 @pytest.fixture

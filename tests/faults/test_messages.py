@@ -110,6 +110,25 @@ async def test_a_share_of_the_replies_is_lost_and_counted(
     assert 10 <= stories[0][0] <= 30
 
 
+async def test_a_drain_sends_what_was_delayed(address: str, kind: techo.Kind) -> None:
+    """It was counted as sent, so it is."""
+    async with techo.open_server(
+        address, reply=techo.raw, faults=[testing.Delay(PATIENCE)]
+    ) as server:
+        line = await connect(server.endpoints[0])
+        async with line:
+            with socket.socket(fileno=os.dup(fileno(line))) as raw:
+                raw.send(b"hello")
+                ours = trio.socket.from_stdlib_socket(raw)
+                with trio.fail_after(PATIENCE):
+                    while not server.history:  # noqa: ASYNC110  -- a real socket
+                        await trio.sleep(0.001)
+                    if kind is techo.Kind.UNIXPACKET:
+                        return  # a connection's delay is cut by the drain time
+                    await server.drain()
+                    assert await ours.recv(10) == b"hello"
+
+
 async def test_replies_come_out_of_order(address: str, kind: techo.Kind) -> None:
     """One that is held back comes behind a later one, and the last does not wait for ever."""
     if kind is techo.Kind.UNIXPACKET:  # one connection, so the share decides

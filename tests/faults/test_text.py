@@ -108,6 +108,15 @@ def test_the_command_line_misbehaves_as_told() -> None:
     assert err.count("outcome=faulted") == 2
 
 
+def test_faults_that_are_given_replace_those_of_the_environment() -> None:
+    """As every option does."""
+    environment = {"TECHO_FAULT": "lengthen=3"}
+    for options, size in (([], 8), (["--fault", "lengthen=1"], 6)):
+        with serving("--reply=raw", *options, environment=environment) as process:
+            _, out, _ = run("talk", f"127.0.0.1:{process.port}", stdin=b"hello")
+        assert len(out) == size
+
+
 def test_a_fault_that_cannot_happen_is_one_line() -> None:
     """Exit status 2, and where it could."""
     code, out, err = run("--fault", "reset", "udp://127.0.0.1:0")

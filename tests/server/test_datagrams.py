@@ -115,6 +115,20 @@ async def test_our_own_ports_are_not_answered() -> None:
             assert reasons(await until_received(server, 1)) == {"loop": 1}
 
 
+async def test_a_port_is_ours_as_long_as_one_socket_has_it() -> None:
+    """Another socket on the same port may end before."""
+    service = techo.EchoService()
+    async with trio.open_nursery() as nursery:
+        (first,) = await nursery.start(service.serve, ANY)
+        async with trio.open_nursery() as other:
+            await other.start(service.serve, f"udp://127.0.0.2:{first.port}")
+            other.cancel_scope.cancel()
+        with peer(first, bound=("127.0.0.3", first.port)) as sock:
+            await sock.send(b"from our own port, so it seems")
+            assert reasons(await until_received(service, 1)) == {"loop": 1}
+        nursery.cancel_scope.cancel()
+
+
 async def test_without_the_guard_they_are() -> None:
     """It can be switched off, by those who know what they do."""
     limits = techo.Limits(loop_guard=False)
@@ -201,11 +215,15 @@ async def test_a_reply_too_large_for_the_transport_is_dropped() -> None:
         assert reasons(server.statistics().datagrams) == {"too_large": 1}
 
 
+HOLES = memoryview(b"with holes")[::2]
+"""Bytes that no socket sends as they are."""
+
+
 async def test_a_reply_function_may_fail_or_be_silent(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Each costs its own datagram only, and is counted; an error's traceback is in the log."""
-    replies = {b"raise": None, b"hush": b"", b"text": "text", b"": b""}
+    replies = {b"raise": None, b"hush": b"", b"text": "text", b"": b"", b"holes": HOLES}
 
     def reply(data: bytes) -> bytes:
         answer = replies.get(data, data)
@@ -215,12 +233,12 @@ async def test_a_reply_function_may_fail_or_be_silent(
 
     async with techo.open_server(ANY, reply=reply) as server:
         with peer(server.endpoints[0]) as sock:
-            for data in (b"raise", b"hush", b"text"):
+            for data in (b"raise", b"hush", b"text", b"holes"):
                 await sock.send(data)
             assert await ask(sock, b"") == b""
             assert await ask(sock, b"fine") == b"fine"
-        assert reasons(server.statistics().datagrams) == {"crashed": 2, "silent": 1}
-    assert [bool(record.exc_info) for record in caplog.records] == [True, True]
+        assert reasons(server.statistics().datagrams) == {"crashed": 3, "silent": 1}
+    assert [bool(record.exc_info) for record in caplog.records] == [True] * 3
 
 
 async def test_a_unix_peer_that_never_reads_does_not_hold_up_the_others(

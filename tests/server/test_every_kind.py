@@ -218,6 +218,30 @@ async def test_messages_that_arrive_at_once_keep_their_bounds(
         assert (await until_ended(server, 1)).chunks == len(messages) + 1
 
 
+async def test_messages_beside_streams_with_chunks_as_long_as_their_buffer(
+    tmp_path: Path,
+) -> None:
+    """Where a short receive means two things, neither is taken for the other."""
+    limits = techo.Limits(receive_size=LARGEST_PACKET + 1)
+    endpoints = ("tcp://127.0.0.1:0", f"unixpacket:{tmp_path}/s")
+    async with techo.open_server(*endpoints, reply=techo.raw, limits=limits) as server:
+        pairs = [[await connect(each) for each in server.endpoints] for _ in range(5)]
+        streams = [each for pair in pairs for each in pair if isinstance(each, trio.abc.Stream)]
+        for stream in streams:
+            await stream.send_all(b"first")
+            assert await stream.receive_some() == b"first"
+        for stream in streams:
+            assert isinstance(stream, trio.SocketStream | techo._packets.PacketStream)
+            for _ in range(2):
+                os.write(stream.socket.fileno(), b"hello")  # no checkpoint: all in one batch
+        with trio.fail_after(PATIENCE):
+            for stream in streams:
+                back = b""
+                while len(back) < 10:
+                    back += await stream.receive_some()
+                await trio.aclose_forcefully(stream)
+
+
 @only_packets
 async def test_an_empty_message_is_the_end(address: str, dial: Dial) -> None:
     """It cannot be told from it; what was sent before is answered."""

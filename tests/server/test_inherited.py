@@ -135,3 +135,40 @@ async def test_what_cannot_be_served_is_told(make: Callable[[], int], number: in
     assert (caught.value.errno, caught.value.filename) == (number, f"fd:{descriptor}")
     if number != errno.EBADF:
         os.close(descriptor)
+
+
+@pytest.mark.parametrize(
+    ("family", "host"), [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]
+)
+async def test_what_else_the_kernel_tells_of_a_datagram_is_passed_over(
+    family: int, host: str
+) -> None:
+    """Whoever made the socket may have asked for times; answers leave from where they should."""
+    sock = bound(family, socket.SOCK_DGRAM, (host, 0))
+    for option in (29, 35):  # SO_TIMESTAMP and SO_TIMESTAMPNS, see socket(7)
+        sock.setsockopt(socket.SOL_SOCKET, option, 1)
+    hit = "::1" if family == socket.AF_INET6 else "127.0.0.2"
+    address, like = (hit, sock.getsockname()[1]), sock.dup()
+    with like:
+        async with techo.open_server(f"fd:{sock.detach()}", reply=techo.raw):
+            assert await hello(like, address) == b"hello"
+            assert await hello(like, address) == b"hello"
+
+
+async def test_a_descriptor_is_served_once() -> None:
+    """Two owners would close each other's socket."""
+    descriptor = bound(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0)).detach()
+    with pytest.raises(ValueError, match="give each only once"):
+        async with techo.open_server(f"fd:{descriptor}", f"fd:{descriptor}"):
+            pass
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize("name", [b"\xff" * 50, b"\xff" * 107, b"\0", "é".encode()])
+async def test_any_abstract_name_can_be_inherited(name: bytes) -> None:
+    """Also one that is no text."""
+    unique = b"\0" + name[: 107 - 8] + b"%08d" % os.getpid()
+    with bound(socket.AF_UNIX, socket.SOCK_STREAM, unique) as sock:
+        async with techo.open_server(f"fd:{os.dup(sock.fileno())}", reply=techo.raw) as server:
+            assert server.endpoints[0].path.startswith("@?")
+            assert await hello(sock, unique) == b"hello"

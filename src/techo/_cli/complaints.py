@@ -22,8 +22,8 @@ _BINDING_TO_PATH = {
     errno.EADDRINUSE: "stop the server that is alive there, or choose another path",
     errno.EEXIST: "what is there is no socket; move it, or choose another path",
     errno.ENOENT: "make its directory first",
-    errno.EACCES: "you may not write in that directory; choose another",
-    errno.EPERM: "you may not write in that directory; choose another",
+    errno.EACCES: "what is there is somebody else's, or the directory is; choose another path",
+    errno.EPERM: "what is there is somebody else's; remove it, or choose another path",
 }
 
 _BINDING_DESCRIPTOR = {
@@ -92,7 +92,7 @@ def _tls_reason(error: ssl.SSLError) -> tuple[str, str]:
         elif error.verify_code in _OUT_OF_DATE:
             remedy = "renew it, or check the clock"
         else:
-            remedy = "--tls-ca FILE, if you trust it"
+            remedy = "--tls-ca FILE with who signed it, if you trust that"
         return f"bad certificate ({error.verify_message.rstrip('.')})", remedy
     reason = (error.reason or str(error)).replace("_", " ").lower()
     if "alert" in reason:  # which is the server's word on us

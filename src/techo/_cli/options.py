@@ -45,6 +45,9 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> argparse.
     _apply_environment(parser, environment)
     options = parser.parse_intermixed_args(arguments)
     options.given = sorted(name for name in given if given[name] != defaults[name])
+    for name in options.given:
+        if isinstance(given[name], list):  # to which argparse has added the environment's
+            setattr(options, name, given[name])
     return options
 
 

@@ -85,7 +85,8 @@ class _Server:
                     return refuse(str(error))
                 for endpoint in self.service.endpoints:
                     say(f"listening on {endpoint}")
-                self.notify("READY=1")
+                if self.service.endpoints:  # or it was stopped before it was listening
+                    self.notify("READY=1")
                 await self._stopping.wait()
                 self.notify("STOPPING=1")
                 _log.debug("draining after %s", signal.Signals(self._stop).name)

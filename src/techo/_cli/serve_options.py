@@ -25,7 +25,8 @@ which tries out whether a server is a good echo (%(prog)s talk --help, and so on
 
 _MORE = """\
 What takes a value can be set in the environment too, as TECHO_ and its name, such as
-TECHO_IDLE_TIMEOUT=5 or TECHO_ENDPOINT="8009 9000". What is given here wins.
+TECHO_IDLE_TIMEOUT=5 or TECHO_ENDPOINT="8009 9000" (which talk and check read too). What is
+given here wins.
 
 Standard output: a line "listening on ENDPOINT" for each socket. Standard error: the log.
 Given no endpoint, sockets that systemd passes are served. It is told when all is ready.

@@ -58,6 +58,6 @@ def notifier(environment: Environment) -> Callable[[str], None]:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
                 sock.sendto(state.encode(), name)
         except OSError as error:
-            _log.warning("cannot tell %s of %s: %s", address, state, error.strerror)
+            _log.warning("cannot tell %s of %s: %s", address, state, error.strerror or error)
 
     return notify

@@ -65,7 +65,7 @@ async def _connect(endpoint: Endpoint, options: argparse.Namespace) -> Line:
         return await connect(endpoint)
     with trio.move_on_after(_HANDSHAKE):
         return await connect(endpoint, tls=tls, server_name=options.tls_server_name)
-    raise TimeoutError(f"no TLS handshake within {_HANDSHAKE:g} s")
+    raise TimeoutError(f"no TLS connection within {_HANDSHAKE:g} s")
 
 
 def _complain(what: str, error: OSError, endpoint: Endpoint) -> int:

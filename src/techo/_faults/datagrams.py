@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NoReturn, TypeAlias
 
 import attrs
@@ -66,8 +66,7 @@ class FaultySender:
             self._after(seconds, send)
             return size
         sent = send()
-        for held in self._held_back.after_one_more():
-            held()
+        self._do(self._held_back.after_one_more())
         return sent
 
     def _after(self, seconds: float, do: Callable[[], object]) -> None:
@@ -77,8 +76,13 @@ class FaultySender:
 
     def _release(self) -> None:
         """Send what nothing came after."""
-        for held in self._held_back.all():
-            held()
+        self._do(self._held_back.all())
+
+    @staticmethod
+    def _do(deeds: Iterable[Callable[[], object]]) -> None:
+        for do in deeds:
+            with contextlib.suppress(OSError):  # counted as sent, and nobody is there now
+                do()
 
     async def deliver(self) -> NoReturn:
         """Send what waits, each in its time, until cancelled."""
@@ -86,9 +90,12 @@ class FaultySender:
             self._changed = trio.Event()
             with trio.move_on_at(self._due[0][0] if self._due else math.inf):
                 await self._changed.wait()
-            while self._due and self._due[0][0] <= trio.current_time():
-                _, _, do = heapq.heappop(self._due)
-                with contextlib.suppress(
-                    OSError
-                ):  # it was counted as sent; nobody is there now
-                    do()
+            self._do(self._pop(until=trio.current_time()))
+
+    def flush(self) -> None:
+        """Send all that waits: it was counted, and nothing comes after it."""
+        self._do(self._pop(until=math.inf))
+
+    def _pop(self, until: float) -> Iterator[Callable[[], object]]:
+        while self._due and self._due[0][0] <= until:
+            yield heapq.heappop(self._due)[2]

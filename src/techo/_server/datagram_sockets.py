@@ -30,8 +30,9 @@ _IN6_PKTINFO: Final = struct.Struct("=16sI")
 _GROUP: Final = 0xFF
 """The first byte of a multicast address (RFC 4291, 2.7)."""
 
-_ANCILLARY: Final = socket.CMSG_SPACE(_IN6_PKTINFO.size)
-"""Bytes: room for the larger of the two."""
+_ANCILLARY: Final = 512
+"""Bytes: room for what is asked for here, behind whatever else whoever made an inherited socket
+has asked for, such as times."""
 
 NAMELESS: Final = frozenset({None, "", b""})
 """What stands for the address of a Unix socket that has none."""
@@ -101,9 +102,12 @@ class _Wildcard:
         return lambda data: self.sock.sendmsg([data], way_back, 0, peer)
 
 
-def _is_usable(level: int, _kind: int, data: bytes) -> bool:
-    # An answer to a group cannot come from the group's address.
-    return level == socket.IPPROTO_IP or data[0] != _GROUP
+def _is_usable(level: int, kind: int, data: bytes) -> bool:
+    """Whether it tells an address that an answer can come from; a group's cannot."""
+    if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO):
+        return len(data) == _IN_PKTINFO.size
+    wanted = (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO)
+    return wanted and len(data) == _IN6_PKTINFO.size and data[0] != _GROUP
 
 
 def _answering(level: int, kind: int, data: bytes) -> tuple[int, int, bytes]:

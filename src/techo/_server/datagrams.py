@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import errno
 import logging
 import socket
@@ -63,7 +64,7 @@ class DatagramService:
     """Plans what goes wrong, if anything is to."""
     draining: bool = False
     """Whether a loop that is cancelled still answers what had arrived."""
-    _own: set[object] = attrs.field(factory=set)
+    _own: collections.Counter[object] = attrs.field(factory=collections.Counter)
     """Our own ports and paths: two of our sockets could keep each other busy, too."""
     _refused: frozenset[object] = frozenset()
     """Ports and paths that are not answered, ours among them."""
@@ -95,18 +96,26 @@ class DatagramService:
         Leaves the socket open. Nothing that a peer or the reply function does ends this.
         """
         place = DatagramSocket.of(sock)
-        self._own.add(place.own)
+        self._own[place.own] += 1
         self._refuse()
         try:
             if self.planner is None:
                 await self._loop(sock, place)
+            await self._loop_with_faults(sock, place, FaultySender(self.planner, place.later))
+        finally:
+            self._own[place.own] -= 1
+            self._refuse()
+
+    async def _loop_with_faults(
+        self, sock: socket.socket, place: DatagramSocket, faulty: FaultySender
+    ) -> NoReturn:
+        try:
             async with trio.open_nursery() as nursery:
-                faulty = FaultySender(self.planner, place.later)
                 nursery.start_soon(faulty.deliver)
                 await self._loop(sock, attrs.evolve(place, send=faulty.send))
         finally:
-            self._own.discard(place.own)
-            self._refuse()
+            faulty.flush()
+        raise AssertionError("the loop ended without having been cancelled")
 
     async def _loop(self, sock: socket.socket, place: DatagramSocket) -> NoReturn:
         try:
@@ -120,8 +129,8 @@ class DatagramService:
                 self._answer(place, _LAST)
 
     def _refuse(self) -> None:
-        guarded = self._own | ANSWERING_PORTS if self.limits.loop_guard else set[object]()
-        self._refused = NAMELESS | guarded
+        own = {place for place, sockets in self._own.items() if sockets}
+        self._refused = NAMELESS | (own | ANSWERING_PORTS if self.limits.loop_guard else set())
 
     def _answer(  # noqa: C901  -- one piece without calls, as in the pump
         self, place: DatagramSocket, most: int
@@ -172,13 +181,13 @@ class DatagramService:
     def _why_refused(self, source: object) -> Drop:
         if source in NAMELESS:
             return Drop.UNBOUND
-        return Drop.LOOP if source in self._own else Drop.GUARDED
+        return Drop.LOOP if self._own[source] else Drop.GUARDED
 
     def _compose(self, reply: Reply, data: bytes, peer: Address) -> bytes | None:
         """Ask the reply function; None if there is nothing to send, which is counted."""
         try:
             answer = reply(data)
-            empty = not memoryview(answer).nbytes  # raises if it is no bytes at all
+            empty = not memoryview(answer).cast("B")  # raises if it can't be sent as it is
         except Exception:  # noqa: BLE001  -- anybody's function; it must not end the loop
             _log.exception("the reply to %s failed", peer)
             self._dropped[Drop.CRASHED] += 1

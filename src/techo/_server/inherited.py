@@ -67,6 +67,9 @@ def endpoint_of(sock: socket.socket) -> Endpoint:
     if isinstance(address, tuple):
         return Endpoint(address[0], address[1], kind=kind)
     if isinstance(address, bytes):
-        address = "@" + address[1:].decode(errors="replace")
+        address = "@" + address[1:].decode("ascii", errors="replace")
     # Whoever bound it may have chosen a name that an endpoint's text can't hold.
-    return Endpoint(kind=kind, path="".join(c if c.isprintable() else "?" for c in address))
+    shown = "".join(
+        c if c.isprintable() and c != "\N{REPLACEMENT CHARACTER}" else "?" for c in address
+    )
+    return Endpoint(kind=kind, path=shown if shown != "@" else "@?")

@@ -33,7 +33,7 @@ async def converse(
         None if reply is raw and not packets else reply,
         connection,
         receive_size,
-        pump.buffers(LARGEST_PACKET + 1 if packets else receive_size),
+        pump.buffers(LARGEST_PACKET + 1 if packets else receive_size, packets=packets),
         packets,
     )
     pump.add(talk)

@@ -93,15 +93,15 @@ class Pump:
     # Looked up when a pump is made, because not every system has it.
     _epoll: select.epoll = attrs.field(factory=lambda: select.epoll())  # noqa: PLW0108
     _talks: dict[int, Talk] = attrs.field(factory=dict)
-    _buffers: dict[int, list[memoryview]] = attrs.field(factory=dict)
+    _buffers: dict[tuple[int, bool], list[memoryview]] = attrs.field(factory=dict)
 
-    def buffers(self, size: int) -> list[memoryview]:
-        """Give the buffer for chunks of `size` bytes, the same to all who ask."""
-        if size not in self._buffers:
+    def buffers(self, size: int, *, packets: bool = False) -> list[memoryview]:
+        """Give the buffer for chunks of `size` bytes, the same to all who ask for such."""
+        if (size, packets) not in self._buffers:
             # Whole pages: 16 bytes into one, which is where malloc puts what is this large, a
             # copy costs four times as much on processors that are known for it (AMD's Zen).
-            self._buffers[size] = [memoryview(mmap.mmap(-1, size))]
-        return self._buffers[size]
+            self._buffers[size, packets] = [memoryview(mmap.mmap(-1, size))]
+        return self._buffers[size, packets]
 
     def add(self, talk: Talk) -> None:
         """Talk for a connection from now on; what has arrived already is answered at once."""

@@ -122,6 +122,9 @@ class EchoService:
             each if isinstance(each, Endpoint) else Endpoint.parse(each)
             for each in endpoints or (Endpoint(),)
         ]
+        inherited = [each for each in wanted if each.descriptor is not None]
+        if len(set(inherited)) < len(inherited):
+            raise ValueError("a descriptor is closed when it was served: give each only once")
         closed = trio.Event()
         bound: list[Endpoint] = []
         listening = False

@@ -58,6 +58,7 @@ def _is_stale(path: str, kind: socket.SocketKind) -> bool:
 
     Raises:
         FileExistsError: what is there is no socket.
+        PermissionError: it is somebody else's, who lets nobody find out.
     """
     if not stat.S_ISSOCK(os.lstat(path).st_mode):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
@@ -65,7 +66,10 @@ def _is_stale(path: str, kind: socket.SocketKind) -> bool:
     with socket.socket(socket.AF_UNIX, kind) as probe:
         probe.setblocking(False)
         # A live one answers, is full (EAGAIN) or of another type (EPROTOTYPE).
-        refused = probe.connect_ex(path) == errno.ECONNREFUSED
+        answer = probe.connect_ex(path)
+    if answer == errno.EACCES:
+        raise PermissionError(answer, os.strerror(answer))
+    refused = answer == errno.ECONNREFUSED
     # A server that has just replaced it is not to be removed in its stead.
     return refused and _identity(path) == before
 
