@@ -138,12 +138,13 @@ async def test_what_cannot_be_served_is_told(make: Callable[[], int], number: in
 
 
 @pytest.mark.parametrize(
-    ("family", "host"), [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]
+    ("family", "host"),
+    [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")],  # noqa: S104  -- the point
 )
 async def test_what_else_the_kernel_tells_of_a_datagram_is_passed_over(
     family: int, host: str
 ) -> None:
-    """Whoever made the socket may have asked for times; answers leave from where they should."""
+    """Whoever made the socket may have asked for times; answers leave from the right place."""
     sock = bound(family, socket.SOCK_DGRAM, (host, 0))
     for option in (29, 35):  # SO_TIMESTAMP and SO_TIMESTAMPNS, see socket(7)
         sock.setsockopt(socket.SOL_SOCKET, option, 1)
