@@ -139,3 +139,37 @@ async def test_replies_come_out_of_order(address: str, kind: techo.Kind) -> None
     assert sorted(replies) == sorted(MESSAGES)
     assert replies != MESSAGES
     assert {event.fault for event in history} == {reorder}
+
+
+async def test_a_held_back_reply_goes_after_a_second_whatever_comes(
+    address: str, kind: techo.Kind
+) -> None:
+    """Its own second, not that of another; and at the end of a connection at once."""
+    reorder = testing.ReorderReplies(1.0, depth=1000)
+    async with techo.open_server(address, reply=techo.raw, faults=[reorder]) as server:
+        line = await connect(server.endpoints[0])
+        async with line:
+            with socket.socket(fileno=os.dup(fileno(line))) as raw:
+                ours = trio.socket.from_stdlib_socket(raw)
+                sent, came = [], []
+                with trio.fail_after(PATIENCE):
+                    for message in MESSAGES[:3]:
+                        await ours.send(message)
+                        sent.append(trio.current_time())
+                        await trio.sleep(0.3)  # so that they are due one after the other
+                    for message in MESSAGES[:3]:
+                        assert await ours.recv(10) == message
+                        came.append(trio.current_time())
+        for before, after in zip(sent, came, strict=True):
+            assert after - before >= 0.99
+        assert came[1] - came[0] > 0.1
+
+
+async def test_late_replies_are_held_back_when_they_are_sent(
+    address: str, kind: techo.Kind
+) -> None:
+    """Delay and order compose: both happen to each of them."""
+    faults = [testing.Delay(0.1), testing.ReorderReplies(1.0)]
+    replies, history, _ = await exchange(address, faults, 4)
+    assert sorted(replies) == sorted(MESSAGES)
+    assert {event.fault for event in history} == set(faults)

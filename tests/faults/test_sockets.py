@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ssl
 import sys
@@ -89,6 +90,7 @@ async def test_a_reset_is_a_real_one() -> None:
 
 
 CANNOT = [
+    (testing.Corrupt(0.1, offset=1), "udp://127.0.0.1:0", "has an offset, which datagrams"),
     (testing.Reset(), "unix:@techo-never", "only on memory, tcp, tls"),
     (testing.DropReply(), "tcp://127.0.0.1:0", "only on udp, unixgram, unixpacket"),
     (testing.Throttle(9), "udp://127.0.0.1:0", "cannot happen on udp://127.0.0.1:0"),
@@ -118,6 +120,35 @@ async def test_bad_certificates_need_who_issues_them(
             "tls://127.0.0.1:0", tls=server_tls, faults=[testing.WrongName()]
         ):
             pass
+
+
+async def test_tls_can_be_truncated_while_its_peer_sends(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    """What was sent before the end arrives, as everywhere."""
+    async with techo.open_server(
+        "tls://127.0.0.1:0",
+        reply=techo.raw,
+        tls=server_tls,
+        faults=[testing.Truncate(1000)],
+    ) as server:
+        stream = await connect(server.endpoints[0], tls=client_tls)
+        assert isinstance(stream, trio.abc.Stream)
+        back = b""
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(flood, stream)
+                while data := await stream.receive_some():
+                    back += data
+                nursery.cancel_scope.cancel()
+        assert len(back) == 1000
+        await trio.aclose_forcefully(stream)
+
+
+async def flood(stream: trio.abc.Stream) -> None:
+    """Send a MiB, as far as that goes."""
+    with contextlib.suppress(trio.BrokenResourceError):
+        await stream.send_all(bytes(2**20))
 
 
 async def test_nor_can_it_in_memory() -> None:

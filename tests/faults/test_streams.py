@@ -89,7 +89,7 @@ def first_at(time: float) -> Callable[[Seen], bool]:
 FAULTS: list[tuple[Fault, Callable[[Seen], bool]]] = [
     (testing.Delay(2.0), first_at(2.0)),
     (testing.SlowAccept(5.0), first_at(5.0)),
-    (testing.Throttle(20), lambda seen: seen.data == ALL and len(seen.pieces) == len(ALL)),
+    (testing.Throttle(20), lambda seen: seen.data == ALL and len(seen.pieces) > len(ALL) / 2),
     (testing.Chunk(1), lambda seen: seen.data == ALL and len(seen.pieces) > 3),
     (
         testing.Stall(after=7),
@@ -264,3 +264,80 @@ def test_without_faults_nothing_is_in_the_way() -> None:
     service = techo.EchoService()
     assert service._planner is None
     assert service.history == ()
+
+
+@pytest.mark.parametrize(
+    ("fault", "end"),
+    [(testing.Reset(5), "reset"), (testing.Truncate(5), "eof"), (testing.Stall(5), "eof")],
+    ids=str,
+)
+async def test_an_ending_comes_when_the_last_byte_before_it_was_sent(
+    fault: Fault, end: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Whether or not another is owed."""
+    seen = await see(fault, messages=[b"hello"])
+    assert (seen.end, [event.fault for event in seen.history]) == (end, [fault])
+    assert seen.history[0].offset == 5
+
+
+async def test_an_offset_can_lie_within_a_reply(autojump_clock: trio.testing.MockClock) -> None:
+    """What begins there begins there, however long the reply is."""
+    seen = await see(testing.Throttle(10, offset=10), messages=[b"x" * 30])
+    assert seen.pieces[0] == (0.0, b"x" * 10) or seen.pieces[0][1].startswith(b"x" * 10)
+    assert seen.pieces[-1][0] == pytest.approx(1.9, abs=0.11)
+    chunked = await see(testing.Chunk(1, offset=10), messages=[b"x" * 30])
+    assert [event.offset for event in chunked.history] == list(range(10, 30))
+
+
+async def test_a_corruption_is_told_when_and_where_it_leaves(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Not for bytes that never left."""
+    delay, corrupt, truncate = testing.Delay(5), testing.Corrupt(1.0), testing.Truncate(2)
+    seen = await see(delay, corrupt, truncate, messages=[b"hello"])
+    assert [(event.offset, event.fault) for event in seen.history] == [
+        (0, delay),
+        (0, corrupt),
+        (1, corrupt),
+        (2, truncate),
+    ]
+
+
+@pytest.mark.parametrize("rate", [5e-324, 1e-300, 1e-18])
+async def test_a_rate_can_be_as_small_as_can_be(
+    rate: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    """It never comes to pass."""
+    assert (await see(testing.Corrupt(rate))).data == ALL
+
+
+async def test_a_slow_reader_is_as_alive_as_without_faults(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Each piece that it takes counts, with a fault and with one that does not happen."""
+    data = bytes(300_000)
+    for fault in (testing.Delay(0), testing.Refuse(every=1000)):
+        async with testing.open_memory_server(
+            reply=techo.raw, faults=[fault], limits=techo.Limits(idle_timeout=5)
+        ) as server:
+            stream = await server.connect()
+            back = 0
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(stream.send_all, data)
+                while back < len(data):
+                    await trio.sleep(1)
+                    back += len(await stream.receive_some(20_000))
+            await stream.aclose()
+
+
+async def test_a_drain_does_not_wait_for_a_stall() -> None:
+    """Nothing comes of it; in real time."""
+    limits = techo.Limits(drain_timeout=30)
+    async with testing.open_memory_server(faults=[testing.Stall()], limits=limits) as server:
+        stream = await server.connect()
+        await stream.send_all(b"hello")
+        while not server.history:
+            await trio.lowlevel.checkpoint()
+        with trio.fail_after(5):
+            await server.drain()
+        await stream.aclose()

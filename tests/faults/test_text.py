@@ -86,6 +86,7 @@ def test_a_bad_text_is_explained(text: str, reason: str) -> None:
         (lambda: testing.Stall(probability=2), "probability must be from 0 to 1; got 2"),
         (lambda: testing.Stall(every=0), "every must be a whole number from 1; got 0"),
         (lambda: testing.Stall(offset=-1), "offset must be a whole number from 0; got -1"),
+        (lambda: testing.NeverRead(offset=1), "NeverRead has no offset; got 1"),
         (lambda: testing.Throttle(0), "bytes_per_second must be a whole number from 1"),
     ],
 )

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import heapq
 import math
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, NoReturn, TypeAlias
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeAlias
 
 import attrs
 import trio
 
-from techo._faults.messages import HELD_BACK, HeldBack, MessageFaults
+from techo._faults.messages import MOST_WAITING, Fate, HeldBack, MessageFaults
 from techo._faults.plan import Planner
 from techo._faults.values import Delay
 
 Send: TypeAlias = Callable[[bytes], int]
 """Answers one certain datagram, whenever that is."""
 
-_MOST_DELAYED: Final = 10_000
-"""Replies that wait for their time at once; what comes beyond that is lost."""
-
 
 class LostOnPurposeError(OSError):
     """A fault has kept a reply from being sent."""
+
+
+@attrs.frozen
+class _Reply:
+    answer: Send
+    fate: Fate
+    size: int
+
+    def send(self) -> int:
+        return sum(self.answer(copy) for copy in self.fate.copies)
 
 
 @attrs.define(eq=False)
@@ -33,9 +41,11 @@ class FaultySender:
     planner: Planner
     later: Callable[[Any], Send]
     """Gives what answers the datagram received last, from a peer, at any later time."""
-    _held_back: HeldBack[Callable[[], int]] = attrs.field(factory=HeldBack)
-    _due: list[tuple[float, int, Callable[[], object]]] = attrs.field(factory=list)
-    """A heap: when, in which order, and what to do."""
+    _held_back: HeldBack[_Reply] = attrs.field(factory=HeldBack)
+    _due: list[tuple[float, int, _Reply]] = attrs.field(factory=list)
+    """A heap: when, in which order, and what to send."""
+    _delayed: int = 0
+    """Bytes in it."""
     _ordinal: int = 0
     _changed: trio.Event = attrs.field(factory=trio.Event)
 
@@ -48,54 +58,57 @@ class FaultySender:
         """
         plan = self.planner.next()
         fate = MessageFaults(plan).fate(bytes(data))
-        if not fate.copies or len(self._due) >= _MOST_DELAYED:
-            raise LostOnPurposeError("by a fault")
-        answer, size = self.later(peer), sum(map(len, fate.copies))
-
-        def send() -> int:
-            return sum(answer(copy) for copy in fate.copies)
-
-        if fate.depth and self._held_back.add(send, fate.depth):
-            self._after(HELD_BACK, self._release)
-            return size
+        size = sum(map(len, fate.copies))
         seconds = 0.0
         for delay, chance in plan.all_of(Delay):
             plan.note(delay)
             seconds += max(0.0, delay.seconds + chance.uniform(-delay.jitter, delay.jitter))
-        if seconds:
-            self._after(seconds, send)
-            return size
-        sent = send()
-        self._do(self._held_back.after_one_more())
-        return sent
-
-    def _after(self, seconds: float, do: Callable[[], object]) -> None:
+        if not fate.copies or (seconds and self._delayed + size > MOST_WAITING):
+            raise LostOnPurposeError("by a fault")
+        reply = _Reply(self.later(peer), fate, size)
+        if not seconds:
+            return self._send(reply)
+        self._delayed += size
         self._ordinal += 1
-        heapq.heappush(self._due, (trio.current_time() + seconds, self._ordinal, do))
+        heapq.heappush(self._due, (trio.current_time() + seconds, self._ordinal, reply))
         self._changed.set()
+        return size
 
-    def _release(self) -> None:
-        """Send what nothing came after."""
-        self._do(self._held_back.all())
-
-    @staticmethod
-    def _do(deeds: Iterable[Callable[[], object]]) -> None:
-        for do in deeds:
-            with contextlib.suppress(OSError):  # counted as sent, and nobody is there now
-                do()
+    def _send(self, reply: _Reply) -> int:
+        """Send a reply whose time has come, unless others are to go first."""
+        if reply.fate.depth and self._held_back.add(reply, reply.fate.depth, reply.size):
+            self._changed.set()
+            return reply.size
+        sent = reply.send()
+        for held in self._held_back.after_one_more():
+            _send_late(held.send)
+        return sent
 
     async def deliver(self) -> NoReturn:
         """Send what waits, each in its time, until cancelled."""
         while True:
             self._changed = trio.Event()
-            with trio.move_on_at(self._due[0][0] if self._due else math.inf):
+            due = self._due[0][0] if self._due else math.inf
+            with trio.move_on_at(min(due, self._held_back.deadline)):
                 await self._changed.wait()
-            self._do(self._pop(until=trio.current_time()))
+            self._send_due(trio.current_time())
+            for held in self._held_back.expired(trio.current_time()):
+                _send_late(held.send)
 
     def flush(self) -> None:
         """Send all that waits: it was counted, and nothing comes after it."""
-        self._do(self._pop(until=math.inf))
+        self._send_due(math.inf)
+        for held in self._held_back.all():
+            _send_late(held.send)
 
-    def _pop(self, until: float) -> Iterator[Callable[[], object]]:
-        while self._due and self._due[0][0] <= until:
-            yield heapq.heappop(self._due)[2]
+    def _send_due(self, now: float) -> None:
+        while self._due and self._due[0][0] <= now:
+            reply = heapq.heappop(self._due)[2]
+            self._delayed -= reply.size
+            _send_late(functools.partial(self._send, reply))
+
+
+def _send_late(send: Callable[[], int]) -> None:
+    """Send what was counted as sent already; that nobody is there now changes nothing."""
+    with contextlib.suppress(OSError):
+        send()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from typing import Final, Generic, TypeVar
 
 import attrs
+import trio
 
 from techo._faults.plan import Corruption, Plan
 from techo._faults.values import (
@@ -23,8 +25,8 @@ T = TypeVar("T")
 HELD_BACK: Final = 1.0
 """Seconds after which a reply that waits for later ones goes without them."""
 
-_MOST_HELD_BACK: Final = 1000
-"""Replies held back at once; what comes beyond that is sent at once."""
+MOST_WAITING: Final = 2**24
+"""Bytes of replies that wait at once; what comes beyond that does not."""
 
 
 def lengthened(plan: Plan, data: bytes) -> bytes:
@@ -36,32 +38,53 @@ def lengthened(plan: Plan, data: bytes) -> bytes:
     return data
 
 
+@attrs.frozen
+class _Held(Generic[T]):
+    thing: T
+    size: int
+    depth: int
+    deadline: float
+
+
 @attrs.define(eq=False)
 class HeldBack(Generic[T]):
-    """What waits until others have gone first."""
+    """What waits until others have gone first, or its time is over; the oldest first."""
 
-    _waiting: list[tuple[int, T]] = attrs.field(factory=list)
+    _waiting: list[_Held[T]] = attrs.field(factory=list)
+    _bytes: int = 0
 
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
+    @property
+    def deadline(self) -> float:
+        """When the oldest has waited long enough, in the run's clock; infinity without any."""
+        return self._waiting[0].deadline if self._waiting else math.inf
 
-    def add(self, thing: T, depth: int) -> bool:
+    def add(self, thing: T, depth: int, size: int) -> bool:
         """Hold it back until `depth` others were sent; whether there was room for it."""
-        if len(self._waiting) >= _MOST_HELD_BACK:
+        if self._bytes + size > MOST_WAITING:
             return False
-        self._waiting.append((depth, thing))
+        self._bytes += size
+        deadline = trio.current_time() + HELD_BACK
+        self._waiting.append(_Held(thing, size, depth, deadline))
         return True
 
     def after_one_more(self) -> Iterator[T]:
         """Give that whose turn it is, now that another was sent."""
-        waiting = [(depth - 1, thing) for depth, thing in self._waiting]
-        self._waiting = [each for each in waiting if each[0]]
-        yield from (thing for depth, thing in waiting if not depth)
+        self._waiting = [attrs.evolve(each, depth=each.depth - 1) for each in self._waiting]
+        return self._take(lambda held: held.depth == 0)
+
+    def expired(self, now: float) -> Iterator[T]:
+        """Give that which has waited long enough."""
+        return self._take(lambda held: held.deadline <= now)
 
     def all(self) -> Iterator[T]:
         """Give everything, because nothing else comes."""
-        while self._waiting:
-            yield self._waiting.pop(0)[1]
+        return self._take(lambda _: True)
+
+    def _take(self, wanted: Callable[[_Held[T]], bool]) -> Iterator[T]:
+        taken = [each for each in self._waiting if wanted(each)]
+        self._waiting = [each for each in self._waiting if not wanted(each)]
+        self._bytes -= sum(each.size for each in taken)
+        return iter([each.thing for each in taken])
 
 
 @attrs.frozen
@@ -91,12 +114,12 @@ class MessageFaults:
         if self._happens(DropReply):
             return Fate(())
         reply = lengthened(plan, reply)
-        for corruption in self._corruptions:
-            reply = corruption.apply(reply, plan)
         for truncate, _ in plan.all_of(Truncate):
             if plan.offset >= truncate.offset and len(reply) > truncate.after:
                 plan.note(truncate, further=truncate.after)
                 reply = reply[: truncate.after]
+        for corruption in self._corruptions:
+            reply = corruption.apply(reply, plan)
         copies = (reply, reply) if self._happens(DuplicateReply) else (reply,)
         reorder = self._happens(ReorderReplies)
         return Fate(copies, reorder.depth if reorder else 0)

@@ -11,12 +11,16 @@ from typing import Final, TypeVar
 import attrs
 import trio
 
-from techo._faults.values import Corrupt, Fault, FaultEvent
+from techo._faults.values import DATAGRAMS, Corrupt, Fault, FaultEvent
 
 F = TypeVar("F", bound=Fault)
 
 _REMEMBERED: Final = 100_000
 """Events kept, so that a server that runs for long does not grow."""
+
+
+_FAR: Final = 2.0**62
+"""Bytes that no connection sends."""
 
 
 def check_applicable(faults: Iterable[Fault], transport: str, where: object) -> None:
@@ -29,6 +33,8 @@ def check_applicable(faults: Iterable[Fault], transport: str, where: object) -> 
         if transport not in fault.transports:
             able = ", ".join(sorted(fault.transports))
             raise ValueError(f"{fault} cannot happen on {where}, only on {able}")
+        if fault.offset and transport in DATAGRAMS:
+            raise ValueError(f"{fault} has an offset, which datagrams on {where} don't know")
 
 
 @attrs.define(eq=False)
@@ -98,7 +104,9 @@ class Corruption:
         """Draw how many bytes stay right before the next wrong one (geometrically)."""
         if self.fault.rate in (0, 1):
             return 0.0 if self.fault.rate else math.inf
-        return int(math.log(1 - self.chance.random()) / math.log(1 - self.fault.rate))
+        # A rate may be so small that the quotient is no number of bytes any more.
+        gap = math.log1p(-self.chance.random()) / math.log1p(-self.fault.rate)
+        return math.inf if gap > _FAR else int(gap)
 
     def apply(self, data: bytes, plan: Plan) -> bytes:
         """Corrupt `data`, which is sent next."""

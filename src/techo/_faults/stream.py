@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Callable, Iterator
-from typing import Any, Final, TypeAlias
+from collections.abc import Iterator
+from typing import Any, Final, Protocol, TypeAlias
 
 import trio
 
-from techo._faults.messages import HELD_BACK, HeldBack, MessageFaults, lengthened
+from techo._faults.messages import HeldBack, MessageFaults, lengthened
 from techo._faults.plan import Corruption, Plan
 from techo._faults.values import (
     Chunk,
@@ -32,7 +32,23 @@ from techo._packets import PacketStream
 _STEPS: Final = 20
 """Pieces that a second's worth of a throttled reply is sent in."""
 
+_PIECE: Final = 2**15
+"""Bytes sent at a time, as without faults, so that a slow reader is seen to read."""
+
 _Ending: TypeAlias = Stall | Truncate | Reset
+
+ENDING: Final = memoryview(b"")
+"""Stands among the pieces for what ends them; known by its identity."""
+
+
+class Watched(Protocol):
+    """What is told of a connection, which counts and watches over it."""
+
+    def sent(self, size: int) -> None:
+        """Count bytes of a reply that were sent."""
+
+    def let_go_when_draining(self) -> None:
+        """Let a drain end the present wait at once, because nothing comes of it."""
 
 
 class FaultEndedError(Exception):
@@ -42,16 +58,14 @@ class FaultEndedError(Exception):
 class FaultyStream(trio.abc.Stream):
     """A stream as a conversation uses it: it sends `pieces` of replies, each in its time.
 
-    Nothing that happens depends on how the bytes came in: only on how many replies there
-    were, and how many bytes of them were sent before.
+    Over streams nothing that happens depends on how the bytes came in, but for what happens to
+    each reply, such as `Delay` and `Lengthen`: only on how many bytes were sent before.
     """
 
-    def __init__(
-        self, stream: trio.abc.Stream, plan: Plan, sent: Callable[[int], object]
-    ) -> None:
+    def __init__(self, stream: trio.abc.Stream, plan: Plan, connection: Watched) -> None:
         self._stream = stream
         self._plan = plan
-        self._sent = sent
+        self._connection = connection
         self._corruptions = [Corruption(*each) for each in plan.all_of(Corrupt)]
         self._messages = MessageFaults(plan) if isinstance(stream, PacketStream) else None
         self._held_back = HeldBack[tuple[bytes, ...]]()
@@ -81,7 +95,7 @@ class FaultyStream(trio.abc.Stream):
             if isinstance(self._stream, trio.abc.HalfCloseableStream):
                 await self._stream.send_eof()
 
-    def pieces(self, replies: list[bytes]) -> Iterator[bytes]:
+    def pieces(self, replies: list[bytes]) -> Iterator[bytes | memoryview]:
         """Give what is sent in place of some replies; each is to be given to `send_all`."""
         for reply in filter(None, replies):
             if self._silent:
@@ -91,6 +105,9 @@ class FaultyStream(trio.abc.Stream):
             for piece in make(reply):
                 yield piece
                 self._plan.offset += len(piece)
+                self._pause_after(len(piece))
+            if self._is_over():
+                yield ENDING
 
     def _delay(self) -> float:
         seconds = 0.0
@@ -102,66 +119,69 @@ class FaultyStream(trio.abc.Stream):
         return seconds
 
     def _stream_pieces(self, reply: bytes) -> Iterator[bytes]:
-        rest = lengthened(self._plan, reply)
-        for corruption in self._corruptions:
-            rest = corruption.apply(rest, self._plan)
-        while rest:
-            size = self._size_of_piece(len(rest))
-            yield rest[:size]  # nothing means the ending, see send_all
-            rest = rest[size:]
-            self._pause_after(size)
+        rest = memoryview(lengthened(self._plan, reply))
+        while rest and not self._is_over():
+            piece = bytes(rest[: self._size_of_piece()])
+            rest = rest[len(piece) :]
+            for corruption in self._corruptions:
+                piece = corruption.apply(piece, self._plan)
+            yield piece
 
-    def _size_of_piece(self, rest: int) -> int:
-        plan = self._plan
-        sizes = [rest]
-        for chunk, chance in plan.all_of(Chunk):
-            if plan.offset >= chunk.offset:
-                plan.note(chunk)
+    def _is_over(self) -> bool:
+        return self._ending is not None and self._plan.offset >= _place(self._ending)
+
+    def _size_of_piece(self) -> int:
+        offset = self._plan.offset
+        sizes = [_PIECE]
+        for chunk, chance in self._plan.all_of(Chunk):
+            if offset >= chunk.offset:
+                self._plan.note(chunk)
                 sizes.append(chance.randint(chunk.least, chunk.most))
-        sizes += [
-            max(1, throttle.bytes_per_second // _STEPS)
-            for throttle, _ in plan.all_of(Throttle)
-            if plan.offset >= throttle.offset
-        ]
+        for throttle, _ in self._plan.all_of(Throttle):
+            if offset >= throttle.offset:
+                sizes.append(max(1, throttle.bytes_per_second // _STEPS))
+        begins = [fault.offset for fault, _ in self._plan.chosen]
         if self._ending is not None:
-            sizes.append(max(0, _place(self._ending) - plan.offset))
+            begins.append(_place(self._ending))
+        sizes += [begin - offset for begin in begins if begin > offset]
         return min(sizes)
 
     def _pause_after(self, size: int) -> None:
         for throttle, _ in self._plan.all_of(Throttle):
-            if self._plan.offset >= throttle.offset:
+            if self._plan.offset - size >= throttle.offset:
                 self._plan.note(throttle)
                 self._pause += size / throttle.bytes_per_second
 
     def _message_pieces(self, reply: bytes) -> Iterator[bytes]:
         assert self._messages is not None  # noqa: S101  -- called for messages only
-        if self._ending is not None and self._plan.offset >= _place(self._ending):
-            yield b""
-        fate = self._messages.fate(reply)
-        if fate.depth and self._held_back.add(fate.copies, fate.depth):
+        if self._is_over():
             return
-        for copies in (fate.copies, *(self._held_back.after_one_more() if fate.copies else ())):
-            for copy in copies:
-                yield copy
-                self._pause_after(len(copy))
+        fate = self._messages.fate(reply)
+        if fate.depth and self._held_back.add(fate.copies, fate.depth, len(reply)):
+            return
+        yield from fate.copies
+        if fate.copies:
+            for copies in self._held_back.after_one_more():
+                yield from copies
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send one of the `pieces` when its time has come; nothing stands for the ending.
+        """Send one of the `pieces` when its time has come.
 
         Raises:
-            FaultEndedError: that was the end.
+            FaultEndedError: it was the `ENDING`.
         """
         pause, self._pause = self._pause, 0.0
         if pause:
             await trio.sleep(pause)
-        if data:
-            await self._stream.send_all(data)
-        elif self._ending is not None:
+        if data is ENDING and self._ending is not None:
             await self._end(self._ending)
+        elif data:
+            await self._stream.send_all(data)
 
     async def _end(self, ending: _Ending) -> None:
         self._plan.note(ending)
         if isinstance(ending, Stall):
+            self._connection.let_go_when_draining()
             await trio.sleep_forever()
         if isinstance(ending, Reset):
             await reset(self._stream)
@@ -172,20 +192,29 @@ class FaultyStream(trio.abc.Stream):
         if (never := self._plan.first(NeverRead)) is not None:
             self._plan.note(never)
             await trio.sleep_forever()
-        if self._held_back:
-            with trio.move_on_after(HELD_BACK):
-                if data := await self._stream.receive_some(max_bytes):
-                    return data
-            for copies in self._held_back.all():
-                for copy in copies:
-                    await self._stream.send_all(copy)
-                    self._sent(len(copy))
-                    self._plan.offset += len(copy)
-        data = await self._stream.receive_some(max_bytes)
+        while True:
+            with trio.move_on_at(self._held_back.deadline) as scope:
+                data = await self._stream.receive_some(max_bytes)
+            if not scope.cancelled_caught:
+                break
+            await self._send_held_back(self._held_back.expired(trio.current_time()))
+        if not data:
+            await self.flush()
         if not data and (ignore := self._plan.first(IgnoreEnd)) is not None:
             self._plan.note(ignore)
             await trio.sleep_forever()
         return data
+
+    async def flush(self) -> None:
+        """Send what is held back, because nothing comes after it."""
+        await self._send_held_back(self._held_back.all())
+
+    async def _send_held_back(self, held_back: Iterator[tuple[bytes, ...]]) -> None:
+        for copies in held_back:
+            for copy in copies:
+                await self._stream.send_all(copy)
+                self._connection.sent(len(copy))
+                self._plan.offset += len(copy)
 
     async def finish(self) -> None:
         """Do what happens when all is said: close late, or without a word."""

@@ -9,6 +9,7 @@ import attrs
 STREAMS: Final = frozenset({"tcp", "tls", "unix", "memory"})
 MESSAGES: Final = frozenset({"udp", "unixgram", "unixpacket"})
 """What keeps the bounds of what is sent."""
+DATAGRAMS: Final = frozenset({"udp", "unixgram"})
 CONNECTIONS: Final = STREAMS | {"unixpacket"}
 EVERYTHING: Final = STREAMS | MESSAGES
 
@@ -49,7 +50,14 @@ class Fault:
     every: int = attrs.field(default=1, validator=_count(1), kw_only=True)
     """It happens to every nth connection only."""
     offset: int = attrs.field(default=0, validator=_count(0), kw_only=True)
-    """It begins when this many bytes of replies have been sent."""
+    """It begins when this many bytes of replies have been sent. What does not happen to
+    replies has none, nor have datagrams."""
+
+    has_offset: ClassVar[bool] = True
+
+    def __attrs_post_init__(self) -> None:
+        if self.offset and not self.has_offset:
+            raise ValueError(f"{type(self).__name__} has no offset; got {self.offset!r}")
 
 
 @attrs.frozen
@@ -75,6 +83,7 @@ class SlowAccept(Fault):
     """Nothing happens for some time after a connection was accepted, TLS included."""
 
     transports = CONNECTIONS
+    has_offset = False
 
     seconds: float = attrs.field(validator=_not_negative)
 
@@ -93,6 +102,7 @@ class SlowClose(Fault):
     """The end is told late."""
 
     transports = CONNECTIONS
+    has_offset = False
 
     seconds: float = attrs.field(validator=_not_negative)
 
@@ -109,7 +119,8 @@ class Chunk(Fault):
     )
     """Bytes in a piece, from `least` to `most`."""
 
-    def __attrs_post_init__(self) -> None:
+    @most.validator
+    def _check_most(self, _field: object, _most: int) -> None:
         if self.most < self.least:
             raise ValueError(f"most must not be less than least; got {self.most!r}")
 
@@ -151,6 +162,7 @@ class CloseUnread(Fault):
     """The connection is closed at once, without reading anything."""
 
     transports = CONNECTIONS
+    has_offset = False
 
 
 @attrs.frozen
@@ -158,6 +170,7 @@ class HalfCloseFirst(Fault):
     """The server says at once that it will send nothing; it reads on, and answers nothing."""
 
     transports = CONNECTIONS - {"tls"}  # which knows no half-close
+    has_offset = False
 
 
 @attrs.frozen
@@ -165,6 +178,7 @@ class IgnoreEnd(Fault):
     """When the peer has finished, nothing happens until a limit ends the connection."""
 
     transports = CONNECTIONS - {"tls"}
+    has_offset = False
 
 
 @attrs.frozen
@@ -172,6 +186,7 @@ class NeverRead(Fault):
     """Nothing is received, until a limit ends the connection."""
 
     transports = CONNECTIONS
+    has_offset = False
 
 
 @attrs.frozen
@@ -179,6 +194,7 @@ class Refuse(Fault):
     """The connection is closed as if there were too many; give `every` for every nth."""
 
     transports = CONNECTIONS
+    has_offset = False
 
 
 @attrs.frozen
@@ -218,6 +234,7 @@ class NeverHandshake(Fault):
     """The TLS handshake does not begin, until `Limits.handshake_timeout` is over."""
 
     transports = frozenset({"tls"})
+    has_offset = False
 
 
 @attrs.frozen
@@ -225,6 +242,7 @@ class NoCloseNotify(Fault):
     """TLS ends without its closing message, as if somebody had cut the line."""
 
     transports = frozenset({"tls"})
+    has_offset = False
 
 
 @attrs.frozen
@@ -232,6 +250,7 @@ class ExpiredCertificate(Fault):
     """The certificate ran out yesterday."""
 
     transports = frozenset({"tls"})
+    has_offset = False
 
     authority: Any = None
     """The `trustme.CA` that issues it; None makes one that nobody trusts."""
@@ -242,6 +261,7 @@ class WrongName(Fault):
     """The certificate is somebody else's: of wrong.example."""
 
     transports = frozenset({"tls"})
+    has_offset = False
 
     authority: Any = None
     """The `trustme.CA` that issues it; None makes one that nobody trusts."""

@@ -148,6 +148,12 @@ class Connection:
             deadline = trio.current_time() if self._resumable else self._deadline()
             self._scope.deadline = min(self._scope.deadline, deadline)
 
+    def let_go_when_draining(self) -> None:
+        """Make the present wait one that a drain ends at once, because nothing comes of it."""
+        self._resumable = True
+        if self.draining and self._scope is not None:
+            self._scope.deadline = trio.current_time()
+
     def cut(self) -> None:
         """End it now, whatever it owes."""
         self._was_cut = True

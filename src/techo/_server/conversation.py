@@ -26,6 +26,12 @@ _GENTLE: Final = {
 }
 """Outcomes after which the peer may still be listening, so one does not just vanish."""
 
+_PAUSE: Final = 0.01
+"""Seconds without anything from a TLS peer, after which it is told goodbye."""
+
+_GONE: Final = contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError)
+"""What a peer that has left already makes of a farewell."""
+
 _HELD_BACK: Final = 2**16
 """Bytes of answers that a drain holds back while it waits for the peer to pause."""
 
@@ -129,15 +135,35 @@ async def say_goodbye(
     if outcome not in _GENTLE or finished or not connection.greeted:
         return
     connection.leave(close_timeout)
-    gone = contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError)
-    with connection.watch(), gone:
+    with connection.watch():
+        if isinstance(stream, trio.SSLStream):
+            await _end_tls(stream)
+        else:
+            await _half_close(stream)
+
+
+async def _end_tls(stream: trio.SSLStream[Any]) -> None:
+    """Send close_notify, which is TLS's whole farewell, then half-close what carries it."""
+    transport = stream.transport_stream
+    try:
+        with _GONE:
+            # While there is something to decrypt, no farewell is sent.
+            with trio.CancelScope(deadline=trio.current_time() + _PAUSE) as pause:
+                while await stream.receive_some():
+                    pause.deadline = trio.current_time() + _PAUSE
+            await stream.unwrap()
+        await _half_close(transport)
+    finally:
+        # Unwrapping has made it ours to close.
+        await trio.aclose_forcefully(transport)  # noqa: ASYNC102  -- waits for nothing
+
+
+async def _half_close(stream: trio.abc.Stream) -> None:
+    with _GONE:
         if isinstance(stream, trio.abc.HalfCloseableStream):
             await stream.send_eof()
             while await stream.receive_some():
                 pass
-        else:
-            # TLS knows no half-close: its farewell is to send close_notify and be gone.
-            await stream.aclose()
 
 
 async def close_now(stream: trio.abc.Stream) -> None:

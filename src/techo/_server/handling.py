@@ -39,7 +39,8 @@ class Handling:
 
     async def handle(self, stream: trio.abc.Stream) -> None:
         """Do what `EchoService.handle` says."""
-        await self._handle(stream, None if self.planner is None else self.planner.next())
+        plan = None if self.planner is None else self.planner.next()
+        await self._handle(stream, plan if plan is not None and plan.chosen else None)
 
     async def begin_tls(self, stream: trio.abc.Stream) -> None:
         """Handle a TLS connection which may show another certificate than it should."""

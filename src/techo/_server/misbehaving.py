@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import trio
 
 from techo._faults.plan import Plan
@@ -10,6 +12,9 @@ from techo._faults.values import NeverHandshake, Refuse, SlowAccept
 from techo._server.connection import Connection, Outcome
 from techo._server.conversation import converse
 from techo.reply import Reply
+
+_FLUSH: Final = 1.0
+"""Seconds for what was held back, when nothing comes after it."""
 
 
 async def hesitate(connection: Connection, plan: Plan) -> Outcome | None:
@@ -42,13 +47,16 @@ async def misbehave(
     Raises:
         Exception: as `converse`.
     """
-    faulty = FaultyStream(stream, plan, connection.sent)
+    faulty = FaultyStream(stream, plan, connection)
     try:
         with connection.watch(resumable=True) as scope:
             await faulty.begin()
         if scope.cancelled_caught:
             return connection.verdict()
         outcome = await converse(faulty, reply, connection, receive_size)
+        if not connection.owing:
+            with trio.move_on_after(_FLUSH):
+                await faulty.flush()
     except FaultEndedError:
         connection.owing = False
         outcome = Outcome.FAULTED

@@ -92,9 +92,10 @@ class EchoService:
         """Echo on one stream until the peer has finished or a limit ends it.
 
         A `trio.SSLStream` is given `Limits.handshake_timeout` for its handshake first. Always
-        closes the stream. Never raises an `Exception`: what the peer or the reply
-        function did wrong ends in the statistics and in the log. Cancellation closes the
-        stream at once and is counted as `Outcome.ABORTED`.
+        closes the stream. Never raises an `Exception`: what the peer or the reply function did
+        wrong ends in the statistics and in the log. Faults that the stream does not know do
+        nothing here; `serve` refuses them. Cancellation closes the stream at once and is
+        counted as `Outcome.ABORTED`.
         """
         await self._handling.handle(stream)
 
