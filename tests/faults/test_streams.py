@@ -336,8 +336,8 @@ async def test_a_drain_does_not_wait_for_a_stall() -> None:
     async with testing.open_memory_server(faults=[testing.Stall()], limits=limits) as server:
         stream = await server.connect()
         await stream.send_all(b"hello")
-        while not server.history:
-            await trio.lowlevel.checkpoint()
+        await trio.testing.wait_all_tasks_blocked()
+        assert server.history
         with trio.fail_after(5):
             await server.drain()
         await stream.aclose()
