@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -30,11 +31,13 @@ def free_port(kind: int = socket.SOCK_STREAM) -> int:
 @contextlib.contextmanager
 def running(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     """A program for the length of a block."""
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
+    # A session of its own, because some fork for every peer and leave their children behind.
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True) as process:
         try:
             yield process
         finally:
-            process.terminate()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
 
 
 @attrs.frozen
