@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -59,13 +59,17 @@ async def connect(service: techo.EchoService) -> trio.SocketStream:
     return await trio.open_tcp_stream(endpoint.host, endpoint.port)
 
 
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until `condition()` holds: something that only counters tell."""
+    with trio.fail_after(PATIENCE):
+        while not condition():  # noqa: ASYNC110  -- the kernel and the peer send no event
+            await trio.sleep(0.001)  # as said above
+
+
 async def until_ended(service: techo.EchoService, count: int) -> techo.Statistics:
     """Wait until `count` connections are over; give the statistics of that moment."""
-    with trio.fail_after(PATIENCE):
-        # Real sockets: there is no event for the other side having noticed.
-        while sum((statistics := service.statistics()).outcomes.values()) < count:  # noqa: ASYNC110
-            await trio.sleep(0.001)  # as said above
-    return statistics
+    await until(lambda: sum(service.statistics().outcomes.values()) >= count)
+    return service.statistics()
 
 
 def ended(statistics: techo.Statistics) -> dict[str, int]:
@@ -172,9 +176,8 @@ def needs(program: str) -> str:
     return found or program
 
 
-def wait_until(condition: object, what: str) -> None:
+def wait_until(condition: Callable[[], object], what: str) -> None:
     """Wait, outside of trio, until `condition()` holds."""
-    assert callable(condition)
     end = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < end, what

@@ -60,7 +60,7 @@ class PacketStream(trio.abc.HalfCloseableStream):
         with _translated():
             await trio.lowlevel.wait_writable(self.socket)
 
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:  # noqa: ARG002
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:  # noqa: ARG002  -- trio's
         """Receive one message whole, however small `max_bytes` is; nothing means the end.
 
         Raises:

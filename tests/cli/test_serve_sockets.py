@@ -224,7 +224,10 @@ def activated(
 
 
 @pytest.mark.parametrize("abstract", [False, True])
-def test_sockets_passed_by_systemd_are_served(abstract: bool, tmp_path: Path) -> None:  # noqa: FBT001
+def test_sockets_passed_by_systemd_are_served(
+    abstract: bool,  # noqa: FBT001  -- a parameter of the test
+    tmp_path: Path,
+) -> None:
     """Without a flag; READY=1 comes when all is bound, STOPPING=1 when the drain begins."""
     name = f"\0techo-notify-{os.getpid()}" if abstract else f"{tmp_path}/notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import techo
-from helpers import PATIENCE
+from helpers import PATIENCE, until
 from techo._server.guard import ANSWERING_PORTS, Buckets
 
 ANY = "udp://127.0.0.1:0"
@@ -47,10 +47,8 @@ async def ask(sock: trio.socket.SocketType, data: bytes) -> bytes:
 
 async def until_received(service: techo.EchoService, count: int) -> techo.Datagrams:
     """Wait until `count` datagrams have arrived; give the figures of that moment."""
-    with trio.fail_after(PATIENCE):
-        # Real sockets: there is no event for a datagram that is dropped.
-        while (found := service.statistics().datagrams).received < count:  # noqa: ASYNC110
-            await trio.sleep(0.001)  # as said above
+    await until(lambda: service.statistics().datagrams.received >= count)
+    found = service.statistics().datagrams
     assert found.received == found.echoed + sum(found.dropped.values())
     return found
 

@@ -12,7 +12,7 @@ import pytest
 import trio
 
 import techo
-from helpers import PATIENCE, ended, until_ended
+from helpers import PATIENCE, ended, until, until_ended
 from techo._client.connecting import connect
 from techo._packets import LARGEST_PACKET
 
@@ -168,8 +168,7 @@ async def test_a_drain_lets_go_of_the_quiet_at_once_and_of_the_busy_between_two_
         async with trio.open_nursery() as nursery:
             for stream in streams[:3]:
                 nursery.start_soon(chat, stream)
-            while server.statistics().chunks < 100:  # noqa: ASYNC110  -- real sockets
-                await trio.sleep(0.001)
+            await until(lambda: server.statistics().chunks >= 100)
             with trio.fail_after(PATIENCE):
                 await server.drain()
         for stream in streams:

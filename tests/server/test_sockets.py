@@ -20,6 +20,7 @@ from helpers import (
     open_descriptors,
     receive_until_end,
     reset,
+    until,
     until_ended,
 )
 from techo._server import listening
@@ -211,9 +212,7 @@ async def test_drain_sends_the_rest_of_a_reply_that_was_stuck() -> None:
         trio.open_nursery() as nursery,
     ):
         await stream.send_all(b"x")
-        with trio.fail_after(PATIENCE):
-            while not server.statistics().bytes_out:  # noqa: ASYNC110  -- no event says so
-                await trio.sleep(0.001)
+        await until(lambda: server.statistics().bytes_out)
         nursery.start_soon(server.drain)
         await trio.sleep(0.3)  # longer than a drain waits for a pause: what is owed stays owed
         with trio.fail_after(limits.drain_timeout / 2):

@@ -12,7 +12,7 @@ import trio
 import trustme
 
 import techo
-from helpers import PATIENCE, connect, ended, reset, until_ended
+from helpers import PATIENCE, connect, ended, reset, until, until_ended
 
 ANY = "tls://127.0.0.1:0"
 
@@ -217,9 +217,7 @@ async def test_a_drain_does_not_wait_for_a_handshake(
         techo.open_server(ANY, limits=limits, tls=server_tls) as server,
         await connect(server),
     ):
-        with trio.fail_after(PATIENCE):
-            while not server.statistics().active:  # noqa: ASYNC110  -- a real socket
-                await trio.sleep(0.001)
+        await until(lambda: server.statistics().active)
         with trio.fail_after(PATIENCE / 10):
             await server.drain()
     assert ended(server.statistics()) == {"drained": 1}

@@ -14,7 +14,7 @@ import trio.testing
 
 import helpers
 import techo
-from helpers import PATIENCE, ended, receive_until_end
+from helpers import PATIENCE, ended, receive_until_end, until
 from techo.testing import MemoryServer, MemoryStream, open_memory_server
 
 MESSAGES: Final = tuple(bytes([number]) * 3 ** (number % 10) for number in range(50))
@@ -49,8 +49,7 @@ class Place:
 
     async def until_ended(self, count: int) -> None:
         """Wait until it has noticed that `count` connections are over."""
-        while sum(self.server.statistics().outcomes.values()) < count:  # noqa: ASYNC110
-            await trio.sleep(0.001)  # real sockets send no event for that
+        await until(lambda: sum(self.server.statistics().outcomes.values()) >= count)
 
 
 def reset(stream: trio.abc.Stream) -> None:
@@ -182,9 +181,8 @@ async def close_unread(place: Place) -> object:
     """A client that does not want its answers, and resets by closing."""
     stream = await place.connect()
     await stream.send_all(b"one")
-    while place.server.statistics().bytes_out < 3:  # noqa: ASYNC110  -- real sockets
-        await trio.sleep(0.001)
-    await trio.sleep(0.01)  # until it has arrived
+    await until(lambda: place.server.statistics().bytes_out >= 3)
+    await trio.sleep(0.01)  # until it has arrived: an unread stream says nothing of that
     await stream.aclose()
     await place.until_ended(1)
     return None

@@ -90,8 +90,9 @@ class Talk:
 class Pump:
     """The epoll set of one trio run, and the task that serves it until the run ends."""
 
-    # Looked up when a pump is made, because not every system has it.
-    _epoll: select.epoll = attrs.field(factory=lambda: select.epoll())  # noqa: PLW0108
+    _epoll: select.epoll = attrs.field(
+        factory=lambda: select.epoll()  # noqa: PLW0108  -- not every system has it
+    )
     _talks: dict[int, Talk] = attrs.field(factory=dict)
     _buffers: dict[tuple[int, bool], list[memoryview]] = attrs.field(factory=dict)
 
@@ -205,8 +206,7 @@ class Pump:
                         continue
                 if size >= most or flags != data:
                     self._look_again(talk)
-            # Whatever it is, it is raised where the connection is.
-            except BaseException as error:  # noqa: BLE001, ASYNC103
+            except BaseException as error:  # noqa: BLE001, ASYNC103  -- raised by the task
                 self._end(talk, error)
 
     def _look_again(self, talk: Talk) -> None:
