@@ -1,0 +1,168 @@
+"""The histogram: durations counted in buckets that are all equally precise, and can be added.
+
+Log-linear: each power of two is cut into 64 equal buckets, durations below 128 ns have one
+each. A bucket is given as its middle, which is at most 1/128 (0.8 %) from what was recorded.
+"""
+
+from __future__ import annotations
+
+import collections
+import math
+from collections.abc import Iterable, Mapping
+from typing import Final, Self
+
+import attrs
+
+_BITS: Final = 6
+"""Each power of two has ``2**_BITS`` buckets."""
+
+_FINEST: Final = 2 ** (_BITS + 1)
+"""Durations below this, in nanoseconds, have a bucket each."""
+
+
+def _bucket(duration: int) -> int:
+    shift = duration.bit_length() - _BITS - 1
+    return duration if shift <= 0 else (shift << _BITS) + (duration >> shift)
+
+
+def _middle(bucket: int) -> int:
+    if bucket < _FINEST:
+        return bucket
+    shift = (bucket >> _BITS) - 1
+    least = (bucket - (shift << _BITS)) << shift
+    return least + (1 << shift) // 2
+
+
+@attrs.define
+class Histogram:
+    """Durations in whole nanoseconds. Count, sum, least and most are exact."""
+
+    buckets: collections.Counter[int] = attrs.field(factory=collections.Counter)
+    """How many durations there are in each bucket that has some."""
+    count: int = 0
+    total: int = 0
+    """The sum of all, in nanoseconds."""
+    least: int = 0
+    """In nanoseconds; 0 while there are none."""
+    most: int = 0
+
+    @classmethod
+    def of(cls, durations: Iterable[int]) -> Self:
+        """Make one of durations in nanoseconds."""
+        histogram = cls()
+        for duration in durations:
+            histogram.record(duration)
+        return histogram
+
+    def record(self, duration: int) -> None:
+        """Count one more duration in nanoseconds.
+
+        Raises:
+            ValueError: it is negative.
+        """
+        if duration <= self.least or not self.count:
+            if duration < 0:
+                raise ValueError(f"duration {duration!r} is negative")
+            self.least = duration
+        self.most = max(self.most, duration)
+        self.count += 1
+        self.total += duration
+        self.buckets[_bucket(duration)] += 1
+
+    def add(self, other: Histogram) -> None:
+        """Count everything that another has counted, too."""
+        if not other.count:
+            return
+        self.least = min(self.least, other.least) if self.count else other.least
+        self.most = max(self.most, other.most)
+        self.count += other.count
+        self.total += other.total
+        self.buckets.update(other.buckets)
+
+    @property
+    def mean(self) -> int | None:
+        """Exact but for rounding, in nanoseconds; None if there are none."""
+        return round(self.total / self.count) if self.count else None
+
+    def percentile(self, percent: float) -> int | None:
+        """Give the duration that `percent` of all do not exceed, in nanoseconds.
+
+        That is the nearest rank's, to within 0.8 %. None if there are too few to tell: of n
+        durations at least one must lie above, so that p99 needs 100 and p99.9 needs 1,000.
+
+        Raises:
+            ValueError: `percent` is not between 0 and 100.
+        """
+        if self.count < fewest(percent):
+            return None
+        rank = math.ceil(_rounded(self.count * percent / 100))
+        for bucket in sorted(self.buckets):
+            rank -= self.buckets[bucket]
+            if rank <= 0:
+                break
+        return min(max(_middle(bucket), self.least), self.most)
+
+    def curve(self) -> list[tuple[float, int]]:
+        """Give for each bucket in use the share of all up to it, and its duration.
+
+        Shares are above 0 and end with 1; durations are in nanoseconds.
+        """
+        points, seen = [], 0
+        for bucket in sorted(self.buckets):
+            seen += self.buckets[bucket]
+            points.append((seen / self.count, min(max(_middle(bucket), self.least), self.most)))
+        return points
+
+    def to_json(self) -> dict[str, object]:
+        """Give it as JSON has it; `from_json` takes it back."""
+        buckets = {str(bucket): self.buckets[bucket] for bucket in sorted(self.buckets)}
+        return {
+            "bits": _BITS,
+            "total_ns": self.total,
+            "min_ns": self.least,
+            "max_ns": self.most,
+            "buckets": buckets,
+        }
+
+    @classmethod
+    def from_json(cls, data: object) -> Self:
+        """Take back what `to_json` gave.
+
+        Raises:
+            ValueError: it is not that; the text says what is wrong.
+        """
+        if not isinstance(data, Mapping) or data.get("bits") != _BITS:
+            raise ValueError(f"a histogram has bits {_BITS}, and this is {str(data)[:60]!r}")
+        try:
+            buckets = collections.Counter(
+                {int(bucket): _natural(count) for bucket, count in data["buckets"].items()}
+            )
+            figures = [_natural(data[name]) for name in ("total_ns", "min_ns", "max_ns")]
+        except (KeyError, AttributeError, TypeError) as error:
+            raise ValueError(f"the histogram lacks {error}") from None
+        least, most = (_bucket(figures[1]), _bucket(figures[2])) if buckets else (0, 0)
+        if buckets and (min(buckets), max(buckets)) != (least, most):
+            raise ValueError("the histogram's min_ns and max_ns are not those of its buckets")
+        return cls(buckets, buckets.total(), *figures)
+
+
+def fewest(percent: float) -> int:
+    """Give how many durations a percentile takes that says anything.
+
+    Raises:
+        ValueError: `percent` is not between 0 and 100.
+    """
+    if not 0 < percent < 100:  # noqa: PLR2004  -- what per cent means
+        raise ValueError(f"percent {percent!r} is not between 0 and 100")
+    return math.ceil(_rounded(100 / (100 - percent)))
+
+
+def _rounded(value: float) -> float:
+    """Take away what binary fractions add to 99.9."""
+    return round(value, 6)
+
+
+def _natural(value: object) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(f"the histogram has {value!r} where a whole number from 0 belongs")
+    return value

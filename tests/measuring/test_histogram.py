@@ -1,0 +1,133 @@
+"""The histogram against sorted samples and against hdrhistogram."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from hdrh.histogram import HdrHistogram
+from hypothesis import given
+from hypothesis import strategies as st
+
+from techo._measuring.histogram import Histogram, fewest
+
+DURATIONS = st.lists(
+    st.one_of(
+        st.integers(0, 300),
+        st.integers(0, 2**40),
+        st.builds(
+            lambda bits, step: abs(2**bits + step), st.integers(0, 60), st.integers(-2, 2)
+        ),
+    ),
+    min_size=1,
+    max_size=300,
+)
+PERCENTS = st.sampled_from([1.0, 50.0, 90.0, 95.0, 99.0, 99.5])
+
+
+@given(DURATIONS, PERCENTS)
+def test_percentiles_are_those_of_the_sorted_samples(
+    durations: list[int], percent: float
+) -> None:
+    """The nearest rank's duration, to within one per cent, if there are enough to tell."""
+    found = Histogram.of(durations).percentile(percent)
+    if len(durations) * (100 - percent) < 100 - 1e-6:
+        assert found is None
+        return
+    exact = sorted(durations)[math.ceil(round(len(durations) * percent / 100, 6)) - 1]
+    assert found is not None
+    assert abs(found - exact) <= exact / 100
+
+
+@given(DURATIONS)
+def test_the_rest_is_exact(durations: list[int]) -> None:
+    """Count, sum, mean, least and most."""
+    histogram = Histogram.of(durations)
+    assert histogram.count == len(durations)
+    assert histogram.total == sum(durations)
+    assert histogram.mean == round(sum(durations) / len(durations))
+    assert (histogram.least, histogram.most) == (min(durations), max(durations))
+
+
+@given(st.lists(st.integers(1, 10**11), min_size=100, max_size=400), PERCENTS)
+def test_hdrhistogram_agrees(durations: list[int], percent: float) -> None:
+    """With three significant digits, to within the errors of both, about the same rank."""
+    other = HdrHistogram(1, 10**11, 3)
+    for duration in durations:
+        other.record_value(duration)
+    found = Histogram.of(durations).percentile(percent)
+    if found is not None:
+        rank = math.ceil(round(len(durations) * percent / 100, 6))  # theirs is rounded
+        theirs = other.get_value_at_percentile(100 * rank / len(durations))
+        assert abs(found - theirs) <= theirs / 100 + 1
+
+
+@given(DURATIONS, DURATIONS)
+def test_adding_is_as_recording_everything_in_one(one: list[int], other: list[int]) -> None:
+    """Nothing is averaged, whichever is added to which, an empty one too."""
+    total = Histogram()
+    for each in (Histogram.of(other), Histogram(), Histogram.of(one)):
+        total.add(each)
+    assert total == Histogram.of(one + other)
+
+
+@given(st.lists(st.integers(0, 2**50)))
+def test_it_goes_through_json_unharmed(durations: list[int]) -> None:
+    """As text, empty too."""
+    histogram = Histogram.of(durations)
+    assert Histogram.from_json(json.loads(json.dumps(histogram.to_json()))) == histogram
+
+
+@given(DURATIONS)
+def test_the_curve_rises_to_the_most(durations: list[int]) -> None:
+    """Shares rise to one, durations to the longest."""
+    histogram = Histogram.of(durations)
+    shares, values = zip(*histogram.curve(), strict=True)
+    assert list(shares) == sorted(set(shares))
+    assert list(values) == sorted(values)
+    assert shares[-1] == 1
+    assert abs(values[-1] - max(durations)) <= max(durations) / 100
+
+
+@pytest.mark.parametrize(
+    ("percent", "count"), [(50, 2), (90, 10), (95, 20), (99, 100), (99.9, 1000), (99.99, 10000)]
+)
+def test_a_percentile_needs_enough_samples(percent: float, count: int) -> None:
+    """One of them must lie above."""
+    assert fewest(percent) == count
+    assert Histogram.of([1] * (count - 1)).percentile(percent) is None
+    assert Histogram.of([1] * count).percentile(percent) == 1
+
+
+@pytest.mark.parametrize("percent", [0, 100, -1, 101])
+def test_no_percentile_outside_of_a_hundred(percent: float) -> None:
+    """Least and most have names of their own."""
+    with pytest.raises(ValueError, match=f"percent {percent} is not between 0 and 100"):
+        Histogram.of([1]).percentile(percent)
+
+
+def test_a_negative_duration_is_refused() -> None:
+    """No clock of ours goes back."""
+    with pytest.raises(ValueError, match="duration -1 is negative"):
+        Histogram.of([5, -1])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"bits": 7}, "bits 6"),
+        ({"buckets": None}, "lacks"),
+        ({"buckets": {"3": -1}}, "-1 where a whole number"),
+        ({"buckets": {"x": 1}}, "invalid literal"),
+        ({"max_ns": 2**40}, "not those of its buckets"),
+        ({"total_ns": "5"}, "'5' where"),
+    ],
+)
+def test_what_is_no_histogram_is_refused(change: dict[str, object], words: str) -> None:
+    """With what is wrong about it."""
+    data = Histogram.of([3, 4]).to_json() | change
+    with pytest.raises(ValueError, match=words):
+        Histogram.from_json(data)
+    with pytest.raises(ValueError, match="bits"):
+        Histogram.from_json("nothing")
