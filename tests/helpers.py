@@ -23,7 +23,7 @@ import pytest
 import trio
 
 import techo
-from techo._server import pump
+from techo._pump import pump
 
 PATIENCE = 30.0
 """Seconds after which a test gives up on something that should take a fraction of one."""

@@ -18,7 +18,7 @@ from typing import Final
 import trio
 
 import techo
-from techo._server import pump
+from techo._pump import pump
 
 NAP: Final = 0.005
 """Seconds that the task of the probe wants to sleep."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from techo._server import pump
+from techo._pump import pump
 
 
 @pytest.fixture(params=["pump", "portable"])

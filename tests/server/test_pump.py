@@ -16,8 +16,9 @@ import trio.testing
 
 import techo
 from helpers import PATIENCE, connect, ended, receive_until_end, until_ended
-from techo._server import pump
-from techo._server.pump import Pump
+from techo._pump import pump
+from techo._pump.pump import Pump
+from techo._pump.talk import Talk
 
 ANY = "tcp://127.0.0.1:0"
 
@@ -41,7 +42,7 @@ async def test_sockets_go_through_the_pump_and_nothing_else_does(
     added: list[int] = []
     add = Pump.add
 
-    def note(self: Pump, talk: pump.Talk) -> None:
+    def note(self: Pump, talk: Talk) -> None:
         added.append(talk.fd)
         add(self, talk)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import techo
 from helpers import connect, ended, open_descriptors, reset, until_ended
-from techo._server import pump
+from techo._pump import pump
 
 PEERS = 200
 IDLE = 2.0

@@ -12,7 +12,8 @@ from techo._faults.certificates import bad_context
 from techo._faults.plan import Plan, Planner
 from techo._faults.values import ExpiredCertificate, WrongName
 from techo._packets import PacketStream
-from techo._server import parked, pump
+from techo._pump import pump
+from techo._server import parked
 from techo._server.connection import Connection, Outcome
 from techo._server.conversation import close_now, converse, say_goodbye, shake_hands
 from techo._server.ledger import Ledger

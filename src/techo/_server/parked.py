@@ -5,9 +5,10 @@ from __future__ import annotations
 import trio
 
 from techo._packets import LARGEST_PACKET, PacketStream
+from techo._pump.pump import Pump
+from techo._pump.talk import Talk
 from techo._server import conversation
 from techo._server.connection import Connection, Outcome
-from techo._server.pump import Pump, Talk
 from techo.reply import Reply, raw
 
 

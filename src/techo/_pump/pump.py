@@ -1,5 +1,7 @@
 """The pump: talks for all connections of a run, so that a message need not wake a task.
 
+The server answers through it; the load client asks, its next message being its reply to one.
+
 What trio spends on a small message is mostly parking and waking a task for it. Here every
 connection keeps its task, parked inside its cancel scope, while one task of the run receives,
 replies and sends for all whose sockets are ready. A task is woken when its conversation is over
@@ -22,8 +24,7 @@ from typing import Final
 import attrs
 import trio
 
-from techo._server.connection import Connection
-from techo.reply import Reply
+from techo._pump.talk import Talk
 
 AVAILABLE = hasattr(select, "epoll")
 """Whether this system has what a pump needs (Linux). Tests and benchmarks switch it off."""
@@ -44,46 +45,17 @@ apart. Without this, large messages cost a quarter more."""
 _PROVEN: Final = 2**20
 """Bytes: more than the kernel's buffers hold for a peer that never reads."""
 
+_COARSE: Final = 0.001
+"""Seconds by which trio may wake up too late."""
+
+_SELECTABLE: Final = 1024
+"""The first descriptor that select(2) does not know."""
+
 if AVAILABLE:
     _READ: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
     _WRITE: Final = select.EPOLLOUT
     _DATA: Final = select.EPOLLIN
     """What an event says when there is just data: no end, no error."""
-
-
-@attrs.define(eq=False)
-class Talk:
-    """What the pump knows of one conversation."""
-
-    fd: int
-    reply: Reply | None
-    """None for `raw`, whose answer is where the chunk is already."""
-    connection: Connection
-    receive_size: int
-    buffers: list[memoryview]
-    """Where to receive: one buffer, which all conversations share."""
-    packets: bool
-    """Whether each receive gives one whole message, so that a short one tells nothing of what
-    else there is. The buffer has room for a byte more than a message may have."""
-    unsent: memoryview | None = None
-    """The rest of a reply, while the socket takes no more."""
-    task: trio.lowlevel.Task | None = None
-    """Who is to be woken at the end; None while it is not parked."""
-    over: bool = False
-    error: BaseException | None = None
-    """Why it is over, unless the peer has finished."""
-
-    async def wait(self) -> None:
-        """Park the task until it is over; cancellation ends just the waiting."""
-        if self.over:
-            await trio.lowlevel.checkpoint()
-        else:
-            self.task = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(self._wake_up)
-
-    def _wake_up(self, _raise_cancel: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
-        self.task = None
-        return trio.lowlevel.Abort.SUCCEEDED
 
 
 @attrs.define(eq=False)
@@ -113,6 +85,22 @@ class Pump:
         self._epoll.register(talk.fd, _READ)
         self._serve([(talk.fd, _DATA)], trio.current_time())
 
+    def send(self, talk: Talk, data: bytes) -> None:
+        """Say something unasked; what the socket would not take is sent when it does.
+
+        Only while the talk is not over and nothing of it is unsent.
+        """
+        try:
+            sent = os.write(talk.fd, data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self._end(talk, _broken(error))
+            return
+        talk.connection.bytes_out += sent
+        if sent != len(data):
+            self._hold(talk, memoryview(data[sent:]))
+
     def remove(self, talk: Talk) -> None:
         """Let go of a socket, before it is closed."""
         if self._talks.get(talk.fd) is talk:
@@ -121,6 +109,18 @@ class Pump:
                 self._epoll.unregister(talk.fd)
             except OSError:
                 return  # somebody else has closed it already
+
+    async def sleep_until(self, due: float) -> None:
+        """Sleep until `due`, in the run's clock, more exactly than `trio.sleep_until`.
+
+        Trio's timeouts are whole milliseconds (epoll_wait(2)), rounded up. What is less is
+        waited for here, where nothing else of the run happens but what the pump is for.
+        """
+        await trio.sleep_until(due - _COARSE)
+        number = self._epoll.fileno()
+        while (rest := due - trio.current_time()) > 0:
+            select.select([number] if number < _SELECTABLE else [], [], [], rest)
+            await trio.lowlevel.checkpoint()
 
     @classmethod
     def of_this_run(cls) -> Pump:
@@ -162,7 +162,8 @@ class Pump:
             try:
                 if flags != data and talk.unsent is not None:
                     self._send_rest(talk, talk.unsent, now)
-                    continue
+                    if talk.over or not talk.greedy:
+                        continue
                 try:
                     size = readv(fd, talk.buffers)
                 except BlockingIOError:
@@ -211,6 +212,9 @@ class Pump:
 
     def _look_again(self, talk: Talk) -> None:
         """Ask for another event, because one exchange may not have taken everything."""
+        if talk.unsent is not None:
+            self._epoll.modify(talk.fd, _READ | _WRITE)
+            return
         if talk.reply is None and talk.connection.bytes_out >= _PROVEN:
             talk.buffers = self.buffers(_BULK * talk.receive_size)
         self._epoll.modify(talk.fd, _READ)
@@ -219,7 +223,7 @@ class Pump:
         """Keep the rest of a reply, and wait until it can be sent instead of reading on."""
         if talk.unsent is None:
             talk.connection.owing = True
-            self._epoll.modify(talk.fd, _WRITE)
+            self._epoll.modify(talk.fd, _READ | _WRITE if talk.greedy else _WRITE)
         talk.unsent = rest
 
     def _send_rest(self, talk: Talk, rest: memoryview, now: float) -> None:

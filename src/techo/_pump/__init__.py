@@ -1,0 +1,1 @@
+"""The pump room: small messages without waking a task, for the server and for load."""
