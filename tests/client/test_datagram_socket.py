@@ -143,7 +143,7 @@ async def test_a_refused_port_is_a_bare_error_of_the_trip_that_was_refused() -> 
                 with pytest.raises(ConnectionRefusedError):
                     await client.round_trip(b"hello")
             assert isinstance(client._stream, DatagramSocket)
-            await client._stream._socket.send(b"refused, which is not seen")
+            await client._stream.socket.send(b"refused, which is not seen")
             async with techo.open_server(f"udp://127.0.0.1:{port}"):
                 assert (await client.round_trip(b"hello")).reply.endswith(b"hello")
 
@@ -155,14 +155,14 @@ async def test_an_error_that_surfaces_while_sending_is_about_an_earlier_datagram
     errors = [ConnectionRefusedError(111, "earlier")]
     line = peer.client._stream
     assert isinstance(line, DatagramSocket)
-    send = line._socket.send
+    send = line.socket.send
 
     async def refuse_once(data: bytes) -> int:
         if errors:
             raise errors.pop()
         return await send(data)
 
-    monkeypatch.setattr(line._socket, "send", refuse_once)
+    monkeypatch.setattr(line.socket, "send", refuse_once)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(peer.trip, b"hello")
         assert await peer.receive() == b"hello"

@@ -44,7 +44,7 @@ async def exchange(
 
 def fileno(line: object) -> int:
     """The descriptor of whatever leads to a server."""
-    sock = getattr(line, "socket", None) or getattr(line, "_socket", None)
+    sock = getattr(line, "socket", None)
     assert sock is not None
     return int(sock.fileno())
 

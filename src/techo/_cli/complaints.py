@@ -10,6 +10,8 @@ import sys
 from collections.abc import Mapping
 from typing import Final
 
+from techo._client.connecting import first_cause
+
 _REMEDIES = {
     errno.EADDRINUSE: "stop what listens there, or choose another port (0 is any free one)",
     errno.EACCES: "ports below 1024 need privileges; choose a higher one",
@@ -72,7 +74,7 @@ def complain(what: str, error: OSError, remedies: Mapping[int, str] = _REMEDIES)
 
     `remedies` says what to do, by error number, where that depends on what was tried.
     """
-    cause = _cause(error)
+    cause = first_cause(error)
     if isinstance(cause, ssl.SSLError):
         reason, remedy = _tls_reason(cause)
     elif isinstance(cause, socket.gaierror):
@@ -98,11 +100,3 @@ def _tls_reason(error: ssl.SSLError) -> tuple[str, str]:
     if "alert" in reason:  # which is the server's word on us
         return f"TLS failed ({reason})", "--tls-cert FILE, if it wants to know who you are"
     return f"TLS failed ({reason})", "check that it speaks TLS on this port"
-
-
-def _cause(error: OSError) -> OSError:
-    """Find the error of the first address tried, where several are summed up in one."""
-    below = error.__cause__
-    while isinstance(below, ExceptionGroup):
-        below = below.exceptions[0]
-    return _cause(below) if error.errno is None and isinstance(below, OSError) else error

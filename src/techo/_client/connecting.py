@@ -25,6 +25,36 @@ _TYPES: Final = {
 }
 
 
+def first_cause(error: OSError) -> OSError:
+    """Find the error of the first address tried, where several are summed up in one."""
+    below = error.__cause__
+    while isinstance(below, ExceptionGroup):
+        below = below.exceptions[0]
+    return first_cause(below) if error.errno is None and isinstance(below, OSError) else error
+
+
+def check_connectable(
+    endpoint: Endpoint | str, tls: ssl.SSLContext | None, server_name: str | None
+) -> Endpoint:
+    """Give the endpoint that a client was asked to connect to, if one can.
+
+    Raises:
+        ValueError: the text is no endpoint, or one that can't be connected to, or `tls` or
+            `server_name` are given for one that is not tls.
+    """
+    if not isinstance(endpoint, Endpoint):
+        endpoint = Endpoint.parse(endpoint)
+    if endpoint.kind is not Kind.TLS and (tls is not None or server_name is not None):
+        raise ValueError(f"{endpoint} is not tls, and takes neither tls nor server_name")
+    if endpoint.kind is Kind.FD:
+        raise ValueError(f"can't connect to {endpoint}: it is for servers; name what it is")
+    if not endpoint.path and (endpoint.host == EVERY_INTERFACE or endpoint.port == 0):
+        raise ValueError(
+            f"can't connect to {endpoint}: * and port 0 are for servers; name host and port"
+        )
+    return endpoint
+
+
 async def connect(
     endpoint: Endpoint | str,
     *,
@@ -42,31 +72,27 @@ async def connect(
             `server_name` are given for one that is not tls.
         OSError: the name is unknown, nobody answers or, as `ssl.SSLError`, TLS fails.
     """
-    if not isinstance(endpoint, Endpoint):
-        endpoint = Endpoint.parse(endpoint)
-    if endpoint.kind is not Kind.TLS and (tls is not None or server_name is not None):
-        raise ValueError(f"{endpoint} is not tls, and takes neither tls nor server_name")
-    if endpoint.kind is Kind.FD:
-        raise ValueError(f"can't connect to {endpoint}: it is for servers; name what it is")
+    endpoint = check_connectable(endpoint, tls, server_name)
     if endpoint.path:
         return await _connect_by_path(endpoint)
-    if endpoint.host == EVERY_INTERFACE or endpoint.port == 0:
-        raise ValueError(
-            f"can't connect to {endpoint}: * and port 0 are for servers; name host and port"
-        )
     if endpoint.kind is Kind.UDP:
         return await _connect_udp(endpoint)
     stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
     if endpoint.kind is Kind.TLS:
-        return await _shake_hands(
+        return await shake_hands(
             stream, tls, endpoint.host if server_name is None else server_name
         )
     return stream
 
 
-async def _shake_hands(
+async def shake_hands(
     stream: trio.SocketStream, tls: ssl.SSLContext | None, server_name: str
 ) -> trio.SSLStream[trio.SocketStream]:
+    """Begin TLS on a connection, which is closed if that fails or is cancelled.
+
+    Raises:
+        OSError: as `ssl.SSLError`, what is wrong; or how the connection broke.
+    """
     try:
         # Not compatible with HTTPS, which may leave out the farewell: then the end of what was
         # said could be cut off unnoticed.

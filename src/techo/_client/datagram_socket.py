@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import socket
+import socket as sockets
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ import trio
 from techo._client.comparison import Comparison, EchoError
 from techo._packets import LARGEST_PACKET, check_fits, largest_message
 
-_LARGEST_UDP: Final = {socket.AF_INET: 65_507, socket.AF_INET6: 65_527}
+_LARGEST_UDP: Final = {sockets.AF_INET: 65_507, sockets.AF_INET6: 65_527}
 """Bytes that fit into a UDP datagram: 65,535 less UDP's header and, in IPv4, less its own."""
 
 
@@ -23,7 +23,8 @@ _LARGEST_UDP: Final = {socket.AF_INET: 65_507, socket.AF_INET6: 65_527}
 class DatagramSocket(trio.abc.AsyncResource):
     """A connected socket for datagrams: the kernel lets in what its one peer sends."""
 
-    _socket: trio.socket.SocketType
+    socket: trio.socket.SocketType
+    """Public, as that of `trio.SocketStream` is."""
     _connect: Callable[[], None]
     largest: int
     """Bytes that fit into one datagram."""
@@ -33,7 +34,7 @@ class DatagramSocket(trio.abc.AsyncResource):
     _buffer: bytearray = attrs.field(factory=lambda: bytearray(LARGEST_PACKET), init=False)
 
     @classmethod
-    def connected(cls, sock: socket.socket, address: str | tuple[Any, ...]) -> DatagramSocket:
+    def connected(cls, sock: sockets.socket, address: str | tuple[Any, ...]) -> DatagramSocket:
         """Take over a new socket and connect it, which says nothing about anybody being there.
 
         Raises:
@@ -59,7 +60,7 @@ class DatagramSocket(trio.abc.AsyncResource):
             started = trio.current_time()
             await self._send(data)
             while True:
-                size = await self._socket.recv_into(self._buffer)
+                size = await self.socket.recv_into(self._buffer)
                 seconds = trio.current_time() - started
                 comparison = Comparison(data)
                 with contextlib.suppress(EchoError):
@@ -67,29 +68,50 @@ class DatagramSocket(trio.abc.AsyncResource):
                     if comparison.complete:
                         return comparison, seconds
 
+    async def send(self, data: bytes) -> None:
+        """Send one datagram.
+
+        Raises:
+            OSError: it could not be sent.
+            trio.ClosedResourceError: the socket was closed.
+        """
+        with self._closing_told():
+            await self._send(data)
+
+    async def receive(self) -> bytes:
+        """Receive one datagram, which may be empty.
+
+        Raises:
+            OSError: an earlier one could not be delivered, such as `ConnectionRefusedError`.
+            trio.ClosedResourceError: the socket was closed.
+        """
+        with self._closing_told():
+            size = await self.socket.recv_into(self._buffer)
+        return bytes(self._buffer[:size])
+
     async def _forget_earlier(self) -> None:
         """Discard late replies, which could fill the queue, and errors about earlier sends."""
-        while self._socket.is_readable():
+        while self.socket.is_readable():
             try:
-                await self._socket.recv_into(self._buffer)
+                await self.socket.recv_into(self._buffer)
             except OSError as error:
                 if error.errno == errno.EBADF:
                     raise
 
     async def _send(self, data: bytes) -> None:
         try:
-            await self._socket.send(data)
+            await self.socket.send(data)
         except OSError:
             # Over UDP that was about an earlier datagram (udp(7)): errors arrive whenever they
             # like. A Unix socket lost its peer, but another may serve the same path by now.
             self._connect()
-            await self._socket.send(data)
+            await self.socket.send(data)
 
     @contextlib.contextmanager
     def _closing_told(self) -> Iterator[None]:
         """Raise what trio's streams raise when they are closed."""
         closed = "the client was closed"
-        if self._socket.fileno() < 0:
+        if self.socket.fileno() < 0:
             raise trio.ClosedResourceError(closed)
         try:
             yield
@@ -98,19 +120,19 @@ class DatagramSocket(trio.abc.AsyncResource):
                 raise trio.ClosedResourceError(closed) from None
             raise
 
-    def open_unconnected(self) -> tuple[socket.socket, str | tuple[Any, ...], Any]:
+    def open_unconnected(self) -> tuple[sockets.socket, str | tuple[Any, ...], Any]:
         """Open another socket, which lets anybody in: to see who answers.
 
         Give it, where to send to, and the name that an answer should come from. Those differ
         where the server has bound another spelling of its path.
         """
-        ours = socket.socket(self._socket.family, socket.SOCK_DGRAM)
+        ours = sockets.socket(self.socket.family, sockets.SOCK_DGRAM)
         ours.setblocking(False)
-        if ours.family == getattr(socket, "AF_UNIX", None):
+        if ours.family == getattr(sockets, "AF_UNIX", None):
             ours.bind("")  # any free abstract name: who has none can't be answered
-        return ours, self.address, self._socket.getpeername()
+        return ours, self.address, self.socket.getpeername()
 
     async def aclose(self) -> None:
         """Close at once."""
-        self._socket.close()
+        self.socket.close()
         await trio.lowlevel.checkpoint()

@@ -1,0 +1,160 @@
+"""Carrying: how the trips of a lane get to the server and back, by the pump or by two tasks."""
+
+from __future__ import annotations
+
+import abc
+import collections
+import contextlib
+from typing import Final
+
+import attrs
+import trio
+
+from techo._client.client import RECEIVE_SIZE
+from techo._client.comparison import EchoError
+from techo._client.connecting import Line
+from techo._client.datagram_socket import DatagramSocket
+from techo._measuring.causes import Cause, cause_of
+from techo._measuring.lane import Lane, Work
+from techo._packets import LARGEST_PACKET, PacketStream
+from techo._pump import pump
+from techo._pump.talk import Talk
+
+_FAILURES: Final = (OSError, EchoError, trio.BrokenResourceError, trio.ClosedResourceError)
+"""What the network and the server do; everything else is a bug."""
+
+
+@attrs.define(eq=False)
+class Carrier(abc.ABC):
+    """One connection, or one socket for datagrams, and the trips over it."""
+
+    line: Line
+    lane: Lane
+    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+
+    def go_on(self) -> None:
+        """Send what is due, as far as there is room for it."""
+        while data := self.lane.next(self.lane.work.clock()):
+            self._send(data)
+
+    def cut(self) -> None:
+        """End it, because a reply has not come in time."""
+        self._scope.cancel(reason="no reply in time")
+
+    async def carry(self) -> Cause:
+        """Make trips until the connection is no more; say why. Cancellation loses them."""
+        cause = Cause.TIMEOUT_REPLY
+        with self._scope:
+            try:
+                await self._carry()
+                cause = Cause.SHORT if self._ended_midway() else Cause.EOF
+            except _FAILURES as error:
+                cause = cause_of(error)
+        return cause
+
+    def _ended_midway(self) -> bool:
+        return isinstance(self.line, DatagramSocket) or self.lane.replied_in_part()
+
+    @abc.abstractmethod
+    def _send(self, data: bytes) -> None:
+        """Have it sent; the next may be given at once."""
+
+    @abc.abstractmethod
+    async def _carry(self) -> None:
+        """Receive until the end."""
+
+
+@attrs.define(eq=False)
+class Pumped(Carrier):
+    """By the pump: a message wakes no task."""
+
+    _pump: pump.Pump = attrs.field(factory=pump.Pump.of_this_run, init=False)
+    _talk: Talk = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        assert not isinstance(self.line, trio.SSLStream)  # noqa: S101  -- `carrier_for` saw to it
+        messages = self.lane.messages
+        size = LARGEST_PACKET + 1 if messages else RECEIVE_SIZE
+        self._talk = Talk(
+            self.line.socket.fileno(),  # type: ignore[union-attr]  # of these, all have one
+            self.lane.answer,
+            self.lane.traffic,
+            size,
+            self._pump.buffers(size, packets=messages),
+            messages,
+            greedy=True,
+        )
+        self._pump.add(self._talk)
+
+    def go_on(self) -> None:
+        if not self._talk.over:
+            super().go_on()
+
+    def _send(self, data: bytes) -> None:
+        if not self._talk.over:
+            self._pump.send(self._talk, data)
+
+    async def _carry(self) -> None:
+        try:
+            await self._talk.wait()
+        finally:
+            self._pump.remove(self._talk)
+        if self._talk.error is not None:
+            raise self._talk.error
+
+
+@attrs.define(eq=False)
+class Portable(Carrier):
+    """By two tasks, over whatever there is: TLS, memory, other systems."""
+
+    _outbox: collections.deque[bytes] = attrs.field(factory=collections.deque, init=False)
+    _more: trio.Event = attrs.field(factory=trio.Event, init=False)
+
+    def _send(self, data: bytes) -> None:
+        self._outbox.append(data)
+        self._more.set()
+
+    async def _carry(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._send_all)
+            failure = None
+            try:
+                await self._receive_all()
+            except _FAILURES as error:
+                failure = error  # to be raised without a group round it
+            nursery.cancel_scope.cancel(reason="the connection is over")
+        if failure is not None:
+            raise failure
+
+    async def _receive_all(self) -> None:
+        line, lane = self.line, self.lane
+        while True:
+            if isinstance(line, DatagramSocket):
+                chunk: bytes | bytearray = await line.receive()
+            elif not (chunk := await line.receive_some(RECEIVE_SIZE)):
+                return
+            lane.traffic.progress = lane.work.clock()
+            if data := lane.answer(bytes(chunk)):
+                self._send(data)
+
+    async def _send_all(self) -> None:
+        # The receiving side tells what breaks, and how much had come back by then.
+        with contextlib.suppress(*_FAILURES):
+            while True:
+                while self._outbox:
+                    await self._send_one(self._outbox.popleft())
+                self._more = trio.Event()
+                await self._more.wait()
+
+    async def _send_one(self, data: bytes) -> None:
+        if isinstance(self.line, DatagramSocket):
+            await self.line.send(data)
+        else:
+            await self.line.send_all(data)
+
+
+def carrier_for(line: Line, work: Work) -> Carrier:
+    """Give what carries trips over `line`: the pump, where it can."""
+    lane = Lane(work, isinstance(line, DatagramSocket | PacketStream))
+    pumped = isinstance(line, trio.SocketStream | PacketStream | DatagramSocket)
+    return Pumped(line, lane) if pumped and pump.AVAILABLE else Portable(line, lane)

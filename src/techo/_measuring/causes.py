@@ -1,0 +1,93 @@
+"""Causes: why a probe or a trip has failed, as one word that can be counted."""
+
+from __future__ import annotations
+
+import enum
+import errno
+import socket
+import ssl
+from typing import Final
+
+import trio
+
+from techo._client.comparison import EchoMismatch, ShortReply
+from techo._client.connecting import first_cause
+
+
+class Cause(enum.StrEnum):
+    """Why a message has not come back as it was sent."""
+
+    DNS = "dns"
+    """The name is unknown."""
+    REFUSED = "refused"
+    """Nobody listens there."""
+    UNREACHABLE = "unreachable"
+    """There is no way there, or none that we may take."""
+    TIMEOUT_CONNECT = "timeout-connect"
+    """Connecting, TLS handshake included, took too long."""
+    TLS = "tls"
+    """TLS failed: no certificate that we trust, no TLS at all."""
+    TIMEOUT_REPLY = "timeout-reply"
+    """No reply in time."""
+    RESET = "reset"
+    """The connection broke."""
+    EOF = "eof"
+    """The server ended the connection before any of the reply had come."""
+    SHORT = "short"
+    """It ended in mid-reply, or a message came back cut."""
+    CORRUPT = "corrupt"
+    """Something else came back than was sent."""
+
+
+NEVER_REACHED: Final = frozenset(
+    {Cause.DNS, Cause.REFUSED, Cause.UNREACHABLE, Cause.TIMEOUT_CONNECT, Cause.TLS}
+)
+"""Causes after which nobody was there to answer."""
+
+_BY_NUMBER: Final = {
+    errno.ECONNREFUSED: Cause.REFUSED,
+    errno.ENOENT: Cause.REFUSED,  # of a Unix path: there is none
+    errno.EAGAIN: Cause.REFUSED,  # too many are waiting there
+    errno.EPROTOTYPE: Cause.REFUSED,  # a server of another kind
+    errno.ECONNRESET: Cause.RESET,
+    errno.EPIPE: Cause.RESET,
+    errno.ECONNABORTED: Cause.RESET,
+    errno.ENOTCONN: Cause.RESET,
+    errno.ETIMEDOUT: Cause.TIMEOUT_CONNECT,
+}
+"""Everything else means that there is no way, or none that we may take."""
+
+_BY_TYPE: Final[tuple[tuple[type[Exception], Cause], ...]] = (
+    (ssl.SSLEOFError, Cause.EOF),
+    (ssl.SSLError, Cause.TLS),
+    (socket.gaierror, Cause.DNS),
+    (EchoMismatch, Cause.CORRUPT),
+    (trio.BrokenResourceError, Cause.RESET),
+    (trio.ClosedResourceError, Cause.RESET),
+)
+
+
+def cause_of(error: Exception) -> Cause:
+    """Name the cause behind what connecting, sending, receiving or comparing has raised."""
+    if isinstance(error, ShortReply):
+        return Cause.SHORT if error.received else Cause.EOF
+    below = _below(error)
+    for kind, cause in _BY_TYPE:
+        if isinstance(below, kind):
+            return cause
+    number = below.errno if isinstance(below, OSError) else None
+    return _BY_NUMBER.get(number or 0, Cause.UNREACHABLE)
+
+
+def words_of(error: Exception) -> str:
+    """Say the same in words, for people."""
+    below = _below(error)
+    words = isinstance(below, OSError) and below.strerror
+    return words[:1].lower() + words[1:] if words else str(below)
+
+
+def _below(error: Exception) -> Exception:
+    """Find what the system said, where it did."""
+    if isinstance(error, trio.BrokenResourceError) and isinstance(error.__cause__, OSError):
+        return error.__cause__
+    return first_cause(error) if isinstance(error, OSError) else error

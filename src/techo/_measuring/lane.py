@@ -1,0 +1,202 @@
+"""Lanes: the trips over one connection of a load, each sent, verified and timed. No I/O.
+
+The driver, which is the pump where there is one, hands in what has arrived and takes what is to
+be sent next. That is all that happens on the way of a message, so nothing else is done here.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable
+
+import attrs
+import trio
+
+from techo._measuring.causes import Cause
+from techo._measuring.histogram import Histogram
+from techo._measuring.matching import InOrder, OneByOne, State
+from techo._measuring.payloads import Payloads
+from techo._measuring.schedule import Schedule
+
+NANOSECONDS = 1_000_000_000
+
+
+@attrs.define(eq=False)
+class Trip:
+    """One message on its way."""
+
+    payload: bytes
+    due: float
+    """When it should have been sent, and when it was, in the run's clock."""
+    sent: float
+    given_up: bool = False
+
+
+@attrs.define(eq=False)
+class Traffic:
+    """What the pump keeps count of."""
+
+    chunks: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    progress: float = 0.0
+    owing: bool = False
+
+
+@attrs.define(eq=False)
+class Tally:
+    """What has happened after the warm-up, to all lanes together."""
+
+    service: Histogram = attrs.field(factory=Histogram)
+    """From when a message was sent."""
+    response: Histogram = attrs.field(factory=Histogram)
+    """From when it should have been sent; only where there is a rate, as the next."""
+    behind: Histogram = attrs.field(factory=Histogram)
+    """From when it should have been to when it was sent."""
+    bytes: int = 0
+    errors: collections.Counter[Cause] = attrs.field(factory=collections.Counter)
+    reconnects: int = 0
+    late: int = 0
+    duplicate: int = 0
+    last: float = 0.0
+    """When the last reply came."""
+
+
+@attrs.define(eq=False)
+class Work:
+    """What all lanes share."""
+
+    schedule: Schedule
+    payloads: Payloads
+    size: int
+    pipeline: int
+    clock: Callable[[], float]
+    tally: Tally = attrs.field(factory=Tally)
+    in_flight: int = 0
+    done: trio.Event = attrs.field(factory=trio.Event)
+    """Set when no trip is due any more and none is under way."""
+    idle: dict[Lane, None] = attrs.field(factory=dict)
+    """Lanes that wait for a trip to be due, the longest first."""
+    freed: trio.Event = attrs.field(factory=trio.Event)
+    """Set when a lane becomes idle."""
+    _number: int = 0
+
+    def begin(self, now: float) -> Trip | None:
+        """Begin a trip if one is due."""
+        due = self.schedule.take(now)
+        if due is None:
+            if not self.in_flight and self.schedule.next_due(now) is None:
+                self.done.set()
+            return None
+        self._number += 1
+        self.in_flight += 1
+        return Trip(self.payloads.make(self._number, self.size), due, now)
+
+    def counts(self, trip: Trip) -> bool:
+        """Whether it is not part of the warm-up."""
+        return trip.due >= self.schedule.counts_from
+
+    def came_back(self, trip: Trip, now: float) -> None:
+        """Note that all of it came back unharmed."""
+        if not self.counts(trip):
+            return
+        tally = self.tally
+        tally.service.record(int((now - trip.sent) * NANOSECONDS))
+        if self.schedule.rate is not None:
+            tally.response.record(int((now - trip.due) * NANOSECONDS))
+            tally.behind.record(int((trip.sent - trip.due) * NANOSECONDS))
+        tally.bytes += len(trip.payload)
+        tally.last = now
+
+
+@attrs.define(eq=False)
+class Lane:
+    """One connection, or one socket for datagrams."""
+
+    work: Work
+    messages: bool
+    """Whether messages are kept apart."""
+    traffic: Traffic = attrs.field(factory=Traffic)
+    trips: dict[Trip, None] = attrs.field(factory=dict)
+    """Those under way, the oldest first."""
+    _matching: InOrder[Trip] | OneByOne[Trip] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._matching = OneByOne() if self.messages else InOrder()
+
+    def answer(self, chunk: bytes) -> bytes:
+        """Take in what has arrived; give what to send now, of messages one at the most.
+
+        Raises:
+            EchoMismatch: over a stream, something else came back than was sent.
+        """
+        work, trips = self.work, self.trips
+        now = work.clock()
+        for state, trip in self._matching.feed(chunk):
+            if state is State.WHOLE and trip is not None:
+                del trips[trip]
+                work.in_flight -= 1
+                work.came_back(trip, now)
+            else:
+                self._note(state, trip)
+        return self.next(now)
+
+    def next(self, now: float) -> bytes:
+        """Begin the trips that there is room for; give what to send for them."""
+        if self.traffic.owing:
+            return b""  # what is sent next must not overtake the rest of what was
+        work, pieces = self.work, []
+        while len(self.trips) < work.pipeline and (trip := work.begin(now)) is not None:
+            self.trips[trip] = None
+            self._matching.expect(trip)
+            pieces.append(trip.payload)
+            if self.messages:
+                break
+        if work.schedule.rate is not None:
+            self._wait_in_line()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _wait_in_line(self) -> None:
+        self.work.idle.pop(self, None)
+        if len(self.trips) < self.work.pipeline:
+            self.work.idle[self] = None
+            self.work.freed.set()
+
+    def _note(self, state: State, trip: Trip | None) -> None:
+        """Note a message that is not what was waited for."""
+        tally = self.work.tally
+        if state is State.AGAIN and trip is not None:
+            tally.late += trip.given_up
+            tally.duplicate += not trip.given_up
+            trip.given_up = False
+        elif trip is None:
+            tally.errors[Cause.CORRUPT] += 1
+        else:
+            self._fail(trip, Cause.SHORT if state is State.SHORT else Cause.CORRUPT)
+
+    def _fail(self, trip: Trip, cause: Cause) -> None:
+        del self.trips[trip]
+        self.work.in_flight -= 1
+        self.work.tally.errors[cause] += self.work.counts(trip)
+
+    def overdue(self, sent_before: float) -> bool:
+        """Whether a trip is under way that was sent before that."""
+        return bool(self.trips) and next(iter(self.trips)).sent < sent_before
+
+    def give_up(self, sent_before: float) -> None:
+        """Wait no more for messages that were sent before that; they may still come, late."""
+        assert isinstance(self._matching, OneByOne)  # noqa: S101  -- streams are cut instead
+        for trip in [each for each in self.trips if each.sent < sent_before]:
+            trip.given_up = True
+            self._matching.give_up(trip)
+            self._fail(trip, Cause.TIMEOUT_REPLY)
+
+    def broke(self, cause: Cause) -> None:
+        """Note that the connection is no more, with all that was under way."""
+        for trip in tuple(self.trips):
+            self._fail(trip, cause)
+        self.work.idle.pop(self, None)
+
+    def replied_in_part(self) -> bool:
+        """Whether some of the reply to the oldest trip has come."""
+        return isinstance(self._matching, InOrder) and self._matching.midway

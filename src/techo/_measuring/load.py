@@ -1,0 +1,90 @@
+"""Load: many round trips over many connections, as fast as they come back or at a rate."""
+
+from __future__ import annotations
+
+import math
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import trio
+
+from techo._measuring.lane import Work
+from techo._measuring.load_report import LoadReport
+from techo._measuring.load_run import Run
+from techo._measuring.opening import opener
+from techo._measuring.payloads import Payloads
+from techo._measuring.schedule import Schedule
+from techo.endpoint import Endpoint, Kind
+
+_PATIENCE: Final = 10.0
+_PATIENCE_WITH_DATAGRAMS: Final = 1.0
+"""Seconds for a reply. A datagram that is longer on its way is lost."""
+
+
+async def load(
+    target: Endpoint | str | Callable[[], Awaitable[trio.abc.Stream]],
+    *,
+    connections: int = 10,
+    seconds: float | None = None,
+    trips: int | None = None,
+    rate: float | None = None,
+    size: int = 64,
+    pipeline: int = 1,
+    warm_up: float = 0.0,
+    timeout: float | None = None,  # noqa: ASYNC109  -- of each reply, not of the call
+    tls: ssl.SSLContext | None = None,
+    server_name: str | None = None,
+    watch: Callable[[LoadReport], None] | None = None,
+    stop: trio.Event | None = None,
+) -> LoadReport:
+    """Make round trips for `seconds` (by default 10), or `trips` of them, and report.
+
+    `target` is an endpoint, or an async function that connects. Each of the `connections` has
+    up to `pipeline` messages of `size` bytes under way, each its own, of which every byte is
+    verified. Without `rate`, the next is sent when one comes back; with it, `rate` trips are
+    due in each second, whatever comes back, and those for which there is no room are sent
+    later, and counted from when they were due. A broken connection is opened again.
+
+    Times are in seconds. `warm_up` comes first and is not counted. A reply is waited for up
+    to `timeout` (by default 10 s, for datagrams 1 s), also behind the end. `watch` is called
+    now and then with a report so far. Set `stop` to end early, with a report; cancellation
+    closes all connections and gives none.
+
+    Raises:
+        ValueError: an argument makes no sense; the text names it and its value.
+    """
+    _check(connections=connections, seconds=seconds, trips=trips, rate=rate, size=size)
+    _check(pipeline=pipeline, timeout=timeout)
+    if not 0 <= warm_up < math.inf:
+        raise ValueError(f"warm_up {warm_up!r} is not a number of seconds from 0")
+    if seconds is not None and trips is not None:
+        raise ValueError(f"seconds {seconds!r} and trips {trips!r}: give one of them")
+    open_line = opener(target, tls, server_name)
+    endpoint = Endpoint.parse(target) if isinstance(target, str) else target
+    if timeout is None:
+        datagrams = isinstance(endpoint, Endpoint) and endpoint.kind in (
+            Kind.UDP,
+            Kind.UNIXGRAM,
+        )
+        timeout = _PATIENCE_WITH_DATAGRAMS if datagrams else _PATIENCE
+    if seconds is None:
+        seconds = math.inf if trips is not None else 10.0
+    clock = trio.lowlevel.current_clock().current_time
+    schedule = Schedule(math.inf, warm_up, seconds, trips, rate)
+    work = Work(schedule, Payloads(size), size, pipeline, clock)
+    name = str(endpoint) if isinstance(endpoint, Endpoint) else "a function that connects"
+    run = Run(name, open_line, work, connections, timeout, stop or trio.Event())
+    return await run.run(watch)
+
+
+def _check(**arguments: float | None) -> None:
+    """Refuse what is not above 0; None stands for a default."""
+    whole = ("connections", "trips", "size", "pipeline")
+    for name, value in arguments.items():
+        if value is None:
+            continue
+        if name in whole and (not isinstance(value, int) or value < 1):
+            raise ValueError(f"{name} {value!r} is not a whole number above 0")
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} {value!r} is not a number above 0")

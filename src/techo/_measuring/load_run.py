@@ -1,0 +1,228 @@
+"""The run of a load: its connections, its schedule and its end, in one nursery."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+import trio
+
+from techo._measuring.carrying import Carrier, Pumped, carrier_for
+from techo._measuring.causes import Cause, cause_of
+from techo._measuring.histogram import Histogram
+from techo._measuring.lane import Lane, Work
+from techo._measuring.load_report import LoadReport
+from techo._measuring.opening import Opener
+from techo._pump import pump
+
+_LIMIT: Final = 0.9
+"""Share of one processor from which on the client counts as what was measured."""
+
+_WATCHED: Final = 0.2
+"""Seconds between two calls of `watch`."""
+
+_FIRST_PAUSE: Final = 0.01
+_LONGEST_PAUSE: Final = 1.0
+"""Seconds before connecting again after that failed; each pause is twice the one before."""
+
+
+@attrs.define(eq=False)
+class Run:
+    """One load, from the first connection to the last reply."""
+
+    name: str
+    open: Opener
+    work: Work
+    connections: int
+    patience: float
+    stop: trio.Event
+    carriers: set[Carrier] = attrs.field(factory=set)
+    """Those that are connected."""
+    _cpu: float = 0.0
+    _heard: float = 0.0
+    """When a connection that is no more has heard of the server last; 0 for never."""
+    _ending: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    """Ends the wait for the end."""
+    _waiting: int = 0
+    """How many have not yet tried to connect."""
+    _ready: trio.Event = attrs.field(factory=trio.Event)
+
+    async def run(self, watch: Callable[[LoadReport], None] | None) -> LoadReport:
+        self._waiting = self.connections
+        async with trio.open_nursery() as nursery:
+            for _ in range(self.connections):
+                nursery.start_soon(self._keep_connected)
+            nursery.start_soon(self._heed_stop)
+            await self._ready.wait()
+            if self.carriers:
+                self._begin()
+                nursery.start_soon(self._begin_counting)
+                nursery.start_soon(self._give_up_overdue)
+                if self.work.schedule.rate is not None:
+                    nursery.start_soon(self._pace)
+                if watch is not None:
+                    nursery.start_soon(self._tell, watch)
+                await self._until_done()
+            nursery.cancel_scope.cancel(reason="the load is over")
+        return self.report()
+
+    def _begin(self) -> None:
+        now = self.work.clock()
+        self.work.schedule.begin = self.work.tally.last = now
+        self._cpu = time.process_time()
+        for carrier in tuple(self.carriers):
+            carrier.go_on()
+
+    async def _begin_counting(self) -> None:
+        await trio.sleep_until(self.work.schedule.counts_from)
+        self._cpu = time.process_time()
+        self.work.tally.last = self.work.clock()
+
+    async def _until_done(self) -> None:
+        work = self.work
+        while not work.done.is_set() and self.work.clock() < work.schedule.end:
+            with trio.move_on_at(work.schedule.end) as self._ending:
+                await work.done.wait()
+        if work.in_flight or work.schedule.unsent(work.clock()):
+            with trio.move_on_after(self.patience):
+                await work.done.wait()
+
+    async def _heed_stop(self) -> None:
+        await self.stop.wait()
+        if self._ready.is_set():
+            self.work.schedule.stop(self.work.clock())
+            self._ending.cancel(reason="stopped")
+        else:
+            self._ready.set()
+
+    async def _keep_connected(self) -> None:
+        """Have a connection until the load is over."""
+        pause = _FIRST_PAUSE
+        first = True
+        while True:
+            try:
+                with trio.fail_after(self.patience):
+                    line, _ = await self.open()
+            except (OSError, trio.TooSlowError) as error:
+                slow = isinstance(error, trio.TooSlowError)
+                cause = Cause.TIMEOUT_CONNECT if slow else cause_of(error)
+                self.work.tally.errors[cause] += 1
+                self._attempted()
+            else:
+                self.work.tally.reconnects += not first
+                first = False
+                carrier = carrier_for(line, self.work)
+                await self._carry(carrier)
+                if carrier.lane.traffic.progress:
+                    pause = _FIRST_PAUSE
+                    continue
+            # Nothing came of it, and nothing would of asking again at once, for ever.
+            self._give_up_if_hopeless()
+            await trio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _give_up_if_hopeless(self) -> None:
+        """End the load if nobody has been heard of for long and time alone won't end it."""
+        heard = max([self._heard, *(each.lane.traffic.progress for each in self.carriers)])
+        schedule = self.work.schedule
+        if heard and schedule.trips is None:
+            return
+        if self.work.clock() - max(heard, schedule.begin) > self.patience:
+            self.work.done.set()
+
+    def _attempted(self) -> None:
+        self._waiting -= 1
+        if self._waiting <= 0:
+            self._ready.set()
+
+    async def _carry(self, carrier: Carrier) -> None:
+        """Make trips over a connection until it breaks."""
+        self.carriers.add(carrier)
+        cause = Cause.EOF
+        try:
+            self._attempted()
+            if self.work.schedule.begin < math.inf:
+                carrier.go_on()
+            cause = await carrier.carry()
+        finally:
+            self.carriers.discard(carrier)
+            self._heard = max(self._heard, carrier.lane.traffic.progress)
+            await trio.aclose_forcefully(carrier.line)  # noqa: ASYNC102  -- waits for nothing
+        carrier.lane.broke(cause)
+
+    async def _give_up_overdue(self) -> None:
+        """Look now and then whether a reply has not come in time."""
+        while True:
+            await trio.sleep(self.patience / 20)
+            before = self.work.clock() - self.patience
+            for carrier in tuple(self.carriers):
+                if not carrier.lane.overdue(before):
+                    continue
+                if carrier.lane.messages:
+                    carrier.lane.give_up(before)
+                    carrier.go_on()
+                else:
+                    carrier.cut()
+
+    async def _pace(self) -> None:
+        """Send when it is time; lanes that become free send what is overdue by themselves."""
+        work = self.work
+        while (due := work.schedule.next_due(work.clock())) is not None:
+            if not work.idle:
+                work.freed = trio.Event()
+                await work.freed.wait()
+            elif due > work.clock():
+                await self._sleep_until(due)
+            else:
+                self._carrier_of(next(iter(work.idle))).go_on()
+
+    def _carrier_of(self, lane: Lane) -> Carrier:
+        return next(each for each in self.carriers if each.lane is lane)
+
+    async def _sleep_until(self, due: float) -> None:
+        if any(isinstance(each, Pumped) for each in self.carriers):
+            await pump.Pump.of_this_run().sleep_until(due)
+        else:
+            await trio.sleep_until(due)
+
+    async def _tell(self, watch: Callable[[LoadReport], None]) -> None:
+        while True:
+            await trio.sleep(_WATCHED)
+            watch(self.report())
+
+    def report(self) -> LoadReport:
+        """Say what has happened so far."""
+        work, tally = self.work, self.work.tally
+        scheduled = work.schedule.rate is not None
+        begun = work.schedule.begin < math.inf
+        seconds = max(0.0, tally.last - work.schedule.counts_from) if begun else 0.0
+        cpu = time.process_time() - self._cpu if begun else 0.0
+        return LoadReport(
+            endpoint=self.name,
+            connections=self.connections,
+            size=work.size,
+            pipeline=work.pipeline,
+            rate=work.schedule.rate,
+            seconds=seconds,
+            round_trips=tally.service.count,
+            bytes=tally.bytes,
+            errors={cause: tally.errors[cause] for cause in Cause if tally.errors[cause]},
+            reconnects=tally.reconnects,
+            late=tally.late,
+            duplicate=tally.duplicate,
+            unsent=work.schedule.unsent(work.clock()) if begun else 0,
+            service=_copy(tally.service),
+            response=_copy(tally.response) if scheduled else None,
+            behind=_copy(tally.behind) if scheduled else None,
+            client_cpu_seconds=cpu,
+            client_was_limit=bool(seconds) and cpu / seconds >= _LIMIT,
+        )
+
+
+def _copy(histogram: Histogram) -> Histogram:
+    copy = Histogram()
+    copy.add(histogram)
+    return copy

@@ -1,0 +1,156 @@
+"""Matching: which of the messages that were sent has come back, and whether unharmed. No I/O.
+
+Over a stream, replies come in the order of the messages, and are one run of bytes. Where
+messages are kept apart, each is found again by its bytes: it may be lost, late, doubled, cut.
+"""
+
+from __future__ import annotations
+
+import collections
+import enum
+from collections.abc import Iterable
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar
+
+import attrs
+
+from techo._client.comparison import Comparison
+from techo._measuring.payloads import HEADER
+from techo.reply import STAMP_LENGTH, stamp_at
+
+_REMEMBERED: Final = 10_000
+"""Messages that are over and still recognised when they come (again)."""
+
+_LOOKED_AT: Final = 256
+"""Bytes by which a message that was harmed is recognised."""
+
+
+class Sent(Protocol):
+    """A message that was sent."""
+
+    @property
+    def payload(self) -> bytes:
+        """What was sent."""
+
+
+SentT = TypeVar("SentT", bound=Sent)
+
+
+class State(enum.Enum):
+    """In what state a message came back."""
+
+    WHOLE = enum.auto()
+    AGAIN = enum.auto()
+    """Whole, and not for the first time."""
+    SHORT = enum.auto()
+    CORRUPT = enum.auto()
+
+
+Arrival: TypeAlias = tuple[State, SentT | None]
+"""What arrived; None if nothing that was sent resembles it."""
+
+
+@attrs.define(eq=False)
+class InOrder(Generic[SentT]):
+    """Messages over a stream."""
+
+    _waiting: collections.deque[SentT] = attrs.field(factory=collections.deque)
+    _comparison: Comparison | None = None
+    """None while nothing of the reply to the first that waits has come."""
+    _done: int = 0
+    """Bytes of messages that have come back, since the comparison began."""
+
+    @property
+    def midway(self) -> bool:
+        """Whether some of the next message has come back, and not all."""
+        return self._comparison is not None and self._comparison.matched > self._done
+
+    def expect(self, message: SentT) -> None:
+        """Say that `message` is sent, after all others."""
+        self._waiting.append(message)
+        if self._comparison is not None:
+            self._comparison.expect(message.payload)
+
+    def feed(self, chunk: bytes | bytearray) -> list[Arrival[SentT]]:
+        """Take in what came back; give the messages that are whole now, in order.
+
+        No bytes mean the end of the stream.
+
+        Raises:
+            EchoMismatch: something else came back.
+            ShortReply: the end came before all had come back.
+        """
+        waiting = self._waiting
+        if self._comparison is None:
+            # Nearly always a chunk is the reply to one message; that is told at a glance.
+            if len(waiting) == 1 and chunk == waiting[0].payload:
+                return [(State.WHOLE, waiting.popleft())]
+            self._comparison = Comparison()
+            self._done = 0
+            for message in waiting:
+                self._comparison.expect(message.payload)
+        self._comparison.feed(chunk)
+        arrivals: list[Arrival[SentT]] = []
+        while waiting and self._comparison.matched >= self._done + len(waiting[0].payload):
+            self._done += len(waiting[0].payload)
+            arrivals.append((State.WHOLE, waiting.popleft()))
+        if self._comparison.complete:
+            self._comparison = None
+        elif arrivals:
+            self._comparison.forget()
+        return arrivals
+
+
+@attrs.define(eq=False)
+class OneByOne(Generic[SentT]):
+    """Messages that are kept apart."""
+
+    _waiting: dict[bytes, SentT] = attrs.field(factory=dict)
+    """By what they begin with."""
+    _over: collections.OrderedDict[bytes, SentT] = attrs.field(factory=collections.OrderedDict)
+
+    def expect(self, message: SentT) -> None:
+        """Say that `message` is sent."""
+        self._waiting[message.payload[:HEADER]] = message
+
+    def give_up(self, message: SentT) -> None:
+        """Say that `message` is waited for no more; it is still recognised if it comes."""
+        if self._waiting.pop(message.payload[:HEADER], None) is not None:
+            self._remember(message)
+
+    def feed(self, chunk: bytes | bytearray) -> list[Arrival[SentT]]:
+        """Take in one message that came back, and say which it is."""
+        for start in (0, STAMP_LENGTH) if stamp_at(chunk, 0) else (0,):
+            content = bytes(chunk[start:])
+            header = content[:HEADER]
+            for known in (self._waiting, self._over):
+                message = known.get(header)
+                if message is not None and message.payload == content:
+                    if known is self._over:
+                        return [(State.AGAIN, message)]
+                    del self._waiting[header]
+                    self._remember(message)
+                    return [(State.WHOLE, message)]
+        harmed = self._resembling(content)
+        if harmed is None:
+            return [(State.CORRUPT, None)]
+        self.give_up(harmed)
+        short = len(content) < len(harmed.payload) and harmed.payload.startswith(content)
+        return [(State.SHORT if short else State.CORRUPT, harmed)]
+
+    def _remember(self, message: SentT) -> None:
+        self._over[message.payload[:HEADER]] = message
+        if len(self._over) > _REMEMBERED:
+            self._over.popitem(last=False)
+
+    def _resembling(self, content: bytes) -> SentT | None:
+        """Find the message that it was once, if at least half of it is still the same."""
+        best, most = None, len(content[:_LOOKED_AT]) // 2
+        for message in self._waiting.values():
+            same = _same(content[:_LOOKED_AT], message.payload)
+            if same >= most:
+                best, most = message, same
+        return best
+
+
+def _same(one: bytes, other: Iterable[int]) -> int:
+    return sum(a == b for a, b in zip(one, other, strict=False))

@@ -1,0 +1,96 @@
+"""Opening: connecting, with the time that each step of it takes."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import attrs
+import trio
+
+from techo._client.connecting import Line, check_connectable, connect, shake_hands
+from techo.endpoint import Endpoint, Kind
+
+
+@attrs.frozen
+class Setup:
+    """How long each step to a connection took, in seconds; None for what was not needed."""
+
+    lookup: float | None
+    """Of a name."""
+    connect: float
+    handshake: float | None
+    """Of TLS."""
+
+
+Opener: TypeAlias = Callable[[], Awaitable[tuple[Line, Setup]]]
+"""Opens a connection, or a socket for datagrams, which is the caller's to close."""
+
+
+def opener(
+    target: Endpoint | str | Callable[[], Awaitable[trio.abc.Stream]],
+    tls: ssl.SSLContext | None,
+    server_name: str | None,
+) -> Opener:
+    """Give what opens connections to `target`, an endpoint or a function that connects.
+
+    A name is looked up each time; its addresses are tried in order, one after the other.
+
+    Raises:
+        ValueError: as `check_connectable`.
+    """
+    if not isinstance(target, Endpoint | str):
+        return lambda: _call(target)
+    endpoint = check_connectable(target, tls, server_name)
+    return lambda: _open(endpoint, tls, server_name)
+
+
+async def _call(target: Callable[[], Awaitable[trio.abc.Stream]]) -> tuple[Line, Setup]:
+    started = trio.current_time()
+    stream = await target()
+    return stream, Setup(None, trio.current_time() - started, None)
+
+
+async def _open(
+    endpoint: Endpoint, tls: ssl.SSLContext | None, server_name: str | None
+) -> tuple[Line, Setup]:
+    started = trio.current_time()
+    hosts = [endpoint.host]
+    lookup = handshake = None
+    if endpoint.host and not _is_address(endpoint.host):
+        found = await trio.socket.getaddrinfo(
+            endpoint.host, endpoint.port, type=socket.SOCK_STREAM
+        )
+        hosts = list(dict.fromkeys(str(address[0]) for *_, address in found))
+        lookup = trio.current_time() - started
+    begun = trio.current_time()
+    line = await _connect_to_one(endpoint, hosts)
+    connected = trio.current_time()
+    if endpoint.kind is Kind.TLS:
+        assert isinstance(line, trio.SocketStream)  # noqa: S101  -- which tcp gives
+        line = await shake_hands(line, tls, server_name or endpoint.host)
+        handshake = trio.current_time() - connected
+    return line, Setup(lookup, connected - begun, handshake)
+
+
+async def _connect_to_one(endpoint: Endpoint, hosts: list[str]) -> Line:
+    kind = Kind.TCP if endpoint.kind is Kind.TLS else endpoint.kind
+    failure: OSError | None = None
+    for host in hosts:
+        try:
+            return await connect(attrs.evolve(endpoint, kind=kind, host=host))
+        except OSError as error:
+            failure = failure or error
+    assert failure is not None  # noqa: S101  -- getaddrinfo gives one address at least
+    raise failure
+
+
+def _is_address(host: str) -> bool:
+    """Whether there is nothing to look up."""
+    try:
+        socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        return False
+    return True

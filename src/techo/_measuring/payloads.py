@@ -1,0 +1,37 @@
+"""Payloads: what is sent, so that every message differs from every other of the run."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from typing import Final
+
+import attrs
+
+_STEPS: Final = 1021
+"""A prime, so that the pattern does not come round together with anything."""
+
+HEADER: Final = 16
+"""Bytes that tell which message it is: its number, low byte first, and the run's nonce. Of a
+shorter message, as much of them as fits."""
+
+
+@attrs.define(eq=False)
+class Payloads:
+    """The payloads of one run."""
+
+    largest: int
+    """Bytes that a payload may have."""
+    nonce: bytes = attrs.field(factory=lambda: secrets.token_bytes(HEADER // 2))
+    """What tells this run's messages from another's."""
+    _pattern: bytes = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        seed = int.from_bytes(self.nonce, "little")
+        self._pattern = random.Random(seed).randbytes(self.largest + _STEPS)  # noqa: S311  -- no secret
+
+    def make(self, number: int, size: int) -> bytes:
+        """Give the payload of message `number`, which has `size` bytes."""
+        start = number % _STEPS
+        rest = self._pattern[start : start + size - HEADER] if size > HEADER else b""
+        return (number.to_bytes(HEADER // 2, "little") + self.nonce + rest)[:size]

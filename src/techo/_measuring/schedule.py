@@ -1,0 +1,62 @@
+"""The schedule: when trips begin, be it as fast as they come back or at a rate."""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+
+
+@attrs.define(eq=False)
+class Schedule:
+    """When the trips of a run should begin. Times are the run's clock, in seconds."""
+
+    begin: float
+    warm_up: float
+    """Seconds at the beginning whose trips are not counted."""
+    seconds: float
+    """How long after that trips begin; infinite where their number is given."""
+    trips: int | None
+    """How many begin after the warm-up; None for as many as there is time for."""
+    rate: float | None
+    """Trips per second; None for one as soon as there is room for it."""
+    _taken: int = attrs.field(default=0, init=False)
+    _counted: int = attrs.field(default=0, init=False)
+    _stopped: float = attrs.field(default=math.inf, init=False)
+
+    @property
+    def counts_from(self) -> float:
+        """When the warm-up is over."""
+        return self.begin + self.warm_up
+
+    @property
+    def end(self) -> float:
+        """When no more trips are due."""
+        return min(self.counts_from + self.seconds, self._stopped)
+
+    def next_due(self, now: float) -> float | None:
+        """Give when the next trip is due, which may be past; None if there is none any more."""
+        due = now if self.rate is None else self.begin + self._taken / self.rate
+        return None if due >= self.end or self._counted == self.trips else due
+
+    def take(self, now: float) -> float | None:
+        """Begin a trip, if one is due; give when it was."""
+        due = self.next_due(now)
+        if due is None or due > now:
+            return None
+        self._taken += 1
+        self._counted += due >= self.counts_from
+        return due
+
+    def unsent(self, now: float) -> int:
+        """Count the trips that are due, and have not begun."""
+        if self.rate is None:
+            return 0
+        due = math.ceil(round((min(self.end, now) - self.begin) * self.rate, 6))
+        if self.trips is not None:
+            due = min(due, self.trips + math.ceil(self.warm_up * self.rate))
+        return max(0, due - self._taken)
+
+    def stop(self, now: float) -> None:
+        """Let no more trips begin than were due by now."""
+        self._stopped = now
