@@ -9,6 +9,13 @@ if TYPE_CHECKING:
     from techo._client.client import EchoClient, RoundTrip
     from techo._client.comparison import EchoError, EchoMismatch, ShortReply
     from techo._client.connecting import open_client
+    from techo._measuring.causes import Cause
+    from techo._measuring.histogram import Histogram
+    from techo._measuring.load import load
+    from techo._measuring.load_report import LoadReport
+    from techo._measuring.ping import Ping, ping
+    from techo._measuring.ping_results import PingFailure, PingReply, PingResult
+    from techo._measuring.ping_statistics import Outage, PingStatistics
     from techo._server.connection import Outcome
     from techo._server.datagrams import Datagrams
     from techo._server.guard import Drop
@@ -21,6 +28,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Cause",
     "Datagrams",
     "Drop",
     "EchoClient",
@@ -28,15 +36,25 @@ __all__ = [
     "EchoMismatch",
     "EchoService",
     "Endpoint",
+    "Histogram",
     "Kind",
     "Limits",
+    "LoadReport",
+    "Outage",
     "Outcome",
+    "Ping",
+    "PingFailure",
+    "PingReply",
+    "PingResult",
+    "PingStatistics",
     "Reply",
     "RoundTrip",
     "ShortReply",
     "Statistics",
+    "load",
     "open_client",
     "open_server",
+    "ping",
     "raw",
     "stamped",
 ]
@@ -45,6 +63,13 @@ _ROOMS = {
     "_client.client": ("EchoClient", "RoundTrip"),
     "_client.comparison": ("EchoError", "EchoMismatch", "ShortReply"),
     "_client.connecting": ("open_client",),
+    "_measuring.causes": ("Cause",),
+    "_measuring.histogram": ("Histogram",),
+    "_measuring.load": ("load",),
+    "_measuring.load_report": ("LoadReport",),
+    "_measuring.ping": ("Ping", "ping"),
+    "_measuring.ping_results": ("PingFailure", "PingReply", "PingResult"),
+    "_measuring.ping_statistics": ("Outage", "PingStatistics"),
     "_server.connection": ("Outcome",),
     "_server.datagrams": ("Datagrams",),
     "_server.guard": ("Drop",),

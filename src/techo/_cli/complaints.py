@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import ssl
 import sys
@@ -11,6 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from techo._client.connecting import first_cause
+from techo._measuring.causes import words_of
 
 _REMEDIES = {
     errno.EADDRINUSE: "stop what listens there, or choose another port (0 is any free one)",
@@ -76,27 +76,21 @@ def complain(what: str, error: OSError, remedies: Mapping[int, str] = _REMEDIES)
     """
     cause = first_cause(error)
     if isinstance(cause, ssl.SSLError):
-        reason, remedy = _tls_reason(cause)
+        remedy = _tls_remedy(cause)
     elif isinstance(cause, socket.gaierror):
-        reason, remedy = f"unknown host ({cause.strerror})", "check the spelling of its name"
-    elif cause.errno is None:
-        reason, remedy = str(cause), "check the address"
+        remedy = "check the spelling of its name"
     else:
-        reason = os.strerror(cause.errno).lower()
-        remedy = remedies.get(cause.errno, "check the address")
-    return refuse(f"{what}: {reason}; {remedy}")
+        remedy = remedies.get(cause.errno or 0, "check the address")
+    return refuse(f"{what}: {words_of(cause)}; {remedy}")
 
 
-def _tls_reason(error: ssl.SSLError) -> tuple[str, str]:
+def _tls_remedy(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         if error.verify_code in _NAME_MISMATCHES:
-            remedy = "--tls-server-name NAME, if it goes by another name"
-        elif error.verify_code in _OUT_OF_DATE:
-            remedy = "renew it, or check the clock"
-        else:
-            remedy = "--tls-ca FILE with who signed it, if you trust that"
-        return f"bad certificate ({error.verify_message.rstrip('.')})", remedy
-    reason = (error.reason or str(error)).replace("_", " ").lower()
-    if "alert" in reason:  # which is the server's word on us
-        return f"TLS failed ({reason})", "--tls-cert FILE, if it wants to know who you are"
-    return f"TLS failed ({reason})", "check that it speaks TLS on this port"
+            return "--tls-server-name NAME, if it goes by another name"
+        if error.verify_code in _OUT_OF_DATE:
+            return "renew it, or check the clock"
+        return "--tls-ca FILE with who signed it, if you trust that"
+    if "alert" in words_of(error):  # which is the server's word on us
+        return "--tls-cert FILE, if it wants to know who you are"
+    return "check that it speaks TLS on this port"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import errno
+import os
 import socket
 import ssl
 from typing import Final
@@ -82,8 +83,15 @@ def cause_of(error: Exception) -> Cause:
 def words_of(error: Exception) -> str:
     """Say the same in words, for people."""
     below = _below(error)
-    words = isinstance(below, OSError) and below.strerror
-    return words[:1].lower() + words[1:] if words else str(below)
+    if isinstance(below, ssl.SSLCertVerificationError):
+        return f"bad certificate ({below.verify_message.rstrip('.')})"
+    if isinstance(below, ssl.SSLError):
+        return f"TLS failed ({(below.reason or str(below)).replace('_', ' ').lower()})"
+    if isinstance(below, socket.gaierror):
+        return f"unknown host ({below.strerror})"
+    if isinstance(below, OSError) and below.errno is not None:
+        return os.strerror(below.errno).lower()
+    return str(below)
 
 
 def _below(error: Exception) -> Exception:

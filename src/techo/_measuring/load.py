@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
 import trio
 
+from techo._measuring.arguments import check_counts, check_numbers
 from techo._measuring.lane import Work
 from techo._measuring.load_report import LoadReport
 from techo._measuring.load_run import Run
-from techo._measuring.opening import opener
+from techo._measuring.opening import Target, name_of, opener
 from techo._measuring.payloads import Payloads
 from techo._measuring.schedule import Schedule
 from techo.endpoint import Endpoint, Kind
@@ -23,7 +24,7 @@ _PATIENCE_WITH_DATAGRAMS: Final = 1.0
 
 
 async def load(
-    target: Endpoint | str | Callable[[], Awaitable[trio.abc.Stream]],
+    target: Target,
     *,
     connections: int = 10,
     seconds: float | None = None,
@@ -54,8 +55,8 @@ async def load(
     Raises:
         ValueError: an argument makes no sense; the text names it and its value.
     """
-    _check(connections=connections, seconds=seconds, trips=trips, rate=rate, size=size)
-    _check(pipeline=pipeline, timeout=timeout)
+    check_counts(connections=connections, trips=trips, size=size, pipeline=pipeline)
+    check_numbers(seconds=seconds, rate=rate, timeout=timeout)
     if not 0 <= warm_up < math.inf:
         raise ValueError(f"warm_up {warm_up!r} is not a number of seconds from 0")
     if seconds is not None and trips is not None:
@@ -73,18 +74,5 @@ async def load(
     clock = trio.lowlevel.current_clock().current_time
     schedule = Schedule(math.inf, warm_up, seconds, trips, rate)
     work = Work(schedule, Payloads(size), size, pipeline, clock)
-    name = str(endpoint) if isinstance(endpoint, Endpoint) else "a function that connects"
-    run = Run(name, open_line, work, connections, timeout, stop or trio.Event())
+    run = Run(name_of(target), open_line, work, connections, timeout, stop or trio.Event())
     return await run.run(watch)
-
-
-def _check(**arguments: float | None) -> None:
-    """Refuse what is not above 0; None stands for a default."""
-    whole = ("connections", "trips", "size", "pipeline")
-    for name, value in arguments.items():
-        if value is None:
-            continue
-        if name in whole and (not isinstance(value, int) or value < 1):
-            raise ValueError(f"{name} {value!r} is not a whole number above 0")
-        if not 0 < value < math.inf:
-            raise ValueError(f"{name} {value!r} is not a number above 0")

@@ -12,7 +12,6 @@ import trio
 
 from techo._measuring.carrying import Carrier, Pumped, carrier_for
 from techo._measuring.causes import Cause, cause_of
-from techo._measuring.histogram import Histogram
 from techo._measuring.lane import Lane, Work
 from techo._measuring.load_report import LoadReport
 from techo._measuring.opening import Opener
@@ -214,15 +213,9 @@ class Run:
             late=tally.late,
             duplicate=tally.duplicate,
             unsent=work.schedule.unsent(work.clock()) if begun else 0,
-            service=_copy(tally.service),
-            response=_copy(tally.response) if scheduled else None,
-            behind=_copy(tally.behind) if scheduled else None,
+            service=tally.service.copy(),
+            response=tally.response.copy() if scheduled else None,
+            behind=tally.behind.copy() if scheduled else None,
             client_cpu_seconds=cpu,
             client_was_limit=bool(seconds) and cpu / seconds >= _LIMIT,
         )
-
-
-def _copy(histogram: Histogram) -> Histogram:
-    copy = Histogram()
-    copy.add(histogram)
-    return copy

@@ -28,13 +28,12 @@ class Setup:
 Opener: TypeAlias = Callable[[], Awaitable[tuple[Line, Setup]]]
 """Opens a connection, or a socket for datagrams, which is the caller's to close."""
 
+Target: TypeAlias = Endpoint | str | Callable[[], Awaitable[trio.abc.Stream]]
+"""An endpoint, or an async function that connects."""
 
-def opener(
-    target: Endpoint | str | Callable[[], Awaitable[trio.abc.Stream]],
-    tls: ssl.SSLContext | None,
-    server_name: str | None,
-) -> Opener:
-    """Give what opens connections to `target`, an endpoint or a function that connects.
+
+def opener(target: Target, tls: ssl.SSLContext | None, server_name: str | None) -> Opener:
+    """Give what opens connections to `target`.
 
     A name is looked up each time; its addresses are tried in order, one after the other.
 
@@ -45,6 +44,13 @@ def opener(
         return lambda: _call(target)
     endpoint = check_connectable(target, tls, server_name)
     return lambda: _open(endpoint, tls, server_name)
+
+
+def name_of(target: Target) -> str:
+    """Give what reports call `target`."""
+    if isinstance(target, str):
+        target = Endpoint.parse(target)
+    return str(target) if isinstance(target, Endpoint) else "a function that connects"
 
 
 async def _call(target: Callable[[], Awaitable[trio.abc.Stream]]) -> tuple[Line, Setup]:

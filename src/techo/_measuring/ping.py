@@ -1,0 +1,148 @@
+"""Ping: one probe after another, each matched to its reply or to the cause of its loss.
+
+Nothing runs between two results: whoever asks for the next makes ping send and receive. That
+keeps every task and every wait in the caller's hands. What arrives while nobody asks is taken
+in at the next call, and counts as having arrived then.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import ssl
+from collections.abc import AsyncIterator, Iterable, Iterator
+from types import TracebackType
+from typing import Self
+
+import attrs
+import trio
+
+from techo._measuring.arguments import check_counts, check_numbers
+from techo._measuring.opening import Target, name_of, opener
+from techo._measuring.payloads import Payloads
+from techo._measuring.ping_connection import PingConnection
+from techo._measuring.ping_records import Records
+from techo._measuring.ping_results import PingResult
+from techo._measuring.ping_statistics import PingStatistics
+
+
+def ping(
+    target: Target,
+    *,
+    count: int | None = None,
+    interval: float = 1.0,
+    timeout: float = 1.0,
+    size: int | range = 64,
+    tls: ssl.SSLContext | None = None,
+    server_name: str | None = None,
+) -> Ping:
+    """Give an async iterator that probes `target` and gives a result for each probe.
+
+    `target` is an endpoint, or an async function that connects. There is a probe of `size`
+    bytes every `interval` seconds, `count` of them or no end; where it took longer to ask for
+    the next result, those in between are left out. If `size` is a range, each probe has the
+    next of its sizes; without `count` that is done once. A reply, as a connection, is waited
+    for up to `timeout` seconds.
+
+    Leave it by ``async with``, or call `aclose`, if you stop before the end.
+
+    Raises:
+        ValueError: an argument makes no sense; the text names it and its value.
+    """
+    check_numbers(interval=interval, timeout=timeout)
+    check_counts(count=count)
+    sizes: Iterable[int] = size if isinstance(size, range) else itertools.repeat(size)
+    largest = max(size, default=0) if isinstance(size, range) else size
+    check_counts(size=min(size, default=0) if isinstance(size, range) else size)
+    if isinstance(size, range) and count is not None:
+        sizes = itertools.cycle(size)
+    records = Records(name_of(target))
+    connection = PingConnection(opener(target, tls, server_name), timeout, records)
+    payloads = Payloads(largest)
+    each = itertools.islice(sizes, count)
+    return Ping(interval, timeout, each, payloads, records, connection)
+
+
+@attrs.define(eq=False)
+class Ping(AsyncIterator[PingResult]):
+    """Probes of one target, and what has come of them; made by `ping`.
+
+    Whoever is cancelled while asking loses no result, but a connection over which a probe was
+    sent in part; it is opened again for the next.
+    """
+
+    _interval: float
+    _timeout: float
+    _sizes: Iterator[int]
+    _payloads: Payloads
+    _records: Records
+    _connection: PingConnection
+    _size: int | None = attrs.field(init=False)
+    """Of the next probe; None if there is none any more."""
+    _due: float = attrs.field(default=-math.inf, init=False)
+    """When the next probe is, in the run's clock: the first at once."""
+
+    def __attrs_post_init__(self) -> None:
+        self._size = next(self._sizes, None)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> PingResult:
+        await trio.lowlevel.checkpoint()
+        while not self._records.results:
+            if self._size is None and not self._records.in_flight:
+                await self.aclose()
+                raise StopAsyncIteration
+            await self._go_on()
+        return self._records.results.popleft()
+
+    async def __aenter__(self) -> Self:
+        await trio.lowlevel.checkpoint()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connection; no more results come. TLS says farewell, within the timeout."""
+        self._size = None
+        self._records.in_flight.clear()
+        await self._connection.aclose()
+
+    def statistics(self) -> PingStatistics:
+        """Say what has become of all probes so far."""
+        return self._records.statistics()
+
+    async def _go_on(self) -> None:
+        """Do what is due, or wait for whatever comes next."""
+        now = trio.current_time()
+        self._connection.give_up_overdue(now)
+        if self._records.results:
+            return
+        if self._size is not None and self._due <= now:
+            await self._probe(self._size, now)
+        else:
+            await self._connection.receive(self._next_event())
+
+    def _next_event(self) -> float:
+        """Give when there is something to do even if nothing comes."""
+        oldest = next(iter(self._records.in_flight), None)
+        return min(
+            math.inf if self._size is None else self._due,
+            math.inf if oldest is None else oldest.sent + self._timeout,
+        )
+
+    async def _probe(self, size: int, now: float) -> None:
+        """Make the next probe, and settle when the one after it is due."""
+        due = now if self._due < 0 else self._due
+        missed = (now - due) // self._interval
+        self._due = due + (1 + missed) * self._interval
+        self._size = next(self._sizes, None)
+        probe = self._records.begin(self._payloads, size, now)
+        await self._connection.carry(probe, self._next_event())

@@ -1,0 +1,198 @@
+"""The connection of ping: it is opened for a probe, carries it, and may break at any time."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from typing import Final
+
+import attrs
+import trio
+
+from techo._client.client import RECEIVE_SIZE
+from techo._client.comparison import EchoMismatch
+from techo._client.connecting import Line
+from techo._client.datagram_socket import DatagramSocket
+from techo._measuring.causes import Cause, cause_of, words_of
+from techo._measuring.matching import InOrder, OneByOne, State
+from techo._measuring.opening import Opener
+from techo._measuring.ping_records import Probe, Records
+from techo._nursery import open_bare_nursery
+from techo._packets import PacketStream
+
+_BROKEN: Final = (OSError, trio.BrokenResourceError)
+"""What the network and the server do to a connection; everything else is a bug."""
+
+
+@attrs.define(eq=False)
+class PingConnection:
+    """One connection after another, or one socket for datagrams, and what comes back."""
+
+    _open: Opener
+    _timeout: float
+    """Seconds for connecting, and from sending to the reply."""
+    _records: Records
+    _line: Line | None = attrs.field(default=None, init=False)
+    _connected: bool = attrs.field(default=False, init=False)
+    """Whether there has been one."""
+    _matching: InOrder[Probe] | OneByOne[Probe] = attrs.field(factory=InOrder, init=False)
+    """What comes back over this one."""
+    _sending: bool = attrs.field(default=False, init=False)
+    """Whether a probe has not been sent whole."""
+    _waiting: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+
+    async def carry(self, probe: Probe, until: float) -> None:
+        """Send a probe, connecting first if need be, and receive once, or until `until`."""
+        line = self._line or await self._connect(probe)
+        if line is not None:
+            await self._exchange(line, probe, until)
+
+    async def aclose(self) -> None:
+        """Close; over TLS with a farewell, which may take as long as a reply."""
+        line, self._line = self._line, None
+        if line is None:
+            await trio.lowlevel.checkpoint()
+            return
+        with trio.move_on_after(self._timeout), contextlib.suppress(trio.BrokenResourceError):
+            await line.aclose()
+
+    async def _connect(self, probe: Probe) -> Line | None:
+        """Open a connection; that there is none fails the probe."""
+        try:
+            with trio.fail_after(self._timeout):
+                line, setup = await self._open()
+        except trio.TooSlowError:
+            reason = f"no connection within {self._timeout:g} s"
+            self._fail(probe, Cause.TIMEOUT_CONNECT, reason)
+            return None
+        except _BROKEN as error:
+            self._fail(probe, cause_of(error), words_of(error))
+            return None
+        self._line = line
+        self._matching = (
+            OneByOne() if isinstance(line, DatagramSocket | PacketStream) else InOrder()
+        )
+        again = self._connected and not isinstance(line, DatagramSocket)
+        self._records.connected(setup, again=again)
+        self._connected = True
+        return line
+
+    async def _exchange(self, line: Line, probe: Probe, until: float) -> None:
+        """Send a probe, and receive meanwhile: what is long may come back before it is sent."""
+        self._matching.expect(probe)
+        probe.sent = trio.current_time()
+        sent = trio.Event()
+        try:
+            async with open_bare_nursery() as nursery:
+                # By another task, so that this one waits already when the reply comes.
+                nursery.start_soon(self._send, line, probe, sent)
+                await self.receive(until)
+                if not sent.is_set():
+                    nursery.start_soon(self._receive_on, line)
+                    with trio.move_on_at(probe.sent + self._timeout):
+                        await sent.wait()
+                nursery.cancel_scope.cancel(reason="the probe was sent, or will not be")
+        finally:
+            if not sent.is_set() and self._line is line:
+                reason = f"not sent within {self._timeout:g} s"
+                await self._hang_up(Cause.TIMEOUT_REPLY, reason)  # noqa: ASYNC102  -- does not wait
+
+    async def _send(self, line: Line, probe: Probe, sent: trio.Event) -> None:
+        probe.sent, probe.sent_at = trio.current_time(), time.time()
+        try:
+            if isinstance(line, DatagramSocket):
+                await line.send(probe.payload)
+            else:
+                await line.send_all(probe.payload)
+        except OSError as error:  # which costs this message; a stream breaks as a whole
+            if probe in self._records.in_flight:
+                self._fail(probe, cause_of(error), words_of(error))
+            self._waiting.cancel(reason="the probe could not be sent")
+            if isinstance(line, DatagramSocket):
+                await self._let_go(line)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # the receiving side tells, and what had come back before
+        sent.set()
+
+    async def _receive_on(self, line: Line) -> None:
+        while self._line is line:
+            await self.receive(math.inf)
+
+    async def receive(self, until: float) -> None:
+        """Take in what comes next, but wait no longer than `until`."""
+        line = self._line
+        with trio.CancelScope(deadline=until) as self._waiting:
+            try:
+                if line is None:
+                    await trio.sleep_forever()
+                elif isinstance(line, DatagramSocket):
+                    self._take_in(await line.receive())
+                elif chunk := await line.receive_some(RECEIVE_SIZE):
+                    self._take_in(chunk)
+                else:
+                    await self._ended()
+            except EchoMismatch as error:
+                self._records.count_corrupt()
+                await self._hang_up(Cause.CORRUPT, str(error))
+            except _BROKEN as error:
+                await self._hang_up(cause_of(error), words_of(error))
+
+    def _take_in(self, chunk: bytes | bytearray) -> None:
+        """Note which probes have come back.
+
+        Raises:
+            EchoMismatch: over a stream, something else has.
+        """
+        now = trio.current_time()
+        for state, probe in self._matching.feed(chunk):
+            if probe is None:
+                self._records.count_corrupt()
+                self._records.fail(None, Cause.CORRUPT, "what came back was not sent", now)
+            elif state is State.SHORT:
+                self._fail(probe, Cause.SHORT, f"{len(chunk)} of {len(probe.payload)} bytes")
+            elif state is State.CORRUPT:
+                self._records.count_corrupt()
+                self._fail(probe, Cause.CORRUPT, "it came back altered")
+            else:
+                self._records.answer(probe, now)
+
+    def _fail(self, probe: Probe, cause: Cause, reason: str) -> None:
+        if isinstance(self._matching, OneByOne):
+            self._matching.give_up(probe)
+        self._records.fail(probe, cause, reason, trio.current_time())
+
+    async def _ended(self) -> None:
+        midway = isinstance(self._matching, InOrder) and self._matching.midway
+        if midway:
+            await self._hang_up(Cause.SHORT, "the server ended the connection in mid-reply")
+        else:
+            await self._hang_up(Cause.EOF, "the server ended the connection")
+
+    async def _hang_up(self, cause: Cause, reason: str) -> None:
+        """Fail what is under way, and close what can carry no more; the next probe connects.
+
+        An error over datagrams is about one that was sent before; the others may come back.
+        """
+        line, probes = self._line, tuple(self._records.in_flight)
+        if isinstance(line, DatagramSocket):
+            probes = probes[:1]
+        for probe in probes:
+            self._fail(probe, cause, reason)
+        if not probes:
+            self._records.fail(None, cause, reason, trio.current_time())
+        await self._let_go(line)
+
+    async def _let_go(self, line: Line | None) -> None:
+        """Close a connection, but of what carries datagrams only if none is under way."""
+        if line is None or (isinstance(line, DatagramSocket) and self._records.in_flight):
+            return
+        self._line = None
+        await trio.aclose_forcefully(line)
+
+    def give_up_overdue(self, now: float) -> None:
+        """Fail the probes whose time is up; they are still recognised if they come."""
+        for probe in tuple(self._records.in_flight):
+            if probe.sent + self._timeout > now:
+                break
+            self._fail(probe, Cause.TIMEOUT_REPLY, f"no reply within {self._timeout:g} s")
