@@ -1,0 +1,220 @@
+"""Rules: what --fail-if is told, and whether a measurement breaks it."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import enum
+import math
+import operator
+import re
+import textwrap
+from collections.abc import Callable, Mapping
+from typing import Final, Self, TypeAlias
+
+import attrs
+
+from techo._cli.arguments import explaining
+
+
+class Dimension(enum.Enum):
+    """What a figure is, with an example of a limit."""
+
+    TIME = "5ms"
+    """In nanoseconds."""
+    SHARE = "0.1%"
+    """In per cent."""
+    COUNT = "0"
+    RATE = "10000"
+    """In round trips per second."""
+
+
+Table: TypeAlias = Mapping[str, Dimension]
+"""The figures that the rules of a command can be about."""
+
+_UNITS: Final = {
+    Dimension.TIME: {"ns": 1, "us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": 1_000_000_000},
+    Dimension.SHARE: {"%": 1},
+    Dimension.COUNT: {"": 1},
+    Dimension.RATE: {"": 1, "/s": 1},
+}
+"""By how much a number is multiplied."""
+
+_SHOWN_IN: Final = {
+    Dimension.TIME: (1_000_000, " ms"),
+    Dimension.SHARE: (1, " %"),
+    Dimension.COUNT: (1, ""),
+    Dimension.RATE: (1, "/s"),
+}
+
+_OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+
+# Named here once more, because --help does not wait for trio, which the causes need.
+_CAUSES: Final = (
+    "dns",
+    "refused",
+    "unreachable",
+    "timeout-connect",
+    "tls",
+    "timeout-reply",
+    "reset",
+    "eof",
+    "short",
+    "corrupt",
+)
+
+
+def _table(times: list[str], shares: list[str], counts: list[str], rates: list[str]) -> Table:
+    return {
+        **dict.fromkeys(times, Dimension.TIME),
+        **dict.fromkeys(shares, Dimension.SHARE),
+        **dict.fromkeys(rates, Dimension.RATE),
+        **dict.fromkeys((*counts, *_CAUSES), Dimension.COUNT),
+    }
+
+
+PING: Final = _table(
+    ["min", "mean", "avg", "p50", "p95", "p99", "max", "mdev", "jitter", "outage"],
+    ["loss"],
+    ["sent", "received", "lost", "late", "duplicate", "reconnects"],
+    [],
+)
+"""What rules of ping can be about; ``outage`` is the longest."""
+
+_LATENCIES: Final = ["min", "mean", "p50", "p90", "p99", "p99.9", "max"]
+
+LOAD: Final = _table(
+    [
+        *_LATENCIES,
+        *(f"service.{each}" for each in _LATENCIES),
+        *(f"response.{each}" for each in _LATENCIES),
+        "behind",
+    ],
+    ["loss"],
+    ["round_trips", "bytes", "errors", "reconnects", "unsent", "late", "duplicate"],
+    ["rate"],
+)
+"""What rules of load can be about; ``behind`` is the most."""
+
+
+@attrs.frozen
+class Rule:
+    """One rule; it fires if the comparison holds."""
+
+    text: str
+    """As it was given."""
+    name: str
+    dimension: Dimension
+    comparison: str
+    limit: float
+    """In what its dimension is counted in."""
+
+    @classmethod
+    def parse(cls, text: str, table: Table) -> Self:
+        """Read a rule such as ``p99>5ms``.
+
+        Raises:
+            ValueError: it is none; the text names the rule and the position.
+        """
+        reader = _Reader(text)
+        name = reader.take("[^<>=!]*", "").strip()
+        if name not in table:
+            near = difflib.get_close_matches(name, table, 1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise reader.wrong(f"no figure {name!r}: {hint}--help lists them", 0)
+        comparison = reader.take("[<>]=?|[=!]=", "expected one of " + " ".join(_OPERATORS))
+        dimension = table[name]
+        example = f"{name}{comparison}{dimension.value}"
+        number = reader.take(
+            r"[0-9]*\.?[0-9]+(e[+-]?[0-9]+)?", f"expected a number, as in {example}"
+        )
+        units = _UNITS[dimension]
+        if not reader.rest and "" not in units:
+            raise reader.wrong(f"a unit is missing, of {', '.join(units)}, as in {example}")
+        if reader.rest not in units:
+            known = ", ".join(filter(None, units)) or "there is none"
+            raise reader.wrong(f"no unit {reader.rest!r} here ({known}), as in {example}")
+        limit = float(number) * units[reader.rest]
+        if not math.isfinite(limit):
+            raise reader.wrong("the number is too large", reader.at - len(number))
+        return cls(text, name, dimension, comparison, limit)
+
+    def judge(self, figures: Mapping[str, float | None]) -> str | None:
+        """Say what was found if the rule fires; so it does if there is nothing to judge by."""
+        found = figures[self.name]
+        if found is None or math.isnan(found):
+            return f"{self.text}: cannot tell, there were too few round trips"
+        if not _OPERATORS[self.comparison](found, self.limit):
+            return None
+        divisor, unit = _SHOWN_IN[self.dimension]
+        return f"{self.text}: {self.name} was {found / divisor:.10g}{unit}"
+
+
+@attrs.define
+class _Reader:
+    """Reads a rule from left to right."""
+
+    text: str
+    at: int = 0
+
+    @property
+    def rest(self) -> str:
+        return self.text[self.at :].strip()
+
+    def take(self, pattern: str, or_else: str) -> str:
+        """Take what matches, and blanks around it."""
+        found = re.compile(rf"\s*({pattern})\s*", re.ASCII | re.IGNORECASE).match(
+            self.text, self.at
+        )
+        if found is None:
+            raise self.wrong(or_else)
+        self.at = found.end()
+        return found[1]
+
+    def wrong(self, what: str, at: int | None = None) -> ValueError:
+        """Make the error, with the rule and the position."""
+        place = 1 + (self.at if at is None else at)
+        return ValueError(f"rule {self.text!r}, character {place}: {what}")
+
+
+def add_rules(parser: argparse.ArgumentParser, table: Table) -> None:
+    """Let a command be told what makes its verdict bad."""
+    parser.add_argument(
+        "--fail-if",
+        metavar="RULE",
+        action="append",
+        type=explaining(lambda text: Rule.parse(text, table)),
+        default=[],
+        help="exit with 1 if this holds: a figure, one of > >= < <= == !=, and a limit with "
+        "its unit, such as 'p99>5ms' (repeatable; default: none)",
+    )
+
+
+def names_of(table: Table) -> str:
+    """Tell for help what rules can be about."""
+    lines = [
+        "Figures for --fail-if; what cannot be judged, for want of round trips, has fired:"
+    ]
+    for dimension, what in [
+        (Dimension.TIME, "times (ns, us, ms, s)"),
+        (Dimension.SHARE, "shares (%)"),
+        (Dimension.RATE, "rates (round trips per second)"),
+        (Dimension.COUNT, "counts"),
+    ]:
+        names = [name for name, found in table.items() if found is dimension]
+        if names:
+            lines += textwrap.wrap(
+                f"{what}: {' '.join(names)}",
+                90,
+                initial_indent="  ",
+                subsequent_indent="    ",
+                break_on_hyphens=False,
+            )
+    return "\n".join(lines)
