@@ -19,16 +19,21 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-def test_the_client_example_prints_what_it_should() -> None:
-    """As printed: a round trip inside a block."""
-    (example,) = [each for each in EXAMPLES if "open_client" in each]
+def run_example(word: str) -> bytes:
+    """Run the one example that has `word` in it, as printed; give what it prints."""
+    (example,) = [each for each in EXAMPLES if word in each]
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", example],
         capture_output=True,
-        timeout=30,
+        timeout=60,
         check=True,
     )
-    assert done.stdout == b"b'hello' True\n"
+    return done.stdout
+
+
+def test_the_client_example_prints_what_it_should() -> None:
+    """As printed: a round trip inside a block."""
+    assert run_example("open_client") == b"b'hello' True\n"
 
 
 def test_the_embedding_example_serves() -> None:
@@ -74,25 +79,30 @@ def test_every_outcome_is_in_the_readme(word: str) -> None:
     assert f"`{word}`" in README
 
 
+@pytest.mark.parametrize("word", list(techo.Cause))
+def test_every_cause_is_in_the_readme(word: str) -> None:
+    """In the table that says what each means."""
+    assert f"| `{word}` |" in README
+
+
 @pytest.mark.parametrize("kind", [form.kind for form in _FORMS.values()])
 def test_every_fault_is_in_the_readme(kind: type[Fault]) -> None:
     """As a value and as text, which mean the same; and in help."""
     assert f"`{kind.__name__}(" in README
-    texts = re.findall(r"`([a-z-]+(?:[=,][^` ]+)?)`", README)
+    table = README.partition("| value | text |")[2].partition("\n\n")[0]
+    texts = re.findall(r"`([a-z-]+(?:[=,][^` ]+)?)`", table)
     written = {text for text in texts if text.partition("=")[0].partition(",")[0] in _FORMS}
     assert kind in {type(parse_fault(text)) for text in written}
 
 
 def test_the_checking_example_passes() -> None:
     """As printed: techo is an echo service."""
-    (example,) = [each for each in EXAMPLES if "check_echo_service" in each]
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", example],
-        capture_output=True,
-        timeout=60,
-        check=True,
-    )
-    assert re.fullmatch(rb"True \d+\n", done.stdout)
+    assert re.fullmatch(rb"True \d+\n", run_example("check_echo_service"))
+
+
+def test_the_ping_example_prints_what_it_should() -> None:
+    """As printed: three replies, nothing lost."""
+    assert run_example("techo.ping(") == b"1 True\n2 True\n3 True\n0.0\n"
 
 
 def test_the_testing_example_passes(tmp_path: Path) -> None:

@@ -163,6 +163,17 @@ def test_check_finds_where_xinetd_cuts(server: str) -> None:
     assert [name for name, each in checks.items() if each["verdict"] == "fail"] == ["largest"]
 
 
+def test_ping_gets_its_probes_back(server: str) -> None:
+    """All of them, and each only once; loss is what the server loses, and adds up."""
+    code, out, err = run("ping", "--json", "-c", "20", "-i", "0.02", "-W", "0.5", server)
+    summary = json.loads(out.splitlines()[-1])
+    assert (code, err) == (0, "")
+    assert summary["sent"] == 20 == summary["received"] + summary["lost"]
+    assert summary["duplicate"] == summary["corrupt"] == 0
+    if not server.startswith("udp"):  # of which xinetd drops some that come quickly
+        assert summary["received"] == 20
+
+
 def test_systemd_socket_activate_starts_ours() -> None:
     """At the first connection, which it passes on with the socket."""
     needs("systemd-socket-activate")

@@ -24,6 +24,10 @@ def main(arguments: Sequence[str]) -> int:
         from techo._cli.check import check
 
         return check(options)
+    if options.command == "ping":
+        from techo._cli.ping import ping
+
+        return ping(options)
     from techo._cli.serve import serve
 
     return serve(options)

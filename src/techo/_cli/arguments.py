@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from typing import TypeAlias, TypeVar
 
@@ -35,6 +36,32 @@ def explaining(read: Callable[[str], T]) -> Callable[[str], T]:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return explained
+
+
+def read_seconds(text: str) -> float:
+    """Read a time above 0.
+
+    Raises:
+        ValueError: naming the text.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise ValueError(f"expected a number of seconds above 0, got {text!r}")
+    return value
+
+
+def read_count(text: str) -> int:
+    """Read a whole number above 0.
+
+    Raises:
+        ValueError: naming the text.
+    """
+    if not text.isascii() or not text.isdigit() or not int(text):
+        raise ValueError(f"expected a whole number above 0, got {text!r}")
+    return int(text)
 
 
 def flag(name: str) -> str:

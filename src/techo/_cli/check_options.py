@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import math
 from typing import Final
 
-from techo._cli.arguments import Command, explaining
+from techo._cli.arguments import Command, explaining, read_count, read_seconds
 from techo._cli.client_options import add_arguments
 
 _DESCRIPTION = """\
@@ -25,22 +24,6 @@ one for all of them at the end; times are whole nanoseconds.
 Exit status: 0 nothing failed, 1 something did, 2 wrong usage or not reachable."""
 
 
-def _read_seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < math.inf:
-        raise ValueError(f"expected a number of seconds above 0, got {text!r}")
-    return value
-
-
-def _read_count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not int(text):
-        raise ValueError(f"expected a whole number above 0, got {text!r}")
-    return int(text)
-
-
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_arguments(parser)
     parser.add_argument(
@@ -53,14 +36,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--patience",
         metavar="SECONDS",
-        type=explaining(_read_seconds),
+        type=explaining(read_seconds),
         default=10.0,
         help="how long each check may take (default: 10 s)",
     )
     parser.add_argument(
         "--connections",
         metavar="N",
-        type=explaining(_read_count),
+        type=explaining(read_count),
         default=100,
         help="how many must be served at once (default: 100)",
     )

@@ -10,10 +10,11 @@ from typing import Final, NoReturn
 
 from techo._cli.arguments import flag
 from techo._cli.check_options import CHECK
+from techo._cli.ping_options import PING
 from techo._cli.serve_options import SERVE
 from techo._cli.talk_options import TALK
 
-_COMMANDS: Final = {"serve": SERVE, "talk": TALK, "check": CHECK}
+_COMMANDS: Final = {"serve": SERVE, "talk": TALK, "check": CHECK, "ping": PING}
 
 _DEFAULT: Final = "serve"
 """The command that need not be named."""

@@ -21,11 +21,12 @@ _DESCRIPTION = """\
 Serve echoes until told to stop: every chunk that arrives is sent back.
 
 Other commands: talk, a client that sends what it reads and prints what comes back; check,
-which tries out whether a server is a good echo (%(prog)s talk --help, and so on)."""
+which tries out whether a server is a good echo; ping, which measures loss and latency
+(%(prog)s talk --help, and so on)."""
 
 _MORE = """\
 What takes a value can be set in the environment too, as TECHO_ and its name, such as
-TECHO_IDLE_TIMEOUT=5 or TECHO_ENDPOINT="8009 9000" (which talk and check read too). What is
+TECHO_IDLE_TIMEOUT=5 or TECHO_ENDPOINT="8009 9000" (which clients read too). What is
 given here wins.
 
 Standard output: a line "listening on ENDPOINT" for each socket. Standard error: the log.

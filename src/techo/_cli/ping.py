@@ -1,0 +1,149 @@
+"""The ping command: prints what comes of each probe, until it is over or told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from typing import Final
+
+import attrs
+import trio
+
+from techo._cli import ping_output
+from techo._cli.complaints import refuse
+from techo._cli.tls import client_context
+from techo._cli.verdict import any_fired, never_reached
+from techo._measuring.causes import Cause
+from techo._measuring.ping import Ping
+from techo._measuring.ping import ping as start
+from techo._measuring.ping_results import PingResult
+from techo._measuring.ping_statistics import PingStatistics
+from techo._nursery import open_bare_nursery
+
+_STOP: Final = (signal.SIGINT, signal.SIGTERM)
+_REPORT: Final = tuple(getattr(signal, name) for name in ("SIGQUIT",) if hasattr(signal, name))
+"""Windows has none."""
+
+_NANOSECONDS: Final = 1_000_000_000
+_TERMINAL: Final = 0
+"""Standard input, if that is where the Enter key is."""
+
+
+def ping(options: argparse.Namespace) -> int:
+    """Probe until it is over, and give the exit code: minus the signal's number for SIGINT."""
+    try:
+        tls = client_context(options)
+        pinging = start(
+            options.endpoint,
+            count=options.count,
+            interval=options.interval,
+            timeout=options.timeout,
+            size=options.size,
+            tls=tls,
+            server_name=None if tls is None else options.tls_server_name,
+        )
+    except ValueError as error:
+        return refuse(str(error))
+    command = _Ping(pinging, options)
+    trio.run(command.run)
+    return command.verdict()
+
+
+@attrs.define(eq=False)
+class _Ping:
+    """One ping, the signals and the key that it listens to."""
+
+    ping: Ping
+    options: argparse.Namespace
+    _stop: int = 0
+    """The signal that asked for the end."""
+
+    async def run(self) -> None:
+        with trio.open_signal_receiver(*_STOP, *_REPORT) as signals:
+            async with open_bare_nursery() as nursery, self.ping:
+                nursery.start_soon(self._heed, signals, nursery.cancel_scope)
+                if _in_front():
+                    nursery.start_soon(self._heed_enter)
+                async for result in self.ping:
+                    self._print(result)
+                nursery.cancel_scope.cancel(reason="no more probes")
+        self._print_summary()
+
+    async def _heed(self, signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+        async for number in signals:
+            if number in _REPORT:
+                self._print_so_far()
+            else:
+                self._stop = number
+                scope.cancel(reason="a signal")
+
+    async def _heed_enter(self) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(_TERMINAL)
+            # Whoever reads a terminal in the background is stopped by it (termios(3)).
+            if not _in_front() or not os.read(_TERMINAL, 1024):
+                return
+            self._print_so_far()
+
+    def _print(self, result: PingResult) -> None:
+        if self.options.quiet:
+            return
+        if self.options.json:
+            line = ping_output.object_of(result)
+        else:
+            line = ping_output.line_of(str(self.options.endpoint), result)
+            if self.options.timestamps:
+                line = f"[{result.at:.6f}] {line}"
+        print(line, flush=True)
+
+    def _print_so_far(self) -> None:
+        sys.stderr.write(ping_output.so_far(self.ping.statistics()) + "\n")
+
+    def _print_summary(self) -> None:
+        statistics = self.ping.statistics()
+        if self.options.json:
+            print(ping_output.summary_object(statistics))
+        else:
+            sweep = isinstance(self.options.size, range)
+            print(*ping_output.summary(statistics, sweep=sweep), sep="\n")
+
+    def verdict(self) -> int:
+        """Say what was bad, if something was, and give the exit code."""
+        statistics = self.ping.statistics()
+        if statistics.never_reached:
+            return never_reached(self.options.endpoint, statistics.failures)
+        fired = any_fired(self.options.fail_if, _figures(statistics))
+        if fired or not statistics.received:
+            return 1
+        return -signal.SIGINT if self._stop == signal.SIGINT else 0
+
+
+def _in_front() -> bool:
+    """Whether what is typed on a terminal is for us."""
+    try:
+        return os.tcgetpgrp(_TERMINAL) == os.getpgrp()
+    except OSError:  # it is no terminal, or not ours
+        return False
+
+
+def _figures(statistics: PingStatistics) -> dict[str, float | None]:
+    """Give what rules are about: times in nanoseconds, the loss in per cent, counts."""
+    rtt, some = statistics.rtt, bool(statistics.rtt.count)
+    longest = statistics.longest_outage
+    counts = ("sent", "received", "lost", "late", "duplicate", "corrupt", "reconnects")
+    return {
+        **{cause: statistics.failures.get(cause, 0) for cause in Cause},
+        **{name: getattr(statistics, name) for name in counts},
+        "loss": statistics.loss,
+        "min": rtt.least if some else None,
+        "mean": rtt.mean,
+        "avg": rtt.mean,
+        **{f"p{percent}": rtt.percentile(percent) for percent in (50, 95, 99)},
+        "max": rtt.most if some else None,
+        "mdev": statistics.mdev,
+        "jitter": statistics.jitter,
+        "outage": 0 if longest is None else longest.seconds * _NANOSECONDS,
+    }

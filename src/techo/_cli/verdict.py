@@ -1,0 +1,35 @@
+"""The verdict of a measurement: which rules fired, and who was never reached."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from techo._cli.complaints import refuse
+from techo._cli.rules import Rule
+from techo._measuring.causes import Cause
+from techo.endpoint import Endpoint
+
+_REMEDIES: Final = {
+    Cause.DNS: "check the spelling of its name",
+    Cause.REFUSED: "start a server there, or check where it listens",
+    Cause.UNREACHABLE: "check the address, and the way there",
+    Cause.TIMEOUT_CONNECT: "check that it is up and lets connections through",
+    Cause.TLS: "check that it speaks TLS, and --tls-ca and --tls-server-name",
+}
+
+
+def any_fired(rules: Sequence[Rule], figures: Mapping[str, float | None]) -> bool:
+    """Say on standard error which rules fired; whether any did."""
+    sentences = [found for rule in rules if (found := rule.judge(figures)) is not None]
+    for sentence in sentences:
+        sys.stderr.write(f"techo: {sentence}\n")
+    return bool(sentences)
+
+
+def never_reached(endpoint: Endpoint, causes: Mapping[Cause, int]) -> int:
+    """Say on standard error that nobody was there, and why; give the exit code for that."""
+    counts = ", ".join(f"{cause} {count}" for cause, count in causes.items())
+    most = max(causes, key=lambda cause: causes[cause])
+    return refuse(f"{endpoint} was never reached ({counts}); {_REMEDIES[most]}")

@@ -1,0 +1,304 @@
+"""techo ping, as the process it is."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from helpers import PATIENCE, command, run, serving
+
+QUICK = ["-i", "0.01"]
+
+
+@contextlib.contextmanager
+def pinging(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a ping without end for a block."""
+    with subprocess.Popen(
+        command("ping", *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+    ) as popen:
+        try:
+            yield popen
+        finally:
+            if popen.poll() is None:
+                popen.kill()
+
+
+def read_line(popen: subprocess.Popen[bytes]) -> str:
+    """The next line of standard output."""
+    assert popen.stdout is not None
+    return popen.stdout.readline().decode()
+
+
+def events(out: bytes) -> list[dict[str, Any]]:
+    """What --json has printed."""
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def test_replies_and_a_summary() -> None:
+    """A line for each, as ping(8) has it, and 0."""
+    with serving() as process:
+        code, out, err = run("ping", "-c", "3", *QUICK, str(process.port))
+    endpoint = f"tcp://127.0.0.1:{process.port}"
+    *replies, end, counts, details, times, setup = out.decode().splitlines()
+    assert (code, err) == (0, "")
+    for seq, line in enumerate(replies, 1):
+        assert re.fullmatch(rf"64 bytes from {endpoint}: seq={seq} time=\d+\.\d{{3}} ms", line)
+    assert len(replies) == 3
+    assert end == f"--- {endpoint} ---"
+    assert counts == "3 sent, 3 received, 0 lost (0 %)"
+    assert details == "0 late, 0 duplicate, 0 corrupt, 0 reconnects"
+    figure = r"\d+\.\d{3}"
+    assert re.fullmatch(
+        rf"min/avg/p50/p95/p99/max/mdev = {figure}/{figure}/{figure}/-/-/{figure}/{figure} ms, "
+        rf"jitter {figure} ms, n = 3",
+        times,
+    )
+    assert re.fullmatch(rf"connect {figure} ms", setup)
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:{}", "udp://127.0.0.1:{}"])
+def test_nobody_there_is_exit_status_two(endpoint: str) -> None:
+    """Each probe names the cause, and so does the last line, with the remedy."""
+    kind = socket.SOCK_DGRAM if endpoint.startswith("udp") else socket.SOCK_STREAM
+    with socket.socket(type=kind) as sock:
+        sock.bind(("127.0.0.1", 0))
+        target = endpoint.format(sock.getsockname()[1])
+    code, out, err = run("ping", "-c", "5", *QUICK, target)
+    lines = out.decode().splitlines()
+    assert code == 2
+    assert lines[0] == f"no reply from {target}: seq=1 refused (connection refused)"
+    assert "5 sent, 0 received, 5 lost (100 %)" in lines
+    assert "failures: refused 5" in lines
+    assert err == (
+        f"techo: {target} was never reached (refused 5); start a server there, or check where "
+        "it listens\n"
+    )
+
+
+def test_quiet_means_the_summary_only() -> None:
+    """And a timestamp stands before each line, if that is wanted."""
+    with serving() as process:
+        _, out, _ = run("ping", "-q", "-c", "2", *QUICK, str(process.port))
+        _, stamped, _ = run("ping", "-D", "-c", "1", str(process.port))
+    assert out.startswith(b"--- tcp://")
+    assert re.match(rb"\[\d{10}\.\d{6}\] 64 bytes from ", stamped)
+
+
+def test_machines_get_objects() -> None:
+    """One per line, with a schema; times are whole nanoseconds."""
+    with serving() as process:
+        code, out, _ = run("ping", "--json", "-c", "20", *QUICK, str(process.port))
+    *replies, summary = events(out)
+    assert code == 0
+    assert {each["schema"] for each in [*replies, summary]} == {1}
+    assert {each["event"] for each in replies} == {"reply"}
+    assert [each["seq"] for each in replies] == list(range(1, 21))
+    assert all(isinstance(each["rtt_ns"], int) for each in replies)
+    assert [summary[name] for name in ("event", "sent", "received", "lost", "failures")] == [
+        "summary",
+        20,
+        20,
+        0,
+        {},
+    ]
+    times = summary["rtt_ns"]
+    assert times["min"] == min(each["rtt_ns"] for each in replies)
+    assert times["min"] <= times["p50"] <= times["p95"] <= times["max"]
+    assert times["p99"] is None
+    assert summary["setup_ns"]["connect"]["count"] == 1
+
+
+def test_machines_get_failures_too() -> None:
+    """With the cause as a word."""
+    with serving("--fault", "close-unread") as process:
+        code, out, _ = run("ping", "--json", "-c", "2", *QUICK, str(process.port))
+    *failures, summary = events(out)
+    assert code == 1
+    assert {each["cause"] for each in failures} <= {"eof", "reset"}
+    assert summary["lost"] == sum(summary["failures"].values()) == 2
+    assert summary["outages"]["longest"]["probes"] == 2
+
+
+def test_a_sweep_finds_the_largest_that_returns() -> None:
+    """Each size once, over a server that cuts datagrams."""
+    with serving("--reply", "raw", "--fault", "truncate=500", "udp://127.0.0.1:0") as process:
+        endpoint = str(process.endpoints[0])
+        code, out, _ = run("ping", *QUICK, "-s", "100-1000/100", "-W", "0.2", endpoint)
+    lines = out.decode().splitlines()
+    assert code == 0
+    assert "10 sent, 5 received, 5 lost (50 %)" in lines
+    assert "failures: short 5" in lines
+    assert lines[-1] == "largest that returned: 500 bytes"
+
+
+@pytest.mark.parametrize(
+    ("rule", "code", "told"),
+    [
+        ("received<3", 0, ""),
+        ("received<4", 1, "received"),
+        ("p99>5s", 1, "cannot tell"),
+        ("loss>0%", 0, ""),
+        ("max>1ns", 1, "max"),
+        ("outage>1ms", 0, ""),
+        ("refused>0", 0, ""),
+    ],
+)
+def test_rules_decide(rule: str, code: int, told: str) -> None:
+    """What fires is told on standard error, and makes it 1."""
+    with serving() as process:
+        arguments = ["ping", "-q", "-c", "3", *QUICK, "--fail-if", rule, str(process.port)]
+        found, _, err = run(*arguments)
+    assert found == code
+    assert told in err
+    assert len(err.splitlines()) == code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["-c", "0"], "'0'"),
+        (["-i", "nan"], "'nan'"),
+        (["-W", "-1"], "'-1'"),
+        (["-s", "0"], "'0'"),
+        (["-s", "10-1"], "'10-1'"),
+        (["-s", "1-10/0"], "'1-10/0'"),
+        (["--fail-if", "p99>5"], "'p99>5'"),
+        (["*:8009"], "name host and port"),
+        (["fd:3"], "fd:3"),
+        (["--tls-insecure"], "--tls-insecure"),
+        (["--tls-ca", "/nowhere", "tls://127.0.0.1:1"], "'/nowhere'"),
+    ],
+)
+def test_nonsense_is_refused(arguments: list[str], told: str) -> None:
+    """One line that names the bad value, and 2."""
+    code, out, err = run("ping", *arguments)
+    assert (code, out) == (2, b"")
+    assert told in err
+    assert len(err.splitlines()) == 1
+
+
+def test_the_environment_below_the_options() -> None:
+    """As for every command."""
+    with serving() as process:
+        environment = {"TECHO_COUNT": "2", "TECHO_SIZE": "9", "TECHO_INTERVAL": "0.01"}
+        _, out, _ = run("ping", "-c", "1", str(process.port), environment=environment)
+    assert out.startswith(b"9 bytes from ")
+    assert b"\n1 sent, 1 received" in out
+
+
+def test_interrupted_it_prints_the_summary_and_dies_by_the_signal() -> None:
+    """130 for a shell, if the verdict is good; after SIGTERM it is just over."""
+    for number, code in [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 0)]:
+        with serving() as process, pinging("-i", "60", str(process.port)) as popen:
+            assert "seq=1" in read_line(popen)
+            popen.send_signal(number)
+            out, err = popen.communicate(timeout=PATIENCE)
+        assert (popen.returncode, err) == (code, b"")
+        assert b"\n1 sent, 1 received" in out
+
+
+def test_interrupted_with_a_bad_verdict_the_verdict_counts() -> None:
+    """Nobody was there, or a rule fired."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    with pinging("-i", "60", port) as popen:
+        assert "refused" in read_line(popen)
+        popen.send_signal(signal.SIGINT)
+        assert popen.wait(PATIENCE) == 2
+    with serving() as process:
+        arguments = ["-i", "60", "--fail-if", "received>0", str(process.port)]
+        with pinging(*arguments) as popen:
+            read_line(popen)
+            popen.send_signal(signal.SIGINT)
+            assert popen.wait(PATIENCE) == 1
+
+
+def test_sigquit_asks_for_the_statistics_so_far() -> None:
+    """On standard error; ping goes on."""
+    with serving() as process, pinging("-i", "0.01", str(process.port)) as popen:
+        read_line(popen)
+        popen.send_signal(signal.SIGQUIT)
+        assert popen.stderr is not None
+        said = popen.stderr.readline().decode()
+        assert re.match(r"\d+ sent, \d+ received, 0 lost \(0 %\).*; min/avg/", said)
+        assert "seq=" in read_line(popen)
+
+
+def test_a_restart_of_the_server_is_an_outage() -> None:
+    """It is told from when to when, to the interval, and the connection is opened again."""
+    with serving() as first:
+        endpoint = str(first.endpoints[0])
+        with pinging("--json", "-i", "0.05", endpoint) as popen:
+            assert json.loads(read_line(popen))["event"] == "reply"
+            first.finish(signal.SIGKILL)
+            while json.loads(line := read_line(popen))["event"] == "reply":
+                pass
+            causes = [json.loads(line)["cause"], json.loads(read_line(popen))["cause"]]
+            with serving(endpoint):
+                while json.loads(line := read_line(popen))["event"] == "failure":
+                    causes.append(json.loads(line)["cause"])
+                answered = json.loads(line)
+                popen.send_signal(signal.SIGINT)
+                out, _ = popen.communicate(timeout=PATIENCE)
+    summary = events(out)[-1]
+    assert set(causes) <= {"eof", "reset", "refused"}
+    assert "refused" in causes
+    assert (summary["reconnects"], summary["outages"]["count"]) == (1, 1)
+    longest = summary["outages"]["longest"]
+    assert longest["probes"] == summary["lost"]
+    assert longest["to_ns"] - longest["from_ns"] == pytest.approx(
+        longest["duration_ns"], abs=5e6
+    )
+    assert longest["to_ns"] == pytest.approx(answered["at_ns"] - answered["rtt_ns"], abs=5e6)
+
+
+def test_lost_datagrams_are_those_that_were_lost() -> None:
+    """A tenth is dropped on purpose; the server's count of them is ping's."""
+    with serving("--fault", "drop=10%", "--seed", "3", "udp://127.0.0.1:0") as process:
+        target = str(process.endpoints[0])
+        arguments = ["--json", "-c", "100", "-i", "0.005", "-W", "0.5", target]
+        code, out, _ = run("ping", *arguments)
+        process.popen.send_signal(signal.SIGUSR1)
+        _, statistics, _ = process.finish()
+    summary, dropped = events(out)[-1], json.loads(statistics)["datagrams"]["dropped"]["fault"]
+    assert code == 0
+    assert 0 < dropped < 100
+    assert summary["failures"] == {"timeout-reply": dropped}
+    assert (summary["lost"], summary["received"]) == (dropped, 100 - dropped)
+    assert summary["loss_percent"] == pytest.approx(dropped)
+
+
+def test_tls_has_its_handshake_told_apart(tmp_path: Path) -> None:
+    """And who is not trusted is named as the cause."""
+    authority, certificate = trustme.CA(), tmp_path / "certificate.pem"
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with serving("--tls-cert", str(certificate), "tls://127.0.0.1:0") as process:
+        target = str(process.endpoints[0])
+        trusted = run("ping", "--tls-ca", str(tmp_path / "ca.pem"), "-c", "1", target)
+        distrusted = run("ping", "-c", "1", target)
+    assert trusted[0] == 0
+    assert re.search(rb"^connect \S+ ms; TLS handshake \S+ ms$", trusted[1], re.MULTILINE)
+    assert distrusted[0] == 2
+    assert b"seq=1 tls (bad certificate (" in distrusted[1]
+
+
+def test_nobody_reads_what_is_printed() -> None:
+    """It ends, quietly."""
+    with serving() as process, pinging("-i", "0.01", str(process.port)) as popen:
+        read_line(popen)
+        assert popen.stdout is not None
+        popen.stdout.close()
+        assert popen.wait(PATIENCE) == 1
+        assert popen.stderr is not None
+        assert popen.stderr.read() == b""
