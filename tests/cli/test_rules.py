@@ -1,0 +1,99 @@
+"""Rules of --fail-if: how they are read, and when they fire."""
+
+from __future__ import annotations
+
+import operator
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import techo
+from techo._cli.rules import LOAD, PING, Rule, Table, names_of
+
+OPERATORS = {
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9}
+
+
+@pytest.mark.parametrize("comparison", OPERATORS)
+@pytest.mark.parametrize("found", [4, 5, 6])
+def test_it_fires_when_the_comparison_holds(comparison: str, found: int) -> None:
+    """On either side of the limit, and on it."""
+    rule = Rule.parse(f"lost{comparison}5", PING)
+    fired = rule.judge({"lost": found}) is not None
+    assert fired == OPERATORS[comparison](found, 5)
+
+
+@given(
+    st.integers(0, 10**6),
+    st.integers(0, 10**15),
+    st.sampled_from(sorted(UNITS)),
+    st.sampled_from(["", " ", "  "]),
+)
+def test_a_limit_is_in_its_unit(number: int, found: int, unit: str, blank: str) -> None:
+    """Whatever the unit, and however many blanks, it compares as exact arithmetic does."""
+    rule = Rule.parse(f"{blank}p99{blank}>{blank}{number}{blank}{unit}{blank}", PING)
+    assert (rule.judge({"p99": found}) is not None) == (Fraction(found) > number * UNITS[unit])
+
+
+def test_it_says_what_was_found() -> None:
+    """In the unit that people read."""
+    for text, found, sentence in [
+        ("p99 > 5ms", 7_200_000, "p99 > 5ms: p99 was 7.2 ms"),
+        ("loss>0.1%", 0.25, "loss>0.1%: loss was 0.25 %"),
+        ("rate<1e4", 9_000.5, "rate<1e4: rate was 9000.5/s"),
+        ("rate<10000/s", 1, "rate<10000/s: rate was 1/s"),
+        ("corrupt>0", 3, "corrupt>0: corrupt was 3"),
+    ]:
+        rule = Rule.parse(text, LOAD)
+        assert rule.judge({rule.name: found}) == sentence
+
+
+@pytest.mark.parametrize("found", [None, float("nan")])
+def test_what_cannot_be_judged_has_fired(found: float | None) -> None:
+    """Nobody may take it for a good verdict."""
+    told = Rule.parse("p99<5s", PING).judge({"p99": found})
+    assert told == "p99<5s: cannot tell, there were too few round trips"
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "reason"),
+    [
+        ("", 1, "no figure ''"),
+        ("p98>5ms", 1, "did you mean p99? --help lists them"),
+        ("round_trips<5", 1, "no figure 'round_trips'"),
+        ("p99", 4, "expected one of >= <= == != > <"),
+        ("p99=5ms", 4, "expected one of"),
+        ("p99>", 5, "expected a number, as in p99>5ms"),
+        ("p99>fast", 5, "expected a number"),
+        ("p99>-5ms", 5, "expected a number"),
+        ("p99>nan ms", 5, "expected a number"),
+        ("p99>5", 6, "a unit is missing, of ns, us, µs, ms, s, as in p99>5ms"),
+        ("p99>5%", 6, "no unit '%' here"),
+        ("p99>5ms or so", 6, "no unit 'ms or so' here"),
+        ("loss>1", 7, "a unit is missing, of %, as in loss>0.1%"),
+        ("lost>1%", 7, "no unit '%' here (there is none), as in lost>0"),
+        ("p99>1e999ms", 5, "too large"),
+    ],
+)
+def test_a_bad_rule_is_named_with_the_place(text: str, place: int, reason: str) -> None:
+    """And with what is expected there."""
+    with pytest.raises(ValueError, match="rule") as caught:
+        Rule.parse(text, PING)
+    assert f"rule {text!r}, character {place}: " in str(caught.value)
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("table", [PING, LOAD])
+def test_every_cause_can_be_in_a_rule(table: Table) -> None:
+    """They are spelled out there, since help does not wait for trio; and help lists them."""
+    assert {str(cause) for cause in techo.Cause} <= table.keys()
+    assert set(names_of(table).split()) > set(table)
