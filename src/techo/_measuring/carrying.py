@@ -23,6 +23,9 @@ from techo._pump.talk import Talk
 _FAILURES: Final = (OSError, EchoError, trio.BrokenResourceError, trio.ClosedResourceError)
 """What the network and the server do; everything else is a bug."""
 
+_FAREWELL: Final = 1.0
+"""Seconds."""
+
 
 @attrs.define(eq=False)
 class Carrier(abc.ABC):
@@ -51,6 +54,11 @@ class Carrier(abc.ABC):
             except _FAILURES as error:
                 cause = cause_of(error)
         return cause
+
+    async def close(self) -> None:
+        """Close the connection, even if cancelled; TLS says farewell, for a second at most."""
+        with trio.move_on_after(_FAREWELL, shield=True), contextlib.suppress(*_FAILURES):
+            await self.line.aclose()
 
     def _ended_midway(self) -> bool:
         return isinstance(self.line, DatagramSocket) or self.lane.replied_in_part()

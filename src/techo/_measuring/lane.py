@@ -54,7 +54,10 @@ class Tally:
     behind: Histogram = attrs.field(factory=Histogram)
     """From when it should have been to when it was sent."""
     bytes: int = 0
+    lost: int = 0
+    """Trips that failed."""
     errors: collections.Counter[Cause] = attrs.field(factory=collections.Counter)
+    """These, and what else went wrong."""
     reconnects: int = 0
     late: int = 0
     duplicate: int = 0
@@ -85,12 +88,16 @@ class Work:
         """Begin a trip if one is due."""
         due = self.schedule.take(now)
         if due is None:
-            if not self.in_flight and self.schedule.next_due(now) is None:
-                self.done.set()
+            self.see_whether_done(now)
             return None
         self._number += 1
         self.in_flight += 1
         return Trip(self.payloads.make(self._number, self.size), due, now)
+
+    def see_whether_done(self, now: float) -> None:
+        """Set `done` if no trip is due any more and none is under way."""
+        if not self.in_flight and self.schedule.next_due(now) is None:
+            self.done.set()
 
     def counts(self, trip: Trip) -> bool:
         """Whether it is not part of the warm-up."""
@@ -176,8 +183,12 @@ class Lane:
 
     def _fail(self, trip: Trip, cause: Cause) -> None:
         del self.trips[trip]
-        self.work.in_flight -= 1
-        self.work.tally.errors[cause] += self.work.counts(trip)
+        work = self.work
+        work.in_flight -= 1
+        if work.counts(trip):
+            work.tally.lost += 1
+            work.tally.errors[cause] += 1
+        work.see_whether_done(work.clock())
 
     def overdue(self, sent_before: float) -> bool:
         """Whether a trip is under way that was sent before that."""
@@ -193,6 +204,8 @@ class Lane:
 
     def broke(self, cause: Cause) -> None:
         """Note that the connection is no more, with all that was under way."""
+        if cause is Cause.CORRUPT and not self.trips:  # more came back than was sent
+            self.work.tally.errors[cause] += 1
         for trip in tuple(self.trips):
             self._fail(trip, cause)
         self.work.idle.pop(self, None)

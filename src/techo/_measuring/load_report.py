@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -12,39 +13,80 @@ from techo._measuring.histogram import Histogram
 
 _PERCENTS: Final = {"p50": 50, "p90": 90, "p99": 99, "p99_9": 99.9}
 
+_TIMES: Final = ("service", "response", "behind")
+"""The fields that are histograms."""
+
+_ADDED: Final = (
+    "connections",
+    "round_trips",
+    "bytes",
+    "lost",
+    "in_flight",
+    "reconnects",
+    "late",
+    "duplicate",
+    "unsent",
+    "client_cpu_seconds",
+)
+"""The fields that add up over machines."""
+
 SCHEMA: Final = 1
 """The version of what JSON has."""
 
-NANOSECONDS: Final = 1_000_000_000
+
+def _natural(_report: object, field: attrs.Attribute[int], value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{field.name} {value!r} is not a whole number from 0")
+
+
+def _amount(_report: object, field: attrs.Attribute[float], value: Any) -> None:
+    if not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError(f"{field.name} {value!r} is not a number from 0")
+
+
+def _causes(errors: Any) -> dict[Cause, int]:
+    if not isinstance(errors, Mapping) or not all(
+        isinstance(count, int) and count > 0 for count in errors.values()
+    ):
+        raise ValueError(f"errors {errors!r} are not counts of causes")
+    return {Cause(name): count for name, count in errors.items()}
 
 
 @attrs.frozen(kw_only=True)
 class LoadReport:
-    """What a load has found out. What is counted is what happened, not what was planned."""
+    """What a load has found out. What is counted is what happened, not what was planned.
 
-    endpoint: str
-    connections: int
-    size: int
+    Raises:
+        ValueError: a count or an amount is none; the text names it and its value.
+    """
+
+    endpoint: str = attrs.field(converter=str)
+    connections: int = attrs.field(validator=_natural)
+    size: int = attrs.field(validator=_natural)
     """Bytes in a message."""
-    pipeline: int
+    pipeline: int = attrs.field(validator=_natural)
     """Messages under way on each connection, at the most."""
-    rate: float | None
+    rate: float | None = attrs.field(validator=attrs.validators.optional(_amount))
     """Trips per second that were wanted; None for as many as possible."""
-    seconds: float
+    seconds: float = attrs.field(validator=_amount)
     """From the end of the warm-up to the last reply."""
-    round_trips: int
+    round_trips: int = attrs.field(validator=_natural)
     """Messages of which every byte came back."""
-    bytes: int
+    bytes: int = attrs.field(validator=_natural)
     """In these, one way."""
-    errors: Mapping[Cause, int]
-    """Trips that failed, and attempts to connect, by cause."""
-    reconnects: int
+    lost: int = attrs.field(validator=_natural)
+    """Messages that did not, or not in time."""
+    in_flight: int = attrs.field(validator=_natural)
+    """Messages that were still waited for; in the end none is."""
+    errors: Mapping[Cause, int] = attrs.field(converter=_causes)
+    """What was lost, and what else went wrong, such as attempts to connect, by cause."""
+    reconnects: int = attrs.field(validator=_natural)
     """Times that a connection was opened again."""
-    late: int
+    late: int = attrs.field(validator=_natural)
     """Replies that came after they had been given up, which are errors too."""
-    duplicate: int
+    duplicate: int = attrs.field(validator=_natural)
     """Replies that had come before."""
-    unsent: int
+    unsent: int = attrs.field(validator=_natural)
     """Trips that were due and could not be sent in the end."""
     service: Histogram
     """How long trips took from when they were sent."""
@@ -52,15 +94,26 @@ class LoadReport:
     """And from when they should have been; None without a rate."""
     behind: Histogram | None
     """How much later than they should they were sent; None without a rate."""
-    client_cpu_seconds: float
+    client_cpu_seconds: float = attrs.field(validator=_amount)
     """What this process used meanwhile."""
-    client_was_limit: bool
+    client_was_limit: bool = attrs.field(converter=bool)
     """Whether that was so much that another client might measure more."""
 
     @property
     def round_trips_per_second(self) -> float:
         """How many came back in each second."""
         return self.round_trips / self.seconds if self.seconds else 0.0
+
+    @property
+    def latency(self) -> Histogram:
+        """What users of the server would feel: response time where there is a rate."""
+        return self.service if self.response is None else self.response
+
+    @property
+    def loss(self) -> float | None:
+        """How much was lost of what is no longer under way, in per cent."""
+        over = self.round_trips + self.lost
+        return 100 * self.lost / over if over else None
 
     @property
     def failed(self) -> int:
@@ -86,32 +139,24 @@ class LoadReport:
         if len({each.rate is None for each in reports}) > 1:
             raise ValueError("some of the reports have a rate, and others have not")
         rates = [each.rate for each in reports if each.rate is not None]
-        endpoints = dict.fromkeys(each.endpoint for each in reports)
         return cls(
-            endpoint=", ".join(endpoints),
-            connections=sum(each.connections for each in reports),
+            endpoint=", ".join(dict.fromkeys(each.endpoint for each in reports)),
             size=max(each.size for each in reports),
             pipeline=max(each.pipeline for each in reports),
             rate=sum(rates) if rates else None,
             seconds=max(each.seconds for each in reports),
-            round_trips=sum(each.round_trips for each in reports),
-            bytes=sum(each.bytes for each in reports),
             errors=_sum_of_errors(reports),
-            reconnects=sum(each.reconnects for each in reports),
-            late=sum(each.late for each in reports),
-            duplicate=sum(each.duplicate for each in reports),
-            unsent=sum(each.unsent for each in reports),
-            service=_sum_of([each.service for each in reports]),
-            response=_sum_of([each.response for each in reports]) if rates else None,
-            behind=_sum_of([each.behind for each in reports]) if rates else None,
-            client_cpu_seconds=sum(each.client_cpu_seconds for each in reports),
+            service=_sum_of(each.service for each in reports),
+            response=_sum_of(each.response for each in reports) if rates else None,
+            behind=_sum_of(each.behind for each in reports) if rates else None,
             client_was_limit=any(each.client_was_limit for each in reports),
+            **{name: sum(getattr(each, name) for each in reports) for name in _ADDED},
         )
 
     def to_json(self) -> dict[str, Any]:
         """Give it as JSON has it: times are whole nanoseconds where the name ends in _ns."""
         fields = attrs.asdict(self, recurse=False)
-        times = {name: fields.pop(name) for name in ("service", "response", "behind")}
+        times = {name: fields.pop(name) for name in _TIMES}
         return {
             "schema": SCHEMA,
             "event": "summary",
@@ -135,21 +180,17 @@ class LoadReport:
         if not isinstance(data, Mapping) or data.get("schema") != SCHEMA:
             raise ValueError(f"this is no report of schema {SCHEMA}: {str(data)[:60]!r}")
         try:
-            fields: dict[str, Any] = {
-                each.name: data.get(each.name) for each in attrs.fields(cls)
-            }
-            for name in ("service", "response", "behind"):
+            names = {each.name for each in attrs.fields(cls)}.difference(_TIMES)
+            fields = {name: data[name] for name in names}
+            for name in _TIMES:
                 found = data[f"{name}_histogram"]
                 fields[name] = None if found is None else Histogram.from_json(found)
-            for name in _COUNTS:
-                data[name] + 0
-            fields["errors"] = {Cause(name): count for name, count in data["errors"].items()}
-        except (KeyError, AttributeError, TypeError) as error:
-            raise ValueError(f"the report lacks something, or has it wrong: {error}") from None
+        except KeyError as error:
+            raise ValueError(f"the report lacks {error}") from None
+        absent = [fields[name] is None for name in ("rate", "response", "behind")]
+        if fields["service"] is None or any(absent) != all(absent):
+            raise ValueError("the report lacks a histogram")
         return cls(**fields)
-
-
-_COUNTS: Final = ("connections", "size", "pipeline", "seconds", "round_trips", "bytes")
 
 
 def figures(histogram: Histogram | None) -> dict[str, int | None] | None:
@@ -166,7 +207,7 @@ def figures(histogram: Histogram | None) -> dict[str, int | None] | None:
     }
 
 
-def _sum_of(histograms: Sequence[Histogram | None]) -> Histogram:
+def _sum_of(histograms: Iterable[Histogram | None]) -> Histogram:
     total = Histogram()
     for each in histograms:
         if each is not None:

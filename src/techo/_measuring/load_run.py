@@ -10,11 +10,14 @@ from typing import Final
 import attrs
 import trio
 
+from techo._client.connecting import Line
+from techo._client.datagram_socket import DatagramSocket
 from techo._measuring.carrying import Carrier, Pumped, carrier_for
 from techo._measuring.causes import Cause, cause_of
 from techo._measuring.lane import Lane, Work
 from techo._measuring.load_report import LoadReport
 from techo._measuring.opening import Opener
+from techo._packets import PacketStream, check_fits
 from techo._pump import pump
 
 _LIMIT: Final = 0.9
@@ -38,7 +41,7 @@ class Run:
     connections: int
     patience: float
     stop: trio.Event
-    carriers: set[Carrier] = attrs.field(factory=set)
+    carriers: dict[Lane, Carrier] = attrs.field(factory=dict)
     """Those that are connected."""
     _cpu: float = 0.0
     _heard: float = 0.0
@@ -48,15 +51,22 @@ class Run:
     _waiting: int = 0
     """How many have not yet tried to connect."""
     _ready: trio.Event = attrs.field(factory=trio.Event)
+    _refusal: ValueError | None = None
+    """Why there can't be a load."""
 
     async def run(self, watch: Callable[[LoadReport], None] | None) -> LoadReport:
+        """Connect, make all trips, and report.
+
+        Raises:
+            ValueError: the messages are larger than what carries them allows.
+        """
         self._waiting = self.connections
         async with trio.open_nursery() as nursery:
             for _ in range(self.connections):
                 nursery.start_soon(self._keep_connected)
             nursery.start_soon(self._heed_stop)
             await self._ready.wait()
-            if self.carriers:
+            if self.carriers and not self.stop.is_set():
                 self._begin()
                 nursery.start_soon(self._begin_counting)
                 nursery.start_soon(self._give_up_overdue)
@@ -66,13 +76,15 @@ class Run:
                     nursery.start_soon(self._tell, watch)
                 await self._until_done()
             nursery.cancel_scope.cancel(reason="the load is over")
+        if self._refusal is not None:
+            raise self._refusal
         return self.report()
 
     def _begin(self) -> None:
         now = self.work.clock()
         self.work.schedule.begin = self.work.tally.last = now
         self._cpu = time.process_time()
-        for carrier in tuple(self.carriers):
+        for carrier in tuple(self.carriers.values()):
             carrier.go_on()
 
     async def _begin_counting(self) -> None:
@@ -81,13 +93,17 @@ class Run:
         self.work.tally.last = self.work.clock()
 
     async def _until_done(self) -> None:
-        work = self.work
-        while not work.done.is_set() and self.work.clock() < work.schedule.end:
-            with trio.move_on_at(work.schedule.end) as self._ending:
+        """Wait until what is due was sent, or can't be, and has come back or was given up."""
+        work, schedule = self.work, self.work.schedule
+        while not work.done.is_set() and work.clock() < schedule.end:
+            with trio.move_on_at(schedule.end) as self._ending:
                 await work.done.wait()
-        if work.in_flight or work.schedule.unsent(work.clock()):
+        if schedule.unsent(work.clock()):
             with trio.move_on_after(self.patience):
                 await work.done.wait()
+            schedule.close()
+        work.see_whether_done(work.clock())
+        await work.done.wait()
 
     async def _heed_stop(self) -> None:
         await self.stop.wait()
@@ -113,6 +129,10 @@ class Run:
             else:
                 self.work.tally.reconnects += not first
                 first = False
+                if not self._fits(line):
+                    await trio.aclose_forcefully(line)
+                    self._ready.set()
+                    return
                 carrier = carrier_for(line, self.work)
                 await self._carry(carrier)
                 if carrier.lane.traffic.progress:
@@ -123,9 +143,18 @@ class Run:
             await trio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
+    def _fits(self, line: Line) -> bool:
+        if isinstance(line, DatagramSocket | PacketStream):
+            try:
+                check_fits(self.work.size, line.largest)
+            except ValueError as error:
+                self._refusal = error
+        return self._refusal is None
+
     def _give_up_if_hopeless(self) -> None:
         """End the load if nobody has been heard of for long and time alone won't end it."""
-        heard = max([self._heard, *(each.lane.traffic.progress for each in self.carriers)])
+        progresses = (each.lane.traffic.progress for each in self.carriers.values())
+        heard = max(self._heard, *progresses, 0.0)
         schedule = self.work.schedule
         if heard and schedule.trips is None:
             return
@@ -139,25 +168,25 @@ class Run:
 
     async def _carry(self, carrier: Carrier) -> None:
         """Make trips over a connection until it breaks."""
-        self.carriers.add(carrier)
-        cause = Cause.EOF
+        self.carriers[carrier.lane] = carrier
+        cause = Cause.TIMEOUT_REPLY
         try:
             self._attempted()
             if self.work.schedule.begin < math.inf:
                 carrier.go_on()
             cause = await carrier.carry()
         finally:
-            self.carriers.discard(carrier)
+            del self.carriers[carrier.lane]
+            carrier.lane.broke(cause)
             self._heard = max(self._heard, carrier.lane.traffic.progress)
-            await trio.aclose_forcefully(carrier.line)  # noqa: ASYNC102  -- waits for nothing
-        carrier.lane.broke(cause)
+            await carrier.close()  # noqa: ASYNC102  -- shielded, and over in a second
 
     async def _give_up_overdue(self) -> None:
         """Look now and then whether a reply has not come in time."""
         while True:
             await trio.sleep(self.patience / 20)
             before = self.work.clock() - self.patience
-            for carrier in tuple(self.carriers):
+            for carrier in tuple(self.carriers.values()):
                 if not carrier.lane.overdue(before):
                     continue
                 if carrier.lane.messages:
@@ -176,13 +205,13 @@ class Run:
             elif due > work.clock():
                 await self._sleep_until(due)
             else:
-                self._carrier_of(next(iter(work.idle))).go_on()
-
-    def _carrier_of(self, lane: Lane) -> Carrier:
-        return next(each for each in self.carriers if each.lane is lane)
+                # Whatever comes of it, this lane does not come first again until it can send.
+                lane = next(iter(work.idle))
+                del work.idle[lane]
+                self.carriers[lane].go_on()
 
     async def _sleep_until(self, due: float) -> None:
-        if any(isinstance(each, Pumped) for each in self.carriers):
+        if any(isinstance(each, Pumped) for each in self.carriers.values()):
             await pump.Pump.of_this_run().sleep_until(due)
         else:
             await trio.sleep_until(due)
@@ -208,6 +237,8 @@ class Run:
             seconds=seconds,
             round_trips=tally.service.count,
             bytes=tally.bytes,
+            lost=tally.lost,
+            in_flight=work.in_flight,
             errors={cause: tally.errors[cause] for cause in Cause if tally.errors[cause]},
             reconnects=tally.reconnects,
             late=tally.late,

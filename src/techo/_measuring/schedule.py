@@ -23,6 +23,7 @@ class Schedule:
     _taken: int = attrs.field(default=0, init=False)
     _counted: int = attrs.field(default=0, init=False)
     _stopped: float = attrs.field(default=math.inf, init=False)
+    _closed: bool = attrs.field(default=False, init=False)
 
     @property
     def counts_from(self) -> float:
@@ -37,7 +38,8 @@ class Schedule:
     def next_due(self, now: float) -> float | None:
         """Give when the next trip is due, which may be past; None if there is none any more."""
         due = now if self.rate is None else self.begin + self._taken / self.rate
-        return None if due >= self.end or self._counted == self.trips else due
+        over = due >= self.end or self._counted == self.trips or self._closed
+        return None if over else due
 
     def take(self, now: float) -> float | None:
         """Begin a trip, if one is due; give when it was."""
@@ -60,3 +62,7 @@ class Schedule:
     def stop(self, now: float) -> None:
         """Let no more trips begin than were due by now."""
         self._stopped = now
+
+    def close(self) -> None:
+        """Let no more trips begin; what is unsent remains so."""
+        self._closed = True

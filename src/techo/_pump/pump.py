@@ -48,6 +48,9 @@ _PROVEN: Final = 2**20
 _COARSE: Final = 0.001
 """Seconds by which trio may wake up too late."""
 
+_SLACK: Final = 0.00006
+"""Seconds by which the kernel may (PR_SET_TIMERSLACK(2const): 50 microseconds), and a bit."""
+
 _SELECTABLE: Final = 1024
 """The first descriptor that select(2) does not know."""
 
@@ -114,13 +117,15 @@ class Pump:
         """Sleep until `due`, in the run's clock, more exactly than `trio.sleep_until`.
 
         Trio's timeouts are whole milliseconds (epoll_wait(2)), rounded up. What is less is
-        waited for here, where nothing else of the run happens but what the pump is for.
+        waited for here, where nothing else of the run happens but what the pump is for, and
+        the very last of it without sleeping.
         """
         await trio.sleep_until(due - _COARSE)
         number = self._epoll.fileno()
+        watched = [number] if number < _SELECTABLE else []
         while (rest := due - trio.current_time()) > 0:
-            select.select([number] if number < _SELECTABLE else [], [], [], rest)
-            await trio.lowlevel.checkpoint()
+            if select.select(watched, [], [], max(0.0, rest - _SLACK))[0]:
+                await trio.lowlevel.checkpoint()
 
     @classmethod
     def of_this_run(cls) -> Pump:
