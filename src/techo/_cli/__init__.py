@@ -28,6 +28,14 @@ def main(arguments: Sequence[str]) -> int:
         from techo._cli.ping import ping
 
         return ping(options)
+    if options.command == "load":
+        from techo._cli.load import load
+
+        return load(options)
+    if options.command == "merge":
+        from techo._cli.merge import merge
+
+        return merge(options)
     from techo._cli.serve import serve
 
     return serve(options)

@@ -44,12 +44,21 @@ def read_seconds(text: str) -> float:
     Raises:
         ValueError: naming the text.
     """
+    return read_number(text, "a number of seconds")
+
+
+def read_number(text: str, what: str = "a number") -> float:
+    """Read a number above 0.
+
+    Raises:
+        ValueError: naming the text, and what was expected.
+    """
     try:
         value = float(text)
     except ValueError:
         value = 0.0
     if not 0 < value < math.inf:
-        raise ValueError(f"expected a number of seconds above 0, got {text!r}")
+        raise ValueError(f"expected {what} above 0, got {text!r}")
     return value
 
 

@@ -10,14 +10,26 @@ from typing import Final, NoReturn
 
 from techo._cli.arguments import flag
 from techo._cli.check_options import CHECK
+from techo._cli.load_options import LOAD
+from techo._cli.merge_options import MERGE
 from techo._cli.ping_options import PING
 from techo._cli.serve_options import SERVE
 from techo._cli.talk_options import TALK
 
-_COMMANDS: Final = {"serve": SERVE, "talk": TALK, "check": CHECK, "ping": PING}
+_COMMANDS: Final = {
+    "serve": SERVE,
+    "talk": TALK,
+    "check": CHECK,
+    "ping": PING,
+    "load": LOAD,
+    "merge": MERGE,
+}
 
 _DEFAULT: Final = "serve"
 """The command that need not be named."""
+
+_ARGUMENTS: Final = {"command", "files"}
+"""What is for the command line alone."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -86,7 +98,7 @@ def _apply_environment(parser: _Parser, environment: Mapping[str, str]) -> None:
     """Turn TECHO_ variables into defaults; flags, which only switch something on, have none."""
     for name, default in vars(parser.parse_args([])).items():
         variable = "TECHO_" + name.upper()
-        if variable not in environment or name == "command" or isinstance(default, bool):
+        if variable not in environment or name in _ARGUMENTS or isinstance(default, bool):
             continue
         text = environment[variable]
         given = ["--", *text.split()] if name == "endpoint" else [flag(name) + "=" + text]

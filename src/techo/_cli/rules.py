@@ -98,7 +98,7 @@ LOAD: Final = _table(
         "behind",
     ],
     ["loss"],
-    ["round_trips", "bytes", "errors", "reconnects", "unsent", "late", "duplicate"],
+    ["round_trips", "bytes", "errors", "lost", "reconnects", "unsent", "late", "duplicate"],
     ["rate"],
 )
 """What rules of load can be about; ``behind`` is the most."""

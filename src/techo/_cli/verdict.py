@@ -28,7 +28,7 @@ def any_fired(rules: Sequence[Rule], figures: Mapping[str, float | None]) -> boo
     return bool(sentences)
 
 
-def never_reached(endpoint: Endpoint, causes: Mapping[Cause, int]) -> int:
+def never_reached(endpoint: Endpoint | str, causes: Mapping[Cause, int]) -> int:
     """Say on standard error that nobody was there, and why; give the exit code for that."""
     counts = ", ".join(f"{cause} {count}" for cause, count in causes.items())
     most = max(causes, key=lambda cause: causes[cause])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import collections
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Self
 
 import attrs
@@ -100,22 +100,27 @@ class Histogram:
         if self.count < fewest(percent):
             return None
         rank = math.ceil(_rounded(self.count * percent / 100))
+        return next(duration for duration, seen in self._ranks() if seen >= rank)
+
+    def durations(self) -> Iterator[tuple[int, int]]:
+        """Give durations in nanoseconds, rising, and how many there are of each."""
         for bucket in sorted(self.buckets):
-            rank -= self.buckets[bucket]
-            if rank <= 0:
-                break
-        return min(max(_middle(bucket), self.least), self.most)
+            duration = min(max(_middle(bucket), self.least), self.most)
+            yield duration, self.buckets[bucket]
 
     def curve(self) -> list[tuple[float, int]]:
-        """Give for each bucket in use the share of all up to it, and its duration.
+        """Give for each duration, in nanoseconds, the share of all that do not exceed it.
 
-        Shares are above 0 and end with 1; durations are in nanoseconds.
+        Shares are above 0 and end with 1, and come first.
         """
-        points, seen = [], 0
-        for bucket in sorted(self.buckets):
-            seen += self.buckets[bucket]
-            points.append((seen / self.count, min(max(_middle(bucket), self.least), self.most)))
-        return points
+        return [(seen / self.count, duration) for duration, seen in self._ranks()]
+
+    def _ranks(self) -> Iterator[tuple[int, int]]:
+        """Give durations, rising, and how many do not exceed each."""
+        seen = 0
+        for duration, count in self.durations():
+            seen += count
+            yield duration, seen
 
     def to_json(self) -> dict[str, object]:
         """Give it as JSON has it; `from_json` takes it back."""

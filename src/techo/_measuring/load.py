@@ -74,5 +74,5 @@ async def load(
     clock = trio.lowlevel.current_clock().current_time
     schedule = Schedule(math.inf, warm_up, seconds, trips, rate)
     work = Work(schedule, Payloads(size), size, pipeline, clock)
-    run = Run(name_of(target), open_line, work, connections, timeout, stop or trio.Event())
-    return await run.run(watch)
+    stop = trio.Event() if stop is None else stop
+    return await Run(name_of(target), open_line, work, connections, timeout, stop).run(watch)

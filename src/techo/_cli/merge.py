@@ -1,0 +1,62 @@
+"""The merge command: adds up reports of load, and delivers the sum."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from techo._cli.complaints import refuse
+from techo._cli.report_delivery import check_deliverable, deliver
+from techo._cli.report_options import STANDARD_OUTPUT
+from techo._measuring.load_report import LoadReport
+
+
+def merge(options: argparse.Namespace) -> int:
+    """Read all reports, add them up, and give the exit code that the sum deserves."""
+    try:
+        merged = LoadReport.merged([each for name in _names(options) for each in _read(name)])
+        check_deliverable(options, scheduled=merged.rate is not None)
+    except ValueError as error:
+        return refuse(str(error))
+    options.json = STANDARD_OUTPUT if options.json else None
+    return deliver(merged, options)
+
+
+def _names(options: argparse.Namespace) -> list[str]:
+    """Give the files.
+
+    Raises:
+        ValueError: there is none, or one would count twice.
+    """
+    names: list[str] = options.files
+    if not names:
+        raise ValueError("merge needs the reports: FILE... of techo load --json FILE")
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{name!r} is named twice, and would count twice")
+    return names
+
+
+def _read(name: str) -> Iterator[LoadReport]:
+    """Read the reports in a file, one on each line.
+
+    Raises:
+        ValueError: it cannot be read, has none, or something else; names the file and line.
+    """
+    try:
+        text = sys.stdin.read() if name == STANDARD_OUTPUT else Path(name).read_text("utf-8")
+    except OSError as error:
+        reason = os.strerror(error.errno or 0).lower()
+        raise ValueError(f"cannot read {name!r}: {reason}") from None
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not lines:
+        raise ValueError(f"{name!r} has no report in it")
+    for number, line in lines:
+        try:
+            yield LoadReport.from_json(json.loads(line))
+        except ValueError as error:  # what json and the report raise
+            raise ValueError(f"{name!r}, line {number}: {error}") from None

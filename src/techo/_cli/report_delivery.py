@@ -1,0 +1,97 @@
+"""What load and merge do with a report: print or keep it, draw it, and judge it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from techo._cli.plot import check_can_plot, plot
+from techo._cli.report_options import STANDARD_OUTPUT
+from techo._cli.report_output import print_report
+from techo._cli.rules import Rule
+from techo._cli.verdict import any_fired, never_reached
+from techo._measuring.causes import Cause
+from techo._measuring.histogram import Histogram
+from techo._measuring.load_report import LoadReport
+
+_PERCENTS: Final = (50, 90, 99, 99.9)
+
+
+def check_deliverable(options: argparse.Namespace, *, scheduled: bool) -> None:
+    """Find out before a measurement what could not be done with its report.
+
+    Raises:
+        ValueError: something is not installed, or a rule is about what is not measured.
+    """
+    if options.plot is not None:
+        check_can_plot()
+    for rule in options.fail_if:
+        if not scheduled and rule.name.startswith(("response.", "behind")):
+            raise ValueError(
+                f"rule {rule.text!r}: without --rate there is no {rule.name}, only service time"
+            )
+
+
+def deliver(report: LoadReport, options: argparse.Namespace) -> int:
+    """Do with a report what the options say; give the exit code that it deserves."""
+    text = json.dumps(report.to_json())
+    if options.json == STANDARD_OUTPUT:
+        print(text, flush=True)
+    else:
+        print_report(report)
+    written = True
+    if options.json not in {None, STANDARD_OUTPUT}:
+        written &= _write(options.json, lambda path: path.write_text(text + "\n"))
+    if options.plot is not None:
+        written &= _write(options.plot, lambda path: plot(report, path))
+    return _verdict(report, options.fail_if) or (0 if written else 1)
+
+
+def _write(name: str, write: Callable[[Path], object]) -> bool:
+    try:
+        write(Path(name))
+    except OSError as error:
+        reason = os.strerror(error.errno).lower() if error.errno else str(error)
+        sys.stderr.write(f"techo: cannot write {name!r}: {reason}\n")
+        return False
+    return True
+
+
+def _verdict(report: LoadReport, rules: Sequence[Rule]) -> int:
+    """Say what was bad, if something was, and give the exit code."""
+    if report.never_reached:
+        return never_reached(report.endpoint, report.errors)
+    fired = any_fired(rules, _figures(report))
+    return 1 if fired or report.failed or not report.round_trips else 0
+
+
+def _figures(report: LoadReport) -> Mapping[str, float | None]:
+    """Give what rules are about: times in nanoseconds, the loss in per cent, counts."""
+    counts = ("round_trips", "bytes", "lost", "reconnects", "unsent", "late", "duplicate")
+    return {
+        **{cause: report.errors.get(cause, 0) for cause in Cause},
+        **{name: getattr(report, name) for name in counts},
+        "errors": report.failed,
+        "loss": report.loss,
+        "rate": report.round_trips_per_second,
+        **_times("", report.latency),
+        **_times("service.", report.service),
+        **_times("response.", report.response),
+        "behind": report.behind.most if report.behind and report.behind.count else None,
+    }
+
+
+def _times(prefix: str, histogram: Histogram | None) -> Mapping[str, float | None]:
+    histogram = histogram or Histogram()
+    some = bool(histogram.count)
+    return {
+        f"{prefix}min": histogram.least if some else None,
+        f"{prefix}mean": histogram.mean,
+        **{f"{prefix}p{percent}": histogram.percentile(percent) for percent in _PERCENTS},
+        f"{prefix}max": histogram.most if some else None,
+    }
