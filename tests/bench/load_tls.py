@@ -171,6 +171,7 @@ class Load:
             "p50_us": self.latencies[math.ceil(0.5 * messages) - 1] * 1e6,
             "p99_us": self.latencies[math.ceil(0.99 * messages) - 1] * 1e6,
             "server_share": server / seconds,
+            "load_cpu_us": own / messages * 1e6,
             "load_share": own / seconds,
             "processes": 1,
         }
