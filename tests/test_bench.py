@@ -52,8 +52,8 @@ def test_a_row_gives_figures_a_ratio_and_a_verdict(
     result = report.Report(EFFORT)
     result.add(ROW, turns)
     ours, theirs = result.lines
-    assert (ours.server, ours.ratio, ours.reached) == ("techo", None, None)
-    assert (theirs.server, theirs.target, theirs.reached) == ("c", 100.0, True)
+    assert (ours.contender, ours.ratio, ours.reached) == ("techo", None, None)
+    assert (theirs.contender, theirs.target, theirs.reached) == ("c", 100.0, True)
     assert "tiny: server CPU per message" in result.table()
     assert result.all_reached
     result.write_json(tmp_path / "raw.json")

@@ -19,7 +19,7 @@ def options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="nox -s bench --",
-        description="Measure what techo's server costs, compare it with others, print a table.",
+        description="Measure what techo costs, compare it with others, print a table.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="rows:\n" + "\n".join(f"  {row.name:8} {row.work}" for row in rows.ROWS),
     )
@@ -29,7 +29,7 @@ def options() -> argparse.Namespace:
         type=int,
         default=9,
         metavar="COUNT",
-        help="turns of each server in each row (default: %(default)s)",
+        help="turns of each server, or client, in each row (default: %(default)s)",
     )
     parser.add_argument(
         "--seconds",
@@ -62,8 +62,8 @@ def run(wanted: argparse.Namespace) -> report.Report:
         compiled = programs.compile_all(Path(folder))
         with progress.shown(turns) as (show, advance):
             for number, row in enumerate(wanted.rows, 1):
-                servers = ", ".join(programs.present(row))
-                show(f"row {number} of {len(wanted.rows)}: {row.name} ({servers})")
+                contenders = ", ".join(programs.present(row))
+                show(f"row {number} of {len(wanted.rows)}: {row.name} ({contenders})")
                 try:
                     result.add(row, measure.measure(compiled, row, effort, advance))
                 except measure.TurnError as error:

@@ -1,4 +1,4 @@
-"""Measuring: all servers of a row run at the same time and take turns, A B C C B A ..."""
+"""Measuring: all servers of a row run; they, or their clients, take turns, A B C C B A ..."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bench.rows import Row
 from techo.reply import STAMP_LENGTH
 
 Turn: TypeAlias = dict[str, float]
-"""The figures of one turn of one server, by name."""
+"""The figures of one turn, by name."""
 
 PATIENCE: Final = 90.0
 """Seconds, beyond its work, after which the load client is given up; it gives up before."""
@@ -40,7 +40,7 @@ that follow, because malloc then gives each of its buffers back to the system at
 
 
 class TurnError(Exception):
-    """A server did not echo, or did not start; the text says which and what came of it."""
+    """A server did not echo, or did not start; the text says in whose turn, and why."""
 
 
 @attrs.frozen
@@ -99,10 +99,10 @@ def wait_for_address(popen: subprocess.Popen[bytes], name: str, output: Path) ->
     raise TurnError(f"{name} did not start: {output.read_text().strip() or 'it said nothing'}")
 
 
-def take_turn(programs_: Programs, server: Server, row: Row, seconds: float) -> Turn:
-    """Put load on a server once, and give the figures."""
+def take_turn(programs_: Programs, name: str, server: Server, row: Row, seconds: float) -> Turn:
+    """Put load on a server once, and give the figures; `name` is whose turn it is."""
     seconds = max(seconds, row.least_seconds)
-    client = programs_.client(row.transport)
+    client = programs_.client(row.transport, name if row.server else "c")
     command = [*client, server.address, str(server.pid), *row.load, str(seconds)]
     if server.name == "techo-stamped":
         command.append(str(STAMP_LENGTH))
@@ -115,7 +115,7 @@ def take_turn(programs_: Programs, server: Server, row: Row, seconds: float) -> 
         finally:
             popen.kill()
     if popen.returncode:
-        raise TurnError(f"{server.name}: {err.strip() or f'load ended by {popen.returncode}'}")
+        raise TurnError(f"{name}: {err.strip() or f'load ended by {popen.returncode}'}")
     turn: Turn = json.loads(out)
     if server.name == programs.SOCAT and turn["processes"] == 1:
         raise TurnError("socat: this kernel does not tell its children, who do the work")
@@ -146,27 +146,28 @@ class Effort:
 def measure(
     programs_: Programs, row: Row, effort: Effort, progress: Callable[[], object]
 ) -> dict[str, list[Turn]]:
-    """Give the turns of every server of a row that is installed; `progress` after each.
+    """Give the turns of all who take part in a row and are installed; `progress` after each.
 
     Raises:
-        TurnError: a server failed, and with it the row.
+        TurnError: one of them failed, and with it the row.
     """
-    servers = programs.present(row)
-    turns: dict[str, list[Turn]] = {name: [] for name in servers}
+    contenders = programs.present(row)
+    turns: dict[str, list[Turn]] = {name: [] for name in contenders}
     step = 1 if row.fresh else SAME_PROCESS
     for first in range(0, effort.rounds, step):
         with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-            running = [
-                stack.enter_context(serving(programs_, name, row, Path(folder)))
-                for name in servers
-            ]
+            running = {
+                name: stack.enter_context(serving(programs_, name, row, Path(folder)))
+                for name in ((row.server,) if row.server else contenders)
+            }
             if not row.fresh:
-                for server in running:
-                    brief = attrs.evolve(row, least_seconds=0, probed=False)
-                    take_turn(programs_, server, brief, min(WARM_UP, effort.seconds))
+                # What is warmed up is the server, so it does not matter who asks it.
+                brief = attrs.evolve(row, least_seconds=0, probed=False, server=None)
+                for name, server in running.items():
+                    take_turn(programs_, name, server, brief, min(WARM_UP, effort.seconds))
             for number in range(first, min(first + step, effort.rounds)):
-                for server in running if number % 2 == 0 else reversed(running):
-                    turn = take_turn(programs_, server, row, effort.seconds)
-                    turns[server.name].append(turn)
+                for name in contenders if number % 2 == 0 else reversed(contenders):
+                    server = running[row.server or name]
+                    turns[name].append(take_turn(programs_, name, server, row, effort.seconds))
                     progress()
     return turns

@@ -33,8 +33,10 @@ class Programs:
     certificate: Path
     """A server's, with its key; made for this run."""
 
-    def client(self, transport: str) -> list[str]:
-        """Give the command that starts the load client."""
+    def client(self, transport: str, name: str = "c") -> list[str]:
+        """Give the command that starts a client; by default the one that measures servers."""
+        if name != "c":
+            return [sys.executable, "-P", str(HERE / "load_trio.py"), name]
         if transport != "tls":
             return [self.load]
         return [sys.executable, "-P", str(HERE / "load_tls.py")]
@@ -74,13 +76,13 @@ def compile_all(folder: Path, *flags: str) -> Programs:
     return Programs(str(folder / "load"), str(folder / "echo"), certificate)
 
 
-def missing(server: str) -> str | None:
-    """Say what is not installed that a server needs."""
-    if server.startswith("uvloop"):
+def missing(contender: str) -> str | None:
+    """Say what is not installed that a server or a client needs."""
+    if contender.startswith("uvloop"):
         return None if importlib.util.find_spec("uvloop") else "uvloop"
-    return SOCAT if server == SOCAT and not shutil.which(SOCAT) else None
+    return SOCAT if contender == SOCAT and not shutil.which(SOCAT) else None
 
 
 def present(row: Row) -> tuple[str, ...]:
-    """Give the servers of a row that can be run here."""
-    return tuple(server for server in row.servers if missing(server) is None)
+    """Give those who take part in a row and can be run here."""
+    return tuple(each for each in row.contenders if missing(each) is None)

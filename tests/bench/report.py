@@ -17,7 +17,7 @@ from bench.measure import Effort, Turn, cores
 from bench.rows import Row
 from bench.verdicts import Line, Spread, judge
 
-HEADINGS = ("work", "server", "figure", "p99 latency", "ours / peer", "target", "", "")
+HEADINGS = ("work", "who", "figure", "p99 latency", "ours / peer", "target", "", "")
 
 
 @attrs.define
@@ -34,7 +34,7 @@ class Report:
         """Enter a row that was measured."""
         self.turns[row.name] = turns
         self.lines += judge(row, turns)
-        self.absent |= {server for server in row.servers if server not in turns}
+        self.absent |= {name for name in row.contenders if name not in turns}
 
     @property
     def all_reached(self) -> bool:
@@ -57,7 +57,7 @@ class Report:
         place = "on a core each" if cores() else "NOT on cores of their own: there is only one"
         found = [
             f"Medians of {self.effort.rounds} rounds, {self.effort.seconds:g} s a turn.",
-            f"Servers take turns; server and load {place}.",
+            f"Servers, or clients, take turns; server and client {place}.",
             "Ratios are of the same round, in brackets their quartiles.",
             ", ".join(f"{name} {version}" for name, version in environment().items()),
         ]
@@ -111,12 +111,12 @@ def target_text(line: Line) -> str:
 
 def cells_of(line: Line) -> tuple[str, ...]:
     """Give the texts of a line of the table; a figure says what it is where it is ours."""
-    ours = line.server == line.row.subject
+    ours = line.contender == line.row.subject
     first = line.figure is line.row.figures[0]
     work = f"{line.row.name}: {line.figure.meaning}" if first else line.figure.meaning
     return (
         work if ours else "",
-        line.server,
+        line.contender,
         f"{number(line.value.median)} {line.figure.unit}",
         f"{number(line.p99.median)} µs" if line.p99 else "",
         ratio_text(line.ratio) if line.ratio else "",
@@ -149,7 +149,7 @@ def write_plot(report: Report, path: Path) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("{x:g}")
-    labels = [f"{line.row.name}: {line.server}" for line, _ in lines]
+    labels = [f"{line.row.name}: {line.contender}" for line, _ in lines]
     axes.set_yticks(range(len(lines)), labels)
     axes.invert_yaxis()
     axes.set_xlabel("ours / peer (median and quartiles); | the most it may be; less is better")

@@ -44,7 +44,7 @@ class Figure:
 
 @attrs.frozen(kw_only=True)
 class Row:
-    """One kind of work, done by some servers in turns."""
+    """One kind of work, done in turns by some servers, or by some clients."""
 
     name: str
     work: str
@@ -54,10 +54,12 @@ class Row:
     load: tuple[str, ...]
     """Words for the load client, up to the seconds."""
     figures: tuple[Figure, ...]
+    server: str | None = None
+    """The server that all ask, where clients take turns; None where servers do."""
     subject: str = "techo"
-    """Which of our servers it is about."""
+    """Which of ours it is about."""
     also: tuple[str, ...] = ()
-    """Servers that are shown for information."""
+    """Others, which are shown for information."""
     least_seconds: float = 0
     """What a turn must last for its figures to mean something."""
     fresh: bool = False
@@ -66,7 +68,7 @@ class Row:
     """Whether another task of the server's run notes how late it is woken up."""
 
     @property
-    def servers(self) -> tuple[str, ...]:
+    def contenders(self) -> tuple[str, ...]:
         """Everyone who takes part: the subject first, then its targets, then the others."""
         targets = (each.peer for figure in self.figures for each in figure.targets if each.peer)
         return tuple(dict.fromkeys((self.subject, *targets, *self.also)))

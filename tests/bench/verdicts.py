@@ -38,16 +38,16 @@ class Spread:
 
 @attrs.frozen(kw_only=True)
 class Line:
-    """A line of the table: what one server needed, and how the subject compares with it."""
+    """A line of the table: what one contender needed, and how the subject compares with it."""
 
     row: Row
     figure: Figure
-    server: str
+    contender: str
     value: Spread
     p99: Spread | None
     """Latency, in µs."""
     ratio: Spread | None
-    """Subject to this server, paired by rounds; None for the subject itself."""
+    """Subject to this one, paired by rounds; None for the subject itself."""
     target: float | None
     reached: bool | None
     notes: tuple[str, ...]
@@ -67,48 +67,46 @@ def compare(ours: list[Turn], theirs: list[Turn], key: str) -> Spread | None:
 
 def judge(row: Row, turns: dict[str, list[Turn]]) -> list[Line]:
     """Give the lines of a row, the subject's first."""
-    return [
-        judge_server(row, figure, server, turns) for figure in row.figures for server in turns
-    ]
+    return [judge_one(row, figure, name, turns) for figure in row.figures for name in turns]
 
 
-def judge_server(row: Row, figure: Figure, server: str, turns: dict[str, list[Turn]]) -> Line:
+def judge_one(row: Row, figure: Figure, name: str, turns: dict[str, list[Turn]]) -> Line:
     """Give one line."""
-    value = Spread.of(values(turns[server], figure.key))
-    own = server == row.subject
-    ratio = None if own else compare(turns[row.subject], turns[server], figure.key)
-    peer = None if own else server
+    value = Spread.of(values(turns[name], figure.key))
+    own = name == row.subject
+    ratio = None if own else compare(turns[row.subject], turns[name], figure.key)
+    peer = None if own else name
     target = next((each.at_most for each in figure.targets if each.peer == peer), None)
     judged = value if own else ratio
-    latencies = values(turns[server], "p99_us")
+    latencies = values(turns[name], "p99_us")
     return Line(
         row=row,
         figure=figure,
-        server=server,
+        contender=name,
         value=value,
         p99=Spread.of(latencies) if latencies else None,
         ratio=ratio,
         target=target,
         reached=None if target is None or judged is None else judged.median <= target,
-        notes=tuple(notes(row, figure, server, turns)),
+        notes=tuple(notes(row, figure, name, turns)),
     )
 
 
-def notes(row: Row, figure: Figure, server: str, turns: dict[str, list[Turn]]) -> list[str]:
+def notes(row: Row, figure: Figure, name: str, turns: dict[str, list[Turn]]) -> list[str]:
     """Say what else must be known about a line."""
     found = []
-    if (loads := values(turns[server], "load_share")) and (
+    if (loads := values(turns[name], "load_share")) and (
         statistics.median(loads) > BUSY_LOAD
-        and statistics.median(values(turns[server], "server_share")) < IDLE_SERVER
+        and statistics.median(values(turns[name], "server_share")) < IDLE_SERVER
     ):
         found.append("the load client was the bottleneck")
-    if gone := sum(values(turns[server], "lost")):
+    if gone := sum(values(turns[name], "lost")):
         found.append(f"{gone:.0f} datagrams were lost")
-    if samples := values(turns[server], "delay_samples"):
+    if samples := values(turns[name], "delay_samples"):
         found.append(f"{statistics.median(samples):.0f} samples a turn")
     rivals = {target.peer for target in figure.targets}
-    if server.startswith("uvloop") and server in rivals:
-        p99 = compare(turns[row.subject], turns[server], "p99_us")
+    if name.startswith("uvloop") and name in rivals:
+        p99 = compare(turns[row.subject], turns[name], "p99_us")
         if p99 and p99.low > WORSE_P99:
             found.append(
                 f"our p99 is worse: {p99.median:.2f} ({p99.low:.2f} to {p99.high:.2f})"
