@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -74,6 +75,17 @@ def test_ratios_are_paired_and_what_exceeds_its_target_falls_short() -> None:
     assert "SHORT  the load client was the bottleneck; 3 datagrams were lost" in result.table()
 
 
+def test_a_client_says_how_much_it_did_and_whether_it_had_to_wait() -> None:
+    """Where clients are compared, a busy one is what is wanted, and an idle one is named."""
+    turns = {
+        "techo": [{"load_cpu_us": 10.0, "load_share": 0.99, "messages": 20}],
+        "trio": [{"load_cpu_us": 20.0, "load_share": 0.5, "messages": 10}],
+    }
+    ours, theirs = verdicts.judge(rows.chosen(["load"])[0], turns)
+    assert ours.notes == ("20 round trips a turn",)
+    assert theirs.notes == ("10 round trips a turn", "busy 50% of the time only")
+
+
 @pytest.mark.parametrize(
     ("row", "key"),
     [
@@ -86,13 +98,14 @@ def test_ratios_are_paired_and_what_exceeds_its_target_falls_short() -> None:
         (rows.chosen(["udp1400"])[0], "cpu_us"),
         (attrs.evolve(rows.chosen(["tls64"])[0], load=("echo", "5", "64")), "cpu_us"),
         (rows.chosen(["tls1m"])[0], "cpu_us"),
+        (rows.chosen(["load"])[0], "load_cpu_us"),
     ],
     ids=lambda value: value.name if isinstance(value, rows.Row) else None,
 )
 def test_every_kind_of_row_has_its_figures(
     compiled: programs.Programs, row: rows.Row, key: str
 ) -> None:
-    """Also those that need a fresh server, a probe, a stamp in the reply, or no TCP."""
+    """Also those that need a fresh server, a probe, a stamp, or no TCP, or compare clients."""
     row = attrs.evolve(row, least_seconds=0.2 if row.probed else 0)  # the probe naps
     turns = measure.measure(compiled, row, measure.Effort(1, 0.05), lambda: None)
     assert set(turns) == set(programs.present(row))
@@ -120,6 +133,7 @@ def serve_once(
 
     def answer_connection() -> None:
         peer, _ = sock.accept()
+        sock.close()  # who comes again is told at once
         if transport == "tls":
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             context.load_cert_chain(certificate)
@@ -127,6 +141,7 @@ def serve_once(
         with peer:
             peer.sendall(reply(peer.recv(64)))
 
+    address = f"{transport}:{name if transport == 'unix' else sock.getsockname()[1]}"
     if transport != "udp":
         sock.listen()
     thread = threading.Thread(
@@ -134,12 +149,14 @@ def serve_once(
     )
     thread.start()
     stack.callback(thread.join, PATIENCE)
-    return f"{transport}:{name if transport == 'unix' else sock.getsockname()[1]}"
+    return address
 
 
-def load(compiled: programs.Programs, address: str, work: str) -> CompletedProcess[str]:
-    """Run the load client against a server in this process."""
-    client = compiled.client(address.partition(":")[0])
+def load(
+    compiled: programs.Programs, address: str, work: str, name: str = "c"
+) -> CompletedProcess[str]:
+    """Run a load client against a server in this process."""
+    client = compiled.client(address.partition(":")[0], name)
     return subprocess.run(
         [*client, address, str(os.getpid()), *work.split()],
         capture_output=True,
@@ -181,6 +198,21 @@ def test_load_tells_a_server_that_does_not_echo(
         done = load(compiled, address, f"{work} 0.05")
     assert (done.returncode, done.stdout) == (1, "")
     assert complaint in done.stderr
+
+
+@pytest.mark.parametrize(
+    "reply", [wrong_byte, lambda data: data + b"!", lambda data: data[:-1]]
+)
+@pytest.mark.parametrize("name", ["techo", "techo-tasks"])
+def test_clients_that_are_compared_verify(
+    compiled: programs.Programs, name: str, reply: Callable[[bytes], bytes]
+) -> None:
+    """A wrong byte, one too many and one too few make them fail, not faster."""
+    with ExitStack() as stack:
+        address = serve_once("tcp", compiled.certificate, reply, stack)
+        done = load(compiled, address, "echo 1 64 0.05", name)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.search("did not echo|EchoMismatch|ShortReply", done.stderr)
 
 
 def test_load_sends_a_lost_datagram_again(compiled: programs.Programs) -> None:

@@ -177,6 +177,21 @@ ROWS: Final = (
         least_seconds=6,  # a turn of plain trio takes 60 ms here: this gives about 100 of them
         probed=True,
     ),
+    Row(
+        name="load",
+        work="techo.load and other clients: 100 connections x 64 B, closed loop",
+        load=("echo", "100", "64"),
+        figures=(
+            Figure(
+                "load_cpu_us",
+                "client CPU per round trip",
+                "µs",
+                against({"techo-tasks": 0.33}),
+            ),
+        ),
+        server="c",  # the fastest there is: no client on trio waits for it
+        also=("trio", "c"),
+    ),
 )
 
 

@@ -13,8 +13,8 @@ from bench.rows import Figure, Row
 BUSY_LOAD: Final = 0.95
 """Share of its core from which on the load client is at its limit ..."""
 
-IDLE_SERVER: Final = 0.9
-"""... and of the server's, below which the server is not."""
+IDLE: Final = 0.9
+"""... and of its own, below which who is measured is not."""
 
 WORSE_P99: Final = 1.05
 """Times a peer's p99 latency beyond which, in three of four rounds, it is no noise."""
@@ -92,14 +92,25 @@ def judge_one(row: Row, figure: Figure, name: str, turns: dict[str, list[Turn]])
     )
 
 
+def server_notes(turns: list[Turn]) -> list[str]:
+    """Say whether a server was not given enough to do."""
+    loads, own = values(turns, "load_share"), values(turns, "server_share")
+    if loads and statistics.median(loads) > BUSY_LOAD and statistics.median(own) < IDLE:
+        return ["the load client was the bottleneck"]
+    return []
+
+
+def client_notes(turns: list[Turn]) -> list[str]:
+    """Say how much a client did, and whether it had to wait, which costs it more."""
+    found = [f"{statistics.median(values(turns, 'messages')):.0f} round trips a turn"]
+    if (own := statistics.median(values(turns, "load_share"))) < IDLE:
+        found.append(f"busy {own:.0%} of the time only")
+    return found
+
+
 def notes(row: Row, figure: Figure, name: str, turns: dict[str, list[Turn]]) -> list[str]:
     """Say what else must be known about a line."""
-    found = []
-    if (loads := values(turns[name], "load_share")) and (
-        statistics.median(loads) > BUSY_LOAD
-        and statistics.median(values(turns[name], "server_share")) < IDLE_SERVER
-    ):
-        found.append("the load client was the bottleneck")
+    found = client_notes(turns[name]) if row.server else server_notes(turns[name])
     if gone := sum(values(turns[name], "lost")):
         found.append(f"{gone:.0f} datagrams were lost")
     if samples := values(turns[name], "delay_samples"):
