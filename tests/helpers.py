@@ -135,6 +135,19 @@ def run(
 
 
 @contextlib.contextmanager
+def started(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a techo command for a block, with pipes for what it says."""
+    with subprocess.Popen(
+        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+    ) as popen:
+        try:
+            yield popen
+        finally:
+            if popen.poll() is None:
+                popen.kill()
+
+
+@contextlib.contextmanager
 def serving(
     *arguments: str,
     sockets: int = 1,

@@ -8,29 +8,20 @@ import re
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
 
-from helpers import PATIENCE, command, run, serving
+from helpers import PATIENCE, run, serving, started
 
 QUICK = ["-i", "0.01"]
 
 
-@contextlib.contextmanager
-def pinging(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+def pinging(*arguments: str) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
     """Run a ping without end for a block."""
-    with subprocess.Popen(
-        command("ping", *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
-    ) as popen:
-        try:
-            yield popen
-        finally:
-            if popen.poll() is None:
-                popen.kill()
+    return started("ping", *arguments)
 
 
 def read_line(popen: subprocess.Popen[bytes]) -> str:

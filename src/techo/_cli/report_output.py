@@ -18,10 +18,14 @@ from techo._measuring.load_report import LoadReport
 
 _NANOSECONDS: Final = 1_000_000_000
 _MILLISECOND: Final = 1_000_000
+_LONG: Final = 100
+"""Milliseconds, of which nobody asks for a thousandth."""
 _MEGA: Final = 1_000_000
 _PERCENTS: Final = (50, 90, 99, 99.9)
-_BAR: Final = 48
-"""Columns of the longest bar: with what stands before it, a line has 80."""
+_BAR: Final = 40
+"""Columns of the longest bar: with what stands before it, a line has less than 80."""
+_LEAST_WIDTH: Final = 100
+"""Columns that are taken to be there: a narrow terminal wraps lines, and cuts no figure."""
 _STEPS: Final = (1, 2, 5)
 """The bounds of the histogram's rows are these, times a power of ten: few, and easy to read."""
 
@@ -29,12 +33,13 @@ _STEPS: Final = (1, 2, 5)
 def print_report(report: LoadReport) -> None:
     """Print all of it to standard output, in colours on a terminal (but see NO_COLOR)."""
     console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+    console.width = max(console.width, _LEAST_WIDTH)
     for line in _counts(report):
         console.print(line, soft_wrap=True)
     if report.latency.count:
         for each in (_times(report), _histogram(report)):
             console.print()
-            console.print(Padding(each, (0, 0, 0, 2)))
+            console.print(Padding(each, (0, 0, 0, 2), expand=False))
 
 
 def _counts(report: LoadReport) -> Iterator[str]:
@@ -88,7 +93,11 @@ def _times(report: LoadReport) -> Table:
 
 
 def _milliseconds(nanoseconds: int | None) -> str:
-    return "-" if nanoseconds is None else f"{nanoseconds / _MILLISECOND:,.3f}"
+    if nanoseconds is None:
+        return "-"
+    milliseconds = nanoseconds / _MILLISECOND
+    decimals = 3 if milliseconds < _LONG else 1
+    return f"{milliseconds:,.{decimals}f}"
 
 
 def _histogram(report: LoadReport) -> Table:

@@ -180,8 +180,8 @@ class LoadReport:
         if not isinstance(data, Mapping) or data.get("schema") != SCHEMA:
             raise ValueError(f"this is no report of schema {SCHEMA}: {str(data)[:60]!r}")
         try:
-            names = {each.name for each in attrs.fields(cls)}.difference(_TIMES)
-            fields = {name: data[name] for name in names}
+            names = [each.name for each in attrs.fields(cls)]
+            fields = {name: data[name] for name in names if name not in _TIMES}
             for name in _TIMES:
                 found = data[f"{name}_histogram"]
                 fields[name] = None if found is None else Histogram.from_json(found)

@@ -1,0 +1,342 @@
+"""techo load, as the process it is."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from helpers import PATIENCE, Process, run, serving, started, wait_until
+
+FIGURE = r"[\d,]+\.\d+"
+
+
+def statistics_of(process: Process) -> dict[str, Any]:
+    """What a server has counted so far."""
+    process.popen.send_signal(signal.SIGUSR1)
+    assert process.popen.stdout is not None
+    line = process.popen.stdout.readline()
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
+def load(*arguments: str) -> tuple[int, dict[str, Any]]:
+    """The exit code and the object of a load."""
+    code, out, _ = run("load", "--json", "-", *arguments)
+    found: dict[str, Any] = json.loads(out)
+    return code, found
+
+
+def test_counts_times_and_a_histogram() -> None:
+    """For people; the server has counted the same, and all is well."""
+    with serving("--reply", "raw") as process:
+        code, out, err = run("load", "-c", "5", "-n", "1000", "-s", "100", str(process.port))
+        counted = statistics_of(process)
+    first, trips, counts, client, _, heading, service, *histogram = out.decode().splitlines()
+    assert (code, err) == (0, "")
+    assert first == f"tcp://127.0.0.1:{process.port}: 5 connections x 100 bytes"
+    assert re.fullmatch(
+        rf"1,000 round trips in \d+\.\d{{3}} s: {FIGURE}/s, \S+ MB/s each way", trips
+    )
+    assert counts == "0 lost (0 %), 0 late, 0 duplicate, 0 unsent, 0 reconnects"
+    assert re.fullmatch(r"client CPU \d+\.\d\d s, \d+ % of a core.*", client)
+    assert heading.split() == ["ms", "n", "min", "mean", "p50", "p90", "p99", "p99.9", "max"]
+    assert re.fullmatch(rf"  service +1,000( +{FIGURE}){{7}}", service)
+    assert histogram[1].strip() == "service time, ms"
+    rows = [re.search(r"- *\S+ +([\d,]+) +\S+ %", line) for line in histogram[2:]]
+    assert sum(int(row[1].replace(",", "")) for row in rows if row) == 1000
+    assert "━" in "".join(histogram)
+    assert (counted["accepted"], counted["bytes_in"]) == (5, 100_000)
+
+
+def test_with_a_rate_there_are_three_times() -> None:
+    """Service, response and what lies between; the trips are those that were due."""
+    with serving() as process:
+        code, out, _ = run("load", "-r", "500", "-d", "1", str(process.port))
+    text = out.decode()
+    assert code == 0
+    assert "10 connections x 64 bytes, 500 trips/s wanted\n500 round trips in " in text
+    for name in ("service", "response", "behind"):
+        assert re.search(rf"^  {name} +500( +[\d.]+){{5}} +- +[\d.]+$", text, re.MULTILINE)
+    assert "response time, ms" in text
+
+
+def test_no_percentile_for_which_there_are_too_few() -> None:
+    """Three trips support a median, and nothing above it."""
+    with serving() as process:
+        _, out, _ = run("load", "-n", "3", str(process.port))
+    assert re.search(r"^  service  3( +\S+){3} +- +- +- +\S+$", out.decode(), re.MULTILINE)
+
+
+def test_machines_get_an_object() -> None:
+    """With the fields that the README tells, and times in whole nanoseconds."""
+    with serving() as process:
+        code, found = load("-c", "3", "-r", "200", "-n", "200", "-s", "9", str(process.port))
+    assert code == 0
+    assert (found["schema"], found["event"]) == (1, "summary")
+    assert {name: found[name] for name in ("connections", "size", "pipeline", "rate")} == {
+        "connections": 3,
+        "size": 9,
+        "pipeline": 1,
+        "rate": 200,
+    }
+    assert (found["round_trips"], found["bytes"], found["errors"]) == (200, 1800, {})
+    assert found["round_trips_per_second"] == pytest.approx(200 / found["seconds"])
+    for name in ("service", "response", "behind"):
+        times = found[f"{name}_ns"]
+        assert list(times) == ["count", "min", "mean", "p50", "p90", "p99", "p99_9", "max"]
+        assert (times["count"], times["p99_9"]) == (200, None)
+        assert 0 <= times["min"] <= times["p50"] <= times["p90"] <= times["p99"]
+        assert times["p99"] <= times["max"]
+        assert all(isinstance(each, int) for each in times.values() if each is not None)
+        assert sum(found[f"{name}_histogram"]["buckets"].values()) == 200
+    assert found["response_ns"]["min"] >= found["service_ns"]["min"]
+    assert found["client_cpu_seconds"] > 0
+    assert found["client_was_limit"] is False
+
+
+def test_a_file_gets_the_object_and_people_the_text(tmp_path: Path) -> None:
+    """The file is written whole, whatever was in it."""
+    path = tmp_path / "a.json"
+    path.write_text("x" * 10_000)
+    with serving() as process:
+        _, out, _ = run("load", "-n", "10", str(process.port), "--json", str(path))
+    assert b"10 round trips" in out
+    assert json.loads(path.read_text())["round_trips"] == 10
+
+
+def test_nobody_there_is_exit_status_two() -> None:
+    """The cause is counted, and told with the remedy."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    code, out, err = run("load", "-c", "4", str(port))
+    assert code == 2
+    assert b"\nerrors: refused 4\n" in out
+    assert err == (
+        f"techo: tcp://127.0.0.1:{port} was never reached (refused 4); start a server there, "
+        "or check where it listens\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fault", "causes"),
+    [
+        ("corrupt=100%", {"corrupt"}),
+        ("reset=640", {"reset"}),
+        ("truncate=650", {"short"}),
+        ("truncate=640", {"eof"}),
+    ],
+)
+def test_errors_are_exit_status_one(fault: str, causes: set[str]) -> None:
+    """And are counted by cause; what was broken is connected again."""
+    with serving("--reply", "raw", "--fault", fault) as process:
+        code, found = load("-c", "2", "-n", "100", str(process.port))
+    assert code == 1
+    assert set(found["errors"]) == causes
+    assert found["round_trips"] + found["lost"] == 100
+    assert found["lost"] == sum(found["errors"].values())
+    assert found["reconnects"] >= 2
+
+
+@pytest.mark.parametrize(
+    ("rule", "code", "told"),
+    [
+        ("round_trips<200", 0, ""),
+        ("round_trips<201", 1, "round_trips"),
+        ("p99>9s", 0, ""),
+        ("p99.9>9s", 1, "cannot tell"),
+        ("service.max>1ns", 1, "service.max"),
+        ("response.min<0s", 0, ""),
+        ("behind>=0s", 1, "behind"),
+        ("loss>0%", 0, ""),
+        ("rate>1e9/s", 0, ""),
+        ("rate<1e9", 1, "rate"),
+        ("timeout-reply>0", 0, ""),
+        ("errors>0", 0, ""),
+    ],
+)
+def test_rules_decide(rule: str, code: int, told: str) -> None:
+    """What fires is told on standard error, and makes it 1."""
+    with serving() as process:
+        arguments = ["-r", "2000", "-n", "200", "--fail-if", rule, str(process.port)]
+        found, _, err = run("load", *arguments)
+    assert found == code
+    assert told in err
+    assert len(err.splitlines()) == code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["-c", "0"], "'0'"),
+        (["-d", "nan"], "'nan'"),
+        (["-n", "1.5"], "'1.5'"),
+        (["-r", "-1"], "'-1'"),
+        (["-s", "1-10"], "'1-10'"),
+        (["-W", "inf"], "'inf'"),
+        (["--pipeline", "many"], "'many'"),
+        (["--warm-up", "-1"], "'-1'"),
+        (["-d", "1", "-n", "1"], "--duration and --trips"),
+        (["--fail-if", "p98>5ms"], "'p98>5ms'"),
+        (["--fail-if", "response.p99>5ms"], "'response.p99>5ms': without --rate"),
+        (["--fail-if", "behind>5ms"], "'behind>5ms': without --rate"),
+        (["--json", "8009"], "'8009' is an endpoint"),
+        (["--json", "/nowhere/a.json"], "no folder '/nowhere'"),
+        (["--json", "/"], "it is a folder"),
+        (["--plot", "a.pdf"], "'a.pdf' is neither .svg nor .png"),
+        (["--plot", "/nowhere/a.svg"], "no folder '/nowhere'"),
+        (["*:8009"], "name host and port"),
+        (["fd:3"], "fd:3"),
+        (["--tls-insecure"], "--tls-insecure"),
+        (["-s", "65508", "udp://127.0.0.1:9"], "65507 is the most here"),
+    ],
+)
+def test_nonsense_is_refused(arguments: list[str], told: str) -> None:
+    """One line that names the bad value, and 2, before anything is sent."""
+    code, out, err = run("load", *arguments)
+    assert (code, out) == (2, b"")
+    assert told in err
+    assert len(err.splitlines()) == 1
+
+
+def test_the_environment_below_the_options(tmp_path: Path) -> None:
+    """Of duration and trips, what is given counts, whichever the environment has."""
+    with serving() as process:
+        environment = {"TECHO_CONNECTIONS": "2", "TECHO_SIZE": "9", "TECHO_DURATION": "60"}
+        _, out, _ = run("load", "-n", "5", str(process.port), environment=environment)
+        environment = {"TECHO_TRIPS": "1000000000", "TECHO_JSON": str(tmp_path / "b.json")}
+        code, _, _ = run("load", "-d", "0.1", str(process.port), environment=environment)
+    assert b": 2 connections x 9 bytes\n5 round trips" in out
+    assert code == 0
+    assert json.loads((tmp_path / "b.json").read_text())["round_trips"] > 0
+
+
+def test_interrupted_it_reports_what_was_measured() -> None:
+    """And dies by the signal, if the verdict is good; after SIGTERM it is just over."""
+    for number, code in [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 0)]:
+        with serving() as process, started("load", "-d", "60", str(process.port)) as popen:
+            wait_until(lambda: statistics_of(process)["bytes_out"] > 0, "no trips")
+            popen.send_signal(number)
+            out, err = popen.communicate(timeout=PATIENCE)
+        assert (popen.returncode, err) == (code, b"")
+        assert b"10 connections x 64 bytes\n" in out
+
+
+def test_interrupted_twice_it_does_not_wait() -> None:
+    """A server that halts keeps nobody; what is under way is told."""
+    with serving() as process, started("load", "-W", "60", str(process.port)) as popen:
+        wait_until(lambda: statistics_of(process)["bytes_out"] > 0, "no trips")
+        process.popen.send_signal(signal.SIGSTOP)
+        try:
+            time.sleep(1.0)  # for it to halt, and for a report that shows it
+            popen.send_signal(signal.SIGINT)
+            assert popen.stderr is not None
+            assert b"waiting for what is under way" in popen.stderr.readline()
+            popen.send_signal(signal.SIGINT)
+            out, _ = popen.communicate(timeout=PATIENCE)
+        finally:
+            process.popen.send_signal(signal.SIGCONT)
+    assert popen.returncode == -signal.SIGINT
+    assert b" 0 reconnects, 10 under way\n" in out
+
+
+def test_a_server_that_halts_shows_in_response_time() -> None:
+    """Not in a flat p99: a third of the trips were due while it did, and few were sent."""
+    with serving("--reply", "raw") as process:
+        arguments = ["--json", "-", "-c", "5", "-r", "500", "-d", "3", str(process.port)]
+        with started("load", *arguments) as popen:
+            wait_until(lambda: process.read_log().count("connected") >= 5, "no connections")
+            process.popen.send_signal(signal.SIGSTOP)
+            time.sleep(1.0)  # how long it halts is what is measured
+            process.popen.send_signal(signal.SIGCONT)
+            out, _ = popen.communicate(timeout=PATIENCE)
+        counted = statistics_of(process)
+    found = json.loads(out)
+    service, response = found["service_ns"], found["response_ns"]
+    assert (popen.returncode, found["round_trips"], found["unsent"]) == (0, 1500, 0)
+    assert counted["bytes_in"] == 1500 * 64
+    assert 0.8e9 < response["p99"] < 3e9
+    assert response["p90"] > 0.3e9
+    assert response["p50"] < 0.2e9
+    assert service["p99"] < 0.2e9
+    assert service["max"] > 0.8e9
+    assert response["count"] == service["count"] == 1500
+
+
+@pytest.mark.parametrize(
+    ("name", "begins"), [("a.svg", b"<?xml"), ("a.png", b"\x89PNG"), ("b.svg", b"<?xml")]
+)
+def test_the_picture_is_drawn(name: str, begins: bytes, tmp_path: Path) -> None:
+    """As its suffix says, with a curve for each time."""
+    rate = ["-r", "1000"] if name.startswith("a") else []
+    with serving() as process:
+        arguments = [*rate, "-n", "200", "--plot", str(tmp_path / name), str(process.port)]
+        code, _, err = run("load", *arguments)
+    drawn = (tmp_path / name).read_bytes()
+    assert (code, err) == (0, "")
+    assert drawn.startswith(begins)
+    if name.endswith("svg"):
+        assert b"service time, n = 200" in drawn
+        assert (b"response time, n = 200" in drawn) == bool(rate)
+
+
+def test_without_matplotlib_it_says_so_before_it_begins() -> None:
+    """With what to install, and nothing is measured."""
+    code = (
+        "import sys; sys.modules['matplotlib'] = None\n"
+        "from techo._cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "load", "--plot", "a.svg", "1"],
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == (
+        b"techo: --plot needs matplotlib: in the checkout, pip install '.[plot]' (the extra "
+        b"plot)\n"
+    )
+
+
+def test_a_narrow_place_cuts_no_figure() -> None:
+    """Whoever reads the output must get all of it."""
+    with serving() as process:
+        _, out, _ = run("load", "-n", "1000", str(process.port), environment={"COLUMNS": "30"})
+    assert re.search(rf"^  service +1,000( +{FIGURE}){{7}} *$", out.decode(), re.MULTILINE)
+    assert "…" not in out.decode()
+
+
+def test_over_tls_the_server_is_left_in_good_manners(tmp_path: Path) -> None:
+    """Each connection is ended, not broken."""
+    authority, certificate = trustme.CA(), tmp_path / "certificate.pem"
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with serving("--tls-cert", str(certificate), "tls://127.0.0.1:0") as process:
+        target = str(process.endpoints[0])
+        ca = str(tmp_path / "ca.pem")
+        code, found = load("--tls-ca", ca, "-c", "3", "-n", "60", target)
+        wait_until(lambda: process.read_log().count("outcome=eof") >= 3, process.read_log())
+        distrusted = run("load", target)
+    assert (code, found["round_trips"], found["errors"]) == (0, 60, {})
+    assert distrusted[0] == 2
+    assert "(tls 10)" in distrusted[2]
+
+
+def test_nobody_reads_what_is_printed() -> None:
+    """It ends, quietly."""
+    with serving() as process, started("load", "-d", "0.2", str(process.port)) as popen:
+        assert popen.stdout is not None
+        popen.stdout.close()
+        assert popen.wait(PATIENCE) == 1
+        assert popen.stderr is not None
+        assert popen.stderr.read() == b""

@@ -1,0 +1,69 @@
+"""techo load on a terminal: the bar, and Ctrl-C."""
+
+from __future__ import annotations
+
+import re
+import signal
+
+import pytest
+
+from helpers import PATIENCE, serving
+from terminals import on_a_terminal
+
+
+def test_a_bar_shows_what_was_found_so_far() -> None:
+    """Rate, p99 and errors, while it runs; then the bar gives way to the summary."""
+    with (
+        serving() as process,
+        on_a_terminal("load", "-r", "1000", "-d", "60", str(process.port)) as terminal,
+    ):
+        terminal.read_until(" ms, 0 errors")
+        terminal.type(b"\x03")
+        terminal.read_until("response time, ms")
+        assert terminal.popen.wait(PATIENCE) == -signal.SIGINT
+    assert "━" in terminal.seen
+    assert re.search(r"[\d,]+/s, p99 [\d.,]+ ms, 0 errors", terminal.seen)
+    assert terminal.seen.index("round trips in") > terminal.seen.rindex(" errors")
+
+
+def test_trips_have_a_bar_too() -> None:
+    """It comes to its end."""
+    with (
+        serving() as process,
+        on_a_terminal("load", "-r", "1000", "-n", "600", str(process.port)) as terminal,
+    ):
+        terminal.read_until("600 round trips in")
+    assert " errors" in terminal.seen
+
+
+def test_ctrl_c_twice_waits_for_nobody() -> None:
+    """While the server halts, the first asks for patience, and the second is the end."""
+    with (
+        serving() as process,
+        on_a_terminal("load", "-W", "60", "-d", "60", str(process.port)) as terminal,
+    ):
+        terminal.read_until(" errors")
+        process.popen.send_signal(signal.SIGSTOP)
+        try:
+            for _ in range(5):  # the last of these is of a server that halts
+                terminal.read_until(" errors")
+            terminal.type(b"\x03")
+            terminal.read_until("again to stop now")
+            terminal.type(b"\x03")
+            terminal.read_until("under way")
+            assert terminal.popen.wait(PATIENCE) == -signal.SIGINT
+        finally:
+            process.popen.send_signal(signal.SIGCONT)
+
+
+def test_without_colour_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NO_COLOR is respected (no-color.org); what is bold may stay."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    with (
+        serving() as process,
+        on_a_terminal("load", "-n", "5000", "-r", "5000", str(process.port)) as terminal,
+    ):
+        terminal.read_until("response time, ms")
+        assert terminal.popen.wait(PATIENCE) == 0
+    colours = re.findall(r"\x1b\[(?:\d+;)*(?:3[0-7]|9[0-7])(?:;\d+)*m", terminal.seen)
+    assert colours == []
