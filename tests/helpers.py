@@ -181,6 +181,36 @@ def serving(
                 popen.kill()
 
 
+def free_port(kind: int = socket.SOCK_STREAM) -> int:
+    """A port that was free a moment ago, for those who can't be asked which they got."""
+    with socket.socket(socket.AF_INET, kind) as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A program for the length of a block."""
+    # A session of its own, because some fork for every peer and leave their children behind.
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True) as process:
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+
+
+async def until_answering(endpoint: str) -> None:
+    """Wait until a server that has just been started answers."""
+    with trio.fail_after(PATIENCE):
+        while True:
+            with trio.move_on_after(0.2), contextlib.suppress(OSError):
+                async with techo.open_client(endpoint) as client:
+                    await client.round_trip(b"?")
+                    return
+            await trio.sleep(0.02)  # another process: it does not say when it listens
+
+
 def needs(program: str) -> str:
     """Where a program is that a test needs; without it the test is skipped, but not in CI."""
     found = shutil.which(program)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -18,26 +15,7 @@ import pytest
 import trio
 
 import techo
-from helpers import PATIENCE, needs, run
-
-
-def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    """A port that was free a moment ago, for those who can't be asked which they got."""
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-@contextlib.contextmanager
-def running(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A program for the length of a block."""
-    # A session of its own, because some fork for every peer and leave their children behind.
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True) as process:
-        try:
-            yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
+from helpers import PATIENCE, free_port, needs, run, running, until_answering
 
 
 @attrs.frozen
@@ -110,17 +88,6 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield endpoint
 
 
-async def until_answering(endpoint: str) -> None:
-    """Wait until a server that has just been started answers."""
-    with trio.fail_after(PATIENCE):
-        while True:
-            with trio.move_on_after(0.2), contextlib.suppress(OSError):
-                async with techo.open_client(endpoint) as client:
-                    await client.round_trip(b"?")
-                    return
-            await trio.sleep(0.02)  # another process: it does not say when it listens
-
-
 async def trip(endpoint: str, data: bytes) -> techo.RoundTrip:
     """One round trip, tried again where it may be lost: xinetd drops some that come quickly."""
     patience = 1.0 if endpoint.startswith("udp") else PATIENCE
@@ -172,6 +139,31 @@ def test_ping_gets_its_probes_back(server: str) -> None:
     assert summary["duplicate"] == summary["corrupt"] == 0
     if not server.startswith("udp"):  # of which xinetd drops some that come quickly
         assert summary["received"] == 20
+
+
+def test_load_verifies_every_byte_of_theirs(server: str) -> None:
+    """All trips add up, over several connections; only datagrams are lost."""
+    arguments = ["-c", "2", "-n", "50", "-W", "0.5", "--json", "-"]
+    _, out, _ = run("load", server, *arguments)
+    report = json.loads(out)
+    assert report["round_trips"] + report["lost"] == 50
+    assert report["bytes"] == report["round_trips"] * 64
+    if server.startswith("udp"):  # of which xinetd drops some, and socat glues some together
+        assert set(report["errors"]) <= {"timeout-reply", "corrupt"}
+        assert report["round_trips"] > 0
+    else:
+        assert (report["errors"], report["reconnects"]) == ({}, 0)
+
+
+@pytest.mark.parametrize("server", SERVERS[5:6], indirect=True, ids=name)
+def test_load_finds_out_who_glues_messages_together(server: str) -> None:
+    """Several under way on a connection at once come back from socat's PIPE as one."""
+    arguments = ["-c", "1", "-n", "200", "--pipeline", "16", "-W", "0.2", "--json", "-"]
+    code, out, _ = run("load", server, *arguments)
+    report = json.loads(out)
+    assert code == 1
+    assert report["errors"]["corrupt"] > 0
+    assert report["round_trips"] + report["lost"] == 200
 
 
 def test_systemd_socket_activate_starts_ours() -> None:
