@@ -21,6 +21,9 @@ from techo._nursery import open_bare_nursery
 
 _STOP: Final = (signal.SIGINT, signal.SIGTERM)
 
+_SOON: Final = 0.5
+"""Seconds after a signal for which nobody asks why it is not over yet."""
+
 
 def load(options: argparse.Namespace) -> int:
     """Load until it is over, and give the exit code: minus the signal's number for SIGINT."""
@@ -60,7 +63,7 @@ class _Load:
             shown(options.duration, options.trips) as show,
         ):
             async with open_bare_nursery() as nursery:
-                nursery.start_soon(self._heed, signals, nursery.cancel_scope)
+                nursery.start_soon(self._heed, signals, nursery)
                 self.report = await self._measure(show)
                 nursery.cancel_scope.cancel(reason="the load is over")
 
@@ -88,11 +91,13 @@ class _Load:
             stop=self._stop,
         )
 
-    async def _heed(self, signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
-        async for number in signals:
-            if self._stop.is_set():
-                scope.cancel(reason="a second signal")
-            self.stopped_by = number
-            self._stop.set()
-            if self.report is not None and self.report.in_flight:
-                sys.stderr.write("techo: waiting for what is under way; again to stop now\n")
+    async def _heed(self, signals: AsyncIterator[int], nursery: trio.Nursery) -> None:
+        self.stopped_by = await anext(signals)
+        self._stop.set()
+        nursery.start_soon(self._explain)
+        self.stopped_by = await anext(signals)
+        nursery.cancel_scope.cancel(reason="a second signal")
+
+    async def _explain(self) -> None:
+        await trio.sleep(_SOON)
+        sys.stderr.write("techo: waiting for what is under way; again to stop now\n")
