@@ -198,6 +198,7 @@ def test_rules_decide(rule: str, code: int, told: str) -> None:
         (["fd:3"], "fd:3"),
         (["--tls-insecure"], "--tls-insecure"),
         (["-s", "65508", "udp://127.0.0.1:9"], "65507 is the most here"),
+        (["-c", "1000000000"], "files may be open, which is too few for 1000000000"),
     ],
 )
 def test_nonsense_is_refused(arguments: list[str], told: str) -> None:

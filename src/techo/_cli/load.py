@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from techo._cli.complaints import refuse
+from techo._cli.descriptors import shortage
 from techo._cli.load_progress import shown
 from techo._cli.report_delivery import check_deliverable, deliver
 from techo._cli.tls import client_context
@@ -33,6 +34,8 @@ def load(options: argparse.Namespace) -> int:
         if len(left_out) != 1:
             return refuse("--duration and --trips: give one of them")
         setattr(options, left_out.pop(), None)
+    if (short := shortage(options.connections)) is not None:
+        return refuse(f"{short} or lower --connections")
     command = _Load(options)
     try:
         check_deliverable(options, scheduled=options.rate is not None)

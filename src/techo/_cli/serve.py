@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable
 
 import attrs
@@ -16,6 +15,7 @@ import trio
 import techo
 from techo._cli import logs, systemd
 from techo._cli.complaints import complain_of_binding, refuse
+from techo._cli.descriptors import shortage
 from techo._cli.output import say
 from techo._cli.tls import server_context
 from techo._nursery import open_bare_nursery
@@ -26,9 +26,6 @@ _STOP = (signal.SIGTERM, signal.SIGINT)
 # Windows has none.
 _REPORT = tuple(getattr(signal, name) for name in ("SIGUSR1",) if hasattr(signal, name))
 
-_SPARE_DESCRIPTORS = 64
-"""For listening sockets, the run's own, and the files that a program happens to open."""
-
 
 def serve(options: argparse.Namespace) -> int:
     """Serve until drained, and give the exit code: minus the signal's number for SIGINT."""
@@ -36,7 +33,8 @@ def serve(options: argparse.Namespace) -> int:
     limits = techo.Limits(
         **{field.name: getattr(options, field.name) for field in attrs.fields(techo.Limits)}
     )
-    _make_room_for(limits.max_connections)
+    if (short := shortage(limits.max_connections)) is not None:
+        _log.warning("%s or lower --max-connections", short)
     try:
         inherited = systemd.take_inherited(os.environ)
         endpoints = options.endpoint or inherited or [techo.Endpoint()]
@@ -107,24 +105,3 @@ class _Server:
                 self._stop = number
                 self._starting.cancel(reason="stopped before it was listening")
                 self._stopping.set()
-
-
-def _make_room_for(connections: int) -> None:
-    """Raise the limit on open files to what `connections` take, or say why it stays short."""
-    if sys.platform == "win32":
-        return  # which has no such limit
-    import resource
-
-    needed = connections + _SPARE_DESCRIPTORS
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return
-    room = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (room, hard))
-    if room < needed:
-        _log.warning(
-            "only %d files may be open, which is too few for %d connections: "
-            "raise the limit (ulimit -Hn) or lower --max-connections",
-            room,
-            connections,
-        )

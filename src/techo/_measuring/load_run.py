@@ -44,6 +44,9 @@ class Run:
     carriers: dict[Lane, Carrier] = attrs.field(factory=dict)
     """Those that are connected."""
     _cpu: float = 0.0
+    """What this process had used when counting began, in seconds."""
+    _cpu_in_the_end: float | None = None
+    """And when the last trip was over: to close the connections takes some more."""
     _heard: float = 0.0
     """When a connection that is no more has heard of the server last; 0 for never."""
     _ending: trio.CancelScope = attrs.field(factory=trio.CancelScope)
@@ -75,6 +78,7 @@ class Run:
                 if watch is not None:
                     nursery.start_soon(self._tell, watch)
                 await self._until_done()
+                self._cpu_in_the_end = time.process_time()
             nursery.cancel_scope.cancel(reason="the load is over")
         if self._refusal is not None:
             raise self._refusal
@@ -227,7 +231,8 @@ class Run:
         scheduled = work.schedule.rate is not None
         begun = work.schedule.begin < math.inf
         seconds = max(0.0, tally.last - work.schedule.counts_from) if begun else 0.0
-        cpu = time.process_time() - self._cpu if begun else 0.0
+        now = self._cpu_in_the_end or time.process_time()
+        cpu = now - self._cpu if begun else 0.0
         return LoadReport(
             endpoint=self.name,
             connections=self.connections,
