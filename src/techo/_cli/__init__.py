@@ -2,43 +2,34 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from techo._cli import output
 from techo._cli.options import parse
+
+_MODULES: Final = {
+    "serve": "serve",
+    "talk": "talk",
+    "check": "check",
+    "ping": "measuring.ping",
+    "load": "measuring.load",
+    "merge": "measuring.merge",
+}
+"""Where each command is: a function of its own name."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command and give its exit code; wrong usage leaves by `SystemExit`."""
     options = parse(arguments, os.environ)
-    # Imported here, because --help should not wait for trio.
-    if options.command == "talk":
-        from techo._cli.talk import talk
-
-        return talk(options)
-    if options.command == "check":
-        from techo._cli.check import check
-
-        return check(options)
-    if options.command == "ping":
-        from techo._cli.ping import ping
-
-        return ping(options)
-    if options.command == "load":
-        from techo._cli.load import load
-
-        return load(options)
-    if options.command == "merge":
-        from techo._cli.merge import merge
-
-        return merge(options)
-    from techo._cli.serve import serve
-
-    return serve(options)
+    # Imported only now, because --help should not wait for trio.
+    module = importlib.import_module(f"techo._cli.{_MODULES[options.command]}")
+    code: int = getattr(module, options.command)(options)
+    return code
 
 
 def entry() -> NoReturn:

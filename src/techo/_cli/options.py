@@ -10,9 +10,9 @@ from typing import Final, NoReturn
 
 from techo._cli.arguments import flag
 from techo._cli.check_options import CHECK
-from techo._cli.load_options import LOAD
-from techo._cli.merge_options import MERGE
-from techo._cli.ping_options import PING
+from techo._cli.measuring.load_options import LOAD
+from techo._cli.measuring.merge_options import MERGE
+from techo._cli.measuring.ping_options import PING
 from techo._cli.serve_options import SERVE
 from techo._cli.talk_options import TALK
 

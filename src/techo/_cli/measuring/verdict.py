@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from techo._cli.complaints import refuse
-from techo._cli.rules import Rule
+from techo._cli.measuring.rules import Rule
 from techo._measuring.causes import Cause
 from techo.endpoint import Endpoint
 

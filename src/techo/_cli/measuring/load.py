@@ -13,8 +13,8 @@ import trio
 
 from techo._cli.complaints import refuse
 from techo._cli.descriptors import shortage
-from techo._cli.load_progress import shown
-from techo._cli.report_delivery import check_deliverable, deliver
+from techo._cli.measuring.load_progress import shown
+from techo._cli.measuring.report_delivery import check_deliverable, deliver
 from techo._cli.tls import client_context
 from techo._measuring.load import load as measure
 from techo._measuring.load_report import LoadReport

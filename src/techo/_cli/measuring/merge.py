@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from techo._cli.complaints import refuse
-from techo._cli.report_delivery import check_deliverable, deliver
-from techo._cli.report_options import STANDARD_OUTPUT
+from techo._cli.measuring.report_delivery import check_deliverable, deliver
+from techo._cli.measuring.report_options import STANDARD_OUTPUT
 from techo._measuring.load_report import LoadReport
 
 

@@ -8,8 +8,8 @@ from typing import Final
 
 from techo._cli.arguments import Command, explaining, read_count, read_seconds
 from techo._cli.client_options import add_arguments
-from techo._cli.rules import PING as NAMES
-from techo._cli.rules import add_rules, names_of
+from techo._cli.measuring.rules import PING as NAMES
+from techo._cli.measuring.rules import add_rules, names_of
 
 _DESCRIPTION = """\
 Probe any echo server again and again: one line for each reply, or for the cause of its loss.

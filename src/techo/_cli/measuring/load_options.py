@@ -7,9 +7,13 @@ from typing import Final
 
 from techo._cli.arguments import Command, explaining, read_count, read_number, read_seconds
 from techo._cli.client_options import add_arguments
-from techo._cli.report_options import STANDARD_OUTPUT, add_report_options, read_report_file
-from techo._cli.rules import LOAD as NAMES
-from techo._cli.rules import names_of
+from techo._cli.measuring.report_options import (
+    STANDARD_OUTPUT,
+    add_report_options,
+    read_report_file,
+)
+from techo._cli.measuring.rules import LOAD as NAMES
+from techo._cli.measuring.rules import names_of
 
 _DESCRIPTION = """\
 Make many round trips to any echo server over many connections, and verify every byte.

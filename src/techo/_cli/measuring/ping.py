@@ -12,10 +12,10 @@ from typing import Final
 import attrs
 import trio
 
-from techo._cli import ping_output
 from techo._cli.complaints import refuse
+from techo._cli.measuring import ping_output
+from techo._cli.measuring.verdict import any_fired, never_reached
 from techo._cli.tls import client_context
-from techo._cli.verdict import any_fired, never_reached
 from techo._measuring.causes import Cause
 from techo._measuring.ping import Ping
 from techo._measuring.ping import ping as start

@@ -6,7 +6,7 @@ import argparse
 from typing import Final
 
 from techo._cli.arguments import Command
-from techo._cli.report_options import add_report_options
+from techo._cli.measuring.report_options import add_report_options
 
 _DESCRIPTION = """\
 Add up the reports that several runs of techo load have written with --json, such as those of

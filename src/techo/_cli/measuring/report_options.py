@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from techo._cli.arguments import explaining
-from techo._cli.rules import LOAD, add_rules
+from techo._cli.measuring.rules import LOAD, add_rules
 from techo.endpoint import Endpoint
 
 STANDARD_OUTPUT: Final = "-"

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from techo._cli.plot import check_can_plot, plot
-from techo._cli.report_options import STANDARD_OUTPUT
-from techo._cli.report_output import print_report
-from techo._cli.rules import Rule
-from techo._cli.verdict import any_fired, never_reached
+from techo._cli.measuring.plot import check_can_plot, plot
+from techo._cli.measuring.report_options import STANDARD_OUTPUT
+from techo._cli.measuring.report_output import print_report
+from techo._cli.measuring.rules import Rule
+from techo._cli.measuring.verdict import any_fired, never_reached
 from techo._measuring.causes import Cause
 from techo._measuring.histogram import Histogram
 from techo._measuring.load_report import LoadReport
