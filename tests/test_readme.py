@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import techo
-from helpers import run
+from helpers import run, serving
 from techo import testing
 from techo._faults.text import _FORMS, parse_fault
 from techo._faults.values import Fault
@@ -103,6 +104,23 @@ def test_the_checking_example_passes() -> None:
 def test_the_ping_example_prints_what_it_should() -> None:
     """As printed: three replies, nothing lost."""
     assert run_example("techo.ping(") == b"1 True\n2 True\n3 True\n0.0\n"
+
+
+def test_the_load_example_prints_what_it_should() -> None:
+    """As printed: every trip came back, without an error."""
+    assert run_example("techo.load(") == b"1000 {} True\n"
+
+
+@pytest.mark.parametrize("title", ["Ping", "Load"])
+def test_every_field_of_json_is_in_the_readme(title: str) -> None:
+    """In the table of its chapter."""
+    chapter = README.partition(f"## {title} any echo service")[2].partition("\n## ")[0]
+    with serving() as process:
+        arguments = [title.lower(), "--json", "-c", "1", str(process.port)]
+        _, out, _ = run(*arguments, *(["-n", "5"] if title == "Load" else []))
+    for line in out.splitlines():
+        for name in json.loads(line):
+            assert re.search(rf"`{name}[`{{]", chapter) or name in {"schema", "event"}
 
 
 def test_the_testing_example_passes(tmp_path: Path) -> None:
