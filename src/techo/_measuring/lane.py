@@ -99,13 +99,9 @@ class Work:
         if not self.in_flight and self.schedule.next_due(now) is None:
             self.done.set()
 
-    def counts(self, trip: Trip) -> bool:
-        """Whether it is not part of the warm-up."""
-        return trip.due >= self.schedule.counts_from
-
     def came_back(self, trip: Trip, now: float) -> None:
         """Note that all of it came back unharmed."""
-        if not self.counts(trip):
+        if not self.schedule.counts(trip.due):
             return
         tally = self.tally
         tally.service.record(int((now - trip.sent) * NANOSECONDS))
@@ -185,7 +181,7 @@ class Lane:
         del self.trips[trip]
         work = self.work
         work.in_flight -= 1
-        if work.counts(trip):
+        if work.schedule.counts(trip.due):
             work.tally.lost += 1
             work.tally.errors[cause] += 1
         work.see_whether_done(work.clock())

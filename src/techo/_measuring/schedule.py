@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import attrs
+
+_ROUNDING: Final = 1e-9
+"""Seconds by which two ways to the same moment may differ. Trio's clock begins at up to a
+million seconds, of which a float knows a tenth of that."""
 
 
 @attrs.define(eq=False)
@@ -35,10 +40,14 @@ class Schedule:
         """When no more trips are due."""
         return min(self.counts_from + self.seconds, self._stopped)
 
+    def counts(self, due: float) -> bool:
+        """Whether a trip that is due then is not part of the warm-up."""
+        return due >= self.begin + self.warm_up - _ROUNDING
+
     def next_due(self, now: float) -> float | None:
         """Give when the next trip is due, which may be past; None if there is none any more."""
         due = now if self.rate is None else self.begin + self._taken / self.rate
-        over = due >= self.end or self._counted == self.trips or self._closed
+        over = due >= self.end - _ROUNDING or self._counted == self.trips or self._closed
         return None if over else due
 
     def take(self, now: float) -> float | None:
@@ -47,7 +56,7 @@ class Schedule:
         if due is None or due > now:
             return None
         self._taken += 1
-        self._counted += due >= self.counts_from
+        self._counted += self.counts(due)
         return due
 
     def unsent(self, now: float) -> int:
@@ -56,7 +65,7 @@ class Schedule:
             return 0
         due = math.ceil(round((min(self.end, now) - self.begin) * self.rate, 6))
         if self.trips is not None:
-            due = min(due, self.trips + math.ceil(self.warm_up * self.rate))
+            due = min(due, self.trips + math.ceil(round(self.warm_up * self.rate, 6)))
         return max(0, due - self._taken)
 
     def stop(self, now: float) -> None:
