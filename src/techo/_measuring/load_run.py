@@ -120,32 +120,40 @@ class Run:
     async def _keep_connected(self) -> None:
         """Have a connection until the load is over."""
         pause = _FIRST_PAUSE
-        first = True
+        again = False
+        line = await self._connect()
+        self._waiting -= 1
+        if not self._waiting:
+            self._ready.set()
         while True:
-            try:
-                with trio.fail_after(self.patience):
-                    line, _ = await self.open()
-            except (OSError, trio.TooSlowError) as error:
-                slow = isinstance(error, trio.TooSlowError)
-                cause = Cause.TIMEOUT_CONNECT if slow else cause_of(error)
-                self.work.tally.errors[cause] += 1
-                self._attempted()
-            else:
-                self.work.tally.reconnects += not first
-                first = False
+            progress = 0.0
+            if line is not None:
                 if not self._fits(line):
                     await trio.aclose_forcefully(line)
                     self._ready.set()
                     return
-                carrier = carrier_for(line, self.work)
-                await self._carry(carrier)
-                if carrier.lane.traffic.progress:
-                    pause = _FIRST_PAUSE
-                    continue
-            # Nothing came of it, and nothing would of asking again at once, for ever.
-            self._give_up_if_hopeless()
-            await trio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+                self.work.tally.reconnects += again
+                again = True
+                progress = await self._carry(carrier_for(line, self.work))
+            if progress:
+                pause = _FIRST_PAUSE
+            else:
+                # Nothing came of it, and nothing would of asking again at once, for ever.
+                self._give_up_if_hopeless()
+                await trio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            line = await self._connect()
+
+    async def _connect(self) -> Line | None:
+        """Connect, or count why that failed."""
+        try:
+            with trio.fail_after(self.patience):
+                line, _ = await self.open()
+        except (OSError, trio.TooSlowError) as error:
+            slow = isinstance(error, trio.TooSlowError)
+            self.work.tally.errors[Cause.TIMEOUT_CONNECT if slow else cause_of(error)] += 1
+            return None
+        return line
 
     def _fits(self, line: Line) -> bool:
         if isinstance(line, DatagramSocket | PacketStream):
@@ -165,25 +173,21 @@ class Run:
         if self.work.clock() - max(heard, schedule.begin) > self.patience:
             self.work.done.set()
 
-    def _attempted(self) -> None:
-        self._waiting -= 1
-        if self._waiting <= 0:
-            self._ready.set()
-
-    async def _carry(self, carrier: Carrier) -> None:
-        """Make trips over a connection until it breaks."""
+    async def _carry(self, carrier: Carrier) -> float:
+        """Make trips over a connection until it breaks; give when it made progress last."""
         self.carriers[carrier.lane] = carrier
         cause = Cause.TIMEOUT_REPLY
         try:
-            self._attempted()
             if self.work.schedule.begin < math.inf:
                 carrier.go_on()
             cause = await carrier.carry()
         finally:
             del self.carriers[carrier.lane]
             carrier.lane.broke(cause)
-            self._heard = max(self._heard, carrier.lane.traffic.progress)
+            progress = carrier.lane.traffic.progress
+            self._heard = max(self._heard, progress)
             await carrier.close()  # noqa: ASYNC102  -- shielded, and over in a second
+        return progress
 
     async def _give_up_overdue(self) -> None:
         """Look now and then whether a reply has not come in time."""
