@@ -35,11 +35,6 @@ class Carrier(abc.ABC):
     lane: Lane
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
 
-    def go_on(self) -> None:
-        """Send what is due, as far as there is room for it."""
-        while data := self.lane.next(self.lane.work.clock()):
-            self._send(data)
-
     def cut(self) -> None:
         """End it, because a reply has not come in time."""
         self._scope.cancel(reason="no reply in time")
@@ -50,7 +45,7 @@ class Carrier(abc.ABC):
         with self._scope:
             try:
                 await self._carry()
-                cause = Cause.SHORT if self._ended_midway() else Cause.EOF
+                cause = Cause.SHORT if self.lane.replied_in_part() else Cause.EOF
             except _FAILURES as error:
                 cause = cause_of(error)
         return cause
@@ -60,12 +55,13 @@ class Carrier(abc.ABC):
         with trio.move_on_after(_FAREWELL, shield=True), contextlib.suppress(*_FAILURES):
             await self.line.aclose()
 
-    def _ended_midway(self) -> bool:
-        return isinstance(self.line, DatagramSocket) or self.lane.replied_in_part()
+    @abc.abstractmethod
+    def go_on(self) -> None:
+        """Send what is due, as far as there is room for it."""
 
     @abc.abstractmethod
-    def _send(self, data: bytes) -> None:
-        """Have it sent; the next may be given at once."""
+    def stuck(self) -> bool:
+        """Whether something waits to be sent."""
 
     @abc.abstractmethod
     async def _carry(self) -> None:
@@ -91,16 +87,17 @@ class Pumped(Carrier):
             self._pump.buffers(size, packets=messages),
             messages,
             greedy=True,
+            endless=isinstance(self.line, DatagramSocket),
         )
         self._pump.add(self._talk)
 
     def go_on(self) -> None:
-        if not self._talk.over:
-            super().go_on()
-
-    def _send(self, data: bytes) -> None:
-        if not self._talk.over:
+        # What the socket refuses ends the talk; what is due then is for the next connection.
+        while not self._talk.over and (data := self.lane.next(self.lane.work.clock())):
             self._pump.send(self._talk, data)
+
+    def stuck(self) -> bool:
+        return self.lane.traffic.owing
 
     async def _carry(self) -> None:
         try:
@@ -117,22 +114,31 @@ class Portable(Carrier):
 
     _outbox: collections.deque[bytes] = attrs.field(factory=collections.deque, init=False)
     _more: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _failure: Exception | None = attrs.field(default=None, init=False)
+    """To be raised without a group round it."""
+
+    def go_on(self) -> None:
+        while data := self.lane.next(self.lane.work.clock()):
+            self._send(data)
+
+    def stuck(self) -> bool:
+        return bool(self._outbox)
 
     def _send(self, data: bytes) -> None:
+        """Have it sent; the next may be given at once."""
         self._outbox.append(data)
         self._more.set()
 
     async def _carry(self) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._send_all)
-            failure = None
+            nursery.start_soon(self._send_all, nursery.cancel_scope)
             try:
                 await self._receive_all()
             except _FAILURES as error:
-                failure = error  # to be raised without a group round it
+                self._failure = error
             nursery.cancel_scope.cancel(reason="the connection is over")
-        if failure is not None:
-            raise failure
+        if self._failure is not None:
+            raise self._failure
 
     async def _receive_all(self) -> None:
         line, lane = self.line, self.lane
@@ -145,14 +151,19 @@ class Portable(Carrier):
             if data := lane.answer(bytes(chunk)):
                 self._send(data)
 
-    async def _send_all(self) -> None:
-        # The receiving side tells what breaks, and how much had come back by then.
-        with contextlib.suppress(*_FAILURES):
+    async def _send_all(self, whole: trio.CancelScope) -> None:
+        try:
             while True:
                 while self._outbox:
                     await self._send_one(self._outbox.popleft())
                 self._more = trio.Event()
                 await self._more.wait()
+        except _FAILURES as error:
+            # Over a connection the receiving side tells what breaks, and how much had come back
+            # by then. A socket for datagrams need not hear of it at all.
+            if isinstance(self.line, DatagramSocket):
+                self._failure = error
+                whole.cancel(reason="a datagram can't be sent")
 
     async def _send_one(self, data: bytes) -> None:
         if isinstance(self.line, DatagramSocket):

@@ -7,6 +7,7 @@ be sent next. That is all that happens on the way of a message, so nothing else 
 from __future__ import annotations
 
 import collections
+import math
 from collections.abc import Callable
 
 import attrs
@@ -186,14 +187,15 @@ class Lane:
             work.tally.errors[cause] += 1
         work.see_whether_done(work.clock())
 
-    def overdue(self, sent_before: float) -> bool:
-        """Whether a trip is under way that was sent before that."""
-        return bool(self.trips) and next(iter(self.trips)).sent < sent_before
+    @property
+    def oldest(self) -> float:
+        """When that was sent which is under way for longest; infinity if nothing is."""
+        return next(iter(self.trips)).sent if self.trips else math.inf
 
-    def give_up(self, sent_before: float) -> None:
-        """Wait no more for messages that were sent before that; they may still come, late."""
+    def give_up(self, until: float) -> None:
+        """Wait no more for messages that were sent by then; they may still come, late."""
         assert isinstance(self._matching, OneByOne)  # noqa: S101  -- streams are cut instead
-        for trip in [each for each in self.trips if each.sent < sent_before]:
+        for trip in [each for each in self.trips if each.sent <= until]:
             trip.given_up = True
             self._matching.give_up(trip)
             self._fail(trip, Cause.TIMEOUT_REPLY)

@@ -26,6 +26,9 @@ _LIMIT: Final = 0.9
 _WATCHED: Final = 0.2
 """Seconds between two calls of `watch`."""
 
+_LOOKS: Final = 100
+"""How often replies are looked for that are overdue, at the most, within the time of one."""
+
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 1.0
 """Seconds before connecting again after that failed; each pause is twice the one before."""
@@ -190,18 +193,22 @@ class Run:
         return progress
 
     async def _give_up_overdue(self) -> None:
-        """Look now and then whether a reply has not come in time."""
+        """Give up each reply that has not come, when its time is over."""
         while True:
-            await trio.sleep(self.patience / 20)
-            before = self.work.clock() - self.patience
+            now = self.work.clock()
             for carrier in tuple(self.carriers.values()):
-                if not carrier.lane.overdue(before):
+                oldest = carrier.lane.oldest
+                if oldest + self.patience > now:
                     continue
-                if carrier.lane.messages:
-                    carrier.lane.give_up(before)
+                # Of a lane that can't even send, another connection may make something.
+                if carrier.lane.messages and not carrier.stuck():
+                    carrier.lane.give_up(max(oldest, now - self.patience))
                     carrier.go_on()
                 else:
                     carrier.cut()
+            oldest = min((each.lane.oldest for each in self.carriers.values()), default=now)
+            soon = now + self.patience / _LOOKS
+            await trio.sleep_until(max(soon, min(oldest, now) + self.patience))
 
     async def _pace(self) -> None:
         """Send when it is time; lanes that become free send what is overdue by themselves."""

@@ -176,7 +176,7 @@ class Pump:
                 except OSError as error:
                     self._end(talk, _broken(error))
                     continue
-                if not size:
+                if not size and not talk.endless:
                     self._end(talk)
                     continue
                 connection = talk.connection

@@ -39,6 +39,8 @@ class Talk:
     greedy: bool = False
     """Whether to go on receiving while a rest is unsent. A client must, or it and its server
     would wait for each other; its `reply` must say nothing more while `connection.owing`."""
+    endless: bool = False
+    """Whether nothing but an error is the end, and no bytes are a message: as of datagrams."""
     unsent: memoryview | None = None
     """The rest of a reply, while the socket takes no more."""
     task: trio.lowlevel.Task | None = None
