@@ -100,6 +100,11 @@ class Work:
         if not self.in_flight and self.schedule.next_due(now) is None:
             self.done.set()
 
+    @property
+    def warming_up(self) -> bool:
+        """Whether what happens now, other than to a trip, is not counted."""
+        return self.schedule.warming_up(self.clock())
+
     def came_back(self, trip: Trip, now: float) -> None:
         """Note that all of it came back unharmed."""
         if not self.schedule.counts(trip.due):
@@ -168,13 +173,14 @@ class Lane:
 
     def _note(self, state: State, trip: Trip | None) -> None:
         """Note a message that is not what was waited for."""
-        tally = self.work.tally
+        work, tally = self.work, self.work.tally
         if state is State.AGAIN and trip is not None:
-            tally.late += trip.given_up
-            tally.duplicate += not trip.given_up
+            if work.schedule.counts(trip.due):
+                tally.late += trip.given_up
+                tally.duplicate += not trip.given_up
             trip.given_up = False
         elif trip is None:
-            tally.errors[Cause.CORRUPT] += 1
+            tally.errors[Cause.CORRUPT] += not work.warming_up
         else:
             self._fail(trip, Cause.SHORT if state is State.SHORT else Cause.CORRUPT)
 
@@ -203,7 +209,7 @@ class Lane:
     def broke(self, cause: Cause) -> None:
         """Note that the connection is no more, with all that was under way."""
         if cause is Cause.CORRUPT and not self.trips:  # more came back than was sent
-            self.work.tally.errors[cause] += 1
+            self.work.tally.errors[cause] += not self.work.warming_up
         for trip in tuple(self.trips):
             self._fail(trip, cause)
         self.work.idle.pop(self, None)

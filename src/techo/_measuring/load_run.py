@@ -129,33 +129,37 @@ class Run:
         if not self._waiting:
             self._ready.set()
         while True:
-            progress = 0.0
-            if line is not None:
-                if not self._fits(line):
-                    await trio.aclose_forcefully(line)
-                    self._ready.set()
-                    return
-                self.work.tally.reconnects += again
+            if isinstance(line, Cause):
+                cause, progress = line, 0.0
+            elif not self._fits(line):
+                await trio.aclose_forcefully(line)
+                self._ready.set()
+                return
+            else:
+                self.work.tally.reconnects += again and not self.work.warming_up
                 again = True
-                progress = await self._carry(carrier_for(line, self.work))
+                carrier = carrier_for(line, self.work)
+                cause = await self._carry(carrier)
+                progress = carrier.lane.traffic.progress
             if progress:
                 pause = _FIRST_PAUSE
             else:
                 # Nothing came of it, and nothing would of asking again at once, for ever.
-                self._give_up_if_hopeless()
+                self._give_up_if_hopeless(cause)
                 await trio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             line = await self._connect()
 
-    async def _connect(self) -> Line | None:
-        """Connect, or count why that failed."""
+    async def _connect(self) -> Line | Cause:
+        """Connect, or count why that failed; in the warm-up too, or nobody would be told."""
         try:
             with trio.fail_after(self.patience):
                 line, _ = await self.open()
         except (OSError, trio.TooSlowError) as error:
             slow = isinstance(error, trio.TooSlowError)
-            self.work.tally.errors[Cause.TIMEOUT_CONNECT if slow else cause_of(error)] += 1
-            return None
+            cause = Cause.TIMEOUT_CONNECT if slow else cause_of(error)
+            self.work.tally.errors[cause] += 1
+            return cause
         return line
 
     def _fits(self, line: Line) -> bool:
@@ -166,7 +170,7 @@ class Run:
                 self._refusal = error
         return self._refusal is None
 
-    def _give_up_if_hopeless(self) -> None:
+    def _give_up_if_hopeless(self, cause: Cause) -> None:
         """End the load if nobody has been heard of for long and time alone won't end it."""
         progresses = (each.lane.traffic.progress for each in self.carriers.values())
         heard = max(self._heard, *progresses, 0.0)
@@ -174,10 +178,13 @@ class Run:
         if heard and schedule.trips is None:
             return
         if self.work.clock() - max(heard, schedule.begin) > self.patience:
+            if not self.work.tally.errors.total():
+                # It was all in the warm-up, and yet it is what has been found out.
+                self.work.tally.errors[cause] += 1
             self.work.done.set()
 
-    async def _carry(self, carrier: Carrier) -> float:
-        """Make trips over a connection until it breaks; give when it made progress last."""
+    async def _carry(self, carrier: Carrier) -> Cause:
+        """Make trips over a connection until it breaks; say why it did."""
         self.carriers[carrier.lane] = carrier
         cause = Cause.TIMEOUT_REPLY
         try:
@@ -187,10 +194,9 @@ class Run:
         finally:
             del self.carriers[carrier.lane]
             carrier.lane.broke(cause)
-            progress = carrier.lane.traffic.progress
-            self._heard = max(self._heard, progress)
+            self._heard = max(self._heard, carrier.lane.traffic.progress)
             await carrier.close()  # noqa: ASYNC102  -- shielded, and over in a second
-        return progress
+        return cause
 
     async def _give_up_overdue(self) -> None:
         """Give up each reply that has not come, when its time is over."""

@@ -44,6 +44,10 @@ class Schedule:
         """Whether a trip that is due then is not part of the warm-up."""
         return due >= self.begin + self.warm_up - _ROUNDING
 
+    def warming_up(self, now: float) -> bool:
+        """Whether what happens now is part of the warm-up."""
+        return self.begin <= now < self.begin + self.warm_up - _ROUNDING
+
     def next_due(self, now: float) -> float | None:
         """Give when the next trip is due, which may be past; None if there is none any more."""
         due = now if self.rate is None else self.begin + self._taken / self.rate
