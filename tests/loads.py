@@ -1,0 +1,44 @@
+"""What the tests of load share: what holds of every report, and peers written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import trio
+
+import techo
+from techo.testing import MemoryStream
+
+
+def check(report: techo.LoadReport) -> techo.LoadReport:
+    """Assert what holds at the end of every load, and give the report back."""
+    assert report.in_flight == 0
+    assert report.service.count == report.round_trips
+    assert report.bytes == report.size * report.round_trips
+    assert report.lost <= sum(report.errors.values()) == report.failed
+    assert (report.response is None) == (report.behind is None) == (report.rate is None)
+    if report.response is not None and report.behind is not None:
+        assert report.response.count == report.behind.count == report.round_trips
+        # Each waited for its turn, then for its reply; figures are cut to whole nanoseconds.
+        sum_of_both = report.service.total + report.behind.total
+        assert abs(report.response.total - sum_of_both) <= 2 * report.round_trips
+    return report
+
+
+def causes(report: techo.LoadReport) -> dict[str, int]:
+    """The errors, by the cause's word."""
+    return {str(cause): count for cause, count in report.errors.items()}
+
+
+def connecting(
+    nursery: trio.Nursery, peer: Callable[[MemoryStream], Awaitable[None]]
+) -> Callable[[], Awaitable[MemoryStream]]:
+    """Give what connects to a peer written by hand, which runs in `nursery`."""
+
+    async def connect() -> MemoryStream:
+        ours, theirs = MemoryStream.pair()
+        nursery.start_soon(peer, theirs)
+        await trio.lowlevel.checkpoint()
+        return ours
+
+    return connect
