@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -35,10 +36,15 @@ def connecting(
 ) -> Callable[[], Awaitable[MemoryStream]]:
     """Give what connects to a peer written by hand, which runs in `nursery`."""
 
+    async def meet(stream: MemoryStream) -> None:
+        async with stream:
+            with contextlib.suppress(trio.BrokenResourceError):  # the client has left
+                await peer(stream)
+
     async def connect() -> MemoryStream:
-        ours, theirs = MemoryStream.pair()
-        nursery.start_soon(peer, theirs)
         await trio.lowlevel.checkpoint()
+        ours, theirs = MemoryStream.pair()
+        nursery.start_soon(meet, theirs)
         return ours
 
     return connect

@@ -119,10 +119,9 @@ async def test_every_message_of_every_connection_is_another(autojump_clock: Cloc
     seen: list[bytes] = []
 
     async def note(stream: MemoryStream) -> None:
-        async with stream:
-            while data := await stream.receive_some():
-                seen.append(data)
-                await stream.send_all(data)
+        while data := await stream.receive_some():
+            seen.append(data)
+            await stream.send_all(data)
 
     async with trio.open_nursery() as nursery:
         for _ in range(2):
@@ -206,12 +205,11 @@ def answer_but_pause(begin: float, end: float) -> Callable[[MemoryStream], Await
     """A peer that takes 5 ms for an answer, and none between two times."""
 
     async def peer(stream: MemoryStream) -> None:
-        async with stream:
-            while data := await stream.receive_some():
-                await trio.sleep(0.005)
-                if begin <= trio.current_time() < end:
-                    await trio.sleep_until(end)
-                await stream.send_all(data)
+        while data := await stream.receive_some():
+            await trio.sleep(0.005)
+            if begin <= trio.current_time() < end:
+                await trio.sleep_until(end)
+            await stream.send_all(data)
 
     return peer
 

@@ -1,0 +1,123 @@
+"""Load in virtual time: what goes wrong with trips, and its cause."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+import techo
+from loads import causes, check, connecting
+from techo.testing import (
+    CloseUnread,
+    Corrupt,
+    Fault,
+    Lengthen,
+    MemoryStream,
+    Reset,
+    Stall,
+    Throttle,
+    Truncate,
+    open_memory_server,
+)
+
+Clock = trio.testing.MockClock
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [
+        (Corrupt(1.0), "corrupt"),
+        (Lengthen(3), "corrupt"),
+        (Truncate(after=40), "short"),
+        (Truncate(after=0), "eof"),
+        (CloseUnread(), "reset"),
+        (Reset(after=0), "reset"),
+        (Reset(after=40), "reset"),
+        (Stall(after=0), "timeout-reply"),
+        (Stall(after=40), "timeout-reply"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("rate", [None, 10])
+async def test_a_trip_that_fails_has_a_cause(
+    autojump_clock: Clock, rate: float | None, fault: Fault, cause: str
+) -> None:
+    """Each is lost, over a connection of its own; all of them are what was asked for."""
+    async with open_memory_server(reply=techo.raw, faults=[fault]) as server:
+        report = check(await techo.load(server.connect, connections=1, trips=4, rate=rate))
+    assert (report.round_trips, report.loss) == (0, 100)
+    assert causes(report) == {cause: report.lost}
+    if fault == Stall():  # nothing was heard of it for the time of one reply
+        assert 1 <= report.lost <= 2
+    else:
+        assert (report.lost, report.unsent) == (4, 0)
+        assert report.reconnects >= 3
+    assert not report.never_reached
+    assert report.seconds == 0
+
+
+async def test_the_lost_and_the_others_add_up_to_what_was_sent(autojump_clock: Clock) -> None:
+    """With connections that end after some trips, whoever has how many under way."""
+    received: list[bytes] = []
+
+    async def answer_some(stream: MemoryStream) -> None:
+        for _ in range(7):
+            if not (data := await stream.receive_some(16)):
+                return
+            received.append(data)
+            await trio.sleep(0.01)
+            await stream.send_all(data)
+        with trio.move_on_after(1):
+            while data := await stream.receive_some(16):  # and these are lost
+                received.append(data)
+
+    async with trio.open_nursery() as nursery:
+        report = check(
+            await techo.load(
+                connecting(nursery, answer_some), connections=3, pipeline=4, trips=200, size=16
+            )
+        )
+    assert report.round_trips + report.lost == 200 == len(set(received))
+    assert report.lost > 20
+    assert causes(report) == {"eof": report.lost}
+    assert report.reconnects > 10
+
+
+async def test_a_slow_reply_counts_when_it_is_whole(autojump_clock: Clock) -> None:
+    """Time is that of the last byte; a message that still comes is given up all the same."""
+    async with open_memory_server(reply=techo.raw, faults=[Throttle(32)]) as server:
+        report = check(await techo.load(server.connect, connections=1, trips=2, timeout=2.5))
+        assert report.service.least == pytest.approx(2e9, rel=0.05)
+        assert report.round_trips == 2
+        report = check(await techo.load(server.connect, connections=1, trips=2, timeout=1.5))
+        assert causes(report) == {"timeout-reply": 2}
+
+
+async def test_bytes_that_nobody_asked_for_are_corrupt(autojump_clock: Clock) -> None:
+    """They are an error without a trip, and the connection is opened again."""
+
+    async def greet(stream: MemoryStream) -> None:
+        await trio.sleep(0.3)
+        await stream.send_all(b"hello")
+        await stream.receive_some()
+
+    async with trio.open_nursery() as nursery:
+        report = check(
+            await techo.load(connecting(nursery, greet), connections=1, rate=0.1, seconds=15)
+        )
+    assert (report.round_trips, report.lost) == (0, 2)
+    assert causes(report) == {"corrupt": 34}
+    assert report.reconnects == 33
+
+
+@pytest.mark.parametrize(("idle", "lost"), [(0.75, 0), (1, 19)])
+async def test_an_idle_connection_that_ends_keeps_nobody_waiting(
+    autojump_clock: Clock, idle: float, lost: int
+) -> None:
+    """Not even if that is just when the next trip is sent, which is lost then."""
+    async with open_memory_server(limits=techo.Limits(idle_timeout=idle)) as server:
+        report = check(await techo.load(server.connect, connections=2, rate=1, seconds=30))
+    assert (report.lost, report.round_trips, report.unsent) == (lost, 30 - lost, 0)
+    assert report.reconnects > 30
+    assert trio.current_time() < 30 + 1
