@@ -159,10 +159,10 @@ class Portable(Carrier):
                 self._more = trio.Event()
                 await self._more.wait()
         except _FAILURES as error:
-            # Over a connection the receiving side tells what breaks, and how much had come back
-            # by then. A socket for datagrams need not hear of it at all.
+            # What had come back by then is still received, and then an end that may be all that
+            # is left of a reset. A socket for datagrams need not hear of it at all.
+            self._failure = error
             if isinstance(self.line, DatagramSocket):
-                self._failure = error
                 whole.cancel(reason="a datagram can't be sent")
 
     async def _send_one(self, data: bytes) -> None:

@@ -97,7 +97,6 @@ class Run:
     async def _begin_counting(self) -> None:
         await trio.sleep_until(self.work.schedule.counts_from)
         self._cpu = time.process_time()
-        self.work.tally.last = self.work.clock()
 
     async def _until_done(self) -> None:
         """Wait until what is due was sent, or can't be, and has come back or was given up."""
