@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 import techo
+from helpers import PATIENCE, open_descriptors
 from techo.testing import MemoryStream
 
 
@@ -24,6 +25,13 @@ def check(report: techo.LoadReport) -> techo.LoadReport:
         sum_of_both = report.service.total + report.behind.total
         assert abs(report.response.total - sum_of_both) <= 2 * report.round_trips
     return report
+
+
+async def until_descriptors(count: int) -> None:
+    """Wait until so many descriptors are open: a server closes its own a little later."""
+    with trio.fail_after(PATIENCE):
+        while await open_descriptors() != count:  # noqa: ASYNC110  -- closing is no event
+            await trio.sleep(0.001)  # as said above
 
 
 def causes(report: techo.LoadReport) -> dict[str, int]:
