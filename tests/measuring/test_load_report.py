@@ -1,0 +1,245 @@
+"""The report of a load: through JSON and back, added up, and refused where it is none."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import techo
+
+COUNTS = st.integers(0, 2**40)
+AMOUNTS = st.floats(0, 10**9).map(lambda amount: round(amount, 9))
+"""No clock tells less than a nanosecond."""
+
+CAUSES = st.dictionaries(st.sampled_from(techo.Cause), st.integers(1, 10**6))
+HISTOGRAMS = st.lists(st.integers(0, 2**45), max_size=20).map(techo.Histogram.of)
+
+
+@st.composite
+def reports(draw: st.DrawFn, *, scheduled: bool | None = None) -> techo.LoadReport:
+    """Any report, with a rate or without."""
+    if scheduled is None:
+        scheduled = draw(st.booleans())
+    service = draw(HISTOGRAMS)
+    return techo.LoadReport(
+        endpoint=draw(
+            st.sampled_from(["tcp://127.0.0.1:8009", "unix:/tmp/s", "udp://[::1]:7"])
+        ),
+        connections=draw(COUNTS),
+        size=draw(COUNTS),
+        pipeline=draw(COUNTS),
+        rate=draw(AMOUNTS) if scheduled else None,
+        seconds=draw(AMOUNTS),
+        round_trips=service.count,
+        bytes=draw(COUNTS),
+        lost=draw(COUNTS),
+        in_flight=draw(COUNTS),
+        errors=draw(CAUSES),
+        reconnects=draw(COUNTS),
+        late=draw(COUNTS),
+        duplicate=draw(COUNTS),
+        unsent=draw(COUNTS),
+        service=service,
+        response=draw(HISTOGRAMS) if scheduled else None,
+        behind=draw(HISTOGRAMS) if scheduled else None,
+        client_cpu_seconds=draw(AMOUNTS),
+        client_was_limit=draw(st.booleans()),
+    )
+
+
+def report(**changes: Any) -> techo.LoadReport:
+    """A report of an ordinary load, but for some fields."""
+    ordinary: dict[str, Any] = {
+        **dict.fromkeys(("lost", "in_flight", "reconnects", "late", "duplicate", "unsent"), 0),
+        "endpoint": "tcp://127.0.0.1:8009",
+        "connections": 10,
+        "size": 64,
+        "pipeline": 1,
+        "rate": None,
+        "seconds": 2.0,
+        "round_trips": 4,
+        "bytes": 256,
+        "errors": {},
+        "service": techo.Histogram.of([1, 2, 3, 4]),
+        "response": None,
+        "behind": None,
+        "client_cpu_seconds": 0.5,
+        "client_was_limit": False,
+    }
+    return techo.LoadReport(**ordinary | changes)
+
+
+@given(reports())
+def test_it_goes_through_json_unharmed(one: techo.LoadReport) -> None:
+    """As text, whatever is in it."""
+    text = json.dumps(one.to_json(), allow_nan=False)
+    assert techo.LoadReport.from_json(json.loads(text)) == one
+
+
+def test_json_says_what_people_ask_for() -> None:
+    """Figures in nanoseconds, none where there are too few; causes by their words."""
+    times = techo.Histogram.of(range(1000, 1100))
+    data = report(
+        rate=50, service=times, response=times, behind=techo.Histogram(), errors={"eof": 2}
+    ).to_json()
+    assert (data["schema"], data["event"]) == (1, "summary")
+    assert data["errors"] == {"eof": 2}
+    assert data["round_trips_per_second"] == 2
+    assert data["service_ns"] == data["response_ns"]
+    assert data["service_ns"]["count"] == 100
+    assert (data["service_ns"]["min"], data["service_ns"]["max"]) == (1000, 1099)
+    assert data["service_ns"]["mean"] == 1050
+    assert data["service_ns"]["p99"] == pytest.approx(1098, rel=0.01)
+    assert data["service_ns"]["p99_9"] is None
+    assert data["behind_ns"] == dict.fromkeys(data["behind_ns"], None) | {"count": 0}
+    assert report().to_json()["response_ns"] is None
+    assert report().to_json()["response_histogram"] is None
+
+
+ADDED = (
+    *("connections", "round_trips", "bytes", "lost", "in_flight"),
+    *("reconnects", "late", "duplicate", "unsent"),
+)
+
+
+@given(
+    st.booleans().flatmap(lambda on: st.lists(reports(scheduled=on), min_size=1, max_size=4))
+)
+def test_merging_adds_up(several: list[techo.LoadReport]) -> None:
+    """Counts, causes and every bucket; time is the longest, as all ran at the same time."""
+    total = techo.LoadReport.merged(several)
+    for name in ADDED:
+        assert getattr(total, name) == sum(getattr(each, name) for each in several)
+    for name in ("service", "response", "behind"):
+        added = techo.Histogram()
+        for each in several:
+            if (histogram := getattr(each, name)) is not None:
+                added.add(histogram)
+        if getattr(several[0], name) is None:
+            assert getattr(total, name) is None
+        else:
+            assert getattr(total, name) == added
+    for cause in techo.Cause:
+        count = sum(each.errors.get(cause, 0) for each in several)
+        assert total.errors.get(cause, 0) == count
+        assert (cause in total.errors) == bool(count)
+    assert total.seconds == max(each.seconds for each in several)
+    assert (total.size, total.pipeline) == (
+        max(each.size for each in several),
+        max(each.pipeline for each in several),
+    )
+    rates = [each.rate for each in several if each.rate is not None]
+    assert total.rate == (sum(rates) if rates else None)
+    assert total.client_was_limit == any(each.client_was_limit for each in several)
+    assert total.client_cpu_seconds == sum(each.client_cpu_seconds for each in several)
+
+
+def test_percentiles_are_not_averaged() -> None:
+    """The slow machine's are those of all that was slow."""
+    fast = report(service=techo.Histogram.of([100] * 900))
+    slow = report(service=techo.Histogram.of([10_000] * 100), endpoint="udp://127.0.0.1:7")
+    both = techo.LoadReport.merged([fast, slow, fast])
+    assert both.service.percentile(50) == 100
+    assert both.service.percentile(99) == 10_000
+    assert both.endpoint == "tcp://127.0.0.1:8009, udp://127.0.0.1:7"
+    assert fast.service.count == 900  # nothing was added to what was given
+
+
+def test_what_can_not_be_merged() -> None:
+    """Nothing, and what was measured in two ways."""
+    with pytest.raises(ValueError, match="no report"):
+        techo.LoadReport.merged([])
+    times = techo.Histogram()
+    with pytest.raises(ValueError, match="some of the reports have a rate"):
+        techo.LoadReport.merged([report(), report(rate=1.0, response=times, behind=times)])
+
+
+def test_what_a_report_says_of_itself() -> None:
+    """Loss is of what is over; nobody was reached if that is all that went wrong."""
+    nothing = techo.Histogram()
+    assert report().loss == 0
+    assert report(lost=1).loss == 20
+    assert report(round_trips=0, service=nothing).loss is None
+    assert report(seconds=0.0).round_trips_per_second == 0
+    assert report(errors={"eof": 1, "reset": 2}).failed == 3
+    assert not report(errors={"refused": 2}).never_reached
+    assert not report(round_trips=0, service=nothing).never_reached
+    assert report(round_trips=0, service=nothing, errors={"refused": 2, "dns": 1}).never_reached
+    assert not report(
+        round_trips=0, service=nothing, errors={"refused": 2, "eof": 1}
+    ).never_reached
+
+
+GIVEN = sorted(set(report().to_json()) - {"schema", "event", "round_trips_per_second"})
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_a_report_that_lacks_something_is_refused(name: str) -> None:
+    """By its name; figures that follow from others need not be there."""
+    data = report().to_json()
+    del data[name]
+    if name.endswith("_ns"):
+        assert techo.LoadReport.from_json(data) == report()
+    else:
+        with pytest.raises(ValueError, match=f"the report lacks '{name}'"):
+            techo.LoadReport.from_json(data)
+
+
+NATURALS = (*ADDED, "size", "pipeline")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        *(({name: -1}, f"{name} -1 is not a whole number from 0") for name in NATURALS),
+        *(({name: 1.5}, f"{name} 1.5 is not a whole number") for name in NATURALS),
+        *(({name: True}, f"{name} True is not a whole number") for name in NATURALS),
+        ({"lost": None}, "lost None is not a whole number"),
+        ({"bytes": "9"}, "bytes '9' is not a whole number"),
+        ({"seconds": -0.5}, "seconds -0.5 is not a number from 0"),
+        ({"seconds": math.nan}, "seconds nan is not a number from 0"),
+        ({"seconds": math.inf}, "seconds inf is not a number from 0"),
+        ({"seconds": "9"}, "seconds '9' is not a number from 0"),
+        ({"client_cpu_seconds": None}, "client_cpu_seconds None is not a number from 0"),
+        ({"errors": None}, "errors None are not counts of causes"),
+        ({"errors": [1]}, "errors .1. are not counts"),
+        ({"errors": {"eof": 0}}, "errors {'eof': 0} are not counts"),
+        ({"errors": {"eof": "1"}}, "errors {'eof': '1'} are not counts"),
+        ({"errors": {"weather": 1}}, "'weather' is not a valid Cause"),
+        ({"rate": 5.0}, "lacks a histogram"),
+        ({"rate": "5"}, "lacks a histogram"),
+        ({"service_histogram": None}, "lacks a histogram"),
+        ({"response_histogram": techo.Histogram().to_json()}, "lacks a histogram"),
+        ({"service_histogram": {"bits": 3}}, "a histogram has bits 6"),
+        ({"service_histogram": {"bits": 6}}, "the histogram lacks 'buckets'"),
+        ({"service_histogram": [1]}, "a histogram has bits 6"),
+        ({"schema": 2}, "no report of schema 1"),
+        ({"schema": None}, "no report of schema 1"),
+    ],
+    ids=str,
+)
+def test_what_is_no_report_is_refused(change: dict[str, object], words: str) -> None:
+    """With what is wrong about it."""
+    with pytest.raises(ValueError, match=words):
+        techo.LoadReport.from_json(report().to_json() | change)
+
+
+def test_a_rate_that_is_none_is_refused() -> None:
+    """Also where there are all histograms that belong to one."""
+    times = techo.Histogram.of([5] * 4)
+    data = report(rate=5.0, response=times, behind=times).to_json()
+    assert techo.LoadReport.from_json(data).rate == 5
+    with pytest.raises(ValueError, match="rate 'five' is not a number from 0"):
+        techo.LoadReport.from_json(data | {"rate": "five"})
+
+
+@pytest.mark.parametrize("data", [None, 5, "report", [], {}, [report().to_json()]], ids=str)
+def test_what_is_no_object_is_refused(data: object) -> None:
+    """Whatever JSON may have instead."""
+    with pytest.raises(ValueError, match="this is no report of schema 1"):
+        techo.LoadReport.from_json(data)
