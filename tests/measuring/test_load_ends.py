@@ -249,6 +249,7 @@ async def test_arguments_that_make_no_sense_are_refused(
     """By name and value, before anybody connects."""
 
     async def connect() -> MemoryStream:
+        await trio.lowlevel.checkpoint()
         raise AssertionError("nobody should connect")
 
     load: Callable[..., Awaitable[techo.LoadReport]] = techo.load

@@ -18,7 +18,7 @@ from helpers import PATIENCE, until
 from loads import causes, check
 from techo import load
 from techo._client.datagram_socket import DatagramSocket
-from techo._measuring.carrying import Pumped, carrier_for
+from techo._measuring.carrying import carrier_for
 from techo._measuring.lane import Work
 from techo._measuring.payloads import Payloads
 from techo._measuring.schedule import Schedule
@@ -295,12 +295,8 @@ async def test_tls_that_does_not_begin(
     assert causes(report) == {cause: 2}
 
 
-async def test_nothing_more_is_begun_on_a_connection_that_refuses(
-    tmp_path: Path, carrier: str
-) -> None:
-    """What was not even tried is for the next connection, and was not lost with this one."""
-    if carrier == "portable":
-        pytest.skip("what it has begun is queued, and lost with the rest")
+async def test_what_can_not_be_sent_ends_the_connection(tmp_path: Path, carrier: str) -> None:
+    """At once, with the reason; what the pump has not even tried is for the next one."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as theirs:
         theirs.bind(f"{tmp_path}/s")
         ours = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -308,11 +304,11 @@ async def test_nothing_more_is_begun_on_a_connection_that_refuses(
     schedule = Schedule(0.0, 0.0, 1e9, None, None)
     work = Work(schedule, Payloads(64), 64, 8, trio.current_time)
     made = carrier_for(line, work)
-    assert isinstance(made, Pumped)
     made.go_on()
-    assert work.in_flight == 1
-    cause = await made.carry()
-    made.lane.broke(cause)
-    await made.close()
-    assert dict(work.tally.errors) == {"refused": 1}
-    assert (work.tally.lost, work.in_flight) == (1, 0)
+    begun = 1 if carrier == "pump" else 8
+    assert work.in_flight == begun
+    with trio.fail_after(PATIENCE):
+        made.lane.broke(await made.carry())
+        await made.close()
+    assert dict(work.tally.errors) == {"refused": begun}
+    assert (work.tally.lost, work.in_flight) == (begun, 0)
