@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import trio
 
 import techo
 from helpers import PATIENCE, open_descriptors
-from techo.testing import MemoryStream
+from techo.testing import Fault, MemoryStream
 
 
 def check(report: techo.LoadReport) -> techo.LoadReport:
@@ -56,3 +57,14 @@ def connecting(
         return ours
 
     return connect
+
+
+@contextlib.asynccontextmanager
+async def faulty(
+    address: techo.Endpoint | str, *faults: Fault, **options: Any
+) -> AsyncIterator[techo.EchoService]:
+    """A server with faults, for a block that does not last for ever."""
+    options = {"reply": techo.raw, "limits": techo.Limits(drain_timeout=0.01), **options}
+    async with techo.open_server(address, faults=faults, **options) as server:
+        with trio.fail_after(PATIENCE):
+            yield server
