@@ -100,6 +100,25 @@ async def test_second_replies_are_no_success(address: str) -> None:
 
 
 @pytest.mark.parametrize("kind", MESSAGES, indirect=True)
+async def test_second_replies_of_the_warm_up_are_not_counted(address: str) -> None:
+    """It is the message that counts or does not, whenever it comes."""
+    async with faulty(address, DuplicateReply()) as server:
+        endpoint = server.endpoints[0]
+        report = check(await load(endpoint, connections=1, trips=5, warm_up=0.05))
+        assert len(server.history) > 20
+    assert report.duplicate in (4, 5)
+
+
+@pytest.mark.parametrize("kind", MESSAGES, indirect=True)
+async def test_a_message_like_none_that_was_sent_is_corrupt(address: str) -> None:
+    """An error of its own, besides that of the message which is still waited for."""
+    async with faulty(address, Corrupt(1.0)) as server:
+        report = check(await load(server.endpoints[0], connections=1, trips=2, timeout=0.3))
+    assert causes(report) == {"corrupt": 2, "timeout-reply": 2}
+    assert report.lost == 2
+
+
+@pytest.mark.parametrize("kind", MESSAGES, indirect=True)
 async def test_messages_may_overtake_each_other(address: str) -> None:
     """Each is found again by what is in it."""
     async with faulty(address, ReorderReplies(0.5, depth=2), seed=1) as server:
