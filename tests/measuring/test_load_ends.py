@@ -161,14 +161,19 @@ async def set_later(stop: trio.Event, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "round_trips"),
-    [({}, 3), ({"trips": 100}, 3), ({"rate": 1.0}, 2), ({"trips": 100, "rate": 4.0}, 5)],
+    ("options", "round_trips", "unsent"),
+    [
+        ({}, 3, 0),
+        ({"trips": 100}, 3, 0),
+        ({"rate": 1.0}, 2, 0),
+        ({"trips": 100, "rate": 4.0}, 3, 2),
+    ],
     ids=str,
 )
 async def test_stopping_in_the_middle(
-    autojump_clock: Clock, options: dict[str, Any], round_trips: int
+    autojump_clock: Clock, options: dict[str, Any], round_trips: int, unsent: int
 ) -> None:
-    """No trip begins any more that is not due yet, and those under way still come back."""
+    """No trip begins any more, be it due or not, and those under way still come back."""
     stop = trio.Event()
     async with (
         open_memory_server(faults=[Delay(0.5)]) as server,
@@ -176,17 +181,18 @@ async def test_stopping_in_the_middle(
     ):
         nursery.start_soon(set_later, stop, 1.2)
         report = check(await techo.load(server.connect, connections=1, stop=stop, **options))
-        assert (report.round_trips, report.lost, report.unsent) == (round_trips, 0, 0)
-        assert report.seconds == trio.current_time() == 0.5 * max(3, round_trips)
+        assert (report.round_trips, report.lost) == (round_trips, 0)
+        assert report.unsent == unsent
+        assert report.seconds == trio.current_time() == 1.5
 
 
 @pytest.mark.parametrize(
-    ("rate", "stopped", "lasts"), [(None, 1, 4), (None, 3, 6), (None, 5.9, 6), (10, 3, 7)]
+    ("rate", "stopped", "lasts"), [(None, 1, 4), (None, 3, 6), (None, 5.9, 6), (10, 3, 6.1)]
 )
 async def test_stopping_while_the_server_is_stalled(
     autojump_clock: Clock, rate: float | None, stopped: float, lasts: float
 ) -> None:
-    """It ends at the latest a timeout later; what is due already is tried that long."""
+    """It ends at the latest a timeout later, be there more that is due or not."""
     stop = trio.Event()
     stalls = 0 if stopped == 1 else 64 * 4
     async with (

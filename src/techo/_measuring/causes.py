@@ -62,6 +62,8 @@ _BY_TYPE: Final[tuple[tuple[type[Exception], Cause], ...]] = (
     (ssl.SSLEOFError, Cause.EOF),
     (ssl.SSLError, Cause.TLS),
     (socket.gaierror, Cause.DNS),
+    (ConnectionRefusedError, Cause.REFUSED),  # whoever raises it may leave out the number
+    (ConnectionError, Cause.RESET),
     (EchoMismatch, Cause.CORRUPT),
     (trio.BrokenResourceError, Cause.RESET),
     (trio.ClosedResourceError, Cause.RESET),

@@ -49,8 +49,8 @@ async def load(
 
     Times are in seconds. `warm_up` comes first and is not counted. A reply is waited for up
     to `timeout` (by default 10 s, for datagrams 1 s), also behind the end. `watch` is called
-    now and then with a report so far. Set `stop` to end early, with a report; cancellation
-    closes all connections and gives none.
+    now and then with a report so far. Set `stop` to begin no more trips, and have a report
+    when those under way are over; cancellation closes all connections and gives none.
 
     Raises:
         ValueError: an argument makes no sense; the text names it and its value.

@@ -35,18 +35,18 @@ SCHEMA: Final = 1
 
 
 def _natural(_report: object, field: attrs.Attribute[int], value: Any) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    if type(value) is not int or value < 0:  # to isinstance, True is one
         raise ValueError(f"{field.name} {value!r} is not a whole number from 0")
 
 
 def _amount(_report: object, field: attrs.Attribute[float], value: Any) -> None:
-    if not isinstance(value, int | float) or not 0 <= value < math.inf:
+    if type(value) not in {int, float} or not 0 <= value < math.inf:
         raise ValueError(f"{field.name} {value!r} is not a number from 0")
 
 
 def _causes(errors: Any) -> dict[Cause, int]:
     if not isinstance(errors, Mapping) or not all(
-        isinstance(count, int) and count > 0 for count in errors.values()
+        type(count) is int and count > 0 for count in errors.values()
     ):
         raise ValueError(f"errors {errors!r} are not counts of causes")
     return {Cause(name): count for name, count in errors.items()}
@@ -190,7 +190,10 @@ class LoadReport:
         absent = [fields[name] is None for name in ("rate", "response", "behind")]
         if fields["service"] is None or any(absent) != all(absent):
             raise ValueError("the report lacks a histogram")
-        return cls(**fields)
+        report = cls(**fields)
+        if report.service.count != report.round_trips:
+            raise ValueError("the report has not as many round trips as its histogram")
+        return report
 
 
 def figures(histogram: Histogram | None) -> dict[str, int | None] | None:

@@ -115,6 +115,7 @@ class Run:
         await self.stop.wait()
         if self._ready.is_set():
             self.work.schedule.stop(self.work.clock())
+            self.work.schedule.close()
             self._ending.cancel(reason="stopped")
         else:
             self._ready.set()

@@ -73,7 +73,7 @@ class Schedule:
         return max(0, due - self._taken)
 
     def stop(self, now: float) -> None:
-        """Let no more trips begin than were due by now."""
+        """Let no more trips be due than were by now."""
         self._stopped = now
 
     def close(self) -> None:
