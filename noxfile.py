@@ -64,7 +64,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=VERSIONS[0])
 def minimums(session: nox.Session) -> None:
-    """Test with the oldest trio and attrs that pyproject.toml allows."""
+    """Test with the oldest dependencies that pyproject.toml allows."""
     oldest = [
         requirement.partition(">=")[0] + "==" + requirement.partition(">=")[2]
         for requirement in PROJECT["project"]["dependencies"]
@@ -78,6 +78,13 @@ def bench(session: nox.Session) -> None:
     """Compare what a message costs techo and others; `-- --help` tells the options (Linux)."""
     session.install(".", *groups("bench"))
     session.run("python", "-m", "bench", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Ping and load for ten minutes: nobody's memory may grow; `-- --help` (Linux)."""
+    session.install(".")
+    session.run("python", "-m", "soak", *session.posargs, env={"PYTHONPATH": "tests"})
 
 
 @nox.session
