@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import collections
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 import attrs
 
-from techo._client.comparison import Comparison
+from techo._client.comparison import Comparison, EchoMismatch
 from techo._measuring.payloads import HEADER
 from techo.reply import STAMP_LENGTH, stamp_at
 
@@ -58,11 +58,18 @@ class InOrder(Generic[SentT]):
     """None while nothing of the reply to the first that waits has come."""
     _done: int = 0
     """Bytes of messages that have come back, since the comparison began."""
+    _begun: bool = False
+    """Whether more came than the ends of messages."""
 
     @property
     def midway(self) -> bool:
-        """Whether some of the next message has come back, and not all."""
-        return self._comparison is not None and self._comparison.matched > self._done
+        """Whether some of the next message has come back, or of a stamp in it, and not all."""
+        return self._begun and bool(self._waiting)
+
+    @property
+    def owed(self) -> int:
+        """How many messages have not come back."""
+        return len(self._waiting)
 
     def expect(self, message: SentT) -> None:
         """Say that `message` is sent, after all others."""
@@ -70,13 +77,13 @@ class InOrder(Generic[SentT]):
         if self._comparison is not None:
             self._comparison.expect(message.payload)
 
-    def feed(self, chunk: bytes | bytearray) -> list[Arrival[SentT]]:
+    def feed(self, chunk: bytes | bytearray) -> Iterable[Arrival[SentT]]:
         """Take in what came back; give the messages that are whole now, in order.
 
         No bytes mean the end of the stream.
 
         Raises:
-            EchoMismatch: something else came back.
+            EchoMismatch: something else came back; raised behind the last message before it.
             ShortReply: the end came before all had come back.
         """
         waiting = self._waiting
@@ -88,16 +95,30 @@ class InOrder(Generic[SentT]):
             self._done = 0
             for message in waiting:
                 self._comparison.expect(message.payload)
-        self._comparison.feed(chunk)
-        arrivals: list[Arrival[SentT]] = []
-        while waiting and self._comparison.matched >= self._done + len(waiting[0].payload):
-            self._done += len(waiting[0].payload)
-            arrivals.append((State.WHOLE, waiting.popleft()))
+        try:
+            self._comparison.feed(chunk)
+        except EchoMismatch as error:
+            return self._until(error)
+        matched = self._comparison.matched
+        arrivals = self._take(matched)
+        self._begun = matched > self._done or not arrivals
         if self._comparison.complete:
-            self._comparison = None
+            self._comparison, self._begun = None, False
         elif arrivals:
             self._comparison.forget()
         return arrivals
+
+    def _take(self, matched: int) -> list[Arrival[SentT]]:
+        """Give the messages that are whole when so many bytes have come back."""
+        arrivals: list[Arrival[SentT]] = []
+        while self._waiting and matched >= self._done + len(self._waiting[0].payload):
+            self._done += len(self._waiting[0].payload)
+            arrivals.append((State.WHOLE, self._waiting.popleft()))
+        return arrivals
+
+    def _until(self, error: EchoMismatch) -> Iterator[Arrival[SentT]]:
+        yield from self._take(error.offset)
+        raise error
 
 
 @attrs.define(eq=False)
