@@ -15,10 +15,13 @@ import attrs
 
 from techo._client.comparison import Comparison, EchoMismatch
 from techo._measuring.payloads import HEADER
-from techo.reply import STAMP_LENGTH, stamp_at
+from techo.reply import STAMP_LENGTH, may_become_stamp, stamp_at
 
-_REMEMBERED: Final = 10_000
+REMEMBERED: Final = 10_000
 """Messages that are over and still recognised when they come (again)."""
+
+_MOST_BYTES: Final = 2**24
+"""Bytes that these have at the most, so that 10,000 of the largest datagrams are no burden."""
 
 _LOOKED_AT: Final = 256
 """Bytes by which a message that was harmed is recognised."""
@@ -46,7 +49,7 @@ class State(enum.Enum):
 
 
 Arrival: TypeAlias = tuple[State, SentT | None]
-"""What arrived; None if nothing that was sent resembles it."""
+"""What arrived; None if it resembles none that is waited for, nor is one that is over."""
 
 
 @attrs.define(eq=False)
@@ -128,6 +131,8 @@ class OneByOne(Generic[SentT]):
     _waiting: dict[bytes, SentT] = attrs.field(factory=dict)
     """By what they begin with."""
     _over: collections.OrderedDict[bytes, SentT] = attrs.field(factory=collections.OrderedDict)
+    _bytes: int = 0
+    """Of those that are over."""
 
     def expect(self, message: SentT) -> None:
         """Say that `message` is sent."""
@@ -135,7 +140,8 @@ class OneByOne(Generic[SentT]):
 
     def give_up(self, message: SentT) -> None:
         """Say that `message` is waited for no more; it is still recognised if it comes."""
-        if self._waiting.pop(message.payload[:HEADER], None) is not None:
+        if self._waits(message):
+            del self._waiting[message.payload[:HEADER]]
             self._remember(message)
 
     def feed(self, chunk: bytes | bytearray) -> list[Arrival[SentT]]:
@@ -148,29 +154,55 @@ class OneByOne(Generic[SentT]):
                 if message is not None and message.payload == content:
                     if known is self._over:
                         return [(State.AGAIN, message)]
-                    del self._waiting[header]
-                    self._remember(message)
+                    self.give_up(message)
                     return [(State.WHOLE, message)]
-        harmed = self._resembling(content)
-        if harmed is None:
-            return [(State.CORRUPT, None)]
-        self.give_up(harmed)
-        short = len(content) < len(harmed.payload) and harmed.payload.startswith(content)
-        return [(State.SHORT if short else State.CORRUPT, harmed)]
+        return [self._harmed(bytes(chunk))]
+
+    def _waits(self, message: SentT) -> bool:
+        return self._waiting.get(message.payload[:HEADER]) is message
 
     def _remember(self, message: SentT) -> None:
-        self._over[message.payload[:HEADER]] = message
-        if len(self._over) > _REMEMBERED:
-            self._over.popitem(last=False)
+        header = message.payload[:HEADER]
+        before = self._over.pop(header, None)
+        self._bytes += len(message.payload) - (len(before.payload) if before else 0)
+        self._over[header] = message
+        while len(self._over) > REMEMBERED or self._bytes > _MOST_BYTES:
+            _, forgotten = self._over.popitem(last=False)
+            self._bytes -= len(forgotten.payload)
 
-    def _resembling(self, content: bytes) -> SentT | None:
-        """Find the message that it was once, if at least half of it is still the same."""
-        best, most = None, len(content[:_LOOKED_AT]) // 2
-        for message in self._waiting.values():
-            same = _same(content[:_LOOKED_AT], message.payload)
-            if same >= most:
-                best, most = message, same
-        return best
+    def _harmed(self, chunk: bytes) -> Arrival[SentT]:
+        """Say which message it was once, if at least half of it is still the same."""
+        best, most, left = None, 0, chunk
+        for content in _contents(chunk):
+            half = (len(content[:_LOOKED_AT]) + 1) // 2
+            for message in self._candidates(content[:HEADER]):
+                same = _same(content[:_LOOKED_AT], message.payload)
+                if same >= max(most, half):
+                    best, most, left = message, same, content
+        if best is None or not self._waits(best):
+            return State.CORRUPT, None
+        self.give_up(best)
+        cut = len(left) < len(best.payload) and best.payload.startswith(left)
+        return State.SHORT if cut else State.CORRUPT, best
+
+    def _candidates(self, header: bytes) -> Iterator[SentT]:
+        """Give what something that begins so may have been, the likeliest last.
+
+        That includes what is over, lest its harm be another's.
+        """
+        if header in self._over:
+            yield self._over[header]
+        elif 0 < len(header) < HEADER:
+            yield from (each for key, each in self._over.items() if key.startswith(header))
+        yield from reversed(self._waiting.values())
+
+
+def _contents(chunk: bytes) -> Iterator[bytes]:
+    """Give what a harmed message holds: what is behind a stamp, be that harmed too, and all."""
+    rest = chunk[STAMP_LENGTH:]
+    if rest or stamp_at(chunk, 0) or may_become_stamp(chunk):
+        yield rest
+    yield chunk
 
 
 def _same(one: bytes, other: Iterable[int]) -> int:
