@@ -34,7 +34,7 @@ class Probe:
     cause: Cause | None = None
     """Why it has failed."""
     over: float = 0.0
-    """When it was answered or failed, in the run's clock."""
+    """When it was answered or failed, whichever was first, in the run's clock."""
 
 
 @attrs.define(eq=False)
@@ -158,7 +158,9 @@ class Records:
         self._corrupt += 1
 
     def _settle(self, probe: Probe, now: float, *, answered: bool) -> None:
-        probe.answered, probe.over = answered, now
+        if probe.answered is None:
+            probe.over = now
+        probe.answered = answered
         while self._unsettled and self._unsettled[0].answered is not None:
             self._outages.settle(self._unsettled.popleft())
 
