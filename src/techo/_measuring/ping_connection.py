@@ -38,8 +38,6 @@ class PingConnection:
     """Whether there has been one."""
     _matching: InOrder[Probe] | OneByOne[Probe] = attrs.field(factory=InOrder, init=False)
     """What comes back over this one."""
-    _sending: bool = attrs.field(default=False, init=False)
-    """Whether a probe has not been sent whole."""
     _waiting: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
 
     async def carry(self, probe: Probe, until: float) -> None:
@@ -63,8 +61,7 @@ class PingConnection:
             with trio.fail_after(self._timeout):
                 line, setup = await self._open()
         except trio.TooSlowError:
-            reason = f"no connection within {self._timeout:g} s"
-            self._fail(probe, Cause.TIMEOUT_CONNECT, reason)
+            self._fail_overdue(probe)
             return None
         except _BROKEN as error:
             self._fail(probe, cause_of(error), words_of(error))
@@ -81,7 +78,7 @@ class PingConnection:
     async def _exchange(self, line: Line, probe: Probe, until: float) -> None:
         """Send a probe, and receive meanwhile: what is long may come back before it is sent."""
         self._matching.expect(probe)
-        probe.sent = trio.current_time()
+        probe.sent, probe.connected = trio.current_time(), True
         sent = trio.Event()
         try:
             async with open_bare_nursery() as nursery:
@@ -95,8 +92,7 @@ class PingConnection:
                 nursery.cancel_scope.cancel(reason="the probe was sent, or will not be")
         finally:
             if not sent.is_set() and self._line is line:
-                reason = f"not sent within {self._timeout:g} s"
-                await self._hang_up(Cause.TIMEOUT_REPLY, reason)  # noqa: ASYNC102  -- does not wait
+                await self._break_off(line, probe)  # noqa: ASYNC102  -- does not wait
 
     async def _send(self, line: Line, probe: Probe, sent: trio.Event) -> None:
         probe.sent, probe.sent_at = trio.current_time(), time.time()
@@ -114,6 +110,17 @@ class PingConnection:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # the receiving side tells, and what had come back before
         sent.set()
+
+    async def _break_off(self, line: Line, probe: Probe) -> None:
+        """Fail a probe that was not sent, or in part, and close what carries nothing behind it."""
+        slow = trio.current_time() >= probe.sent + self._timeout
+        reason = f"not sent within {self._timeout:g} s" if slow else "not sent: cancelled"
+        if not isinstance(line, DatagramSocket):
+            await self._hang_up(Cause.TIMEOUT_REPLY, reason)
+            return
+        if probe in self._records.in_flight:  # it alone: others are on their way
+            self._fail(probe, Cause.TIMEOUT_REPLY, reason)
+        await self._let_go(line)
 
     async def _receive_on(self, line: Line) -> None:
         while self._line is line:
@@ -195,4 +202,10 @@ class PingConnection:
         for probe in tuple(self._records.in_flight):
             if probe.sent + self._timeout > now:
                 break
-            self._fail(probe, Cause.TIMEOUT_REPLY, f"no reply within {self._timeout:g} s")
+            self._fail_overdue(probe)
+
+    def _fail_overdue(self, probe: Probe) -> None:
+        cause, what = Cause.TIMEOUT_REPLY, "reply"
+        if not probe.connected:
+            cause, what = Cause.TIMEOUT_CONNECT, "connection"
+        self._fail(probe, cause, f"no {what} within {self._timeout:g} s")

@@ -29,6 +29,8 @@ class Probe:
     """When it was, in the run's clock; if that failed, when it should have been."""
     sent_at: float
     """The same in Unix time."""
+    connected: bool = False
+    """Whether there was a connection to send it over."""
     answered: bool | None = None
     """None while it is under way; False once it has failed."""
     cause: Cause | None = None
