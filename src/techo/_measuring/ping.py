@@ -113,6 +113,7 @@ class Ping(AsyncIterator[PingResult]):
         """Close the connection; no more results come. TLS says farewell, within the timeout."""
         self._size = None
         self._records.in_flight.clear()
+        self._records.results.clear()
         await self._connection.aclose()
 
     def statistics(self) -> PingStatistics:
@@ -122,7 +123,7 @@ class Ping(AsyncIterator[PingResult]):
     async def _go_on(self) -> None:
         """Do what is due, or wait for whatever comes next."""
         now = trio.current_time()
-        self._connection.give_up_overdue(now)
+        await self._connection.give_up_overdue(now)
         if self._records.results:
             return
         if self._size is not None and self._due <= now:

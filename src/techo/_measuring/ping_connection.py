@@ -15,7 +15,7 @@ from techo._client.comparison import EchoMismatch
 from techo._client.connecting import Line
 from techo._client.datagram_socket import DatagramSocket
 from techo._measuring.causes import Cause, cause_of, words_of
-from techo._measuring.matching import InOrder, OneByOne, State
+from techo._measuring.matching import REMEMBERED, InOrder, OneByOne, State
 from techo._measuring.opening import Opener
 from techo._measuring.ping_records import Probe, Records
 from techo._nursery import open_bare_nursery
@@ -112,7 +112,7 @@ class PingConnection:
         sent.set()
 
     async def _break_off(self, line: Line, probe: Probe) -> None:
-        """Fail a probe that was not sent, or in part, and close what carries nothing behind it."""
+        """Fail a probe that was not sent whole, and close what carries nothing behind it."""
         slow = trio.current_time() >= probe.sent + self._timeout
         reason = f"not sent within {self._timeout:g} s" if slow else "not sent: cancelled"
         if not isinstance(line, DatagramSocket):
@@ -143,7 +143,10 @@ class PingConnection:
                 self._records.count_corrupt()
                 await self._hang_up(Cause.CORRUPT, str(error))
             except _BROKEN as error:
-                await self._hang_up(cause_of(error), words_of(error))
+                if (cause := cause_of(error)) is Cause.EOF:  # over TLS, without its farewell
+                    await self._ended()
+                else:
+                    await self._hang_up(cause, words_of(error))
 
     def _take_in(self, chunk: bytes | bytearray) -> None:
         """Note which probes have come back.
@@ -197,12 +200,19 @@ class PingConnection:
         self._line = None
         await trio.aclose_forcefully(line)
 
-    def give_up_overdue(self, now: float) -> None:
-        """Fail the probes whose time is up; they are still recognised if they come."""
+    async def give_up_overdue(self, now: float) -> None:
+        """Fail the probes whose time is up; they are still recognised if they come.
+
+        Not for ever: a connection that owes too many is closed.
+        """
         for probe in tuple(self._records.in_flight):
             if probe.sent + self._timeout > now:
                 break
             self._fail_overdue(probe)
+        if self._line is not None and isinstance(self._matching, InOrder):
+            unanswered = self._matching.owed - len(self._records.in_flight)
+            if unanswered >= REMEMBERED:
+                await self._hang_up(Cause.TIMEOUT_REPLY, f"{unanswered} probes not answered")
 
     def _fail_overdue(self, probe: Probe) -> None:
         cause, what = Cause.TIMEOUT_REPLY, "reply"
