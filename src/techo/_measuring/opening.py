@@ -38,9 +38,11 @@ def opener(target: Target, tls: ssl.SSLContext | None, server_name: str | None) 
     A name is looked up each time; its addresses are tried in order, one after the other.
 
     Raises:
-        ValueError: as `check_connectable`.
+        ValueError: as `check_connectable`; a function that connects does its own TLS.
     """
     if not isinstance(target, Endpoint | str):
+        if tls is not None or server_name is not None:
+            raise ValueError(f"{name_of(target)} takes neither tls nor server_name")
         return lambda: _call(target)
     endpoint = check_connectable(target, tls, server_name)
     return lambda: _open(endpoint, tls, server_name)
