@@ -1,0 +1,311 @@
+"""Ping whose connection breaks, or whose user does not wait: in memory, in virtual time."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import socket
+from collections.abc import Awaitable, Callable
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+import techo
+from pings import add_up, see
+from techo import testing
+from techo.testing import MemoryStream, open_memory_server
+
+pytestmark = pytest.mark.usefixtures("unix_time")
+EPOCH = 1_000_000.0
+"""Unix time when a test begins."""
+
+Script = Callable[[MemoryStream], Awaitable[None]]
+
+
+@attrs.define
+class Peers:
+    """One server after another at the same address, each with a script for its connection."""
+
+    nursery: trio.Nursery
+    scripts: list[Script | OSError | float]
+    """What each does; or why there is no connection; or how long one takes, which echoes."""
+    streams: list[MemoryStream] = attrs.field(factory=list)
+    """The client's ends so far."""
+
+    async def connect(self) -> MemoryStream:
+        """Connect to the next."""
+        script = self.scripts.pop(0)
+        if isinstance(script, OSError):
+            raise script
+        if isinstance(script, float):
+            await trio.sleep(script)
+            script = echo
+        ours, theirs = MemoryStream.pair()
+        self.streams.append(ours)
+        self.nursery.start_soon(script, theirs)
+        return ours
+
+
+async def echo(stream: MemoryStream) -> None:
+    """Send back everything."""
+    async for chunk in stream:
+        await stream.send_all(chunk)
+
+
+async def read(stream: MemoryStream) -> None:
+    """Take everything, and answer nothing."""
+    async for _ in stream:
+        pass
+
+
+def resetting(after: float) -> Script:
+    """Answer nothing, and break the connection then."""
+
+    async def script(stream: MemoryStream) -> None:
+        await trio.sleep(after)
+        stream.reset()
+
+    return script
+
+
+@pytest.fixture
+def peers(nursery: trio.Nursery) -> Peers:
+    """No server yet."""
+    return Peers(nursery, [])
+
+
+async def test_a_break_costs_what_is_under_way_and_no_more(
+    autojump_clock: trio.testing.MockClock, peers: Peers
+) -> None:
+    """All of that fails at once; the next tick connects again, and is answered."""
+    peers.scripts = [resetting(after=2.75), echo]
+    seen = await see(techo.ping(peers.connect, count=5, timeout=9))
+    assert list(zip(seen.told, seen.times, strict=True)) == [
+        *[((seq, "reset"), 2.75) for seq in (1, 2, 3)],
+        ((4, "reply"), 3),
+        ((5, "reply"), 4),
+    ]
+    assert (seen.statistics.lost, seen.statistics.reconnects) == (3, 1)
+    assert seen.statistics.setup["connect"].count == 2
+
+
+async def test_a_restart_shows_exactly_how_long_the_server_was_away(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """From the first probe without an answer to the first with one; before, a warning."""
+    servers: list[testing.MemoryServer] = []
+
+    async def connect() -> trio.abc.Stream:
+        return await servers[-1].connect()
+
+    async def serve(begin: float, end: float) -> None:
+        await trio.sleep_until(begin)
+        async with open_memory_server(reply=techo.raw) as server:
+            servers.append(server)
+            await trio.sleep_until(end)
+
+    async with trio.open_nursery() as nursery:
+        for begin, end in ((0, 2.25), (4.5, 6.25), (10.5, 13.25), (13.75, 16)):
+            nursery.start_soon(serve, begin, end)
+        await trio.testing.wait_all_tasks_blocked()
+        seen = await see(techo.ping(connect, count=16))
+    assert seen.words == " ".join(
+        [
+            *["reply"] * 3,
+            *["eof", "refused", "refused"],  # probe by probe, but for what ended the connection
+            *["reply"] * 2,
+            *["eof", *["refused"] * 4],
+            *["reply"] * 3,
+            "eof",
+            *["reply"] * 2,
+        ]
+    )
+    found = seen.statistics
+    assert found.longest_outage == techo.Outage(EPOCH + 7, EPOCH + 11, 4, 4)
+    assert (found.outages, found.outage_seconds) == (2, 2 + 4)
+    assert (found.reconnects, found.failures) == (3, {techo.Cause.REFUSED: 6})
+
+
+async def test_an_outage_that_goes_on_ends_with_its_last_failure(
+    autojump_clock: trio.testing.MockClock, peers: Peers
+) -> None:
+    """Whatever comes late of it; and asking does not end it."""
+
+    async def late(stream: MemoryStream) -> None:
+        data = await stream.receive_some()
+        await trio.sleep_until(1.5)
+        await stream.send_all(data)
+
+    peers.scripts = [late]
+    async with techo.ping(peers.connect, interval=2, timeout=0.5) as ping:
+        spans = []
+        for _ in range(4):
+            await anext(ping)
+            outage = ping.statistics().longest_outage
+            assert outage is not None
+            spans.append((outage.since, outage.until, outage.seconds, outage.probes))
+    assert spans == [
+        (EPOCH, None, 0.5, 1),
+        (EPOCH, None, 0.5, 1),  # late, and changes nothing
+        (EPOCH, None, 2.5, 2),
+        (EPOCH, None, 4.5, 3),
+    ]
+    assert ping.statistics().outages == 1
+
+
+def refusal(number: int) -> OSError:
+    """The system's error."""
+    return OSError(number, os.strerror(number))
+
+
+def summed_up(error: OSError) -> OSError:
+    """As trio has it, where several addresses have failed."""
+    whole = OSError("all attempts to connect failed")
+    whole.__cause__ = ExceptionGroup("", [error, refusal(errno.EHOSTUNREACH)])
+    return whole
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "reason"),
+    [
+        (refusal(errno.ECONNREFUSED), "refused", "connection refused"),
+        (refusal(errno.ENOENT), "refused", "no such file or directory"),
+        (summed_up(refusal(errno.ECONNREFUSED)), "refused", "connection refused"),
+        (refusal(errno.ENETUNREACH), "unreachable", "network is unreachable"),
+        (refusal(errno.EACCES), "unreachable", "permission denied"),
+        (refusal(errno.ETIMEDOUT), "timeout-connect", "connection timed out"),
+        (refusal(errno.ECONNRESET), "reset", "connection reset by peer"),
+        (socket.gaierror(socket.EAI_NONAME, "no such name"), "dns", "unknown host (no such"),
+        (OSError("just so"), "unreachable", "just so"),
+        (9.0, "timeout-connect", "no connection within 1 s"),
+    ],
+)
+async def test_causes_of_no_connection(
+    autojump_clock: trio.testing.MockClock,
+    peers: Peers,
+    error: OSError | float,
+    cause: str,
+    reason: str,
+) -> None:
+    """It fails the probe, which is one of those that were due; the next tick tries again."""
+    peers.scripts = [error, echo]
+    seen = await see(techo.ping(peers.connect, count=2, interval=2))
+    assert seen.told == [(1, cause), (2, "reply")]
+    assert isinstance(seen.results[0], techo.PingFailure)
+    assert reason in seen.results[0].reason
+    assert seen.statistics.failures == {techo.Cause(cause): 1}
+    assert seen.statistics.reconnects == 0
+    assert not seen.statistics.never_reached
+
+
+async def test_connecting_is_timed_apart_from_the_echo(
+    autojump_clock: trio.testing.MockClock, peers: Peers
+) -> None:
+    """And the first probe's time begins when it is sent."""
+    peers.scripts = [0.75]
+    seen = await see(techo.ping(peers.connect, count=2))
+    assert seen.statistics.setup == {"connect": techo.Histogram.of([750_000_000])}
+    assert seen.statistics.rtt.most == 0
+    assert seen.times == [0.75, 1]
+
+
+@pytest.mark.parametrize("pause", [0.0625, 0.125, 0.3125, 0.5, 0.8125])
+async def test_whoever_is_cancelled_while_asking_loses_no_result(
+    autojump_clock: trio.testing.MockClock, pause: float
+) -> None:
+    """Asking again and again, with little patience, gives what waiting gives."""
+    told = []
+    for patience in (math.inf, pause):
+        async with (
+            open_memory_server(faults=[testing.Delay(0.640625)]) as server,
+            techo.ping(server.connect, count=8, interval=0.5, timeout=1.1) as ping,
+        ):
+            begun = trio.current_time()
+            results: list[techo.PingResult] = []
+            over = False
+            while not over:
+                with trio.move_on_after(patience):
+                    result = await anext(ping, None)
+                    results += [result] if result is not None else []
+                    over = result is None
+                    add_up(results, ping.statistics())
+        told.append([attrs.evolve(result, at=result.at - EPOCH - begun) for result in results])
+    assert told[0] == told[1]
+    assert ping.statistics().late > 0
+
+
+async def test_cancelled_while_connecting_it_was_connecting_that_took_too_long(
+    autojump_clock: trio.testing.MockClock, peers: Peers
+) -> None:
+    """The probe is under way until its time is over, and was never sent."""
+    peers.scripts = [99.0, 99.0]
+    async with techo.ping(peers.connect, count=2, interval=4) as ping:
+        with trio.move_on_after(0.25):
+            await anext(ping)
+        assert ping.statistics().in_flight == 1
+        result = await anext(ping)
+        assert trio.current_time() == 1
+        assert isinstance(result, techo.PingFailure)
+        assert result.cause is techo.Cause.TIMEOUT_CONNECT
+        await anext(ping)
+    assert ping.statistics().failures == {techo.Cause.TIMEOUT_CONNECT: 2}
+    assert ping.statistics().never_reached
+
+
+@pytest.mark.parametrize(
+    ("patience", "when", "reason"),
+    [(0.5, 0.5, "not sent: cancelled"), (9, 1, "not sent within 1 s")],
+)
+async def test_a_probe_sent_in_part_costs_its_connection(
+    autojump_clock: trio.testing.MockClock,
+    peers: Peers,
+    patience: float,
+    when: float,
+    reason: str,
+) -> None:
+    """Cancelled or too slow: nothing else can be sent behind it; the next opens another."""
+
+    async def never_read(stream: MemoryStream) -> None:
+        await trio.sleep(99)
+        await stream.aclose()
+
+    peers.scripts = [never_read, echo]
+    async with techo.ping(peers.connect, count=2, interval=2, size=10**6) as ping:
+        with trio.move_on_after(patience):
+            failure = await anext(ping)
+        if patience < 1:
+            assert ping.statistics().lost == 1
+            failure = await anext(ping)
+        assert trio.current_time() == when
+        assert failure == techo.PingFailure(1, techo.Cause.TIMEOUT_REPLY, reason, EPOCH + when)
+        assert isinstance(await anext(ping), techo.PingReply)
+    assert ping.statistics().reconnects == 1
+
+
+async def test_what_comes_back_before_all_is_sent_is_taken_in(
+    autojump_clock: trio.testing.MockClock, peers: Peers
+) -> None:
+    """Or a server that echoes at once would wait for us, and we for it."""
+    peers.scripts = [echo]
+    seen = await see(techo.ping(peers.connect, count=2, size=10**6))
+    assert seen.words == "reply reply"
+
+
+async def test_a_server_that_ends_while_a_probe_is_sent_is_told_by_its_end(
+    autojump_clock: trio.testing.MockClock, peers: Peers
+) -> None:
+    """Sending fails as well then; the receiving side has the news, and what came before."""
+
+    async def end(stream: MemoryStream) -> None:
+        await trio.sleep(0.5)
+        await stream.send_all(await stream.receive_some(100))
+        await stream.send_eof()
+        await stream.receive_some(10**5)
+        await stream.aclose()
+
+    peers.scripts = [end]
+    seen = await see(techo.ping(peers.connect, count=1, size=10**6))
+    assert seen.told == [(1, "short")]

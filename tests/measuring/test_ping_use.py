@@ -1,0 +1,164 @@
+"""Ping as it is used: left early, asked for nonsense, run without end. In memory."""
+
+from __future__ import annotations
+
+import math
+import ssl
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+import techo
+from helpers import ended
+from pings import see
+from techo import testing
+from techo._measuring import ping_connection
+from techo.testing import MemoryStream, open_memory_server
+
+pytestmark = pytest.mark.usefixtures("unix_time")
+
+
+async def leave(ping: techo.Ping, way: str) -> None:
+    """Ask once, and stop in one of many ways."""
+    if way == "aclose":
+        await anext(ping)
+        await ping.aclose()
+        return
+    with trio.CancelScope() as scope:
+        async with ping:
+            async for _ in ping:
+                if way == "break":
+                    break
+                if way == "raise":
+                    raise KeyError("mine")
+                scope.cancel()
+
+
+@pytest.mark.parametrize("way", ["break", "raise", "aclose", "cancel"])
+async def test_leaving_it_closes_the_connection(
+    autojump_clock: trio.testing.MockClock, way: str
+) -> None:
+    """In mid-iteration; what was under way stays so, and no more results come."""
+    async with open_memory_server(reply=techo.raw, faults=[testing.Delay(2.5)]) as server:
+        ping = techo.ping(server.connect, timeout=9)
+        if way == "raise":
+            with pytest.raises(KeyError, match="mine"):
+                await leave(ping, way)
+        else:
+            await leave(ping, way)
+        await trio.testing.wait_all_tasks_blocked()
+        found = ping.statistics()
+        assert (found.sent, found.received, found.lost, found.in_flight) == (3, 1, 0, 2)
+        with pytest.raises(StopAsyncIteration):
+            await anext(ping)
+        await ping.aclose()  # once more does no harm
+        assert ping.statistics() == found
+    assert server.statistics().accepted == sum(ended(server.statistics()).values()) == 1
+
+
+async def test_closed_it_gives_nothing_that_was_waiting(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Three fail at once; whoever closes after the first is told no more, but it is counted."""
+    ours, theirs = MemoryStream.pair()
+
+    async def connect() -> trio.abc.Stream:
+        return ours
+
+    async def cut() -> None:
+        await trio.sleep(2.25)
+        theirs.reset()
+
+    ping = techo.ping(connect, timeout=9)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(cut)
+        assert isinstance(await anext(ping), techo.PingFailure)
+    await ping.aclose()
+    with pytest.raises(StopAsyncIteration):
+        await anext(ping)
+    assert ping.statistics().lost == 3
+
+
+async def test_an_endless_run_keeps_what_adds_up_and_no_more(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Whether all is well, or a connection breaks again and again."""
+    faults = [testing.Truncate(64 * 70), testing.Delay(0.5)]
+    async with (
+        open_memory_server(reply=techo.raw, faults=faults) as server,
+        techo.ping(server.connect, interval=0.25, timeout=2) as ping,
+    ):
+        most = 0
+        for _ in range(3000):
+            await anext(ping)
+            records = ping._records
+            kept = len(records.results) + len(records._unsettled) + len(records.in_flight)
+            most = max(most, kept)
+        assert most < 30
+    assert ping.statistics().reconnects > 10
+
+
+async def test_a_stream_that_only_swallows_is_opened_anew_in_the_end(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it owes is remembered, for replies may be late; but not without bound."""
+    monkeypatch.setattr(ping_connection, "REMEMBERED", 10)
+    async with (
+        open_memory_server(faults=[testing.Stall()]) as server,
+        techo.ping(server.connect, timeout=0.5) as ping,
+    ):
+        results = [await anext(ping) for _ in range(33)]
+    failures = [each for each in results if isinstance(each, techo.PingFailure)]
+    assert [each.reason for each in failures if each.seq is None] == [
+        "10 probes not answered"
+    ] * 3
+    assert {each.cause for each in failures} == {techo.Cause.TIMEOUT_REPLY}
+    assert ping.statistics().lost == 30
+    assert server.statistics().accepted == 3
+
+
+async def test_a_reply_behind_many_failures_is_still_late(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A server that was stuck for half a minute gives all of them back."""
+    async with open_memory_server(reply=techo.raw, faults=[testing.SlowAccept(30.5)]) as server:
+        seen = await see(techo.ping(server.connect, count=33))
+    found = seen.statistics
+    assert (found.received, found.late, found.lost) == (33, 30, 0)
+    assert found.longest_outage is not None
+    assert (found.longest_outage.probes, found.longest_outage.seconds) == (30, 30)
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    *[
+        ({name: value}, f"{name} {value!r} is not a number above 0")
+        for name in ("interval", "timeout")
+        for value in (0, -1, math.nan, math.inf)
+    ],
+    *[
+        ({name: value}, f"{name} {value!r} is not a whole number above 0")
+        for name in ("count", "size")
+        for value in (0, -1, 1.5, "3")
+    ],
+    ({"size": range(5, 5)}, "size 0 is not a whole number above 0"),
+    ({"size": range(-2, 5)}, "size -2 is not a whole number above 0"),
+    ({"target": "nonsense"}, "bad endpoint 'nonsense'"),
+    ({"target": "*:8009"}, "tcp://\\*:8009: .* name host and port"),
+    ({"target": "fd:3"}, "fd:3"),
+    ({"tls": ssl.create_default_context()}, "tcp://127.0.0.1:1 is not tls"),
+    ({"server_name": "x"}, "tcp://127.0.0.1:1 is not tls"),
+    (
+        {"target": trio.sleep_forever, "tls": ssl.create_default_context()},
+        "function that connects takes neither tls nor server_name",
+    ),
+    ({"target": trio.sleep_forever, "server_name": "x"}, "takes neither"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), BAD)
+def test_nonsense_is_a_value_error_at_once(arguments: dict[str, Any], words: str) -> None:
+    """It names the argument and its value; no run is needed to be told."""
+    with pytest.raises(ValueError, match=words):
+        techo.ping(**{"target": "127.0.0.1:1"} | arguments)
