@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
+import os
 import time
 from typing import Final
 
@@ -38,6 +40,8 @@ class PingConnection:
     """Whether there has been one."""
     _matching: InOrder[Probe] | OneByOne[Probe] = attrs.field(factory=InOrder, init=False)
     """What comes back over this one."""
+    _reset: bool = attrs.field(default=False, init=False)
+    """Whether sending over this one has met a reset."""
     _waiting: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
 
     async def carry(self, probe: Probe, until: float) -> None:
@@ -66,7 +70,7 @@ class PingConnection:
         except _BROKEN as error:
             self._fail(probe, cause_of(error), words_of(error))
             return None
-        self._line = line
+        self._line, self._reset = line, False
         self._matching = (
             OneByOne() if isinstance(line, DatagramSocket | PacketStream) else InOrder()
         )
@@ -107,8 +111,10 @@ class PingConnection:
             self._waiting.cancel(reason="the probe could not be sent")
             if isinstance(line, DatagramSocket):
                 await self._let_go(line)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # the receiving side tells, and what had come back before
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            # The receiving side tells, and what had come back before. But of a reset the system
+            # tells only one side; to the other it looks like an end.
+            self._reset = isinstance(error.__cause__, ConnectionResetError)
         sent.set()
 
     async def _break_off(self, line: Line, probe: Probe) -> None:
@@ -174,7 +180,9 @@ class PingConnection:
 
     async def _ended(self) -> None:
         midway = isinstance(self._matching, InOrder) and self._matching.midway
-        if midway:
+        if self._reset:
+            await self._hang_up(Cause.RESET, os.strerror(errno.ECONNRESET).lower())
+        elif midway:
             await self._hang_up(Cause.SHORT, "the server ended the connection in mid-reply")
         else:
             await self._hang_up(Cause.EOF, "the server ended the connection")
