@@ -1,0 +1,266 @@
+"""Ping over sockets of every kind: restarts, losses, faults, and nothing left open."""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+import trio
+import trio.testing
+
+import techo
+from helpers import PATIENCE, open_descriptors, until
+from pings import Seen, see
+from techo import testing
+from techo.testing import Fault
+
+DATAGRAMS = {techo.Kind.UDP, techo.Kind.UNIXGRAM}
+QUICK: dict[str, Any] = {"interval": 0.01, "timeout": PATIENCE}
+"""Nothing is late only because the machine is busy."""
+
+Serve: TypeAlias = Callable[..., AbstractAsyncContextManager[techo.EchoService]]
+
+
+@pytest.fixture
+def serve(address: str, server_tls: ssl.SSLContext) -> Serve:
+    """Opens a server of the kind, there or at an address given."""
+
+    @asynccontextmanager
+    async def serving(at: str = address, **options: Any) -> AsyncIterator[techo.EchoService]:
+        async with techo.open_server(at, tls=server_tls, **options) as server:
+            with trio.fail_after(PATIENCE):
+                yield server
+
+    return serving
+
+
+@pytest.fixture
+def trusting(kind: techo.Kind, client_tls: ssl.SSLContext) -> dict[str, Any]:
+    """Options that make ping trust the server, and not wait for it in vain."""
+    return QUICK | {"tls": client_tls if kind is techo.Kind.TLS else None}
+
+
+@pytest.mark.parametrize("reply", [techo.raw, techo.stamped])
+async def test_every_kind_is_answered(
+    serve: Serve, kind: techo.Kind, trusting: dict[str, Any], reply: techo.Reply
+) -> None:
+    """Each probe once, over one connection; connecting and TLS are timed apart."""
+    async with serve(reply=reply) as server:
+        endpoint = server.endpoints[0]
+        before = await open_descriptors()
+        seen = await see(techo.ping(endpoint, count=10, **trusting))
+        assert await open_descriptors() <= before + (kind not in DATAGRAMS)
+    found = seen.statistics
+    assert seen.told == [(seq, "reply") for seq in range(1, 11)]
+    assert (found.endpoint, found.reconnects, found.largest) == (str(endpoint), 0, 64)
+    steps = {"connect", "handshake"} if kind is techo.Kind.TLS else {"connect"}
+    assert {name: each.count for name, each in found.setup.items()} == dict.fromkeys(steps, 1)
+    assert all(0 < each.least < PATIENCE * 1e9 for each in found.setup.values())
+    assert 0 < found.rtt.least <= found.rtt.most < PATIENCE * 1e9
+
+
+async def test_a_server_that_was_away_is_found_again(
+    serve: Serve, kind: techo.Kind, trusting: dict[str, Any]
+) -> None:
+    """Its end, that nobody is there, and its return: an outage with from, to and length."""
+    async with serve(limits=techo.Limits(close_timeout=0.01)) as server:
+        endpoint = server.endpoints[0]
+        ping = techo.ping(endpoint, **trusting)
+        assert isinstance(await anext(ping), techo.PingReply)
+    causes = set()
+    with trio.fail_after(PATIENCE):
+        while techo.Cause.REFUSED not in causes:
+            result = await anext(ping)
+            assert isinstance(result, techo.PingFailure)
+            causes.add(result.cause)
+    assert causes <= {techo.Cause.EOF, techo.Cause.RESET, techo.Cause.REFUSED}
+    async with serve(str(endpoint)):
+        while not isinstance(result := await anext(ping), techo.PingReply):
+            assert result.cause in {techo.Cause.RESET, techo.Cause.REFUSED}
+        await ping.aclose()
+    found, outage = ping.statistics(), ping.statistics().longest_outage
+    assert outage is not None
+    assert outage.until is not None
+    assert (found.outages, outage.probes, found.received) == (1, found.lost, 2)
+    assert found.reconnects == (kind not in DATAGRAMS)
+    # Clocks may differ by what they are read apart.
+    assert outage.until - outage.since == pytest.approx(outage.seconds, abs=0.1)
+    assert outage.until == pytest.approx(result.at - result.seconds, abs=0.1)
+
+
+async def test_leaving_it_in_mid_iteration_leaks_nothing(
+    serve: Serve, trusting: dict[str, Any]
+) -> None:
+    """With a probe under way that nobody answers."""
+    # Of datagrams none is answered; of connections each is held for long.
+    async with serve(
+        faults=[testing.Delay(PATIENCE)], limits=techo.Limits(drain_timeout=0)
+    ) as (server):
+        before = await open_descriptors()
+        async with techo.ping(server.endpoints[0], **trusting) as ping:
+            with trio.move_on_after(0.03):
+                await anext(ping)
+        assert ping.statistics().in_flight > 0
+        statistics = server.statistics
+        await until(lambda: statistics().accepted + statistics().datagrams.received)
+        await until(lambda: statistics().active <= 1)
+        assert await open_descriptors() <= before + statistics().active
+
+
+async def see_faults(address: str, *faults: Fault, reply: techo.Reply, **options: Any) -> Seen:
+    """Ping a server at an address with these faults, always the same ones."""
+    async with techo.open_server(address, reply=reply, faults=faults, seed=5) as server:
+        with trio.fail_after(PATIENCE):
+            seen = await see(techo.ping(server.endpoints[0], **QUICK | options))
+    return seen
+
+
+@pytest.mark.parametrize("reply", [techo.raw, techo.stamped])
+@pytest.mark.parametrize(
+    ("kind", "fault", "cause"),
+    [
+        ("tcp", testing.Reset(), "reset"),
+        ("tcp", testing.CloseUnread(), "eof reset"),
+        ("tcp", testing.Truncate(10), "short"),
+        ("tcp", testing.Corrupt(1.0), "corrupt"),
+        ("tcp", testing.HalfCloseFirst(), "eof"),
+        ("unix", testing.Truncate(50), "short"),
+        ("unix", testing.HalfCloseFirst(), "eof"),
+        ("unixpacket", testing.Truncate(50), "short"),
+        ("unixpacket", testing.CloseUnread(), "eof reset"),
+        ("unixgram", testing.Truncate(50), "short"),
+        ("unixgram", testing.Corrupt(0.05), "corrupt"),
+        ("udp", testing.Truncate(50), "short"),
+        ("udp", testing.Truncate(10), "short"),
+        ("udp", testing.Truncate(0), "short"),
+        ("udp", testing.Lengthen(3), "corrupt"),
+        ("udp", testing.Corrupt(0.1), "corrupt"),
+    ],
+    indirect=["kind"],
+    ids=str,
+)
+async def test_what_fails_has_its_cause(
+    address: str, fault: Fault, cause: str, reply: techo.Reply
+) -> None:
+    """The same for every probe, whatever carries it; what was altered is counted, too."""
+    seen = await see_faults(address, fault, reply=reply, count=5)
+    found = seen.statistics
+    assert {str(each) for each in found.failures} <= set(cause.split())
+    assert (found.lost, found.received, found.loss) == (5, 0, 100)
+    assert found.corrupt == (5 if cause == "corrupt" else 0)
+    assert found.largest is None
+
+
+@pytest.mark.parametrize("kind", ["udp", "unixgram", "unixpacket"], indirect=True)
+async def test_lost_messages_are_those_that_were_lost(address: str) -> None:
+    """The server's count of them is ping's, and the others are all there."""
+    async with techo.open_server(address, faults=[testing.DropReply(0.2)], seed=5) as server:
+        with trio.fail_after(PATIENCE):
+            # Time enough for a busy machine, which the replies need not wait for.
+            ping = techo.ping(server.endpoints[0], count=40, interval=0.002, timeout=1.5)
+            found = (await see(ping)).statistics
+        dropped = len(server.history)
+    assert 0 < dropped < 40
+    assert found.failures == {techo.Cause.TIMEOUT_REPLY: dropped}
+    assert (found.lost, found.received) == (dropped, 40 - dropped)
+    assert found.loss == pytest.approx(100 * dropped / 40)
+
+
+@pytest.mark.parametrize("kind", ["udp", "unixgram", "unixpacket"], indirect=True)
+async def test_a_second_reply_is_a_duplicate_and_no_success(address: str) -> None:
+    """But for the last one's, which nobody waits for."""
+    seen = await see_faults(address, testing.DuplicateReply(), reply=techo.stamped, count=5)
+    assert (seen.statistics.received, seen.statistics.duplicate) == (5, 4)
+    assert seen.statistics.loss == 0
+    assert seen.told == [
+        (seq, word) for seq in range(1, 6) for word in ("reply", "duplicate")[: 1 + (seq < 5)]
+    ]
+
+
+@pytest.mark.parametrize("kind", ["udp", "unixgram", "unixpacket"], indirect=True)
+async def test_replies_may_overtake_one_another(address: str) -> None:
+    """Each is matched to its own probe, in whatever order."""
+    fault = testing.ReorderReplies(0.5, depth=2)
+    seen = await see_faults(address, fault, reply=techo.stamped, count=40)
+    order = [result.seq for result in seen.results]
+    assert seen.statistics.received == 40
+    assert order != sorted(order, key=lambda seq: seq or 0)
+    assert sorted(order, key=lambda seq: seq or 0) == list(range(1, 41))
+
+
+@pytest.mark.parametrize("kind", ["udp", "unixgram"], indirect=True)
+async def test_a_late_datagram_is_lost_no_longer(address: str) -> None:
+    """It failed when its time was over, and came back after that."""
+    seen = await see_faults(
+        address, testing.Delay(0.3), reply=techo.raw, count=2, interval=1, timeout=0.1
+    )
+    assert seen.told == [(1, "timeout-reply"), (1, "late"), (2, "timeout-reply")]
+    late = seen.results[1]
+    assert isinstance(late, techo.PingReply)
+    assert late.seconds > 0.29
+    assert (seen.statistics.late, seen.statistics.lost, seen.statistics.received) == (1, 1, 1)
+
+
+async def test_what_nobody_can_recognise_is_corrupt_and_the_probe_is_lost() -> None:
+    """Not a single byte is the same: whose it was, only its absence tells."""
+    seen = await see_faults(
+        "udp://127.0.0.1:0", testing.Corrupt(1.0), reply=techo.raw, count=1, timeout=0.2
+    )
+    assert seen.told == [(None, "corrupt"), (1, "timeout-reply")]
+    assert (seen.statistics.corrupt, seen.statistics.lost) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes"),
+    [("udp", range(65_506, 65_509)), ("unixpacket", range(1000, 10**6, 499_500))],
+    indirect=["kind"],
+)
+async def test_the_largest_message_is_the_largest_that_returned(
+    address: str, sizes: range
+) -> None:
+    """What is too long to be sent fails by itself; the connection serves the others."""
+    seen = await see_faults(address, reply=techo.raw, size=sizes)
+    assert [result.seq for result in seen.results] == list(range(1, len(sizes) + 1))
+    assert "unreachable" in seen.words
+    assert all(
+        "message too long" in result.reason
+        for result in seen.results
+        if isinstance(result, techo.PingFailure)
+    )
+    last = sizes[seen.words.split().index("unreachable") - 1]
+    assert (seen.statistics.largest, seen.statistics.reconnects) == (last, 0)
+
+
+async def test_a_queue_that_is_full_holds_up_only_what_is_behind_it(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    """Cancelled then, the one that was not sent has failed; the others are under way."""
+    path = f"{tmp_path}/s"
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as full,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other,
+    ):
+        full.bind(path)
+        other.connect(path)
+        async with techo.ping(f"unixgram:{path}", interval=0.001, timeout=PATIENCE) as ping:
+            with trio.CancelScope() as scope:
+                nursery.start_soon(cancel_when_full, other, scope)
+                await anext(ping)
+            found = ping.statistics()
+            assert (found.lost, found.in_flight) == (1, found.sent - 1)
+            result = await anext(ping)
+    assert isinstance(result, techo.PingFailure)
+    assert (result.seq, result.reason) == (found.sent, "not sent: cancelled")
+
+
+async def cancel_when_full(sender: socket.socket, scope: trio.CancelScope) -> None:
+    """Cancel as soon as what `sender` is connected to takes nothing more, and ping waits."""
+    await until(lambda: not select.select([], [sender], [], 0)[1])
+    await trio.testing.wait_all_tasks_blocked(0.01)
+    scope.cancel()
