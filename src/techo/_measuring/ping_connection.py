@@ -40,6 +40,8 @@ class PingConnection:
     """Whether there has been one."""
     _matching: InOrder[Probe] | OneByOne[Probe] = attrs.field(factory=InOrder, init=False)
     """What comes back over this one."""
+    _sent: trio.Event = attrs.field(factory=trio.Event, init=False)
+    """That the last probe was sent, or could not be."""
     _reset: bool = attrs.field(default=False, init=False)
     """Whether sending over this one has met a reset."""
     _waiting: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
@@ -83,7 +85,7 @@ class PingConnection:
         """Send a probe, and receive meanwhile: what is long may come back before it is sent."""
         self._matching.expect(probe)
         probe.sent, probe.connected = trio.current_time(), True
-        sent = trio.Event()
+        sent = self._sent = trio.Event()
         try:
             async with open_bare_nursery() as nursery:
                 # By another task, so that this one waits already when the reply comes.
@@ -179,13 +181,19 @@ class PingConnection:
         self._records.fail(probe, cause, reason, trio.current_time())
 
     async def _ended(self) -> None:
-        midway = isinstance(self._matching, InOrder) and self._matching.midway
+        try:
+            await self._let_go(self._line)
+            await self._sent.wait()  # which closing makes short; then that side has told
+        finally:
+            await self._hang_up(*self._end())  # noqa: ASYNC102  -- does not wait
+
+    def _end(self) -> tuple[Cause, str]:
+        """Say what kind of end it was."""
         if self._reset:
-            await self._hang_up(Cause.RESET, os.strerror(errno.ECONNRESET).lower())
-        elif midway:
-            await self._hang_up(Cause.SHORT, "the server ended the connection in mid-reply")
-        else:
-            await self._hang_up(Cause.EOF, "the server ended the connection")
+            return Cause.RESET, os.strerror(errno.ECONNRESET).lower()
+        if isinstance(self._matching, InOrder) and self._matching.midway:
+            return Cause.SHORT, "the server ended the connection in mid-reply"
+        return Cause.EOF, "the server ended the connection"
 
     async def _hang_up(self, cause: Cause, reason: str) -> None:
         """Fail what is under way, and close what can carry no more; the next probe connects.
