@@ -219,8 +219,17 @@ def test_kept_apart_each_is_told_as_what_it_has_become(
     assert not one_by_one._waiting
 
 
+FOREIGN = [
+    b"x",
+    b"what is this?",
+    bytes(range(255)),
+    STAMP + b"x",
+    Payloads(64, bytes(8)).make(1, 64),  # of another run, with the same number
+]
+
+
 @pytest.mark.parametrize("waiting", [0, 1, 5])
-@pytest.mark.parametrize("foreign", [b"x", b"what is this?", bytes(range(255)), STAMP + b"x"])
+@pytest.mark.parametrize("foreign", FOREIGN)
 def test_kept_apart_what_resembles_nothing_belongs_to_nobody(
     foreign: bytes, waiting: int
 ) -> None:

@@ -90,27 +90,26 @@ async def test_a_server_that_was_away_is_found_again(
     assert (found.outages, outage.probes, found.received) == (1, found.lost, 2)
     assert found.reconnects == (kind not in DATAGRAMS)
     # Clocks may differ by what they are read apart.
-    assert outage.until - outage.since == pytest.approx(outage.seconds, abs=0.1)
-    assert outage.until == pytest.approx(result.at - result.seconds, abs=0.1)
+    assert outage.until - outage.since == pytest.approx(outage.seconds, abs=0.25)
+    assert outage.until == pytest.approx(result.at - result.seconds, abs=0.25)
 
 
 async def test_leaving_it_in_mid_iteration_leaks_nothing(
     serve: Serve, trusting: dict[str, Any]
 ) -> None:
-    """With a probe under way that nobody answers."""
-    # Of datagrams none is answered; of connections each is held for long.
-    async with serve(
-        faults=[testing.Delay(PATIENCE)], limits=techo.Limits(drain_timeout=0)
-    ) as (server):
+    """With a probe under way whose reply is held back."""
+    limits = techo.Limits(drain_timeout=0)
+    async with serve(faults=[testing.Delay(PATIENCE)], limits=limits) as server:
         before = await open_descriptors()
-        async with techo.ping(server.endpoints[0], **trusting) as ping:
-            with trio.move_on_after(0.03):
-                await anext(ping)
+        async with (
+            techo.ping(server.endpoints[0], **trusting) as ping,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(anext, ping)
+            await until(lambda: server.history)
+            nursery.cancel_scope.cancel()
         assert ping.statistics().in_flight > 0
-        statistics = server.statistics
-        await until(lambda: statistics().accepted + statistics().datagrams.received)
-        await until(lambda: statistics().active <= 1)
-        assert await open_descriptors() <= before + statistics().active
+        assert await open_descriptors() == before + server.statistics().active
 
 
 async def see_faults(address: str, *faults: Fault, reply: techo.Reply, **options: Any) -> Seen:
@@ -210,7 +209,7 @@ async def test_a_late_datagram_is_lost_no_longer(address: str) -> None:
 async def test_what_nobody_can_recognise_is_corrupt_and_the_probe_is_lost() -> None:
     """Not a single byte is the same: whose it was, only its absence tells."""
     seen = await see_faults(
-        "udp://127.0.0.1:0", testing.Corrupt(1.0), reply=techo.raw, count=1, timeout=0.2
+        "udp://127.0.0.1:0", testing.Corrupt(1.0), reply=techo.raw, count=1, timeout=1
     )
     assert seen.told == [(None, "corrupt"), (1, "timeout-reply")]
     assert (seen.statistics.corrupt, seen.statistics.lost) == (1, 1)

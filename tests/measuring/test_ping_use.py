@@ -36,6 +36,29 @@ async def leave(ping: techo.Ping, way: str) -> None:
                 scope.cancel()
 
 
+async def payloads_of(**options: Any) -> list[bytes]:
+    """What a server is sent by a ping."""
+    heard: list[bytes] = []
+
+    def reply(chunk: bytes) -> bytes:
+        heard.append(chunk)
+        return chunk
+
+    async with open_memory_server(reply=reply) as server:
+        await see(techo.ping(server.connect, **options))
+    return heard
+
+
+async def test_no_probe_is_like_any_other(autojump_clock: trio.testing.MockClock) -> None:
+    """Each has its number, its run's nonce, and a pattern of its own."""
+    one, other = [await payloads_of(count=300, size=80) for _ in range(2)]
+    assert [int.from_bytes(each[:8], "little") for each in one] == list(range(1, 301))
+    (nonce,), (another,) = [{each[8:16] for each in run} for run in (one, other)]
+    assert nonce != another
+    assert len({each[16:] for each in one + other}) == 600
+    assert [len(each) for each in await payloads_of(size=range(1, 40))] == list(range(1, 40))
+
+
 @pytest.mark.parametrize("way", ["break", "raise", "aclose", "cancel"])
 async def test_leaving_it_closes_the_connection(
     autojump_clock: trio.testing.MockClock, way: str
