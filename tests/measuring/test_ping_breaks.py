@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import math
 import os
 import socket
 from collections.abc import Awaitable, Callable
@@ -14,7 +13,7 @@ import trio
 import trio.testing
 
 import techo
-from pings import add_up, see
+from pings import see
 from techo import testing
 from techo.testing import MemoryStream, open_memory_server
 
@@ -156,6 +155,15 @@ async def test_an_outage_that_goes_on_ends_with_its_last_failure(
     assert ping.statistics().outages == 1
 
 
+async def test_an_outage_ends_when_the_probe_is_sent_that_is_answered(
+    autojump_clock: trio.testing.MockClock, peers: Peers
+) -> None:
+    """Behind its connecting: until then nobody could have answered."""
+    peers.scripts = [refusal(errno.ECONNREFUSED), 0.75]
+    seen = await see(techo.ping(peers.connect, count=2))
+    assert seen.statistics.longest_outage == techo.Outage(EPOCH, EPOCH + 1.75, 1.75, 1)
+
+
 def refusal(number: int) -> OSError:
     """The system's error."""
     return OSError(number, os.strerror(number))
@@ -210,31 +218,6 @@ async def test_connecting_is_timed_apart_from_the_echo(
     assert seen.statistics.setup == {"connect": techo.Histogram.of([750_000_000])}
     assert seen.statistics.rtt.most == 0
     assert seen.times == [0.75, 1]
-
-
-@pytest.mark.parametrize("pause", [0.0625, 0.125, 0.3125, 0.5, 0.8125])
-async def test_whoever_is_cancelled_while_asking_loses_no_result(
-    autojump_clock: trio.testing.MockClock, pause: float
-) -> None:
-    """Asking again and again, with little patience, gives what waiting gives."""
-    told = []
-    for patience in (math.inf, pause):
-        async with (
-            open_memory_server(faults=[testing.Delay(0.640625)]) as server,
-            techo.ping(server.connect, count=8, interval=0.5, timeout=1.1) as ping,
-        ):
-            begun = trio.current_time()
-            results: list[techo.PingResult] = []
-            over = False
-            while not over:
-                with trio.move_on_after(patience):
-                    result = await anext(ping, None)
-                    results += [result] if result is not None else []
-                    over = result is None
-                    add_up(results, ping.statistics())
-        told.append([attrs.evolve(result, at=result.at - EPOCH - begun) for result in results])
-    assert told[0] == told[1]
-    assert ping.statistics().late > 0
 
 
 async def test_cancelled_while_connecting_it_was_connecting_that_took_too_long(
@@ -309,3 +292,23 @@ async def test_a_server_that_ends_while_a_probe_is_sent_is_told_by_its_end(
     peers.scripts = [end]
     seen = await see(techo.ping(peers.connect, count=1, size=10**6))
     assert seen.told == [(1, "short")]
+
+
+async def test_a_reset_that_only_the_sending_side_sees(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The other one sees an end, and sooner; that it was a reset counts."""
+    closed, receiving = trio.Event(), trio.testing.MemoryReceiveStream()
+
+    async def fail() -> None:
+        receiving.put_eof()
+        await closed.wait()
+        await trio.sleep(0.25)
+        raise trio.BrokenResourceError from ConnectionResetError()
+
+    async def connect() -> trio.abc.Stream:
+        sending = trio.testing.MemorySendStream(send_all_hook=fail, close_hook=closed.set)
+        return trio.StapledStream(sending, receiving)
+
+    seen = await see(techo.ping(connect, count=1))
+    assert seen.told == [(1, "reset")]

@@ -32,12 +32,14 @@ class Names(trio.abc.HostnameResolver):
     addresses: list[str] = attrs.field(factory=list)
     """Those that every name has now; without any it is unknown."""
     asked: list[str] = attrs.field(factory=list)
+    seconds: float = 0.0
+    """That an answer takes."""
 
     async def getaddrinfo(  # type: ignore[override]  # the rest is handed through
         self, host: bytes, port: Any, _family: int, kind: int, *_: Any
     ) -> list[tuple[int, int, int, str, tuple[str, Any]]]:
         """Give the addresses, as the system would."""
-        await trio.lowlevel.checkpoint()
+        await trio.sleep(self.seconds)
         self.asked.append(host.decode())
         if not self.addresses:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -78,6 +80,19 @@ async def test_a_name_is_looked_up_again_when_it_is_connected_again(names: Names
     found = ping.statistics().setup
     assert (found["lookup"].count, found["connect"].count) == (2, 2)
     assert found["lookup"].least > 0
+
+
+async def test_each_step_has_its_own_time(names: Names) -> None:
+    """Together they take no longer than all of it; none counts as part of another."""
+    names.addresses, names.seconds = ["127.0.0.1"], 0.1
+    async with techo.open_server("tcp://127.0.0.1:0") as server:
+        target = f"{NAME}:{server.endpoints[0].port}"
+        begun = trio.current_time()
+        found = (await see(techo.ping(target, count=1, **QUICK))).statistics
+        total = trio.current_time() - begun
+    times = [found.setup["lookup"].total, found.setup["connect"].total, found.rtt.total]
+    assert times[0] >= 0.1e9
+    assert sum(times) <= total * 1e9
 
 
 @pytest.mark.parametrize("kind", ["tcp", "udp"])

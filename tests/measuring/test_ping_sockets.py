@@ -16,7 +16,7 @@ import trio.testing
 
 import techo
 from helpers import PATIENCE, open_descriptors, until
-from pings import Seen, see
+from pings import Seen, see, word_of
 from techo import testing
 from techo.testing import Fault
 
@@ -213,6 +213,27 @@ async def test_what_nobody_can_recognise_is_corrupt_and_the_probe_is_lost() -> N
     )
     assert seen.told == [(None, "corrupt"), (1, "timeout-reply")]
     assert (seen.statistics.corrupt, seen.statistics.lost) == (1, 1)
+
+
+async def test_an_error_over_datagrams_costs_one_of_them() -> None:
+    """Of those under way the oldest: the others may be on their way back."""
+    with socket.socket(type=socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        target = f"udp://127.0.0.1:{silent.getsockname()[1]}"
+        async with techo.ping(target, **QUICK) as ping, trio.open_nursery() as nursery:
+            nursery.start_soon(close_when, silent, lambda: ping.statistics().sent >= 3)
+            with trio.fail_after(PATIENCE):
+                result = await anext(ping)
+    found = ping.statistics()
+    assert (result.seq, word_of(result)) == (1, "refused")
+    assert (found.lost, found.in_flight) == (1, found.sent - 1)
+    assert found.in_flight >= 3
+
+
+async def close_when(sock: socket.socket, condition: Callable[[], object]) -> None:
+    """Close a socket as soon as something is so."""
+    await until(condition)
+    sock.close()
 
 
 @pytest.mark.parametrize(

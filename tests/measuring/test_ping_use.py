@@ -1,4 +1,4 @@
-"""Ping as it is used: left early, asked for nonsense, run without end. In memory."""
+"""Ping as it is used: cancelled, left early, asked for nonsense, run without end. In memory."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import math
 import ssl
 from typing import Any
 
+import attrs
 import pytest
 import trio
 import trio.testing
 
 import techo
 from helpers import ended
-from pings import see
+from pings import add_up, see
 from techo import testing
 from techo._measuring import ping_connection
 from techo.testing import MemoryStream, open_memory_server
@@ -102,6 +103,31 @@ async def test_closed_it_gives_nothing_that_was_waiting(
     with pytest.raises(StopAsyncIteration):
         await anext(ping)
     assert ping.statistics().lost == 3
+
+
+@pytest.mark.parametrize("pause", [0.0625, 0.125, 0.3125, 0.5, 0.8125])
+async def test_whoever_is_cancelled_while_asking_loses_no_result(
+    autojump_clock: trio.testing.MockClock, pause: float
+) -> None:
+    """Asking again and again, with little patience, gives what waiting gives."""
+    told = []
+    for patience in (math.inf, pause):
+        async with (
+            open_memory_server(faults=[testing.Delay(0.640625)]) as server,
+            techo.ping(server.connect, count=8, interval=0.5, timeout=1.1) as ping,
+        ):
+            begun = trio.current_time()
+            results: list[techo.PingResult] = []
+            over = False
+            while not over:
+                with trio.move_on_after(patience):
+                    result = await anext(ping, None)
+                    results += [result] if result is not None else []
+                    over = result is None
+                    add_up(results, ping.statistics())
+        told.append([attrs.evolve(result, at=result.at - begun) for result in results])
+    assert told[0] == told[1]
+    assert ping.statistics().late > 0
 
 
 async def test_an_endless_run_keeps_what_adds_up_and_no_more(
