@@ -37,6 +37,7 @@ async def see_pauses(pauses: Sequence[float], **options: Any) -> Seen:
             await peer.send_all(data)
 
     async def connect() -> trio.abc.Stream:
+        await trio.lowlevel.checkpoint()
         return ours
 
     async with trio.open_nursery() as nursery:

@@ -307,6 +307,7 @@ async def test_a_reset_that_only_the_sending_side_sees(
         raise trio.BrokenResourceError from ConnectionResetError()
 
     async def connect() -> trio.abc.Stream:
+        await trio.lowlevel.checkpoint()
         sending = trio.testing.MemorySendStream(send_all_hook=fail, close_hook=closed.set)
         return trio.StapledStream(sending, receiving)
 

@@ -89,6 +89,7 @@ async def test_closed_it_gives_nothing_that_was_waiting(
     ours, theirs = MemoryStream.pair()
 
     async def connect() -> trio.abc.Stream:
+        await trio.lowlevel.checkpoint()
         return ours
 
     async def cut() -> None:
