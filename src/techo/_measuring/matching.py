@@ -141,8 +141,9 @@ class OneByOne(Generic[SentT]):
     def give_up(self, message: SentT) -> None:
         """Say that `message` is waited for no more; it is still recognised if it comes."""
         if self._waits(message):
-            del self._waiting[message.payload[:HEADER]]
-            self._remember(message)
+            header = message.payload[:HEADER]
+            del self._waiting[header]
+            self._remember(header, message)
 
     def feed(self, chunk: bytes | bytearray) -> list[Arrival[SentT]]:
         """Take in one message that came back, and say which it is."""
@@ -154,17 +155,18 @@ class OneByOne(Generic[SentT]):
                 if message is not None and message.payload == content:
                     if known is self._over:
                         return [(State.AGAIN, message)]
-                    self.give_up(message)
+                    del self._waiting[header]
+                    self._remember(header, message)
                     return [(State.WHOLE, message)]
         return [self._harmed(bytes(chunk))]
 
     def _waits(self, message: SentT) -> bool:
         return self._waiting.get(message.payload[:HEADER]) is message
 
-    def _remember(self, message: SentT) -> None:
-        header = message.payload[:HEADER]
-        before = self._over.pop(header, None)
-        self._bytes += len(message.payload) - (len(before.payload) if before else 0)
+    def _remember(self, header: bytes, message: SentT) -> None:
+        if header in self._over:
+            self._bytes -= len(self._over.pop(header).payload)
+        self._bytes += len(message.payload)
         self._over[header] = message
         while len(self._over) > REMEMBERED or self._bytes > _MOST_BYTES:
             _, forgotten = self._over.popitem(last=False)
