@@ -110,6 +110,19 @@ def test_over_a_stream_what_came_whole_before_an_altered_byte_is_told(
     assert told == dialogue.messages[: sum(end <= at for end in dialogue.ends)]
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_over_a_stream_bytes_too_many_are_the_last_one_s(count: int) -> None:
+    """If they come with it; it is then none that came back as it was sent."""
+    in_order, messages = InOrder[Message](), messages_of([30] * count)
+    for message in messages:
+        in_order.expect(message)
+    arriving = iter(in_order.feed(b"".join(each.payload for each in messages) + b"!"))
+    told = list(itertools.islice(arriving, count - 1))
+    assert told == [(State.WHOLE, message) for message in messages[:-1]]
+    with pytest.raises(techo.EchoMismatch):
+        next(arriving)
+
+
 @given(dialogues(), st.data())
 def test_over_a_stream_the_end_comes_midway_or_between_two(
     dialogue: Dialogue, data: st.DataObject

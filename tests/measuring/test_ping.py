@@ -225,7 +225,7 @@ CASES: list[tuple[Fault, str, dict[str, object]]] = [
     (testing.Truncate(1), "short short short", {"largest": None}),
     (testing.Corrupt(1.0), "corrupt corrupt corrupt", {"corrupt": 3, "lost": 3}),
     (testing.Corrupt(0.5, offset=64), "reply corrupt reply", {"corrupt": 1, "lost": 1}),
-    (testing.Lengthen(2), "reply corrupt reply corrupt reply corrupt", {"lost": 0}),
+    (testing.Lengthen(2), "corrupt corrupt corrupt", {"corrupt": 3, "lost": 3}),
 ]
 
 

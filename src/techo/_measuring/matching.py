@@ -120,7 +120,10 @@ class InOrder(Generic[SentT]):
         return arrivals
 
     def _until(self, error: EchoMismatch) -> Iterator[Arrival[SentT]]:
-        yield from self._take(error.offset)
+        arrivals = self._take(error.offset)
+        if not self._waiting:
+            del arrivals[-1:]  # bytes too many, when nothing else is owed, are its own
+        yield from arrivals
         raise error
 
 
