@@ -307,8 +307,21 @@ def test_kept_apart_an_endless_run_stays_small(size: int, count: int) -> None:
             one_by_one.give_up(message)
         else:
             assert list(one_by_one.feed(message.payload)) == [(State.WHOLE, message)]
-    remembered = [each.payload for each in one_by_one._over.values()]
     assert not one_by_one._waiting
-    assert 100 < len(remembered) <= matching.REMEMBERED
-    assert sum(map(len, remembered)) == one_by_one._bytes <= 2**24
-    assert remembered[-1] == message.payload
+    for over in (one_by_one._lost, one_by_one._answered):
+        remembered = [each.payload for each in over.messages.values()]
+        assert 15 <= len(remembered) <= matching._REMEMBERED
+        assert sum(map(len, remembered)) == over.size <= 2**20
+    assert list(one_by_one.feed(message.payload)) == [(State.AGAIN, message)]
+
+
+def test_kept_apart_many_answers_do_not_push_out_what_may_come_late() -> None:
+    """What was given up long ago in messages, if not in time, is still recognised."""
+    one_by_one = OneByOne[Message]()
+    lost, *messages = messages_of([64] * 5000)
+    one_by_one.expect(lost)
+    one_by_one.give_up(lost)
+    for message in messages:
+        one_by_one.expect(message)
+        one_by_one.feed(message.payload)
+    assert list(one_by_one.feed(lost.payload)) == [(State.AGAIN, lost)]

@@ -154,7 +154,7 @@ async def test_a_stream_that_only_swallows_is_opened_anew_in_the_end(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it owes is remembered, for replies may be late; but not without bound."""
-    monkeypatch.setattr(ping_connection, "REMEMBERED", 10)
+    monkeypatch.setattr(ping_connection, "_MOST_UNANSWERED", 10)
     async with (
         open_memory_server(faults=[testing.Stall()]) as server,
         techo.ping(server.connect, timeout=0.5) as ping,

@@ -17,11 +17,12 @@ from techo._client.comparison import Comparison, EchoMismatch
 from techo._measuring.payloads import HEADER
 from techo.reply import STAMP_LENGTH, may_become_stamp, stamp_at
 
-REMEMBERED: Final = 10_000
-"""Messages that are over and still recognised when they come (again)."""
+_REMEMBERED: Final = 1_000
+"""Messages that were lost and are still recognised when they come, and as many that have come
+and are still recognised when they come again."""
 
-_MOST_BYTES: Final = 2**24
-"""Bytes that these have at the most, so that 10,000 of the largest datagrams are no burden."""
+_MOST_BYTES: Final = 2**20
+"""Bytes that either have at the most: a load may have thousands of sockets."""
 
 _LOOKED_AT: Final = 256
 """Bytes by which a message that was harmed is recognised."""
@@ -128,14 +129,38 @@ class InOrder(Generic[SentT]):
 
 
 @attrs.define(eq=False)
+class _Memory(Generic[SentT]):
+    """The last messages that are over."""
+
+    messages: collections.OrderedDict[bytes, SentT] = attrs.field(
+        factory=collections.OrderedDict
+    )
+    """By what they begin with."""
+    size: int = 0
+    """Bytes of their payloads."""
+
+    def add(self, header: bytes, message: SentT) -> None:
+        self.drop(header)
+        self.messages[header] = message
+        self.size += len(message.payload)
+        while len(self.messages) > _REMEMBERED or self.size > _MOST_BYTES:
+            self.drop(next(iter(self.messages)))
+
+    def drop(self, header: bytes) -> None:
+        dropped = self.messages.pop(header, None)
+        if dropped is not None:
+            self.size -= len(dropped.payload)
+
+
+@attrs.define(eq=False)
 class OneByOne(Generic[SentT]):
     """Messages that are kept apart."""
 
     _waiting: dict[bytes, SentT] = attrs.field(factory=dict)
     """By what they begin with."""
-    _over: collections.OrderedDict[bytes, SentT] = attrs.field(factory=collections.OrderedDict)
-    _bytes: int = 0
-    """Of those that are over."""
+    # Apart, or the many that are answered would push out the few that may still come late.
+    _lost: _Memory[SentT] = attrs.field(factory=_Memory)
+    _answered: _Memory[SentT] = attrs.field(factory=_Memory)
 
     def expect(self, message: SentT) -> None:
         """Say that `message` is sent."""
@@ -146,34 +171,31 @@ class OneByOne(Generic[SentT]):
         if self._waits(message):
             header = message.payload[:HEADER]
             del self._waiting[header]
-            self._remember(header, message)
+            self._lost.add(header, message)
 
     def feed(self, chunk: bytes | bytearray) -> list[Arrival[SentT]]:
         """Take in one message that came back, and say which it is."""
         for start in (0, STAMP_LENGTH) if stamp_at(chunk, 0) else (0,):
             content = bytes(chunk[start:])
             header = content[:HEADER]
-            for known in (self._waiting, self._over):
+            for known in (self._waiting, self._lost.messages, self._answered.messages):
                 message = known.get(header)
                 if message is not None and message.payload == content:
-                    if known is self._over:
-                        return [(State.AGAIN, message)]
-                    del self._waiting[header]
-                    self._remember(header, message)
-                    return [(State.WHOLE, message)]
+                    return [(self._note_answer(header, message), message)]
         return [self._harmed(bytes(chunk))]
 
     def _waits(self, message: SentT) -> bool:
         return self._waiting.get(message.payload[:HEADER]) is message
 
-    def _remember(self, header: bytes, message: SentT) -> None:
-        if header in self._over:
-            self._bytes -= len(self._over.pop(header).payload)
-        self._bytes += len(message.payload)
-        self._over[header] = message
-        while len(self._over) > REMEMBERED or self._bytes > _MOST_BYTES:
-            _, forgotten = self._over.popitem(last=False)
-            self._bytes -= len(forgotten.payload)
+    def _note_answer(self, header: bytes, message: SentT) -> State:
+        if self._waits(message):
+            del self._waiting[header]
+            state = State.WHOLE
+        else:
+            self._lost.drop(header)
+            state = State.AGAIN
+        self._answered.add(header, message)
+        return state
 
     def _harmed(self, chunk: bytes) -> Arrival[SentT]:
         """Say which message it was once, if at least half of it is still the same."""
@@ -195,10 +217,11 @@ class OneByOne(Generic[SentT]):
 
         That includes what is over, lest its harm be another's.
         """
-        if header in self._over:
-            yield self._over[header]
-        elif 0 < len(header) < HEADER:
-            yield from (each for key, each in self._over.items() if key.startswith(header))
+        for over in (self._answered.messages, self._lost.messages):
+            if header in over:
+                yield over[header]
+            elif 0 < len(header) < HEADER:
+                yield from (each for key, each in over.items() if key.startswith(header))
         yield from reversed(self._waiting.values())
 
 

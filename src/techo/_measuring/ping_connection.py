@@ -17,7 +17,7 @@ from techo._client.comparison import EchoMismatch
 from techo._client.connecting import Line
 from techo._client.datagram_socket import DatagramSocket
 from techo._measuring.causes import Cause, cause_of, words_of
-from techo._measuring.matching import REMEMBERED, InOrder, OneByOne, State
+from techo._measuring.matching import InOrder, OneByOne, State
 from techo._measuring.opening import Opener
 from techo._measuring.ping_records import Probe, Records
 from techo._nursery import open_bare_nursery
@@ -25,6 +25,11 @@ from techo._packets import PacketStream
 
 _BROKEN: Final = (OSError, trio.BrokenResourceError)
 """What the network and the server do to a connection; everything else is a bug."""
+
+_MOST_UNANSWERED: Final = 10_000
+_MOST_UNANSWERED_BYTES: Final = 2**24
+"""Probes that a stream may owe, and how many bytes they may have, before it is given up: all of
+them have to be kept, because any of them may still come back."""
 
 
 @attrs.define(eq=False)
@@ -221,13 +226,16 @@ class PingConnection:
 
         Not for ever: a connection that owes too many is closed.
         """
+        overdue = None
         for probe in tuple(self._records.in_flight):
             if probe.sent + self._timeout > now:
                 break
             self._fail_overdue(probe)
-        if self._line is not None and isinstance(self._matching, InOrder):
+            overdue = probe
+        if overdue and self._line is not None and isinstance(self._matching, InOrder):
             unanswered = self._matching.owed - len(self._records.in_flight)
-            if unanswered >= REMEMBERED:
+            most = min(_MOST_UNANSWERED, _MOST_UNANSWERED_BYTES // len(overdue.payload))
+            if unanswered >= max(1, most):
                 await self._hang_up(Cause.TIMEOUT_REPLY, f"{unanswered} probes not answered")
 
     def _fail_overdue(self, probe: Probe) -> None:
