@@ -11,6 +11,7 @@ import trio
 
 from techo._measuring.arguments import check_counts, check_numbers
 from techo._measuring.lane import Work
+from techo._measuring.load_connections import Connections
 from techo._measuring.load_report import LoadReport
 from techo._measuring.load_run import Run
 from techo._measuring.opening import Target, name_of, opener
@@ -74,5 +75,6 @@ async def load(
     clock = trio.lowlevel.current_clock().current_time
     schedule = Schedule(math.inf, warm_up, seconds, trips, rate)
     work = Work(schedule, Payloads(size), size, pipeline, clock)
+    lines = Connections(connections, open_line, work, timeout)
     stop = trio.Event() if stop is None else stop
-    return await Run(name_of(target), open_line, work, connections, timeout, stop).run(watch)
+    return await Run(name_of(target), lines, work, timeout, stop).run(watch)

@@ -1,4 +1,4 @@
-"""The run of a load: its connections, its schedule and its end, in one nursery."""
+"""The run of a load: its beginning, its pace, its end and its report."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ from typing import Final
 import attrs
 import trio
 
-from techo._client.connecting import Line
-from techo._client.datagram_socket import DatagramSocket
-from techo._measuring.carrying import Carrier, Pumped, carrier_for
-from techo._measuring.causes import Cause, cause_of
-from techo._measuring.lane import Lane, Work
+from techo._measuring.carrying import Pumped
+from techo._measuring.causes import Cause
+from techo._measuring.lane import Work
+from techo._measuring.load_connections import Connections
 from techo._measuring.load_report import LoadReport
-from techo._measuring.opening import Opener
-from techo._packets import PacketStream, check_fits
 from techo._pump import pump
 
 _LIMIT: Final = 0.9
@@ -26,39 +23,23 @@ _LIMIT: Final = 0.9
 _WATCHED: Final = 0.2
 """Seconds between two calls of `watch`."""
 
-_LOOKS: Final = 100
-"""How often replies are looked for that are overdue, at the most, within the time of one."""
-
-_FIRST_PAUSE: Final = 0.01
-_LONGEST_PAUSE: Final = 1.0
-"""Seconds before connecting again after that failed; each pause is twice the one before."""
-
 
 @attrs.define(eq=False)
 class Run:
     """One load, from the first connection to the last reply."""
 
     name: str
-    open: Opener
+    connections: Connections
     work: Work
-    connections: int
     patience: float
+    """Seconds for what is still due in the end."""
     stop: trio.Event
-    carriers: dict[Lane, Carrier] = attrs.field(factory=dict)
-    """Those that are connected."""
     _cpu: float = 0.0
     """What this process had used when counting began, in seconds."""
     _cpu_in_the_end: float | None = None
     """And when the last trip was over: to close the connections takes some more."""
-    _heard: float = 0.0
-    """When a connection that is no more has heard of the server last; 0 for never."""
     _ending: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     """Ends the wait for the end."""
-    _waiting: int = 0
-    """How many have not yet tried to connect."""
-    _ready: trio.Event = attrs.field(factory=trio.Event)
-    _refusal: ValueError | None = None
-    """Why there can't be a load."""
 
     async def run(self, watch: Callable[[LoadReport], None] | None) -> LoadReport:
         """Connect, make all trips, and report.
@@ -66,16 +47,14 @@ class Run:
         Raises:
             ValueError: the messages are larger than what carries them allows.
         """
-        self._waiting = self.connections
+        connections = self.connections
         async with trio.open_nursery() as nursery:
-            for _ in range(self.connections):
-                nursery.start_soon(self._keep_connected)
+            nursery.start_soon(connections.keep)
             nursery.start_soon(self._heed_stop)
-            await self._ready.wait()
-            if self.carriers and not self.stop.is_set():
+            await connections.tried.wait()
+            if connections.carriers and not self.stop.is_set():
                 self._begin()
                 nursery.start_soon(self._begin_counting)
-                nursery.start_soon(self._give_up_overdue)
                 if self.work.schedule.rate is not None:
                     nursery.start_soon(self._pace)
                 if watch is not None:
@@ -83,16 +62,15 @@ class Run:
                 await self._until_done()
                 self._cpu_in_the_end = time.process_time()
             nursery.cancel_scope.cancel(reason="the load is over")
-        if self._refusal is not None:
-            raise self._refusal
+        if connections.refusal is not None:
+            raise connections.refusal
         return self.report()
 
     def _begin(self) -> None:
         now = self.work.clock()
         self.work.schedule.begin = self.work.tally.last = now
         self._cpu = time.process_time()
-        for carrier in tuple(self.carriers.values()):
-            carrier.go_on()
+        self.connections.go_on()
 
     async def _begin_counting(self) -> None:
         await trio.sleep_until(self.work.schedule.counts_from)
@@ -113,108 +91,12 @@ class Run:
 
     async def _heed_stop(self) -> None:
         await self.stop.wait()
-        if self._ready.is_set():
+        if self.connections.tried.is_set():
             self.work.schedule.stop(self.work.clock())
             self.work.schedule.close()
             self._ending.cancel(reason="stopped")
         else:
-            self._ready.set()
-
-    async def _keep_connected(self) -> None:
-        """Have a connection until the load is over."""
-        pause = _FIRST_PAUSE
-        again = False
-        line = await self._connect()
-        self._waiting -= 1
-        if not self._waiting:
-            self._ready.set()
-        while True:
-            if isinstance(line, Cause):
-                cause, progress = line, 0.0
-            elif not self._fits(line):
-                await trio.aclose_forcefully(line)
-                self._ready.set()
-                return
-            else:
-                self.work.tally.reconnects += again and not self.work.warming_up
-                again = True
-                carrier = carrier_for(line, self.work)
-                cause = await self._carry(carrier)
-                progress = carrier.lane.traffic.progress
-            if progress:
-                pause = _FIRST_PAUSE
-            else:
-                # Nothing came of it, and nothing would of asking again at once, for ever.
-                self._give_up_if_hopeless(cause)
-                await trio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
-            line = await self._connect()
-
-    async def _connect(self) -> Line | Cause:
-        """Connect, or count why that failed; in the warm-up too, or nobody would be told."""
-        try:
-            with trio.fail_after(self.patience):
-                line, _ = await self.open()
-        except (OSError, trio.TooSlowError) as error:
-            slow = isinstance(error, trio.TooSlowError)
-            cause = Cause.TIMEOUT_CONNECT if slow else cause_of(error)
-            self.work.tally.errors[cause] += 1
-            return cause
-        return line
-
-    def _fits(self, line: Line) -> bool:
-        if isinstance(line, DatagramSocket | PacketStream):
-            try:
-                check_fits(self.work.size, line.largest)
-            except ValueError as error:
-                self._refusal = error
-        return self._refusal is None
-
-    def _give_up_if_hopeless(self, cause: Cause) -> None:
-        """End the load if nobody has been heard of for long and time alone won't end it."""
-        progresses = (each.lane.traffic.progress for each in self.carriers.values())
-        heard = max(self._heard, *progresses, 0.0)
-        schedule = self.work.schedule
-        if heard and schedule.trips is None:
-            return
-        if self.work.clock() - max(heard, schedule.begin) > self.patience:
-            if not self.work.tally.errors.total():
-                # It was all in the warm-up, and yet it is what has been found out.
-                self.work.tally.errors[cause] += 1
-            self.work.done.set()
-
-    async def _carry(self, carrier: Carrier) -> Cause:
-        """Make trips over a connection until it breaks; say why it did."""
-        self.carriers[carrier.lane] = carrier
-        cause = Cause.TIMEOUT_REPLY
-        try:
-            if self.work.schedule.begin < math.inf:
-                carrier.go_on()
-            cause = await carrier.carry()
-        finally:
-            del self.carriers[carrier.lane]
-            carrier.lane.broke(cause)
-            self._heard = max(self._heard, carrier.lane.traffic.progress)
-            await carrier.close()  # noqa: ASYNC102  -- shielded, and over in a second
-        return cause
-
-    async def _give_up_overdue(self) -> None:
-        """Give up each reply that has not come, when its time is over."""
-        while True:
-            now = self.work.clock()
-            for carrier in tuple(self.carriers.values()):
-                oldest = carrier.lane.oldest
-                if oldest + self.patience > now:
-                    continue
-                # Of a lane that can't even send, another connection may make something.
-                if carrier.lane.messages and not carrier.stuck():
-                    carrier.lane.give_up(max(oldest, now - self.patience))
-                    carrier.go_on()
-                else:
-                    carrier.cut()
-            oldest = min((each.lane.oldest for each in self.carriers.values()), default=now)
-            soon = now + self.patience / _LOOKS
-            await trio.sleep_until(max(soon, min(oldest, now) + self.patience))
+            self.connections.tried.set()
 
     async def _pace(self) -> None:
         """Send when it is time; lanes that become free send what is overdue by themselves."""
@@ -229,10 +111,10 @@ class Run:
                 # Whatever comes of it, this lane does not come first again until it can send.
                 lane = next(iter(work.idle))
                 del work.idle[lane]
-                self.carriers[lane].go_on()
+                self.connections.carriers[lane].go_on()
 
     async def _sleep_until(self, due: float) -> None:
-        if any(isinstance(each, Pumped) for each in self.carriers.values()):
+        if any(isinstance(each, Pumped) for each in self.connections.carriers.values()):
             await pump.Pump.of_this_run().sleep_until(due)
         else:
             await trio.sleep_until(due)
@@ -252,7 +134,7 @@ class Run:
         cpu = now - self._cpu if begun else 0.0
         return LoadReport(
             endpoint=self.name,
-            connections=self.connections,
+            connections=self.connections.count,
             size=work.size,
             pipeline=work.pipeline,
             rate=work.schedule.rate,

@@ -1,0 +1,156 @@
+"""The connections of a load: kept open, opened again, and cut when a reply is overdue."""
+
+from __future__ import annotations
+
+import math
+from typing import Final, NoReturn
+
+import attrs
+import trio
+
+from techo._client.connecting import Line
+from techo._client.datagram_socket import DatagramSocket
+from techo._measuring.carrying import Carrier, carrier_for
+from techo._measuring.causes import Cause, cause_of
+from techo._measuring.lane import Lane, Work
+from techo._measuring.opening import Opener
+from techo._packets import PacketStream, check_fits
+
+_LOOKS: Final = 100
+"""How often replies are looked for that are overdue, at the most, within the time of one."""
+
+_FIRST_PAUSE: Final = 0.01
+_LONGEST_PAUSE: Final = 1.0
+"""Seconds before connecting again after that failed; each pause is twice the one before."""
+
+
+@attrs.define(eq=False)
+class Connections:
+    """Those of one load, or its sockets for datagrams."""
+
+    count: int
+    """How many there should be."""
+    open: Opener
+    work: Work
+    patience: float
+    """Seconds for connecting, and from sending to the reply."""
+    carriers: dict[Lane, Carrier] = attrs.field(factory=dict)
+    """Those there are."""
+    tried: trio.Event = attrs.field(factory=trio.Event)
+    """Set when each has tried once to connect, or there can't be a load."""
+    refusal: ValueError | None = None
+    """Why there can't be a load."""
+    _waiting: int = attrs.field(
+        default=attrs.Factory(lambda self: self.count, takes_self=True), init=False
+    )
+    """How many have not yet tried to connect."""
+    _heard: float = 0.0
+    """When a connection that is no more has heard of the server last; 0 for never."""
+
+    async def keep(self) -> NoReturn:
+        """Have all of them until cancelled; that closes them and loses what is under way."""
+        async with trio.open_nursery() as nursery:
+            for _ in range(self.count):
+                nursery.start_soon(self._keep_one)
+            await self._give_up_overdue()
+
+    def go_on(self) -> None:
+        """Send what is due over all of them."""
+        for carrier in tuple(self.carriers.values()):
+            carrier.go_on()
+
+    async def _keep_one(self) -> None:
+        """Have a connection, one after the other."""
+        pause = _FIRST_PAUSE
+        again = False
+        line = await self._connect()
+        self._waiting -= 1
+        if not self._waiting:
+            self.tried.set()
+        while True:
+            if isinstance(line, Cause):
+                cause, progress = line, 0.0
+            elif not self._fits(line):
+                await trio.aclose_forcefully(line)
+                self.tried.set()
+                return
+            else:
+                self.work.tally.reconnects += again and not self.work.warming_up
+                again = True
+                carrier = carrier_for(line, self.work)
+                cause = await self._carry(carrier)
+                progress = carrier.lane.traffic.progress
+            if progress:
+                pause = _FIRST_PAUSE
+            else:
+                # Nothing came of it, and nothing would of asking again at once, for ever.
+                self._give_up_if_hopeless(cause)
+                await trio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            line = await self._connect()
+
+    async def _connect(self) -> Line | Cause:
+        """Connect, or count why that failed; in the warm-up too, or nobody would be told."""
+        try:
+            with trio.fail_after(self.patience):
+                line, _ = await self.open()
+        except (OSError, trio.TooSlowError) as error:
+            slow = isinstance(error, trio.TooSlowError)
+            cause = Cause.TIMEOUT_CONNECT if slow else cause_of(error)
+            self.work.tally.errors[cause] += 1
+            return cause
+        return line
+
+    def _fits(self, line: Line) -> bool:
+        if isinstance(line, DatagramSocket | PacketStream):
+            try:
+                check_fits(self.work.size, line.largest)
+            except ValueError as error:
+                self.refusal = error
+        return self.refusal is None
+
+    def _give_up_if_hopeless(self, cause: Cause) -> None:
+        """End the load if nobody has been heard of for long and time alone won't end it."""
+        progresses = (each.lane.traffic.progress for each in self.carriers.values())
+        heard = max(self._heard, *progresses, 0.0)
+        schedule = self.work.schedule
+        if heard and schedule.trips is None:
+            return
+        if self.work.clock() - max(heard, schedule.begin) > self.patience:
+            if not self.work.tally.errors.total():
+                # It was all in the warm-up, and yet it is what has been found out.
+                self.work.tally.errors[cause] += 1
+            self.work.done.set()
+
+    async def _carry(self, carrier: Carrier) -> Cause:
+        """Make trips over a connection until it breaks; say why it did."""
+        self.carriers[carrier.lane] = carrier
+        cause = Cause.TIMEOUT_REPLY
+        try:
+            if self.work.schedule.begin < math.inf:
+                carrier.go_on()
+            cause = await carrier.carry()
+        finally:
+            del self.carriers[carrier.lane]
+            carrier.lane.broke(cause)
+            self._heard = max(self._heard, carrier.lane.traffic.progress)
+            await carrier.close()  # noqa: ASYNC102  -- shielded, and over in a second
+        return cause
+
+    async def _give_up_overdue(self) -> NoReturn:
+        """Give up each reply that has not come, when its time is over."""
+        while True:
+            now = self.work.clock()
+            for carrier in tuple(self.carriers.values()):
+                oldest = carrier.lane.oldest
+                if oldest + self.patience > now:
+                    continue
+                # Of a lane that can't even send, another connection may make something.
+                if carrier.lane.messages and not carrier.stuck():
+                    carrier.lane.give_up(max(oldest, now - self.patience))
+                    carrier.go_on()
+                else:
+                    carrier.cut()
+            oldest = min((each.lane.oldest for each in self.carriers.values()), default=now)
+            soon = now + self.patience / _LOOKS
+            await trio.sleep_until(max(soon, min(oldest, now) + self.patience))
