@@ -100,6 +100,21 @@ def test_a_percentile_needs_enough_samples(percent: float, count: int) -> None:
     assert Histogram.of([1] * count).percentile(percent) == 1
 
 
+def test_figures_have_names() -> None:
+    """As JSON has them; what can't be told is none, and of nothing nothing can."""
+    assert Histogram.of([1, 3]).figures(50, 99.9) == {
+        "count": 2,
+        "min": 1,
+        "mean": 2,
+        "p50": 1,
+        "p99_9": None,
+        "max": 3,
+    }
+    nothing = Histogram().figures(50)
+    assert nothing.pop("count") == 0
+    assert set(nothing.values()) == {None}
+
+
 @pytest.mark.parametrize("percent", [0, 100, -1, 101])
 def test_no_percentile_outside_of_a_hundred(percent: float) -> None:
     """Least and most have names of their own."""

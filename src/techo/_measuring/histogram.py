@@ -102,6 +102,20 @@ class Histogram:
         rank = math.ceil(_rounded(self.count * percent / 100))
         return next(duration for duration, seen in self._ranks() if seen >= rank)
 
+    def figures(self, *percents: float) -> dict[str, int | None]:
+        """Give count, min, mean, percentiles (as p50 or p99_9) and max by name.
+
+        They are whole nanoseconds, or None for what can't be told of so few.
+        """
+        some = bool(self.count)
+        return {
+            "count": self.count,
+            "min": self.least if some else None,
+            "mean": self.mean,
+            **{f"p{each:g}".replace(".", "_"): self.percentile(each) for each in percents},
+            "max": self.most if some else None,
+        }
+
     def durations(self) -> Iterator[tuple[int, int]]:
         """Give durations in nanoseconds, rising, and how many there are of each."""
         for bucket in sorted(self.buckets):

@@ -11,7 +11,8 @@ import attrs
 from techo._measuring.causes import NEVER_REACHED, Cause
 from techo._measuring.histogram import Histogram
 
-_PERCENTS: Final = {"p50": 50, "p90": 90, "p99": 99, "p99_9": 99.9}
+PERCENTS: Final = (50, 90, 99, 99.9)
+"""Those that are told of a load."""
 
 _TIMES: Final = ("service", "response", "behind")
 """The fields that are histograms."""
@@ -163,7 +164,10 @@ class LoadReport:
             **fields,
             "errors": {str(cause): count for cause, count in self.errors.items()},
             "round_trips_per_second": self.round_trips_per_second,
-            **{f"{name}_ns": figures(each) for name, each in times.items()},
+            **{
+                f"{name}_ns": None if each is None else each.figures(*PERCENTS)
+                for name, each in times.items()
+            },
             **{
                 f"{name}_histogram": None if each is None else each.to_json()
                 for name, each in times.items()
@@ -194,20 +198,6 @@ class LoadReport:
         if report.service.count != report.round_trips:
             raise ValueError("the report has not as many round trips as its histogram")
         return report
-
-
-def figures(histogram: Histogram | None) -> dict[str, int | None] | None:
-    """Give the figures of a histogram, in nanoseconds; None for those it can't support."""
-    if histogram is None:
-        return None
-    some = bool(histogram.count)
-    return {
-        "count": histogram.count,
-        "min": histogram.least if some else None,
-        "mean": histogram.mean,
-        **{name: histogram.percentile(percent) for name, percent in _PERCENTS.items()},
-        "max": histogram.most if some else None,
-    }
 
 
 def _sum_of(histograms: Iterable[Histogram | None]) -> Histogram:

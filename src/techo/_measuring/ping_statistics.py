@@ -11,7 +11,8 @@ from techo._measuring.causes import NEVER_REACHED, Cause
 from techo._measuring.histogram import Histogram
 
 _NANOSECONDS: Final = 1_000_000_000
-_PERCENTS: Final = (50, 95, 99)
+PERCENTS: Final = (50, 95, 99)
+"""Those that are told of a ping."""
 _COUNTS: Final = (
     "endpoint",
     "sent",
@@ -94,8 +95,7 @@ class PingStatistics:
             "failures": {str(cause): count for cause, count in self.failures.items()},
             "largest_bytes": self.largest,
             "rtt_ns": {
-                **_figures(self.rtt),
-                **{f"p{percent}": self.rtt.percentile(percent) for percent in _PERCENTS},
+                **self.rtt.figures(*PERCENTS),
                 "mdev": self.mdev,
                 "jitter": self.jitter,
             },
@@ -104,18 +104,8 @@ class PingStatistics:
                 "total_ns": nanoseconds(self.outage_seconds),
                 "longest": _outage_to_json(self.longest_outage),
             },
-            "setup_ns": {name: _figures(each) for name, each in self.setup.items()},
+            "setup_ns": {name: each.figures() for name, each in self.setup.items()},
         }
-
-
-def _figures(histogram: Histogram) -> dict[str, int | None]:
-    some = bool(histogram.count)
-    return {
-        "count": histogram.count,
-        "min": histogram.least if some else None,
-        "mean": histogram.mean,
-        "max": histogram.most if some else None,
-    }
 
 
 def _outage_to_json(outage: Outage | None) -> dict[str, int | None] | None:

@@ -20,7 +20,7 @@ from techo._measuring.causes import Cause
 from techo._measuring.ping import Ping
 from techo._measuring.ping import ping as start
 from techo._measuring.ping_results import PingResult
-from techo._measuring.ping_statistics import PingStatistics
+from techo._measuring.ping_statistics import PERCENTS, PingStatistics
 from techo._nursery import open_bare_nursery
 
 _STOP: Final = (signal.SIGINT, signal.SIGTERM)
@@ -131,18 +131,14 @@ def _in_front() -> bool:
 
 def _figures(statistics: PingStatistics) -> dict[str, float | None]:
     """Give what rules are about: times in nanoseconds, the loss in per cent, counts."""
-    rtt, some = statistics.rtt, bool(statistics.rtt.count)
     longest = statistics.longest_outage
     counts = ("sent", "received", "lost", "late", "duplicate", "corrupt", "reconnects")
     return {
         **{cause: statistics.failures.get(cause, 0) for cause in Cause},
         **{name: getattr(statistics, name) for name in counts},
         "loss": statistics.loss,
-        "min": rtt.least if some else None,
-        "mean": rtt.mean,
-        "avg": rtt.mean,
-        **{f"p{percent}": rtt.percentile(percent) for percent in (50, 95, 99)},
-        "max": rtt.most if some else None,
+        **statistics.rtt.figures(*PERCENTS),
+        "avg": statistics.rtt.mean,
         "mdev": statistics.mdev,
         "jitter": statistics.jitter,
         "outage": 0 if longest is None else longest.seconds * _NANOSECONDS,

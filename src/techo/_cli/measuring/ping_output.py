@@ -9,7 +9,7 @@ from typing import Final
 
 from techo._measuring.histogram import Histogram
 from techo._measuring.ping_results import PingReply, PingResult
-from techo._measuring.ping_statistics import Outage, PingStatistics
+from techo._measuring.ping_statistics import PERCENTS, Outage, PingStatistics
 
 _SCHEMA: Final = 1
 _NANOSECONDS: Final = 1_000_000_000
@@ -92,7 +92,7 @@ def _times(statistics: PingStatistics) -> str:
     rtt = statistics.rtt
     if not rtt.count:
         return "no round trip times"
-    times = [rtt.least, rtt.mean, *map(rtt.percentile, (50, 95, 99)), rtt.most, statistics.mdev]
+    times = [rtt.least, rtt.mean, *map(rtt.percentile, PERCENTS), rtt.most, statistics.mdev]
     shown = "/".join(map(_milliseconds, times))
     jitter = _milliseconds(statistics.jitter)
     return f"min/avg/p50/p95/p99/max/mdev = {shown} ms, jitter {jitter} ms, n = {rtt.count}"

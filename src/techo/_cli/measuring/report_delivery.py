@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 from techo._cli.measuring.plot import check_can_plot, plot
 from techo._cli.measuring.report_options import STANDARD_OUTPUT
@@ -17,9 +16,7 @@ from techo._cli.measuring.rules import Rule
 from techo._cli.measuring.verdict import any_fired, never_reached
 from techo._measuring.causes import Cause
 from techo._measuring.histogram import Histogram
-from techo._measuring.load_report import LoadReport
-
-_PERCENTS: Final = (50, 90, 99, 99.9)
+from techo._measuring.load_report import PERCENTS, LoadReport
 
 
 def check_deliverable(options: argparse.Namespace, *, scheduled: bool) -> None:
@@ -87,11 +84,5 @@ def _figures(report: LoadReport) -> Mapping[str, float | None]:
 
 
 def _times(prefix: str, histogram: Histogram | None) -> Mapping[str, float | None]:
-    histogram = histogram or Histogram()
-    some = bool(histogram.count)
-    return {
-        f"{prefix}min": histogram.least if some else None,
-        f"{prefix}mean": histogram.mean,
-        **{f"{prefix}p{percent}": histogram.percentile(percent) for percent in _PERCENTS},
-        f"{prefix}max": histogram.most if some else None,
-    }
+    figures = (histogram or Histogram()).figures(*PERCENTS)
+    return {prefix + name.replace("_", "."): each for name, each in figures.items()}

@@ -14,14 +14,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from techo._measuring.histogram import Histogram
-from techo._measuring.load_report import LoadReport
+from techo._measuring.load_report import PERCENTS, LoadReport
 
 _NANOSECONDS: Final = 1_000_000_000
 _MILLISECOND: Final = 1_000_000
 _LONG: Final = 100
 """Milliseconds, of which nobody asks for a thousandth."""
 _MEGA: Final = 1_000_000
-_PERCENTS: Final = (50, 90, 99, 99.9)
 _BAR: Final = 40
 """Columns of the longest bar: with what stands before it, a line has less than 80."""
 _LEAST_WIDTH: Final = 100
@@ -81,12 +80,12 @@ def _client(report: LoadReport) -> str:
 def _times(report: LoadReport) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("ms")
-    for heading in ("n", "min", "mean", *(f"p{percent}" for percent in _PERCENTS), "max"):
+    for heading in ("n", "min", "mean", *(f"p{percent}" for percent in PERCENTS), "max"):
         table.add_column(heading, justify="right")
     for name in ("service", "response", "behind"):
         histogram: Histogram | None = getattr(report, name)
         if histogram is not None:
-            percentiles = map(histogram.percentile, _PERCENTS)
+            percentiles = map(histogram.percentile, PERCENTS)
             times = [histogram.least, histogram.mean, *percentiles, histogram.most]
             table.add_row(name, f"{histogram.count:,}", *map(_milliseconds, times))
     return table
