@@ -192,10 +192,14 @@ async def test_watching_shows_counts_that_only_grow(autojump_clock: Clock) -> No
 
 async def test_a_busy_client_says_so(autojump_clock: Clock) -> None:
     """Measured time is the run's, processor time the system's: here the one stands still."""
+    async with open_memory_server(faults=[Delay(5e-5)]) as server:
+        report = check(await techo.load(server.connect, connections=1, trips=3000))
+        assert report.client_was_limit
+        assert report.client_cpu_share is not None
+        assert 0.9 < report.client_cpu_share == pytest.approx(report.client_cpu_seconds / 0.15)
     async with open_memory_server(faults=[Delay(1e-6)]) as server:
         report = check(await techo.load(server.connect, connections=1, trips=500))
-        assert report.client_was_limit
-        assert 0 < report.seconds < report.client_cpu_seconds
+        assert (report.client_cpu_share, report.client_was_limit) == (None, False)
     async with open_memory_server(faults=[Delay(50)]) as server:
         report = check(await techo.load(server.connect, connections=1, trips=5, timeout=100))
         assert not report.client_was_limit

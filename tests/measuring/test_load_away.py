@@ -138,6 +138,7 @@ async def test_what_can_not_be_sent_ends_the_connection(tmp_path: Path, carrier:
         line = DatagramSocket.connected(ours, f"{tmp_path}/s")
     schedule = Schedule(0.0, 0.0, 1e9, None, None)
     work = Work(schedule, Payloads(64), 64, 8, trio.current_time)
+    work.begun = True
     made = carrier_for(line, work)
     made.go_on()
     begun = 1 if carrier == "pump" else 8

@@ -107,7 +107,7 @@ def away(nursery: trio.Nursery, end: float) -> Callable[[], Awaitable[MemoryStre
     ("options", "lasts", "unsent"),
     [
         ({"seconds": 60.0}, 60.0, 0),
-        ({"trips": 100}, 4 + 10, 0),
+        ({"trips": 100}, 4 + 10, 91),
         ({"seconds": 60.0, "rate": 2.0}, 60 + 10, 111),
         ({"trips": 100, "rate": 2.0}, 4 + 10, 20),
     ],

@@ -6,6 +6,7 @@ import json
 import math
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,6 +49,7 @@ def reports(draw: st.DrawFn, *, scheduled: bool | None = None) -> techo.LoadRepo
         response=draw(HISTOGRAMS) if scheduled else None,
         behind=draw(HISTOGRAMS) if scheduled else None,
         client_cpu_seconds=draw(AMOUNTS),
+        client_cpu_share=draw(st.none() | AMOUNTS),
         client_was_limit=draw(st.booleans()),
     )
 
@@ -69,6 +71,7 @@ def report(**changes: Any) -> techo.LoadReport:
         "response": None,
         "behind": None,
         "client_cpu_seconds": 0.5,
+        "client_cpu_share": 0.25,
         "client_was_limit": False,
     }
     return techo.LoadReport(**ordinary | changes)
@@ -112,6 +115,7 @@ ADDED = (
 )
 def test_merging_adds_up(several: list[techo.LoadReport]) -> None:
     """Counts, causes and every bucket; time is the longest, as all ran at the same time."""
+    several = [attrs.evolve(each, size=64) for each in several]
     total = techo.LoadReport.merged(several)
     for name in ADDED:
         assert getattr(total, name) == sum(getattr(each, name) for each in several)
@@ -129,14 +133,20 @@ def test_merging_adds_up(several: list[techo.LoadReport]) -> None:
         assert total.errors.get(cause, 0) == count
         assert (cause in total.errors) == bool(count)
     assert total.seconds == max(each.seconds for each in several)
-    assert (total.size, total.pipeline) == (
-        max(each.size for each in several),
-        max(each.pipeline for each in several),
-    )
+    assert (total.size, total.pipeline) == (64, max(each.pipeline for each in several))
+    shares = [each.client_cpu_share for each in several if each.client_cpu_share is not None]
+    assert total.client_cpu_share == (max(shares) if shares else None)
+
     rates = [each.rate for each in several if each.rate is not None]
     assert total.rate == (sum(rates) if rates else None)
     assert total.client_was_limit == any(each.client_was_limit for each in several)
     assert total.client_cpu_seconds == sum(each.client_cpu_seconds for each in several)
+
+
+def test_other_messages_are_other_trips() -> None:
+    """Reports of messages of different sizes do not add up."""
+    with pytest.raises(ValueError, match=r"messages of different sizes: \[64, 100\]"):
+        techo.LoadReport.merged([report(size=100), report()])
 
 
 def test_percentiles_are_not_averaged() -> None:
@@ -210,7 +220,10 @@ NATURALS = (*ADDED, "size", "pipeline")
         ({"errors": [1]}, "errors .1. are not counts"),
         ({"errors": {"eof": 0}}, "errors {'eof': 0} are not counts"),
         ({"errors": {"eof": "1"}}, "errors {'eof': '1'} are not counts"),
-        ({"errors": {"weather": 1}}, "'weather' is not a valid Cause"),
+        ({"errors": {"weather": 1}}, "an unknown cause: 'weather'"),
+        ({"endpoint": None}, "endpoint None is not a text"),
+        ({"client_was_limit": "no"}, "client_was_limit 'no' is neither true nor false"),
+        ({"client_cpu_seconds": 10**400}, "client_cpu_seconds 1000"),
         ({"errors": {"eof": True}}, "errors {'eof': True} are not counts"),
         ({"seconds": True}, "seconds True is not a number"),
         ({"round_trips": 10**9}, "not as many round trips as its histogram"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from techo._measuring.payloads import LARGEST
+
 
 def check_numbers(**arguments: float | None) -> None:
     """Refuse what is not a number above 0; None stands for a default.
@@ -23,5 +25,17 @@ def check_counts(**arguments: float | None) -> None:
         ValueError: naming the argument and its value.
     """
     for name, value in arguments.items():
-        if value is not None and (not isinstance(value, int) or value < 1):
+        if value is not None and (type(value) is not int or value < 1):  # True is none
             raise ValueError(f"{name} {value!r} is not a whole number above 0")
+
+
+def check_size(size: object) -> None:
+    """Refuse what is no size of a message.
+
+    Raises:
+        ValueError: naming it, and what is the most.
+    """
+    if type(size) is not int or size < 1:
+        raise ValueError(f"size {size!r} is not a whole number above 0")
+    if size > LARGEST:
+        raise ValueError(f"size {size!r} is more than {LARGEST} bytes")

@@ -156,17 +156,22 @@ class Histogram:
         """
         if not isinstance(data, Mapping) or data.get("bits") != _BITS:
             raise ValueError(f"a histogram has bits {_BITS}, and this is {str(data)[:60]!r}")
-        try:
-            buckets = collections.Counter(
-                {int(bucket): _natural(count) for bucket, count in data["buckets"].items()}
-            )
-            figures = [_natural(data[name]) for name in ("total_ns", "min_ns", "max_ns")]
-        except (KeyError, AttributeError, TypeError) as error:
-            raise ValueError(f"the histogram lacks {error}") from None
+        names = ("buckets", "total_ns", "min_ns", "max_ns")
+        if missing := [name for name in names if name not in data]:
+            raise ValueError(f"the histogram lacks {missing[0]!r}")
+        found, *figures = (data[name] for name in names)
+        if not isinstance(found, Mapping) or not all(map(str.isdecimal, found)):
+            raise ValueError(f"the histogram's buckets are no counts: {str(found)[:60]!r}")
+        figures = list(map(_natural, figures))
+        buckets = collections.Counter({int(key): _natural(each) for key, each in found.items()})
         least, most = (_bucket(figures[1]), _bucket(figures[2])) if buckets else (0, 0)
         if buckets and (min(buckets), max(buckets)) != (least, most):
             raise ValueError("the histogram's min_ns and max_ns are not those of its buckets")
         return cls(buckets, buckets.total(), *figures)
+
+
+_ENDLESS: Final = 2**100
+"""No sum of durations is so large, and no arithmetic with it goes wrong."""
 
 
 def fewest(percent: float) -> int:
@@ -186,6 +191,6 @@ def _rounded(value: float) -> float:
 
 
 def _natural(value: object) -> int:
-    if not isinstance(value, int) or value < 0:
+    if type(value) is not int or not 0 <= value < _ENDLESS:
         raise ValueError(f"the histogram has {value!r} where a whole number from 0 belongs")
     return value

@@ -46,7 +46,7 @@ class Traffic:
 
 @attrs.define(eq=False)
 class Tally:
-    """What has happened after the warm-up, to all lanes together."""
+    """What has happened after the warm-up, to all lanes together; and what connecting met."""
 
     service: Histogram = attrs.field(factory=Histogram)
     """From when a message was sent."""
@@ -83,6 +83,8 @@ class Work:
     """Lanes that wait for a trip to be due, the longest first."""
     freed: trio.Event = attrs.field(factory=trio.Event)
     """Set when a lane becomes idle."""
+    begun: bool = False
+    """Whether trips may begin."""
     _number: int = 0
 
     def begin(self, now: float) -> Trip | None:
@@ -152,9 +154,9 @@ class Lane:
 
     def next(self, now: float) -> bytes:
         """Begin the trips that there is room for; give what to send for them."""
-        if self.traffic.owing:
+        work, pieces = self.work, list[bytes]()
+        if self.traffic.owing or not work.begun:
             return b""  # what is sent next must not overtake the rest of what was
-        work, pieces = self.work, []
         while len(self.trips) < work.pipeline and (trip := work.begin(now)) is not None:
             self.trips[trip] = None
             self._matching.expect(trip)

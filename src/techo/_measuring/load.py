@@ -9,7 +9,7 @@ from typing import Final
 
 import trio
 
-from techo._measuring.arguments import check_counts, check_numbers
+from techo._measuring.arguments import check_counts, check_numbers, check_size
 from techo._measuring.lane import Work
 from techo._measuring.load_connections import Connections
 from techo._measuring.load_report import LoadReport
@@ -18,6 +18,9 @@ from techo._measuring.opening import Target, name_of, opener
 from techo._measuring.payloads import Payloads
 from techo._measuring.schedule import Schedule
 from techo.endpoint import Endpoint, Kind
+
+SECONDS: Final = 10.0
+"""How long trips begin by default."""
 
 _PATIENCE: Final = 10.0
 _PATIENCE_WITH_DATAGRAMS: Final = 1.0
@@ -56,7 +59,8 @@ async def load(
     Raises:
         ValueError: an argument makes no sense; the text names it and its value.
     """
-    check_counts(connections=connections, trips=trips, size=size, pipeline=pipeline)
+    check_counts(connections=connections, trips=trips, pipeline=pipeline)
+    check_size(size)
     check_numbers(seconds=seconds, rate=rate, timeout=timeout)
     if not 0 <= warm_up < math.inf:
         raise ValueError(f"warm_up {warm_up!r} is not a number of seconds from 0")
@@ -71,7 +75,7 @@ async def load(
         )
         timeout = _PATIENCE_WITH_DATAGRAMS if datagrams else _PATIENCE
     if seconds is None:
-        seconds = math.inf if trips is not None else 10.0
+        seconds = math.inf if trips is not None else SECONDS
     clock = trio.lowlevel.current_clock().current_time
     schedule = Schedule(math.inf, warm_up, seconds, trips, rate)
     work = Work(schedule, Payloads(size), size, pipeline, clock)

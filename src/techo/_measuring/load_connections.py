@@ -9,12 +9,10 @@ import attrs
 import trio
 
 from techo._client.connecting import Line
-from techo._client.datagram_socket import DatagramSocket
 from techo._measuring.carrying import Carrier, carrier_for
 from techo._measuring.causes import Cause, cause_of
 from techo._measuring.lane import Lane, Work
-from techo._measuring.opening import Opener
-from techo._packets import PacketStream, check_fits
+from techo._measuring.opening import Opener, close_unless_fits
 
 _LOOKS: Final = 100
 """How often replies are looked for that are overdue, at the most, within the time of one."""
@@ -37,7 +35,9 @@ class Connections:
     carriers: dict[Lane, Carrier] = attrs.field(factory=dict)
     """Those there are."""
     tried: trio.Event = attrs.field(factory=trio.Event)
-    """Set when each has tried once to connect, or there can't be a load."""
+    """Set when each has tried once to connect, or there is no need to wait for that."""
+    reached: bool = False
+    """Whether there has been a connection."""
     refusal: ValueError | None = None
     """Why there can't be a load."""
     _waiting: int = attrs.field(
@@ -64,16 +64,20 @@ class Connections:
         pause = _FIRST_PAUSE
         again = False
         line = await self._connect()
+        try:
+            if not isinstance(line, Cause):
+                self.reached = True
+                await close_unless_fits(line, self.work.size)
+        except ValueError as error:
+            self.refusal = error
+            self.tried.set()
+            return
         self._waiting -= 1
         if not self._waiting:
             self.tried.set()
         while True:
             if isinstance(line, Cause):
                 cause, progress = line, 0.0
-            elif not self._fits(line):
-                await trio.aclose_forcefully(line)
-                self.tried.set()
-                return
             else:
                 self.work.tally.reconnects += again and not self.work.warming_up
                 again = True
@@ -100,14 +104,6 @@ class Connections:
             self.work.tally.errors[cause] += 1
             return cause
         return line
-
-    def _fits(self, line: Line) -> bool:
-        if isinstance(line, DatagramSocket | PacketStream):
-            try:
-                check_fits(self.work.size, line.largest)
-            except ValueError as error:
-                self.refusal = error
-        return self.refusal is None
 
     def _give_up_if_hopeless(self, cause: Cause) -> None:
         """End the load if nobody has been heard of for long and time alone won't end it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -31,6 +30,9 @@ _ADDED: Final = (
 )
 """The fields that add up over machines."""
 
+_ENDLESS: Final = 1e18
+"""No amount is so large: seconds of this would be older than the stars."""
+
 SCHEMA: Final = 1
 """The version of what JSON has."""
 
@@ -41,8 +43,18 @@ def _natural(_report: object, field: attrs.Attribute[int], value: Any) -> None:
 
 
 def _amount(_report: object, field: attrs.Attribute[float], value: Any) -> None:
-    if type(value) not in {int, float} or not 0 <= value < math.inf:
+    if type(value) not in {int, float} or not 0 <= value < _ENDLESS:
         raise ValueError(f"{field.name} {value!r} is not a number from 0")
+
+
+def _text(_report: object, field: attrs.Attribute[str], value: Any) -> None:
+    if type(value) is not str:
+        raise ValueError(f"{field.name} {value!r} is not a text")
+
+
+def _flag(_report: object, field: attrs.Attribute[bool], value: Any) -> None:
+    if type(value) is not bool:
+        raise ValueError(f"{field.name} {value!r} is neither true nor false")
 
 
 def _causes(errors: Any) -> dict[Cause, int]:
@@ -50,6 +62,8 @@ def _causes(errors: Any) -> dict[Cause, int]:
         type(count) is int and count > 0 for count in errors.values()
     ):
         raise ValueError(f"errors {errors!r} are not counts of causes")
+    if unknown := set(errors).difference(Cause):
+        raise ValueError(f"errors {errors!r} have an unknown cause: {unknown.pop()!r}")
     return {Cause(name): count for name, count in errors.items()}
 
 
@@ -61,7 +75,7 @@ class LoadReport:
         ValueError: a count or an amount is none; the text names it and its value.
     """
 
-    endpoint: str = attrs.field(converter=str)
+    endpoint: str = attrs.field(validator=_text)
     connections: int = attrs.field(validator=_natural)
     size: int = attrs.field(validator=_natural)
     """Bytes in a message."""
@@ -78,7 +92,7 @@ class LoadReport:
     lost: int = attrs.field(validator=_natural)
     """Messages that did not, or not in time."""
     in_flight: int = attrs.field(validator=_natural)
-    """Messages that were still waited for; in the end none is."""
+    """Messages that were still waited for: none in the last report that `load` gives."""
     errors: Mapping[Cause, int] = attrs.field(converter=_causes)
     """What was lost, and what else went wrong, such as attempts to connect, by cause."""
     reconnects: int = attrs.field(validator=_natural)
@@ -96,8 +110,11 @@ class LoadReport:
     behind: Histogram | None
     """How much later than they should they were sent; None without a rate."""
     client_cpu_seconds: float = attrs.field(validator=_amount)
-    """What this process used meanwhile."""
-    client_was_limit: bool = attrs.field(converter=bool)
+    """What this process used from the end of the warm-up until no trip was under way."""
+    client_cpu_share: float | None = attrs.field(validator=attrs.validators.optional(_amount))
+    """That as a share of one processor, of several machines the largest; None for too short a
+    time to tell."""
+    client_was_limit: bool = attrs.field(validator=_flag)
     """Whether that was so much that another client might measure more."""
 
     @property
@@ -133,16 +150,20 @@ class LoadReport:
         """Add up what several machines have found out at the same time.
 
         Raises:
-            ValueError: there is none; or some have a rate and others have not.
+            ValueError: there is none; some have a rate and others have not; or messages differ
+                in size, which makes other trips of them.
         """
         if not reports:
             raise ValueError("there is no report to merge")
         if len({each.rate is None for each in reports}) > 1:
             raise ValueError("some of the reports have a rate, and others have not")
+        sizes = sorted({each.size for each in reports})
+        if len(sizes) > 1:
+            raise ValueError(f"the reports are of messages of different sizes: {sizes}")
         rates = [each.rate for each in reports if each.rate is not None]
         return cls(
             endpoint=", ".join(dict.fromkeys(each.endpoint for each in reports)),
-            size=max(each.size for each in reports),
+            size=sizes[0],
             pipeline=max(each.pipeline for each in reports),
             rate=sum(rates) if rates else None,
             seconds=max(each.seconds for each in reports),
@@ -150,6 +171,14 @@ class LoadReport:
             service=_sum_of(each.service for each in reports),
             response=_sum_of(each.response for each in reports) if rates else None,
             behind=_sum_of(each.behind for each in reports) if rates else None,
+            client_cpu_share=max(
+                (
+                    each.client_cpu_share
+                    for each in reports
+                    if each.client_cpu_share is not None
+                ),
+                default=None,
+            ),
             client_was_limit=any(each.client_was_limit for each in reports),
             **{name: sum(getattr(each, name) for each in reports) for name in _ADDED},
         )

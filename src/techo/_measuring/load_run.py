@@ -20,6 +20,9 @@ from techo._pump import pump
 _LIMIT: Final = 0.9
 """Share of one processor from which on the client counts as what was measured."""
 
+_TELLING: Final = 0.1
+"""Seconds below which no share is told: beginning takes some itself."""
+
 _WATCHED: Final = 0.2
 """Seconds between two calls of `watch`."""
 
@@ -32,12 +35,12 @@ class Run:
     connections: Connections
     work: Work
     patience: float
-    """Seconds for what is still due in the end."""
+    """Seconds for a reply, and for what is due and unsent in the end."""
     stop: trio.Event
-    _cpu: float = 0.0
-    """What this process had used when counting began, in seconds."""
-    _cpu_in_the_end: float | None = None
-    """And when the last trip was over: to close the connections takes some more."""
+    _counted_from: tuple[float, float] | None = None
+    """When counting began, and the CPU that this process had used by then, in seconds."""
+    _over: tuple[float, float] | None = None
+    """The same of when no trip was under way any more: closing connections takes some, too."""
     _ending: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     """Ends the wait for the end."""
 
@@ -52,15 +55,16 @@ class Run:
             nursery.start_soon(connections.keep)
             nursery.start_soon(self._heed_stop)
             await connections.tried.wait()
-            if connections.carriers and not self.stop.is_set():
+            if connections.reached and not connections.refusal and not self.stop.is_set():
                 self._begin()
-                nursery.start_soon(self._begin_counting)
+                if self.work.schedule.warm_up:
+                    nursery.start_soon(self._begin_counting)
                 if self.work.schedule.rate is not None:
                     nursery.start_soon(self._pace)
                 if watch is not None:
                     nursery.start_soon(self._tell, watch)
                 await self._until_done()
-                self._cpu_in_the_end = time.process_time()
+                self._over = self._now()
             nursery.cancel_scope.cancel(reason="the load is over")
         if connections.refusal is not None:
             raise connections.refusal
@@ -69,12 +73,17 @@ class Run:
     def _begin(self) -> None:
         now = self.work.clock()
         self.work.schedule.begin = self.work.tally.last = now
-        self._cpu = time.process_time()
+        self.work.begun = True
+        if not self.work.schedule.warm_up:
+            self._counted_from = self._now()
         self.connections.go_on()
 
     async def _begin_counting(self) -> None:
         await trio.sleep_until(self.work.schedule.counts_from)
-        self._cpu = time.process_time()
+        self._counted_from = self._now()
+
+    def _now(self) -> tuple[float, float]:
+        return self.work.clock(), time.process_time()
 
     async def _until_done(self) -> None:
         """Wait until what is due was sent, or can't be, and has come back or was given up."""
@@ -130,8 +139,10 @@ class Run:
         scheduled = work.schedule.rate is not None
         begun = work.schedule.begin < math.inf
         seconds = max(0.0, tally.last - work.schedule.counts_from) if begun else 0.0
-        now = self._cpu_in_the_end or time.process_time()
-        cpu = now - self._cpu if begun else 0.0
+        now, cpu_now = self._over or self._now()
+        since, cpu_then = self._counted_from or (now, cpu_now)
+        cpu = cpu_now - cpu_then
+        share = cpu / (now - since) if now - since >= _TELLING else None
         return LoadReport(
             endpoint=self.name,
             connections=self.connections.count,
@@ -152,5 +163,6 @@ class Run:
             response=tally.response.copy() if scheduled else None,
             behind=tally.behind.copy() if scheduled else None,
             client_cpu_seconds=cpu,
-            client_was_limit=bool(seconds) and cpu / seconds >= _LIMIT,
+            client_cpu_share=share,
+            client_was_limit=share is not None and share >= _LIMIT,
         )

@@ -158,20 +158,30 @@ class OneByOne(Generic[SentT]):
 
     _waiting: dict[bytes, SentT] = attrs.field(factory=dict)
     """By what they begin with."""
+    _doubles: dict[bytes, collections.deque[SentT]] = attrs.field(factory=dict)
+    """Those that begin as one which waits for longer: of few bytes there are few different."""
     # Apart, or the many that are answered would push out the few that may still come late.
     _lost: _Memory[SentT] = attrs.field(factory=_Memory)
     _answered: _Memory[SentT] = attrs.field(factory=_Memory)
 
     def expect(self, message: SentT) -> None:
         """Say that `message` is sent."""
-        self._waiting[message.payload[:HEADER]] = message
+        header = message.payload[:HEADER]
+        if header in self._waiting:
+            self._doubles.setdefault(header, collections.deque()).append(message)
+        else:
+            self._waiting[header] = message
 
     def give_up(self, message: SentT) -> None:
         """Say that `message` is waited for no more; it is still recognised if it comes."""
+        header = message.payload[:HEADER]
         if self._waits(message):
-            header = message.payload[:HEADER]
-            del self._waiting[header]
-            self._lost.add(header, message)
+            self._wait_no_more(header)
+        elif message in self._doubles.get(header, ()):
+            self._doubles[header].remove(message)
+        else:
+            return
+        self._lost.add(header, message)
 
     def feed(self, chunk: bytes | bytearray) -> list[Arrival[SentT]]:
         """Take in one message that came back, and say which it is."""
@@ -187,9 +197,19 @@ class OneByOne(Generic[SentT]):
     def _waits(self, message: SentT) -> bool:
         return self._waiting.get(message.payload[:HEADER]) is message
 
+    def _wait_no_more(self, header: bytes) -> None:
+        """Drop the one that has waited for longest, in favour of its double if it has one."""
+        doubles = self._doubles.get(header) if self._doubles else None
+        if doubles:
+            self._waiting[header] = doubles.popleft()
+            return
+        del self._waiting[header]
+        if doubles is not None:
+            del self._doubles[header]
+
     def _note_answer(self, header: bytes, message: SentT) -> State:
         if self._waits(message):
-            del self._waiting[header]
+            self._wait_no_more(header)
             state = State.WHOLE
         else:
             self._lost.drop(header)

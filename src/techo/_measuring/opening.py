@@ -11,6 +11,8 @@ import attrs
 import trio
 
 from techo._client.connecting import Line, check_connectable, connect, shake_hands
+from techo._client.datagram_socket import DatagramSocket
+from techo._packets import PacketStream, check_fits
 from techo.endpoint import Endpoint, Kind
 
 
@@ -46,6 +48,20 @@ def opener(target: Target, tls: ssl.SSLContext | None, server_name: str | None) 
         return lambda: _call(target)
     endpoint = check_connectable(target, tls, server_name)
     return lambda: _open(endpoint, tls, server_name)
+
+
+async def close_unless_fits(line: Line, size: int) -> None:
+    """Close what carries messages of their own, if those of `size` bytes are too large for it.
+
+    Raises:
+        ValueError: they are; it names the size and the limit.
+    """
+    if isinstance(line, DatagramSocket | PacketStream):
+        try:
+            check_fits(size, line.largest)
+        except ValueError as error:
+            await trio.aclose_forcefully(line)
+            raise ValueError(f"size {size}: {error}") from None
 
 
 def name_of(target: Target) -> str:

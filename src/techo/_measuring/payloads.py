@@ -1,4 +1,4 @@
-"""Payloads: what is sent, so that every message differs from every other of the run."""
+"""Payloads: what is sent, so that every message of 8 bytes or more differs from every other."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import attrs
 
 _STEPS: Final = 1021
 """A prime, so that the pattern does not come round together with anything."""
+
+LARGEST: Final = 2**27
+"""Bytes; some two times this is what Python can make of random bytes at once."""
 
 HEADER: Final = 16
 """Bytes that tell which message it is: its number, low byte first, and the run's nonce. Of a

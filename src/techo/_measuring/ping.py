@@ -17,7 +17,7 @@ from typing import Self
 import attrs
 import trio
 
-from techo._measuring.arguments import check_counts, check_numbers
+from techo._measuring.arguments import check_counts, check_numbers, check_size
 from techo._measuring.opening import Target, name_of, opener
 from techo._measuring.payloads import Payloads
 from techo._measuring.ping_connection import PingConnection
@@ -47,20 +47,23 @@ def ping(
     Leave it by ``async with``, or call `aclose`, if you stop before the end.
 
     Raises:
-        ValueError: an argument makes no sense; the text names it and its value.
+        ValueError: an argument makes no sense; the text names it and its value. The first
+            probe raises it if it is larger than any message here, unless `size` is a range.
     """
     check_numbers(interval=interval, timeout=timeout)
     check_counts(count=count)
     sizes: Iterable[int] = size if isinstance(size, range) else itertools.repeat(size)
     largest = max(size, default=0) if isinstance(size, range) else size
-    check_counts(size=min(size, default=0) if isinstance(size, range) else size)
+    for each in (min(size), max(size)) if isinstance(size, range) and size else (size,):
+        check_size(each)
     if isinstance(size, range) and count is not None:
         sizes = itertools.cycle(size)
     records = Records(name_of(target))
-    connection = PingConnection(opener(target, tls, server_name), timeout, records)
+    fixed = None if isinstance(size, range) else size
+    connection = PingConnection(opener(target, tls, server_name), timeout, records, fixed)
     payloads = Payloads(largest)
-    each = itertools.islice(sizes, count)
-    return Ping(interval, timeout, each, payloads, records, connection)
+    counted = itertools.islice(sizes, count)
+    return Ping(interval, timeout, counted, payloads, records, connection)
 
 
 @attrs.define(eq=False)

@@ -18,7 +18,7 @@ from techo._client.connecting import Line
 from techo._client.datagram_socket import DatagramSocket
 from techo._measuring.causes import Cause, cause_of, words_of
 from techo._measuring.matching import InOrder, OneByOne, State
-from techo._measuring.opening import Opener
+from techo._measuring.opening import Opener, close_unless_fits
 from techo._measuring.ping_records import Probe, Records
 from techo._nursery import open_bare_nursery
 from techo._packets import PacketStream
@@ -40,6 +40,8 @@ class PingConnection:
     _timeout: float
     """Seconds for connecting, and from sending to the reply."""
     _records: Records
+    _size: int | None
+    """Bytes of every probe; None if they differ."""
     _line: Line | None = attrs.field(default=None, init=False)
     _connected: bool = attrs.field(default=False, init=False)
     """Whether there has been one."""
@@ -77,6 +79,8 @@ class PingConnection:
         except _BROKEN as error:
             self._fail(probe, cause_of(error), words_of(error))
             return None
+        if self._size is not None:
+            await close_unless_fits(line, self._size)
         self._line, self._reset = line, False
         self._matching = (
             OneByOne() if isinstance(line, DatagramSocket | PacketStream) else InOrder()

@@ -66,7 +66,8 @@ class Schedule:
     def unsent(self, now: float) -> int:
         """Count the trips that are due, and have not begun."""
         if self.rate is None:
-            return 0
+            stopped = self._stopped < math.inf
+            return 0 if self.trips is None or stopped else self.trips - self._counted
         due = math.ceil(round((min(self.end, now) - self.begin) * self.rate, 6))
         if self.trips is not None:
             due = min(due, self.trips + math.ceil(round(self.warm_up * self.rate, 6)))

@@ -16,6 +16,7 @@ from techo._cli.descriptors import shortage
 from techo._cli.measuring.load_progress import shown
 from techo._cli.measuring.report_delivery import check_deliverable, deliver
 from techo._cli.tls import client_context
+from techo._measuring.load import SECONDS
 from techo._measuring.load import load as measure
 from techo._measuring.load_report import LoadReport
 from techo._nursery import open_bare_nursery
@@ -36,6 +37,10 @@ def load(options: argparse.Namespace) -> int:
         setattr(options, left_out.pop(), None)
     if (short := shortage(options.connections)) is not None:
         return refuse(f"{short} or lower --connections")
+    # The handlers that come back in the end let late signals pass: who stops a load twice
+    # gets its report all the same.
+    for number in _STOP:
+        signal.signal(number, signal.SIG_IGN)
     command = _Load(options)
     try:
         check_deliverable(options, scheduled=options.rate is not None)
@@ -63,7 +68,7 @@ class _Load:
         options = self.options
         with (
             trio.open_signal_receiver(*_STOP) as signals,
-            shown(options.duration, options.trips) as show,
+            shown(options.warm_up, options.duration or SECONDS, options.trips) as show,
         ):
             async with open_bare_nursery() as nursery:
                 nursery.start_soon(self._heed, signals, nursery)

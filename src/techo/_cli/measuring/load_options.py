@@ -92,15 +92,15 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         type=explaining(_read_warm_up),
         default=0.0,
-        help="what to do before anything is counted (default: 0 s)",
+        help="how long to load before anything is counted (default: 0 s)",
     )
     parser.add_argument(
         "-W",
         "--timeout",
         metavar="SECONDS",
         type=explaining(read_seconds),
-        help="how long to wait for a reply, or for a connection (default: 10 s; 1 s over udp "
-        "and unixgram)",
+        help="how long to wait for a reply or a connection, and before giving up when nobody "
+        "answers at all (default: 10 s; 1 s over udp and unixgram)",
     )
     parser.add_argument(
         "--json",

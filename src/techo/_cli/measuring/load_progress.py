@@ -17,24 +17,31 @@ _MILLISECOND: Final = 1_000_000
 
 
 @contextlib.contextmanager
-def shown(seconds: float | None, trips: int | None) -> Iterator[Callable[[LoadReport], None]]:
-    """Show how far a load is, of all its seconds or its trips; give what to tell reports to."""
+def shown(
+    warm_up: float, seconds: float, trips: int | None
+) -> Iterator[Callable[[LoadReport], None]]:
+    """Show how far a load is; give what to tell reports to.
+
+    That is of its trips if it is so many of them, else of its seconds, warm-up included.
+    """
     console = Console(file=sys.stderr, markup=False)
-    if not console.is_terminal:
+    if not console.is_terminal or console.is_dumb_terminal:
         yield lambda _: None
         return
     columns = (BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     # Without a thread, whose turns would be part of what is measured.
     with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
-        task = progress.add_task("connecting", total=trips if seconds is None else seconds)
-        started = time.monotonic()
+        task = progress.add_task("connecting", total=trips or warm_up + seconds)
+        started: float | None = None
 
         def show(report: LoadReport) -> None:
-            done = report.round_trips + report.lost
-            completed = done if seconds is None else time.monotonic() - started
-            progress.update(
-                task, completed=completed, description=_so_far(report), refresh=True
-            )
+            nonlocal started
+            started = started or time.monotonic()  # when the first report came
+            elapsed = time.monotonic() - started
+            over = report.round_trips + report.lost
+            description = "warming up" if elapsed < warm_up and not over else _so_far(report)
+            completed = over if trips else elapsed
+            progress.update(task, completed=completed, description=description, refresh=True)
 
         progress.refresh()
         yield show

@@ -35,9 +35,12 @@ def _names(options: argparse.Namespace) -> list[str]:
     names: list[str] = options.files
     if not names:
         raise ValueError("merge needs the reports: FILE... of techo load --json FILE")
+    seen = set[str]()
     for name in names:
-        if names.count(name) > 1:
+        path = os.path.realpath(name)
+        if path in seen:
             raise ValueError(f"{name!r} is named twice, and would count twice")
+        seen.add(path)
     return names
 
 
@@ -48,7 +51,11 @@ def _read(name: str) -> Iterator[LoadReport]:
         ValueError: it cannot be read, has none, or something else; names the file and line.
     """
     try:
-        text = sys.stdin.read() if name == STANDARD_OUTPUT else Path(name).read_text("utf-8")
+        text = (
+            sys.stdin.read()
+            if name == STANDARD_OUTPUT
+            else Path(name).read_text("utf-8", "replace")
+        )
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()
         raise ValueError(f"cannot read {name!r}: {reason}") from None
@@ -58,5 +65,5 @@ def _read(name: str) -> Iterator[LoadReport]:
     for number, line in lines:
         try:
             yield LoadReport.from_json(json.loads(line))
-        except ValueError as error:  # what json and the report raise
+        except (ValueError, RecursionError) as error:  # what json and the report raise
             raise ValueError(f"{name!r}, line {number}: {error}") from None

@@ -45,10 +45,13 @@ def ping(options: argparse.Namespace) -> int:
             tls=tls,
             server_name=None if tls is None else options.tls_server_name,
         )
+        command = _Ping(pinging, options)
+        # The handlers that come back in the end let late signals pass: the summary is printed.
+        for number in (*_STOP, *_REPORT):
+            signal.signal(number, signal.SIG_IGN)
+        trio.run(command.run)
     except ValueError as error:
         return refuse(str(error))
-    command = _Ping(pinging, options)
-    trio.run(command.run)
     return command.verdict()
 
 

@@ -64,7 +64,7 @@ def summary(statistics: PingStatistics, *, sweep: bool) -> Iterator[str]:
     yield _counts(statistics)
     yield (
         f"{statistics.late} late, {statistics.duplicate} duplicate, "
-        f"{statistics.corrupt} corrupt, {statistics.reconnects} reconnects"
+        f"{statistics.corrupt} corrupt, {_number(statistics.reconnects, 'reconnect')}"
     )
     if statistics.failures:
         causes = (f"{cause} {count}" for cause, count in statistics.failures.items())
@@ -86,6 +86,10 @@ def _counts(statistics: PingStatistics) -> str:
         f"{statistics.sent} sent, {statistics.received} received, "
         f"{statistics.lost} lost{loss}{under_way}"
     )
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" + "s" * (count != 1)
 
 
 def _times(statistics: PingStatistics) -> str:
@@ -114,7 +118,7 @@ def _outages(statistics: PingStatistics, longest: Outage) -> str:
     count = f"{statistics.outages} outages of {statistics.outage_seconds:.3f} s, the longest"
     return (
         f"{'1 outage' if statistics.outages == 1 else count} of {longest.seconds:.3f} s "
-        f"({longest.probes} probes), from {_clock_time(longest.since)} to {until}"
+        f"({_number(longest.probes, 'probe')}), from {_clock_time(longest.since)} to {until}"
     )
 
 

@@ -59,4 +59,4 @@ def plot(report: LoadReport, path: Path) -> None:
     axes.set_title(f"{report.endpoint}: {report.round_trips_per_second:,.0f} round trips/s")
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path, format=path.suffix.removeprefix("."))
+    figure.savefig(path, format=path.suffix.lower().removeprefix("."))

@@ -37,15 +37,16 @@ def check_deliverable(options: argparse.Namespace, *, scheduled: bool) -> None:
 def deliver(report: LoadReport, options: argparse.Namespace) -> int:
     """Do with a report what the options say; give the exit code that it deserves."""
     text = json.dumps(report.to_json())
-    if options.json == STANDARD_OUTPUT:
-        print(text, flush=True)
-    else:
-        print_report(report)
     written = True
+    # Files first: standard output may be gone, and that must not cost what was to be kept.
     if options.json not in {None, STANDARD_OUTPUT}:
         written &= _write(options.json, lambda path: path.write_text(text + "\n"))
     if options.plot is not None:
         written &= _write(options.plot, lambda path: plot(report, path))
+    if options.json == STANDARD_OUTPUT:
+        print(text, flush=True)
+    else:
+        print_report(report)
     return _verdict(report, options.fail_if) or (0 if written else 1)
 
 

@@ -45,7 +45,7 @@ def read_report_file(text: str) -> str:
 
 
 def _read_picture(text: str) -> str:
-    if Path(text).suffix not in PICTURES:
+    if Path(text).suffix.lower() not in PICTURES:
         raise ValueError(f"{text!r} is neither .svg nor .png")
     return _check_writable(text)
 
@@ -61,6 +61,8 @@ def _is_endpoint(text: str) -> bool:
 def _check_writable(text: str) -> str:
     """Find out before a measurement, without touching what is there, what would lose it."""
     path = Path(text)
+    if not text:
+        raise ValueError("expected the name of a file, got ''")
     if path.is_dir():
         raise ValueError(f"cannot write {text!r}: it is a folder")
     if not path.parent.is_dir():

@@ -10,16 +10,14 @@ from typing import Final
 
 from rich.console import Console
 from rich.padding import Padding
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from techo._measuring.histogram import Histogram
 from techo._measuring.load_report import PERCENTS, LoadReport
 
-_NANOSECONDS: Final = 1_000_000_000
 _MILLISECOND: Final = 1_000_000
 _LONG: Final = 100
-"""Milliseconds, of which nobody asks for a thousandth."""
+"""What is more needs no thousandths, be it milliseconds or megabytes."""
 _MEGA: Final = 1_000_000
 _BAR: Final = 40
 """Columns of the longest bar: with what stands before it, a line has less than 80."""
@@ -44,13 +42,13 @@ def print_report(report: LoadReport) -> None:
 def _counts(report: LoadReport) -> Iterator[str]:
     over = _number(report.connections, "connection")
     wanted = "" if report.rate is None else f", {report.rate:,.10g} trips/s wanted"
-    pipeline = "" if report.pipeline == 1 else f", {report.pipeline} under way on each"
+    pipeline = "" if report.pipeline == 1 else f", up to {report.pipeline:,} under way on each"
     yield f"{report.endpoint}: {over} x {_number(report.size, 'byte')}{pipeline}{wanted}"
     rate = report.round_trips_per_second
     megabytes = rate * report.bytes / max(1, report.round_trips) / _MEGA
     yield (
         f"{_number(report.round_trips, 'round trip')} in {report.seconds:.3f} s: "
-        f"{rate:,.1f}/s, {megabytes:,.3g} MB/s each way"
+        f"{rate:,.1f}/s, {megabytes:,.{0 if megabytes >= _LONG else 3}f} MB/s each way"
     )
     loss = "" if report.loss is None else f" ({report.loss:.4g} %)"
     under_way = f", {report.in_flight:,} under way" * bool(report.in_flight)
@@ -58,6 +56,8 @@ def _counts(report: LoadReport) -> Iterator[str]:
         f"{report.lost:,} lost{loss}, {report.late:,} late, {report.duplicate:,} duplicate, "
         f"{report.unsent:,} unsent, {_number(report.reconnects, 'reconnect')}{under_way}"
     )
+    if report.unsent:
+        yield "unsent: no connection was free; try more of them, or a longer pipeline"
     if report.errors:
         causes = (f"{cause} {count:,}" for cause, count in report.errors.items())
         yield f"errors: {', '.join(causes)}"
@@ -70,10 +70,10 @@ def _number(count: int, what: str) -> str:
 
 def _client(report: LoadReport) -> str:
     used = f"client CPU {report.client_cpu_seconds:.2f} s"
-    if report.seconds:
-        used += f", {100 * report.client_cpu_seconds / report.seconds:.0f} % of a core"
+    if report.client_cpu_share is not None:
+        used += f", {100 * report.client_cpu_share:.0f} % of a core"
     if report.client_was_limit:
-        used += ": THE CLIENT WAS THE LIMIT; share the load with another machine (techo merge)"
+        used += ": THE CLIENT WAS THE LIMIT; share the load among more of them (techo merge)"
     return used
 
 
@@ -110,7 +110,7 @@ def _histogram(report: LoadReport) -> Table:
     most = max(count for *_, count in rows)
     for low, high, count in rows:
         share = f"{100 * count / histogram.count:.1f} %"
-        bar = ProgressBar(total=most, completed=count, width=_BAR)
+        bar = "━" * round(_BAR * count / most)
         table.add_row(_bound(low), f"- {_bound(high)}", f"{count:,}", share, bar)
     return table
 
