@@ -26,6 +26,15 @@ def test_a_bar_shows_what_was_found_so_far() -> None:
     assert terminal.seen.index("round trips in") > terminal.seen.rindex(" errors")
 
 
+def test_a_warm_up_is_told() -> None:
+    """Until something counts."""
+    arguments = ["load", "--warm-up", "1", "-d", "0.3"]
+    with serving() as process, on_a_terminal(*arguments, str(process.port)) as terminal:
+        terminal.read_until("warming up")
+        terminal.read_until(" 0 errors")
+        terminal.read_until("service time, ms")
+
+
 def test_trips_have_a_bar_too() -> None:
     """It comes to its end."""
     with (

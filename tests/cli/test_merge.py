@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,8 @@ def test_what_is_no_report_is_refused(content: str, told: str, tmp_path: Path) -
         ([], "merge needs the reports"),
         (["/nowhere/a.json"], "cannot read '/nowhere/a.json': no such file or directory"),
         (["a", "b", "a"], "'a' is named twice"),
+        (["a", "./a"], "'./a' is named twice"),
+        ([sys.executable], f"{sys.executable!r}, line 1: "),
     ],
 )
 def test_nonsense_is_refused(arguments: list[str], told: str) -> None:

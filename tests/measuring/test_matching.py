@@ -287,6 +287,20 @@ def test_kept_apart_the_smallest_are_known_by_what_fits(size: int) -> None:
     assert list(one_by_one.feed(first.payload)) == [(State.WHOLE, first)]
 
 
+@pytest.mark.parametrize("lost", [(), (0,), (1,), (0, 2)])
+def test_kept_apart_of_doubles_the_oldest_is_answered(lost: tuple[int, ...]) -> None:
+    """Those that were given up are waited for no more; nobody is forgotten."""
+    one_by_one, doubles = OneByOne[Message](), [Message(b"x") for _ in range(4)]
+    for each in doubles:
+        one_by_one.expect(each)
+    for number in lost:
+        one_by_one.give_up(doubles[number])
+    for number in sorted({0, 1, 2, 3}.difference(lost)):
+        assert list(one_by_one.feed(b"x")) == [(State.WHOLE, doubles[number])]
+    assert not one_by_one._waiting
+    assert not any(one_by_one._doubles.values())
+
+
 def test_kept_apart_giving_up_one_is_not_giving_up_its_double() -> None:
     """Of one byte there are no more than 256 different ones."""
     one_by_one, (first, second) = OneByOne[Message](), (Message(b"x"), Message(b"x"))

@@ -192,7 +192,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
         for name in ("count", "size")
         for value in (0, -1, 1.5, "3")
     ],
-    ({"size": range(5, 5)}, "size range(5, 5) is not a whole number above 0"),
+    ({"size": range(5, 5)}, r"size range\(5, 5\) is not a whole number above 0"),
     ({"size": range(-2, 5)}, "size -2 is not a whole number above 0"),
     ({"target": "nonsense"}, "bad endpoint 'nonsense'"),
     ({"target": "*:8009"}, "tcp://\\*:8009: .* name host and port"),

@@ -29,8 +29,8 @@ def check_counts(**arguments: float | None) -> None:
             raise ValueError(f"{name} {value!r} is not a whole number above 0")
 
 
-def check_size(size: object) -> None:
-    """Refuse what is no size of a message.
+def check_size(size: object) -> int:
+    """Give the size of a message, in bytes, if it is one.
 
     Raises:
         ValueError: naming it, and what is the most.
@@ -39,3 +39,4 @@ def check_size(size: object) -> None:
         raise ValueError(f"size {size!r} is not a whole number above 0")
     if size > LARGEST:
         raise ValueError(f"size {size!r} is more than {LARGEST} bytes")
+    return size

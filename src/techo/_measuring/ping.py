@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import ssl
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -52,18 +52,24 @@ def ping(
     """
     check_numbers(interval=interval, timeout=timeout)
     check_counts(count=count)
-    sizes: Iterable[int] = size if isinstance(size, range) else itertools.repeat(size)
-    largest = max(size, default=0) if isinstance(size, range) else size
-    for each in (min(size), max(size)) if isinstance(size, range) and size else (size,):
-        check_size(each)
-    if isinstance(size, range) and count is not None:
-        sizes = itertools.cycle(size)
+    # A range has its least and largest at its ends; to look through it may take long.
+    ends = (size[0], size[-1]) if isinstance(size, range) and size else (size,)
+    largest = max(check_size(each) for each in ends)
     records = Records(name_of(target))
     fixed = None if isinstance(size, range) else size
     connection = PingConnection(opener(target, tls, server_name), timeout, records, fixed)
     payloads = Payloads(largest)
-    counted = itertools.islice(sizes, count)
-    return Ping(interval, timeout, counted, payloads, records, connection)
+    sizes = itertools.islice(_sizes(size, again=count is not None), count)
+    return Ping(interval, timeout, sizes, payloads, records, connection)
+
+
+def _sizes(size: int | range, *, again: bool) -> Iterator[int]:
+    if not isinstance(size, range):
+        yield from itertools.repeat(size)
+    else:
+        yield from size
+        while again:
+            yield from size
 
 
 @attrs.define(eq=False)
