@@ -66,7 +66,7 @@ def test_rules_are_about_the_sum(rule: str, code: int, reports: tuple[Path, Path
     ("content", "told"),
     [
         ("", "has no report in it"),
-        ("{", "line 1: Expecting property name"),
+        ("{", "line 1: no JSON (Expecting property name"),
         ('\n{"schema": 2}', "line 2: this is no report of schema 1"),
         ('{"schema": 1, "event": "summary", "sent": 5}', "line 1: the report lacks 'endpoint'"),
     ],

@@ -212,3 +212,12 @@ def test_nonsense_is_a_value_error_at_once(arguments: dict[str, Any], words: str
     """It names the argument and its value; no run is needed to be told."""
     with pytest.raises(ValueError, match=words):
         techo.ping(**{"target": "127.0.0.1:1"} | arguments)
+
+
+@pytest.mark.parametrize("target", [8009, None, b"tcp://127.0.0.1:8009"])
+async def test_what_is_no_target_is_a_type_error_at_once(target: Any) -> None:
+    """By ping when it is made, and by load before it connects; it names the value."""
+    with pytest.raises(TypeError, match=f"target {target!r} is no endpoint"):
+        techo.ping(target)
+    with pytest.raises(TypeError, match=f"target {target!r} is no endpoint"):
+        await techo.load(target)

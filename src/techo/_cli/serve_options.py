@@ -21,8 +21,9 @@ _DESCRIPTION = """\
 Serve echoes until told to stop: every chunk that arrives is sent back.
 
 Other commands: talk, a client that sends what it reads and prints what comes back; check,
-which tries out whether a server is a good echo; ping, which measures loss and latency
-(%(prog)s talk --help, and so on)."""
+which tries out whether a server is a good echo; ping, which measures loss and latency; load,
+which makes many round trips and measures those; merge, which adds up the reports of several
+loads (%(prog)s talk --help, and so on)."""
 
 _MORE = """\
 What takes a value can be set in the environment too, as TECHO_ and its name, such as

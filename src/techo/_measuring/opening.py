@@ -41,8 +41,14 @@ def opener(target: Target, tls: ssl.SSLContext | None, server_name: str | None) 
 
     Raises:
         ValueError: as `check_connectable`; a function that connects does its own TLS.
+        TypeError: `target` is neither an endpoint nor a function.
     """
     if not isinstance(target, Endpoint | str):
+        if not callable(target):
+            raise TypeError(
+                f"target {target!r} is no endpoint, as in 'tcp://127.0.0.1:8009', and no async "
+                "function that connects"
+            )
         if tls is not None or server_name is not None:
             raise ValueError(f"{name_of(target)} takes neither tls nor server_name")
         return lambda: _call(target)

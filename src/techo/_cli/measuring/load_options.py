@@ -33,7 +33,7 @@ What is given here wins; TECHO_TLS_... count for tls endpoints and are ignored f
 
 Exit status: 0 no error and no rule fired, 1 an error or a rule fired or nothing came back,
 2 wrong usage or the server was never reached; by SIGINT (130) after Ctrl-C, where it would have
-been 0."""
+been 0. SIGTERM ends it like Ctrl-C, without changing the status."""
 
 
 def _read_warm_up(text: str) -> float:

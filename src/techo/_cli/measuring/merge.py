@@ -65,5 +65,8 @@ def _read(name: str) -> Iterator[LoadReport]:
     for number, line in lines:
         try:
             yield LoadReport.from_json(json.loads(line))
+        except json.JSONDecodeError as error:
+            what = f"no JSON ({error.msg}), and so no report of techo load --json"
+            raise ValueError(f"{name!r}, line {number}: {what}") from None
         except (ValueError, RecursionError) as error:  # what json and the report raise
             raise ValueError(f"{name!r}, line {number}: {error}") from None

@@ -14,7 +14,7 @@ import trio
 
 from techo._cli.complaints import refuse
 from techo._cli.measuring import ping_output
-from techo._cli.measuring.verdict import any_fired, never_reached
+from techo._cli.measuring.verdict import any_fired, complain_of, never_reached
 from techo._cli.tls import client_context
 from techo._measuring.causes import Cause
 from techo._measuring.ping import Ping
@@ -119,7 +119,9 @@ class _Ping:
         if statistics.never_reached:
             return never_reached(self.options.endpoint, statistics.failures)
         fired = any_fired(self.options.fail_if, _figures(statistics))
-        if fired or not statistics.received:
+        if not statistics.received:
+            return complain_of(f"none of {statistics.sent} probes came back")
+        if fired:
             return 1
         return -signal.SIGINT if self._stop == signal.SIGINT else 0
 

@@ -25,7 +25,8 @@ What takes a value can be set in the environment too, as TECHO_ENDPOINT or TECHO
 is given here wins; TECHO_TLS_... count for tls endpoints and are ignored for others.
 
 Exit status: 0 a reply came and no rule fired, 1 none came or one fired, 2 wrong usage or the
-server was never reached; by SIGINT (130) after Ctrl-C, where it would have been 0."""
+server was never reached; by SIGINT (130) after Ctrl-C, where it would have been 0. SIGTERM ends
+it like Ctrl-C, without changing the status."""
 
 
 def _read_size(text: str) -> int | range:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Final
 
+from techo._cli.measuring.verdict import counted
 from techo._measuring.histogram import Histogram
 from techo._measuring.ping_results import PingReply, PingResult
 from techo._measuring.ping_statistics import PERCENTS, Outage, PingStatistics
@@ -67,8 +68,7 @@ def summary(statistics: PingStatistics, *, sweep: bool) -> Iterator[str]:
         f"{statistics.corrupt} corrupt, {_number(statistics.reconnects, 'reconnect')}"
     )
     if statistics.failures:
-        causes = (f"{cause} {count}" for cause, count in statistics.failures.items())
-        yield f"failures: {', '.join(causes)}"
+        yield f"failures: {counted(statistics.failures)}"
     yield _times(statistics)
     if statistics.longest_outage is not None:
         yield _outages(statistics, statistics.longest_outage)

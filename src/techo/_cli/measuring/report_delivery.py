@@ -13,7 +13,7 @@ from techo._cli.measuring.plot import check_can_plot, plot
 from techo._cli.measuring.report_options import STANDARD_OUTPUT
 from techo._cli.measuring.report_output import print_report
 from techo._cli.measuring.rules import Rule
-from techo._cli.measuring.verdict import any_fired, never_reached
+from techo._cli.measuring.verdict import any_fired, complain_of, counted, never_reached
 from techo._measuring.causes import Cause
 from techo._measuring.histogram import Histogram
 from techo._measuring.load_report import PERCENTS, LoadReport
@@ -65,7 +65,12 @@ def _verdict(report: LoadReport, rules: Sequence[Rule]) -> int:
     if report.never_reached:
         return never_reached(report.endpoint, report.errors)
     fired = any_fired(rules, _figures(report))
-    return 1 if fired or report.failed or not report.round_trips else 0
+    if report.failed:
+        errors = "error" if report.failed == 1 else "errors"
+        return complain_of(f"{report.failed:,} {errors} ({counted(report.errors)})")
+    if not report.round_trips:
+        return complain_of("nothing came back")
+    return int(fired)
 
 
 def _figures(report: LoadReport) -> Mapping[str, float | None]:

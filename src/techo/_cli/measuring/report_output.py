@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
+from techo._cli.measuring.verdict import counted
 from techo._measuring.histogram import Histogram
 from techo._measuring.load_report import PERCENTS, LoadReport
 
@@ -59,8 +60,7 @@ def _counts(report: LoadReport) -> Iterator[str]:
     if report.unsent:
         yield "unsent: no connection was free; try more of them, or a longer pipeline"
     if report.errors:
-        causes = (f"{cause} {count:,}" for cause, count in report.errors.items())
-        yield f"errors: {', '.join(causes)}"
+        yield f"errors: {counted(report.errors)}"
     yield _client(report)
 
 

@@ -20,6 +20,11 @@ _REMEDIES: Final = {
 }
 
 
+def counted(causes: Mapping[Cause, int]) -> str:
+    """Tell causes with their counts."""
+    return ", ".join(f"{cause} {count:,}" for cause, count in causes.items())
+
+
 def any_fired(rules: Sequence[Rule], figures: Mapping[str, float | None]) -> bool:
     """Say on standard error which rules fired; whether any did."""
     sentences = [found for rule in rules if (found := rule.judge(figures)) is not None]
@@ -28,8 +33,14 @@ def any_fired(rules: Sequence[Rule], figures: Mapping[str, float | None]) -> boo
     return bool(sentences)
 
 
+def complain_of(what: str) -> int:
+    """Say on standard error what was bad without any rule; give the exit code for that."""
+    sys.stderr.write(f"techo: {what}\n")
+    return 1
+
+
 def never_reached(endpoint: Endpoint | str, causes: Mapping[Cause, int]) -> int:
     """Say on standard error that nobody was there, and why; give the exit code for that."""
-    counts = ", ".join(f"{cause} {count}" for cause, count in causes.items())
+    counts = counted(causes)
     most = max(causes, key=lambda cause: causes[cause])
     return refuse(f"{endpoint} was never reached ({counts}); {_REMEDIES[most]}")
