@@ -299,6 +299,18 @@ def test_interrupted_twice_it_does_not_wait() -> None:
     assert b" 0 reconnects, 10 under way\n" in out
 
 
+def test_late_signals_cost_no_report() -> None:
+    """Somebody who presses Ctrl-C again and again gets it all the same."""
+    with serving() as process, started("load", "-c", "300", str(process.port)) as popen:
+        wait_until(lambda: statistics_of(process)["bytes_out"] > 0, "no trips")
+        while popen.poll() is None:
+            popen.send_signal(signal.SIGINT)
+            time.sleep(0.01)  # as quickly as a person could and more
+        assert popen.returncode == -signal.SIGINT
+        assert popen.stdout is not None
+        assert b"round trips in" in popen.stdout.read()
+
+
 def test_a_server_that_halts_shows_in_response_time() -> None:
     """Not in a flat p99: a third of the trips were due while it did, and few were sent."""
     with serving("--reply", "raw") as process:

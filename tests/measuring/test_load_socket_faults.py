@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 
 import pytest
+import trio
 
 import techo
 from helpers import PATIENCE
 from loads import causes, check, faulty
 from techo import load
+from techo._packets import PacketStream
 from techo.testing import (
     Chunk,
     CloseUnread,
@@ -185,3 +188,29 @@ async def test_connections_that_end_when_they_are_idle_keep_nobody_waiting(
         report = check(await load(server.endpoints[0], connections=2, rate=500, trips=100))
     assert (report.round_trips + report.lost, report.unsent) == (100, 0)
     assert report.reconnects > 0
+
+
+@pytest.mark.parametrize("rate", [None, 1000.0])
+async def test_who_greets_is_counted_and_does_not_begin_the_load(rate: float | None) -> None:
+    """What comes before anything was sent is corrupt; trips are as many as they should be."""
+
+    async def echo(stream: PacketStream) -> None:
+        async with stream:
+            async for message in stream:
+                await stream.send_all(message)
+
+    async with trio.open_nursery() as nursery:
+
+        async def connect() -> PacketStream:
+            ours, theirs = (
+                PacketStream(each)
+                for each in trio.socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            )
+            await theirs.send_all(b"welcome to a server that is no echo")
+            nursery.start_soon(echo, theirs)
+            return ours
+
+        with trio.fail_after(PATIENCE):
+            report = check(await load(connect, connections=3, trips=30, rate=rate))
+    assert (report.round_trips, report.lost, report.reconnects) == (30, 0, 0)
+    assert causes(report) == {"corrupt": 3}

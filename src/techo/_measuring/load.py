@@ -53,8 +53,9 @@ async def load(
 
     Times are in seconds. `warm_up` comes first and is not counted. A reply is waited for up
     to `timeout` (by default 10 s, for datagrams 1 s), also behind the end. `watch` is called
-    now and then with a report so far. Set `stop` to begin no more trips, and have a report
-    when those under way are over; cancellation closes all connections and gives none.
+    five times a second with a report so far. Set `stop` to begin no more trips; `watch` is
+    called then, too, and the report is given when those under way are over. Cancellation
+    closes all connections and gives none.
 
     Raises:
         ValueError: an argument makes no sense; the text names it and its value.
@@ -81,4 +82,5 @@ async def load(
     work = Work(schedule, Payloads(size), size, pipeline, clock)
     lines = Connections(connections, open_line, work, timeout)
     stop = trio.Event() if stop is None else stop
-    return await Run(name_of(target), lines, work, timeout, stop).run(watch)
+    watch = (lambda _: None) if watch is None else watch
+    return await Run(name_of(target), lines, work, timeout, stop, watch).run()

@@ -37,6 +37,8 @@ class Run:
     patience: float
     """Seconds for a reply, and for what is due and unsent in the end."""
     stop: trio.Event
+    watch: Callable[[LoadReport], None]
+    """Told how it stands, now and then and when it is stopped."""
     _counted_from: tuple[float, float] | None = None
     """When counting began, and the CPU that this process had used by then, in seconds."""
     _over: tuple[float, float] | None = None
@@ -44,7 +46,7 @@ class Run:
     _ending: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     """Ends the wait for the end."""
 
-    async def run(self, watch: Callable[[LoadReport], None] | None) -> LoadReport:
+    async def run(self) -> LoadReport:
         """Connect, make all trips, and report.
 
         Raises:
@@ -61,8 +63,7 @@ class Run:
                     nursery.start_soon(self._begin_counting)
                 if self.work.schedule.rate is not None:
                     nursery.start_soon(self._pace)
-                if watch is not None:
-                    nursery.start_soon(self._tell, watch)
+                nursery.start_soon(self._tell)
                 await self._until_done()
                 self._over = self._now()
             nursery.cancel_scope.cancel(reason="the load is over")
@@ -104,6 +105,7 @@ class Run:
             self.work.schedule.stop(self.work.clock())
             self.work.schedule.close()
             self._ending.cancel(reason="stopped")
+            self.watch(self.report())
         else:
             self.connections.tried.set()
 
@@ -128,10 +130,10 @@ class Run:
         else:
             await trio.sleep_until(due)
 
-    async def _tell(self, watch: Callable[[LoadReport], None]) -> None:
+    async def _tell(self) -> None:
         while True:
+            self.watch(self.report())
             await trio.sleep(_WATCHED)
-            watch(self.report())
 
     def report(self) -> LoadReport:
         """Say what has happened so far."""
