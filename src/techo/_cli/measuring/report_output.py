@@ -57,7 +57,7 @@ def _counts(report: LoadReport) -> Iterator[str]:
         f"{report.lost:,} lost{loss}, {report.late:,} late, {report.duplicate:,} duplicate, "
         f"{report.unsent:,} unsent, {_number(report.reconnects, 'reconnect')}{under_way}"
     )
-    if report.unsent:
+    if report.unsent and report.rate is not None:
         yield "unsent: no connection was free; try more of them, or a longer pipeline"
     if report.errors:
         yield f"errors: {counted(report.errors)}"
