@@ -29,7 +29,7 @@ def test_a_bar_shows_what_was_found_so_far() -> None:
 
 def test_a_warm_up_is_told() -> None:
     """Until something counts."""
-    arguments = ["load", "--warm-up", "1", "-d", "0.3"]
+    arguments = ["load", "--warm-up", "1", "-d", "2"]
     with serving() as process, on_a_terminal(*arguments, str(process.port)) as terminal:
         terminal.read_until("warming up")
         terminal.read_until(" 0 errors")
