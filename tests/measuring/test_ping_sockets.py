@@ -152,7 +152,8 @@ async def test_what_fails_has_its_cause(
     found = seen.statistics
     assert {str(each) for each in found.failures} <= set(cause.split())
     assert (found.lost, found.received, found.loss) == (5, 0, 100)
-    assert found.corrupt == (5 if cause == "corrupt" else 0)
+    # On a busy machine several probes are under way, and a stream's bad byte costs them all.
+    assert (1 <= found.corrupt <= 5) if cause == "corrupt" else found.corrupt == 0
     assert found.largest is None
 
 
