@@ -287,7 +287,7 @@ def test_interrupted_twice_it_does_not_wait() -> None:
         wait_until(lambda: statistics_of(process)["bytes_out"] > 0, "no trips")
         process.popen.send_signal(signal.SIGSTOP)
         try:
-            time.sleep(0.5)  # for a report that shows it; there is no event for that
+            os.waitid(os.P_PID, process.popen.pid, os.WSTOPPED)
             popen.send_signal(signal.SIGINT)
             assert popen.stderr is not None
             assert b"waiting for what is under way" in popen.stderr.readline()

@@ -136,7 +136,6 @@ def test_merging_adds_up(several: list[techo.LoadReport]) -> None:
     assert (total.size, total.pipeline) == (64, max(each.pipeline for each in several))
     shares = [each.client_cpu_share for each in several if each.client_cpu_share is not None]
     assert total.client_cpu_share == (max(shares) if shares else None)
-
     rates = [each.rate for each in several if each.rate is not None]
     assert total.rate == (sum(rates) if rates else None)
     assert total.client_was_limit == any(each.client_was_limit for each in several)
