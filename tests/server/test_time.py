@@ -250,6 +250,43 @@ async def test_drain_goes_on_for_a_stream_without_pauses_until_its_time_is_over(
     assert 0 < most < 200_000
 
 
+@pytest.mark.parametrize("interval", [0.01, 0.1, 0.2])
+async def test_who_never_pauses_is_answered_until_the_drain_is_over(
+    autojump_clock: trio.testing.MockClock,
+    nursery: trio.Nursery,
+    service: techo.EchoService,
+    interval: float,
+) -> None:
+    """No answer is held back for longer than a pause and the time to the next message."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    nursery.start_soon(service.handle, theirs)
+    sent: list[float] = []
+    answered: list[float] = []
+
+    async def send() -> None:
+        for number in range(round(6 / interval)):
+            sent.append(trio.current_time())
+            await ours.send_all(bytes([number % 256]))
+            await trio.sleep(interval)
+
+    async def receive() -> None:
+        async for chunk in ours:
+            answered.extend([trio.current_time()] * len(chunk))
+
+    async with trio.open_nursery() as peer:
+        peer.start_soon(send)
+        peer.start_soon(receive)
+        await trio.sleep(interval / 2)
+        await service.drain()
+        over = trio.current_time()
+        peer.cancel_scope.cancel()
+    assert over == pytest.approx(5 + interval / 2)
+    delays = [then - when for when, then in zip(sent, answered, strict=False)]
+    assert max(delays) < _QUIET + interval + 1e-6
+    assert len(delays) >= (5 - _QUIET - interval) / interval
+    assert ended(service.statistics()) == {"aborted": 1}
+
+
 async def test_drain_without_time_lets_the_idle_go_and_cuts_the_others(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:

@@ -33,7 +33,8 @@ _GONE: Final = contextlib.suppress(trio.BrokenResourceError, trio.ClosedResource
 """What a peer that has left already makes of a farewell."""
 
 _HELD_BACK: Final = 2**16
-"""Bytes of answers that a drain holds back while it waits for the peer to pause."""
+"""Bytes of answers that a drain holds back while it waits for the peer to pause; and none of
+them for longer than that pause and the time to the peer's next message."""
 
 
 async def converse(
@@ -49,7 +50,8 @@ async def converse(
 
     While the server drains, answers are held back until the peer pauses: one that waits for
     its answer sends nothing meanwhile, one in mid-message sends on. So the connection is let
-    go between two messages, and not in the middle of one that nothing marks the end of.
+    go between two messages, and not in the middle of one that nothing marks the end of. One
+    that never pauses gets its answers, a little late, until the drain's time is up.
 
     Leaves the stream open; after an outcome other than `Outcome.EOF` a reply may have been
     sent in part.
@@ -59,9 +61,10 @@ async def converse(
         trio.ClosedResourceError: somebody in our own program closed the stream.
         Exception: whatever `reply` raised.
     """
-    answers = [answer]
+    answers = [answer] if answer else []
+    since = trio.current_time()
     while True:
-        if not connection.draining or sum(map(len, answers)) >= _HELD_BACK:
+        if not _hold_back(answers, since, connection.quiet):
             if not await _send(stream, answers, connection):
                 return connection.verdict()
             answers = []
@@ -71,8 +74,16 @@ async def converse(
             sent = await _send(stream, answers, connection)
             return Outcome.EOF if sent and not scope.cancelled_caught else connection.verdict()
         connection.received(len(chunk))
+        since = since if answers else connection.progress
         answers.append(reply(bytes(chunk)))
         del chunk  # a peer that never reads should cost one reply, not the chunk as well
+
+
+def _hold_back(answers: list[bytes], since: float, quiet: float | None) -> bool:
+    """Whether answers, the first of which was ready at `since`, wait for the peer to pause."""
+    if quiet is None:
+        return False
+    return sum(map(len, answers)) < _HELD_BACK and trio.current_time() - since < quiet
 
 
 async def _send(stream: trio.abc.Stream, answers: list[bytes], connection: Connection) -> bool:
