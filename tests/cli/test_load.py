@@ -167,7 +167,7 @@ def test_nobody_there_is_exit_status_two() -> None:
         port = free.getsockname()[1]
     code, out, err = run("load", "-c", "4", str(port))
     assert code == 2
-    assert b"\nerrors: refused 4\n" in out
+    assert b"\nerrors: refused 4\n  refused: connection refused\n" in out
     assert err == (
         f"techo: tcp://127.0.0.1:{port} was never reached (refused 4); start a server there, "
         "or check where it listens\n"
@@ -389,9 +389,12 @@ def test_over_tls_the_server_is_left_in_good_manners(tmp_path: Path) -> None:
         code, found = load("--tls-ca", ca, "-c", "3", "-n", "60", target)
         wait_until(lambda: process.read_log().count("outcome=eof") >= 3, process.read_log())
         distrusted = run("load", target)
+        misnamed = run("load", "--tls-ca", ca, "--tls-server-name", "echo.example", target)
     assert (code, found["round_trips"], found["errors"]) == (0, 60, {})
     assert distrusted[0] == 2
     assert "(tls 10)" in distrusted[2]
+    assert b"\n  tls: bad certificate (unable to get local issuer" in distrusted[1]
+    assert b"\n  tls: bad certificate (Hostname mismatch" in misnamed[1]
 
 
 def test_nobody_reads_what_is_printed() -> None:

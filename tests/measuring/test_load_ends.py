@@ -27,21 +27,26 @@ Clock = trio.testing.MockClock
 
 
 @pytest.mark.parametrize(
-    ("error", "cause"),
+    ("error", "cause", "reason"),
     [
-        (ConnectionRefusedError(errno.ECONNREFUSED, "nobody"), "refused"),
-        (OSError(errno.ENETUNREACH, "no way"), "unreachable"),
-        (socket.gaierror(socket.EAI_NONAME, "no such name"), "dns"),
-        (ssl.SSLError(1, "no TLS"), "tls"),
-        (trio.TooSlowError(), "timeout-connect"),
+        (ConnectionRefusedError(errno.ECONNREFUSED, ""), "refused", "connection refused"),
+        (OSError(errno.ENETUNREACH, ""), "unreachable", "network is unreachable"),
+        (OSError(errno.EACCES, ""), "unreachable", "permission denied"),
+        (socket.gaierror(socket.EAI_NONAME, "no such"), "dns", "unknown host (no such)"),
+        (ssl.SSLError(1, "nonsense"), "tls", "TLS failed (nonsense)"),
+        (trio.TooSlowError(), "timeout-connect", None),
     ],
     ids=repr,
 )
 @pytest.mark.parametrize("options", [{"trips": 5}, {"seconds": 1000}], ids=str)
 async def test_a_server_that_nobody_reaches_is_never_reached(
-    autojump_clock: Clock, options: dict[str, Any], error: Exception, cause: str
+    autojump_clock: Clock,
+    options: dict[str, Any],
+    error: Exception,
+    cause: str,
+    reason: str | None,
 ) -> None:
-    """Each connection tries once, and that is it."""
+    """Each connection tries once, and that is it; the report says what the system said."""
 
     async def fail() -> MemoryStream:
         await trio.sleep(1)
@@ -50,6 +55,7 @@ async def test_a_server_that_nobody_reaches_is_never_reached(
     report = check(await techo.load(fail, connections=3, **options))
     assert trio.current_time() == 1
     assert causes(report) == {cause: 3}
+    assert report.reasons.get(techo.Cause(cause)) == reason
     assert report.never_reached
     assert (report.seconds, report.reconnects, report.loss) == (0, 0, None)
 

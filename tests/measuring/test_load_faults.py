@@ -55,6 +55,8 @@ async def test_a_trip_that_fails_has_a_cause(
         assert report.reconnects >= 3
     assert not report.never_reached
     assert report.seconds == 0
+    if isinstance(fault, Corrupt):
+        assert "the echo differs at offset " in report.reasons[techo.Cause.CORRUPT]
 
 
 async def test_the_lost_and_the_others_add_up_to_what_was_sent(autojump_clock: Clock) -> None:

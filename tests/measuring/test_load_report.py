@@ -18,6 +18,7 @@ AMOUNTS = st.floats(0, 10**9).map(lambda amount: round(amount, 9))
 """No clock tells less than a nanosecond."""
 
 CAUSES = st.dictionaries(st.sampled_from(techo.Cause), st.integers(1, 10**6))
+REASONS = st.dictionaries(st.sampled_from(techo.Cause), st.text())
 HISTOGRAMS = st.lists(st.integers(0, 2**45), max_size=20).map(techo.Histogram.of)
 
 
@@ -41,6 +42,7 @@ def reports(draw: st.DrawFn, *, scheduled: bool | None = None) -> techo.LoadRepo
         lost=draw(COUNTS),
         in_flight=draw(COUNTS),
         errors=draw(CAUSES),
+        reasons=draw(REASONS),
         reconnects=draw(COUNTS),
         late=draw(COUNTS),
         duplicate=draw(COUNTS),
@@ -67,6 +69,7 @@ def report(**changes: Any) -> techo.LoadReport:
         "round_trips": 4,
         "bytes": 256,
         "errors": {},
+        "reasons": {},
         "service": techo.Histogram.of([1, 2, 3, 4]),
         "response": None,
         "behind": None,
@@ -88,10 +91,18 @@ def test_json_says_what_people_ask_for() -> None:
     """Figures in nanoseconds, none where there are too few; causes by their words."""
     times = techo.Histogram.of(range(1000, 1100))
     data = report(
-        rate=50, service=times, response=times, behind=techo.Histogram(), errors={"eof": 2}
+        rate=50,
+        service=times,
+        response=times,
+        behind=techo.Histogram(),
+        errors={"eof": 2, "tls": 1},
+        reasons={"tls": "bad certificate"},
     ).to_json()
     assert (data["schema"], data["event"]) == (1, "summary")
-    assert data["errors"] == {"eof": 2}
+    assert (data["errors"], data["reasons"]) == (
+        {"eof": 2, "tls": 1},
+        {"tls": "bad certificate"},
+    )
     assert data["round_trips_per_second"] == 2
     assert data["service_ns"] == data["response_ns"]
     assert data["service_ns"]["count"] == 100
@@ -132,6 +143,8 @@ def test_merging_adds_up(several: list[techo.LoadReport]) -> None:
         count = sum(each.errors.get(cause, 0) for each in several)
         assert total.errors.get(cause, 0) == count
         assert (cause in total.errors) == bool(count)
+        told = [each.reasons[cause] for each in several if cause in each.reasons]
+        assert total.reasons.get(cause) == (told[-1] if told else None)
     assert total.seconds == max(each.seconds for each in several)
     assert (total.size, total.pipeline) == (64, max(each.pipeline for each in several))
     shares = [each.client_cpu_share for each in several if each.client_cpu_share is not None]
@@ -220,6 +233,9 @@ NATURALS = (*ADDED, "size", "pipeline")
         ({"errors": {"eof": 0}}, "errors {'eof': 0} are not counts"),
         ({"errors": {"eof": "1"}}, "errors {'eof': '1'} are not counts"),
         ({"errors": {"weather": 1}}, "an unknown cause: 'weather'"),
+        ({"reasons": None}, "reasons None are not texts"),
+        ({"reasons": {"tls": 1}}, "reasons {'tls': 1} are not texts for causes"),
+        ({"reasons": {"weather": "rain"}}, "reasons {'weather': 'rain'} are not texts"),
         ({"endpoint": None}, "endpoint None is not a text"),
         ({"client_was_limit": "no"}, "client_was_limit 'no' is neither true nor false"),
         ({"client_cpu_seconds": 10**400}, "client_cpu_seconds 1000"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 
 import attrs
@@ -187,7 +188,11 @@ def summed_up(error: OSError) -> OSError:
         (refusal(errno.ETIMEDOUT), "timeout-connect", "connection timed out"),
         (refusal(errno.ECONNRESET), "reset", "connection reset by peer"),
         (socket.gaierror(socket.EAI_NONAME, "no such name"), "dns", "unknown host (no such"),
+        (socket.gaierror("no such name"), "dns", "unknown host (no such name)"),
         (OSError("just so"), "unreachable", "just so"),
+        (ssl.SSLError(1, "just so"), "tls", "TLS failed (just so)"),
+        (ssl.SSLCertVerificationError(1, "just so"), "tls", "bad certificate (just so)"),
+        (ConnectionRefusedError(), "refused", "ConnectionRefusedError"),
         (9.0, "timeout-connect", "no connection within 1 s"),
     ],
 )

@@ -14,7 +14,7 @@ from techo._client.client import RECEIVE_SIZE
 from techo._client.comparison import EchoError
 from techo._client.connecting import Line
 from techo._client.datagram_socket import DatagramSocket
-from techo._measuring.causes import Cause, cause_of
+from techo._measuring.causes import Cause
 from techo._measuring.lane import Lane, Work
 from techo._packets import LARGEST_PACKET, PacketStream
 from techo._pump import pump
@@ -47,7 +47,7 @@ class Carrier(abc.ABC):
                 await self._carry()
                 cause = Cause.SHORT if self.lane.replied_in_part() else Cause.EOF
             except _FAILURES as error:
-                cause = cause_of(error)
+                cause = self.lane.work.tally.cause_of(error)
         return cause
 
     async def close(self) -> None:

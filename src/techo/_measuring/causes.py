@@ -83,17 +83,20 @@ def cause_of(error: Exception) -> Cause:
 
 
 def words_of(error: Exception) -> str:
-    """Say the same in words, for people."""
+    """Say the same in words, for people. There are some, whatever was raised."""
     below = _below(error)
+    text = str(below) or type(below).__name__
+    # What a function that connects raises by itself lacks what the system adds.
     if isinstance(below, ssl.SSLCertVerificationError):
-        return f"bad certificate ({below.verify_message.rstrip('.')})"
+        return f"bad certificate ({getattr(below, 'verify_message', text).rstrip('.')})"
     if isinstance(below, ssl.SSLError):
-        return f"TLS failed ({(below.reason or str(below)).replace('_', ' ').lower()})"
+        reason = getattr(below, "reason", None) or text
+        return f"TLS failed ({reason.replace('_', ' ').lower()})"
     if isinstance(below, socket.gaierror):
-        return f"unknown host ({below.strerror})"
+        return f"unknown host ({below.strerror or text})"
     if isinstance(below, OSError) and below.errno is not None:
         return os.strerror(below.errno).lower()
-    return str(below)
+    return text
 
 
 def _below(error: Exception) -> Exception:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import attrs
 import trio
 
-from techo._measuring.causes import Cause
+from techo._measuring.causes import Cause, cause_of, words_of
 from techo._measuring.histogram import Histogram
 from techo._measuring.matching import InOrder, OneByOne, State
 from techo._measuring.payloads import Payloads
@@ -59,11 +59,19 @@ class Tally:
     """Trips that failed."""
     errors: collections.Counter[Cause] = attrs.field(factory=collections.Counter)
     """These, and what else went wrong."""
+    reasons: dict[Cause, str] = attrs.field(factory=dict)
+    """What the system said of a cause last."""
     reconnects: int = 0
     late: int = 0
     duplicate: int = 0
     last: float = 0.0
     """When the last reply came."""
+
+    def cause_of(self, error: Exception) -> Cause:
+        """Name the cause behind an error, which is not counted here, and keep its words."""
+        cause = cause_of(error)
+        self.reasons[cause] = words_of(error)
+        return cause
 
 
 @attrs.define(eq=False)

@@ -10,7 +10,7 @@ import trio
 
 from techo._client.connecting import Line
 from techo._measuring.carrying import Carrier, carrier_for
-from techo._measuring.causes import Cause, cause_of
+from techo._measuring.causes import Cause
 from techo._measuring.lane import Lane, Work
 from techo._measuring.opening import Opener, close_unless_fits
 
@@ -98,12 +98,14 @@ class Connections:
         try:
             with trio.fail_after(self.patience):
                 line, _ = await self.open()
-        except (OSError, trio.TooSlowError) as error:
-            slow = isinstance(error, trio.TooSlowError)
-            cause = Cause.TIMEOUT_CONNECT if slow else cause_of(error)
-            self.work.tally.errors[cause] += 1
-            return cause
-        return line
+        except trio.TooSlowError:
+            cause = Cause.TIMEOUT_CONNECT
+        except OSError as error:
+            cause = self.work.tally.cause_of(error)
+        else:
+            return line
+        self.work.tally.errors[cause] += 1
+        return cause
 
     def _give_up_if_hopeless(self, cause: Cause) -> None:
         """End the load if nobody has been heard of for long and time alone won't end it."""

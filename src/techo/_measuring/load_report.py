@@ -67,6 +67,14 @@ def _causes(errors: Any) -> dict[Cause, int]:
     return {Cause(name): count for name, count in errors.items()}
 
 
+def _reasons(reasons: Any) -> dict[Cause, str]:
+    if not isinstance(reasons, Mapping) or not all(
+        type(text) is str and name in set(Cause) for name, text in reasons.items()
+    ):
+        raise ValueError(f"reasons {reasons!r} are not texts for causes")
+    return {Cause(name): text for name, text in reasons.items()}
+
+
 @attrs.frozen(kw_only=True)
 class LoadReport:
     """What a load has found out. What is counted is what happened, not what was planned.
@@ -95,6 +103,8 @@ class LoadReport:
     """Messages that were still waited for: none in the last report that `load` gives."""
     errors: Mapping[Cause, int] = attrs.field(converter=_causes)
     """What was lost, and what else went wrong, such as attempts to connect, by cause."""
+    reasons: Mapping[Cause, str] = attrs.field(converter=_reasons)
+    """What the system said of such a cause last, for people; not every cause has one."""
     reconnects: int = attrs.field(validator=_natural)
     """Times that a connection was opened again."""
     late: int = attrs.field(validator=_natural)
@@ -168,6 +178,7 @@ class LoadReport:
             rate=sum(rates) if rates else None,
             seconds=max(each.seconds for each in reports),
             errors=_sum_of_errors(reports),
+            reasons={cause: text for each in reports for cause, text in each.reasons.items()},
             service=_sum_of(each.service for each in reports),
             response=_sum_of(each.response for each in reports) if rates else None,
             behind=_sum_of(each.behind for each in reports) if rates else None,
@@ -192,6 +203,7 @@ class LoadReport:
             "event": "summary",
             **fields,
             "errors": {str(cause): count for cause, count in self.errors.items()},
+            "reasons": {str(cause): text for cause, text in self.reasons.items()},
             "round_trips_per_second": self.round_trips_per_second,
             **{
                 f"{name}_ns": None if each is None else each.figures(*PERCENTS)

@@ -145,6 +145,7 @@ class Run:
         since, cpu_then = self._counted_from or (now, cpu_now)
         cpu = cpu_now - cpu_then
         share = cpu / (now - since) if now - since >= _TELLING else None
+        errors = {cause: tally.errors[cause] for cause in Cause if tally.errors[cause]}
         return LoadReport(
             endpoint=self.name,
             connections=self.connections.count,
@@ -156,7 +157,8 @@ class Run:
             bytes=tally.bytes,
             lost=tally.lost,
             in_flight=work.in_flight,
-            errors={cause: tally.errors[cause] for cause in Cause if tally.errors[cause]},
+            errors=errors,
+            reasons={cause: tally.reasons[cause] for cause in errors if cause in tally.reasons},
             reconnects=tally.reconnects,
             late=tally.late,
             duplicate=tally.duplicate,

@@ -61,6 +61,7 @@ def _counts(report: LoadReport) -> Iterator[str]:
         yield "unsent: no connection was free; try more of them, or a longer pipeline"
     if report.errors:
         yield f"errors: {counted(report.errors)}"
+        yield from (f"  {cause}: {text}" for cause, text in report.reasons.items())
     yield _client(report)
 
 
