@@ -10,6 +10,9 @@ import attrs
 from techo._measuring.causes import NEVER_REACHED, Cause
 from techo._measuring.histogram import Histogram
 
+SCHEMA: Final = 1
+"""The version of what JSON has, of results and of their statistics."""
+
 _NANOSECONDS: Final = 1_000_000_000
 PERCENTS: Final = (50, 95, 99)
 """Those that are told of a ping."""
@@ -90,6 +93,8 @@ class PingStatistics:
     def to_json(self) -> dict[str, Any]:
         """Give it as JSON has it: times are whole nanoseconds where the name ends in _ns."""
         return {
+            "schema": SCHEMA,
+            "event": "summary",
             **{name: getattr(self, name) for name in _COUNTS},
             "loss_percent": self.loss,
             "failures": {str(cause): count for cause, count in self.failures.items()},

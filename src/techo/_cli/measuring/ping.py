@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -108,7 +109,7 @@ class _Ping:
     def _print_summary(self) -> None:
         statistics = self.ping.statistics()
         if self.options.json:
-            print(ping_output.summary_object(statistics))
+            print(json.dumps(statistics.to_json()))
         else:
             sweep = isinstance(self.options.size, range)
             print(*ping_output.summary(statistics, sweep=sweep), sep="\n")

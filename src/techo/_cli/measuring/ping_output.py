@@ -10,10 +10,14 @@ from typing import Final
 from techo._cli.measuring.verdict import counted
 from techo._measuring.histogram import Histogram
 from techo._measuring.ping_results import PingReply, PingResult
-from techo._measuring.ping_statistics import PERCENTS, Outage, PingStatistics
+from techo._measuring.ping_statistics import (
+    PERCENTS,
+    SCHEMA,
+    Outage,
+    PingStatistics,
+    nanoseconds,
+)
 
-_SCHEMA: Final = 1
-_NANOSECONDS: Final = 1_000_000_000
 _STEPS: Final = {"lookup": "look-up", "connect": "connect", "handshake": "TLS handshake"}
 
 
@@ -34,7 +38,7 @@ def object_of(result: PingResult) -> str:
             "event": "reply",
             "seq": result.seq,
             "bytes": result.size,
-            "rtt_ns": round(result.seconds * _NANOSECONDS),
+            "rtt_ns": nanoseconds(result.seconds),
             "late": result.late,
             "duplicate": result.duplicate,
         }
@@ -45,13 +49,7 @@ def object_of(result: PingResult) -> str:
             "cause": result.cause,
             "reason": result.reason,
         }
-    at = round(result.at * _NANOSECONDS)
-    return json.dumps({"schema": _SCHEMA, **fields, "at_ns": at})
-
-
-def summary_object(statistics: PingStatistics) -> str:
-    """Tell the statistics in a line for machines."""
-    return json.dumps({"schema": _SCHEMA, "event": "summary", **statistics.to_json()})
+    return json.dumps({"schema": SCHEMA, **fields, "at_ns": nanoseconds(result.at)})
 
 
 def so_far(statistics: PingStatistics) -> str:
