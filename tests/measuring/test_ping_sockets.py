@@ -76,9 +76,8 @@ async def test_a_server_that_was_away_is_found_again(
     causes = set()
     with trio.fail_after(PATIENCE):
         while techo.Cause.REFUSED not in causes:
-            result = await anext(ping)
-            assert isinstance(result, techo.PingFailure)
-            causes.add(result.cause)
+            if isinstance(result := await anext(ping), techo.PingFailure):
+                causes.add(result.cause)
     assert causes <= {techo.Cause.EOF, techo.Cause.RESET, techo.Cause.REFUSED}
     async with serve(str(endpoint)):
         while not isinstance(result := await anext(ping), techo.PingReply):
@@ -87,7 +86,7 @@ async def test_a_server_that_was_away_is_found_again(
     found, outage = ping.statistics(), ping.statistics().longest_outage
     assert outage is not None
     assert outage.until is not None
-    assert (found.outages, outage.probes, found.received) == (1, found.lost, 2)
+    assert (found.outages, outage.probes) == (1, found.lost)
     assert found.reconnects == (kind not in DATAGRAMS)
     # Clocks may differ by what they are read apart.
     assert outage.until - outage.since == pytest.approx(outage.seconds, abs=0.25)
@@ -108,7 +107,8 @@ async def test_leaving_it_in_mid_iteration_leaks_nothing(
             nursery.start_soon(anext, ping)
             await until(lambda: server.history)
             nursery.cancel_scope.cancel()
-        assert ping.statistics().in_flight > 0
+        found = ping.statistics()
+        assert found.sent == found.in_flight + found.lost > 0
         assert await open_descriptors() == before + server.statistics().active
 
 
