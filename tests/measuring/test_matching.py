@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import techo
-from techo._measuring import matching
 from techo._measuring.matching import InOrder, OneByOne, State
 from techo._measuring.payloads import Payloads
 
 STAMP = b"[Sun Nov 22 06:15:00 2026] "
 NONCE = bytes(range(200, 208))
+REMEMBERED = 1000
 
 
 @attrs.frozen(eq=False)
@@ -32,6 +32,11 @@ def messages_of(sizes: Sequence[int]) -> list[Message]:
     """A run's first messages."""
     payloads = Payloads(max(sizes), NONCE)
     return [Message(payloads.make(number, size)) for number, size in enumerate(sizes, 1)]
+
+
+def apart() -> OneByOne[Message]:
+    """What matches those where messages are kept apart."""
+    return OneByOne(Payloads(90, NONCE), REMEMBERED, 2**20)
 
 
 @attrs.frozen
@@ -219,7 +224,7 @@ def test_kept_apart_each_is_told_as_what_it_has_become(
 ) -> None:
     """With a stamp or without, in any order; and what comes of one harms no other."""
     fates, replies = exchange
-    one_by_one = OneByOne[Message]()
+    one_by_one = apart()
     for message, fate in fates:
         one_by_one.expect(message)
         if fate in GIVEN_UP:
@@ -247,7 +252,7 @@ def test_kept_apart_what_resembles_nothing_belongs_to_nobody(
     foreign: bytes, waiting: int
 ) -> None:
     """And those that wait go on waiting."""
-    one_by_one, messages = OneByOne[Message](), messages_of([64] * 5)[:waiting]
+    one_by_one, messages = apart(), messages_of([64] * 5)[:waiting]
     for message in messages:
         one_by_one.expect(message)
     assert list(one_by_one.feed(foreign)) == [(State.CORRUPT, None)]
@@ -258,7 +263,7 @@ def test_kept_apart_what_resembles_nothing_belongs_to_nobody(
 @pytest.mark.parametrize("nothing", [b"", STAMP, STAMP[:10]])
 def test_kept_apart_what_was_cut_to_nothing_was_the_oldest(nothing: bytes) -> None:
     """Before its first byte, be it within the stamp: the order is all there is to go by."""
-    one_by_one, messages = OneByOne[Message](), messages_of([64, 64])
+    one_by_one, messages = apart(), messages_of([64, 64])
     for message in messages:
         one_by_one.expect(message)
     for message in messages:
@@ -268,7 +273,7 @@ def test_kept_apart_what_was_cut_to_nothing_was_the_oldest(nothing: bytes) -> No
 
 def test_kept_apart_a_stamp_may_be_altered_too() -> None:
     """The message behind it is found all the same."""
-    one_by_one, (message,) = OneByOne[Message](), messages_of([64])
+    one_by_one, (message,) = apart(), messages_of([64])
     one_by_one.expect(message)
     altered = b"?" + STAMP[1:] + b"?" + message.payload[1:]
     assert list(one_by_one.feed(altered)) == [(State.CORRUPT, message)]
@@ -277,7 +282,7 @@ def test_kept_apart_a_stamp_may_be_altered_too() -> None:
 @pytest.mark.parametrize("size", range(1, 17))
 def test_kept_apart_the_smallest_are_known_by_what_fits(size: int) -> None:
     """Even a single byte tells the last few hundred apart."""
-    one_by_one = OneByOne[Message]()
+    one_by_one = apart()
     first, *messages = messages_of([size] * 250)
     one_by_one.expect(first)
     for message in messages:
@@ -290,7 +295,7 @@ def test_kept_apart_the_smallest_are_known_by_what_fits(size: int) -> None:
 @pytest.mark.parametrize("lost", [(), (0,), (1,), (0, 2)])
 def test_kept_apart_of_doubles_the_oldest_is_answered(lost: tuple[int, ...]) -> None:
     """Those that were given up are waited for no more; nobody is forgotten."""
-    one_by_one, doubles = OneByOne[Message](), [Message(b"x") for _ in range(4)]
+    one_by_one, doubles = apart(), [Message(b"x") for _ in range(4)]
     for each in doubles:
         one_by_one.expect(each)
     for number in lost:
@@ -303,7 +308,7 @@ def test_kept_apart_of_doubles_the_oldest_is_answered(lost: tuple[int, ...]) -> 
 
 def test_kept_apart_giving_up_one_is_not_giving_up_its_double() -> None:
     """Of one byte there are no more than 256 different ones."""
-    one_by_one, (first, second) = OneByOne[Message](), (Message(b"x"), Message(b"x"))
+    one_by_one, (first, second) = apart(), (Message(b"x"), Message(b"x"))
     one_by_one.expect(first)
     one_by_one.expect(second)
     one_by_one.give_up(first)
@@ -313,7 +318,8 @@ def test_kept_apart_giving_up_one_is_not_giving_up_its_double() -> None:
 @pytest.mark.parametrize(("size", "count"), [(1, 1000), (17, 12_000), (65_507, 400)])
 def test_kept_apart_an_endless_run_stays_small(size: int, count: int) -> None:
     """What is over is remembered for a while: so many messages, and so many bytes."""
-    one_by_one, payloads = OneByOne[Message](), Payloads(size, NONCE)
+    payloads = Payloads(size, NONCE)
+    one_by_one = OneByOne[Message](payloads, REMEMBERED, 2**20)
     for number in range(1, count):
         message = Message(payloads.make(number, size))
         one_by_one.expect(message)
@@ -324,14 +330,14 @@ def test_kept_apart_an_endless_run_stays_small(size: int, count: int) -> None:
     assert not one_by_one._waiting
     for over in (one_by_one._lost, one_by_one._answered):
         remembered = [each.payload for each in over.messages.values()]
-        assert 15 <= len(remembered) <= matching._REMEMBERED
+        assert 15 <= len(remembered) <= REMEMBERED
         assert sum(map(len, remembered)) == over.size <= 2**20
     assert list(one_by_one.feed(message.payload)) == [(State.AGAIN, message)]
 
 
 def test_kept_apart_many_answers_do_not_push_out_what_may_come_late() -> None:
     """What was given up long ago in messages, if not in time, is still recognised."""
-    one_by_one = OneByOne[Message]()
+    one_by_one = apart()
     lost, *messages = messages_of([64] * 5000)
     one_by_one.expect(lost)
     one_by_one.give_up(lost)
@@ -339,3 +345,21 @@ def test_kept_apart_many_answers_do_not_push_out_what_may_come_late() -> None:
         one_by_one.expect(message)
         one_by_one.feed(message.payload)
     assert list(one_by_one.feed(lost.payload)) == [(State.AGAIN, lost)]
+
+
+@pytest.mark.parametrize("stamp", [b"", STAMP])
+def test_kept_apart_what_is_forgotten_is_not_taken_for_harm(stamp: bytes) -> None:
+    """Not for its own, nor for that of one which waits and has the same pattern in it."""
+    one_by_one = apart()
+    *over, waiting = messages_of(
+        [64] * 1022
+    )  # of the first and the last the pattern is the same
+    for message in [*over, *messages_of([64] * 4000)[1022:]]:
+        one_by_one.expect(message)
+        one_by_one.give_up(message)
+    one_by_one.expect(waiting)
+    assert waiting.payload[16:] == over[0].payload[16:]
+    assert list(one_by_one.feed(stamp + over[0].payload)) == [(State.FORGOTTEN, None)]
+    harmed = stamp + over[1].payload[:-1] + b"?"
+    assert list(one_by_one.feed(harmed)) == [(State.CORRUPT, None)]
+    assert list(one_by_one.feed(stamp + waiting.payload)) == [(State.WHOLE, waiting)]

@@ -228,8 +228,8 @@ async def test_connecting_is_timed_apart_from_the_echo(
 async def test_cancelled_while_connecting_it_was_connecting_that_took_too_long(
     autojump_clock: trio.testing.MockClock, peers: Peers
 ) -> None:
-    """The probe is under way until its time is over, and was never sent."""
-    peers.scripts = [99.0, 99.0]
+    """It is tried again while there is time for the probe, which was never sent."""
+    peers.scripts = [99.0, 99.0, 99.0]
     async with techo.ping(peers.connect, count=2, interval=4) as ping:
         with trio.move_on_after(0.25):
             await anext(ping)
@@ -241,6 +241,63 @@ async def test_cancelled_while_connecting_it_was_connecting_that_took_too_long(
         await anext(ping)
     assert ping.statistics().failures == {techo.Cause.TIMEOUT_CONNECT: 2}
     assert ping.statistics().never_reached
+
+
+async def test_a_probe_of_which_nothing_was_sent_is_sent_later(
+    autojump_clock: trio.testing.MockClock, peers: Peers
+) -> None:
+    """Whoever is cancelled just then has lost nothing, and no connection either."""
+    peers.scripts = [echo]
+    impatient = trio.CancelScope()
+
+    async def connect() -> MemoryStream:
+        stream = await peers.connect()
+        impatient.cancel()
+        return stream
+
+    async with techo.ping(connect, count=2, interval=9) as ping:
+        with impatient:
+            await anext(ping)
+        assert impatient.cancelled_caught
+        assert (ping.statistics().sent, ping.statistics().in_flight) == (1, 1)
+        await trio.sleep(5)  # longer than a reply is waited for
+        seen = await see(ping)
+    assert seen.told == [(1, "reply"), (2, "reply")]
+    assert (seen.statistics.lost, seen.statistics.reconnects) == (0, 0)
+    assert seen.statistics.rtt.most == 0
+
+
+async def test_what_is_due_while_connecting_in_vain_is_lost_too(
+    autojump_clock: trio.testing.MockClock, peers: Peers
+) -> None:
+    """A server that lets nobody in is away for as many probes as one that refuses."""
+    peers.scripts = [99.0, echo]
+    seen = await see(techo.ping(peers.connect, count=20, interval=0.25, timeout=2.1))
+    assert seen.told == [
+        *((seq, "timeout-connect") for seq in range(1, 10)),
+        *((seq, "reply") for seq in range(10, 21)),
+    ]
+    assert seen.times == [*[2.1] * 9, *(0.25 * tick for tick in range(9, 20))]
+    assert seen.statistics.loss == 45
+    outage = seen.statistics.longest_outage
+    assert outage is not None
+    assert (outage.seconds, outage.probes) == (2.25, 9)
+    assert outage.since == EPOCH
+
+
+async def test_what_is_due_while_a_probe_is_stuck_is_lost_too(
+    autojump_clock: trio.testing.MockClock, peers: Peers
+) -> None:
+    """Nothing could have been sent behind it."""
+
+    async def never_read(stream: MemoryStream) -> None:
+        await trio.sleep(99)
+        await stream.aclose()
+
+    peers.scripts = [never_read, echo]
+    ping = techo.ping(peers.connect, count=8, interval=0.25, timeout=1.1, size=10**6)
+    seen = await see(ping)
+    assert seen.words == "timeout-reply " * 5 + "reply reply reply"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import math
 from collections.abc import Callable
+from typing import Final
 
 import attrs
 import trio
@@ -20,6 +21,10 @@ from techo._measuring.payloads import Payloads
 from techo._measuring.schedule import Schedule
 
 NANOSECONDS = 1_000_000_000
+
+_REMEMBERED: Final = 1_000
+_REMEMBERED_BYTES: Final = 2**20
+"""Messages of one socket that may still come late, or again: a load may have thousands."""
 
 
 @attrs.define(eq=False)
@@ -110,6 +115,11 @@ class Work:
         if not self.in_flight and self.schedule.next_due(now) is None:
             self.done.set()
 
+    def stop_sending(self) -> None:
+        """Begin no more trips; the work is done when those under way are over."""
+        self.schedule.close()
+        self.see_whether_done(self.clock())
+
     @property
     def warming_up(self) -> bool:
         """Whether what happens now, other than to a trip, is not counted."""
@@ -138,10 +148,18 @@ class Lane:
     traffic: Traffic = attrs.field(factory=Traffic)
     trips: dict[Trip, None] = attrs.field(factory=dict)
     """Those under way, the oldest first."""
+    heard: float = 0.0
+    """When a message came back whole for the last time; 0 for never."""
+    failed: bool = False
+    """Whether a trip has failed."""
     _matching: InOrder[Trip] | OneByOne[Trip] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._matching = OneByOne() if self.messages else InOrder()
+        self._matching = (
+            OneByOne(self.work.payloads, _REMEMBERED, _REMEMBERED_BYTES)
+            if self.messages
+            else InOrder()
+        )
 
     def answer(self, chunk: bytes) -> bytes:
         """Take in what has arrived; give what to send now, of messages one at the most.
@@ -155,6 +173,7 @@ class Lane:
             if state is State.WHOLE and trip is not None:
                 del trips[trip]
                 work.in_flight -= 1
+                self.heard = now
                 work.came_back(trip, now)
             else:
                 self._note(state, trip)
@@ -185,10 +204,14 @@ class Lane:
         """Note a message that is not what was waited for."""
         work, tally = self.work, self.work.tally
         if state is State.AGAIN and trip is not None:
+            self.heard = work.clock()
             if work.schedule.counts(trip.due):
                 tally.late += trip.given_up
                 tally.duplicate += not trip.given_up
             trip.given_up = False
+        elif state is State.FORGOTTEN:
+            self.heard = work.clock()
+            tally.late += not work.warming_up
         elif trip is None:
             tally.errors[Cause.CORRUPT] += not work.warming_up
         else:
@@ -196,6 +219,7 @@ class Lane:
 
     def _fail(self, trip: Trip, cause: Cause) -> None:
         del self.trips[trip]
+        self.failed = True
         work = self.work
         work.in_flight -= 1
         if work.schedule.counts(trip.due):

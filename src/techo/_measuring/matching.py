@@ -14,15 +14,8 @@ from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 import attrs
 
 from techo._client.comparison import Comparison, EchoMismatch
-from techo._measuring.payloads import HEADER
+from techo._measuring.payloads import HEADER, Payloads
 from techo.reply import STAMP_LENGTH, may_become_stamp, stamp_at
-
-_REMEMBERED: Final = 1_000
-"""Messages that were lost and are still recognised when they come, and as many that have come
-and are still recognised when they come again."""
-
-_MOST_BYTES: Final = 2**20
-"""Bytes that either have at the most: a load may have thousands of sockets."""
 
 _LOOKED_AT: Final = 256
 """Bytes by which a message that was harmed is recognised."""
@@ -44,13 +37,15 @@ class State(enum.Enum):
 
     WHOLE = enum.auto()
     AGAIN = enum.auto()
-    """Whole, and not for the first time."""
+    """Whole, and not for the first time, or not in time."""
+    FORGOTTEN = enum.auto()
+    """The same, of a message that was over so long ago that nothing else is known of it."""
     SHORT = enum.auto()
     CORRUPT = enum.auto()
 
 
 Arrival: TypeAlias = tuple[State, SentT | None]
-"""What arrived; None if it resembles none that is waited for, nor is one that is over."""
+"""What arrived; None if it is forgotten, or harmed and resembles none that is waited for."""
 
 
 @attrs.define(eq=False)
@@ -132,6 +127,8 @@ class InOrder(Generic[SentT]):
 class _Memory(Generic[SentT]):
     """The last messages that are over."""
 
+    most: int
+    most_bytes: int
     messages: collections.OrderedDict[bytes, SentT] = attrs.field(
         factory=collections.OrderedDict
     )
@@ -143,7 +140,7 @@ class _Memory(Generic[SentT]):
         self.drop(header)
         self.messages[header] = message
         self.size += len(message.payload)
-        while len(self.messages) > _REMEMBERED or self.size > _MOST_BYTES:
+        while len(self.messages) > self.most or self.size > self.most_bytes:
             self.drop(next(iter(self.messages)))
 
     def drop(self, header: bytes) -> None:
@@ -156,13 +153,24 @@ class _Memory(Generic[SentT]):
 class OneByOne(Generic[SentT]):
     """Messages that are kept apart."""
 
+    _payloads: Payloads
+    """Those of the run: a message of which nothing is known any more can be made again."""
+    _most: int
+    """Messages that were lost of which is known when they come, and as many that have come of
+    which is known when they come again."""
+    _most_bytes: int
+    """That either have at the most."""
     _waiting: dict[bytes, SentT] = attrs.field(factory=dict)
     """By what they begin with."""
     _doubles: dict[bytes, collections.deque[SentT]] = attrs.field(factory=dict)
     """Those that begin as one which waits for longer: of few bytes there are few different."""
     # Apart, or the many that are answered would push out the few that may still come late.
-    _lost: _Memory[SentT] = attrs.field(factory=_Memory)
-    _answered: _Memory[SentT] = attrs.field(factory=_Memory)
+    _lost: _Memory[SentT] = attrs.field(init=False)
+    _answered: _Memory[SentT] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._lost = _Memory(self._most, self._most_bytes)
+        self._answered = _Memory(self._most, self._most_bytes)
 
     def expect(self, message: SentT) -> None:
         """Say that `message` is sent."""
@@ -192,7 +200,16 @@ class OneByOne(Generic[SentT]):
                 message = known.get(header)
                 if message is not None and message.payload == content:
                     return [(self._note_answer(header, message), message)]
+            if not self._knows(header) and self._payloads.made(content):
+                return [(State.FORGOTTEN, None)]
         return [self._harmed(bytes(chunk))]
+
+    def _knows(self, header: bytes) -> bool:
+        return (
+            header in self._waiting
+            or header in self._lost.messages
+            or header in self._answered.messages
+        )
 
     def _waits(self, message: SentT) -> bool:
         return self._waiting.get(message.payload[:HEADER]) is message

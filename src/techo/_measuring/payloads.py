@@ -33,6 +33,11 @@ class Payloads:
         seed = int.from_bytes(self.nonce, "little")
         self._pattern = random.Random(seed).randbytes(self.largest + _STEPS)  # noqa: S311  -- no secret
 
+    def made(self, payload: bytes) -> bool:
+        """Whether it is one of this run's, which only those can be told that tell all of it."""
+        number = int.from_bytes(payload[: HEADER // 2], "little")
+        return len(payload) >= HEADER and payload == self.make(number, len(payload))
+
     def make(self, number: int, size: int) -> bytes:
         """Give the payload of message `number`, which has `size` bytes."""
         start = number % _STEPS

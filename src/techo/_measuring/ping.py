@@ -21,8 +21,8 @@ from techo._measuring.arguments import check_counts, check_numbers, check_size
 from techo._measuring.opening import Target, name_of, opener
 from techo._measuring.payloads import Payloads
 from techo._measuring.ping_connection import PingConnection
-from techo._measuring.ping_records import Records
-from techo._measuring.ping_results import PingResult
+from techo._measuring.ping_records import Probe, Records
+from techo._measuring.ping_results import PingFailure, PingResult
 from techo._measuring.ping_statistics import PingStatistics
 
 
@@ -57,8 +57,9 @@ def ping(
     largest = max(check_size(each) for each in ends)
     records = Records(name_of(target))
     fixed = None if isinstance(size, range) else size
-    connection = PingConnection(opener(target, tls, server_name), timeout, records, fixed)
     payloads = Payloads(largest)
+    open_line = opener(target, tls, server_name)
+    connection = PingConnection(open_line, timeout, records, payloads, fixed)
     sizes = itertools.islice(_sizes(size, again=count is not None), count)
     return Ping(interval, timeout, sizes, payloads, records, connection)
 
@@ -90,6 +91,9 @@ class Ping(AsyncIterator[PingResult]):
     """Of the next probe; None if there is none any more."""
     _due: float = attrs.field(default=-math.inf, init=False)
     """When the next probe is, in the run's clock: the first at once."""
+    _lost: PingFailure | None = attrs.field(default=None, init=False)
+    """What becomes of the probes that were due until then, while one was carried in vain."""
+    _lost_until: float = attrs.field(default=-math.inf, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._size = next(self._sizes, None)
@@ -135,7 +139,9 @@ class Ping(AsyncIterator[PingResult]):
         await self._connection.give_up_overdue(now)
         if self._records.results:
             return
-        if self._size is not None and self._due <= now:
+        if (unsent := self._connection.unsent) in self._records.in_flight:
+            await self._carry(unsent)
+        elif self._size is not None and self._due <= now:
             await self._probe(self._size, now)
         else:
             await self._connection.receive(self._next_event())
@@ -151,8 +157,17 @@ class Ping(AsyncIterator[PingResult]):
     async def _probe(self, size: int, now: float) -> None:
         """Make the next probe, and settle when the one after it is due."""
         due = now if self._due < 0 else self._due
-        missed = (now - due) // self._interval
+        lost = self._lost if due <= self._lost_until else None
+        missed = 0 if lost else (now - due) // self._interval
         self._due = due + (1 + missed) * self._interval
         self._size = next(self._sizes, None)
-        probe = self._records.begin(self._payloads, size, now)
+        probe = self._records.begin(self._payloads, size, now, due if lost else now)
+        if lost is None:
+            await self._carry(probe)
+        else:
+            self._connection.lose(probe, lost)
+
+    async def _carry(self, probe: Probe) -> None:
+        """Send it; those that are due while that is tried in vain are lost for its reason."""
         await self._connection.carry(probe, self._next_event())
+        self._lost, self._lost_until = self._connection.in_vain, trio.current_time()

@@ -19,7 +19,9 @@ from techo._client.datagram_socket import DatagramSocket
 from techo._measuring.causes import Cause, cause_of, words_of
 from techo._measuring.matching import InOrder, OneByOne, State
 from techo._measuring.opening import Opener, close_unless_fits
+from techo._measuring.payloads import Payloads
 from techo._measuring.ping_records import Probe, Records
+from techo._measuring.ping_results import PingFailure
 from techo._nursery import open_bare_nursery
 from techo._packets import PacketStream
 
@@ -28,8 +30,8 @@ _BROKEN: Final = (OSError, trio.BrokenResourceError)
 
 _MOST_UNANSWERED: Final = 10_000
 _MOST_UNANSWERED_BYTES: Final = 2**24
-"""Probes that a stream may owe, and how many bytes they may have, before it is given up: all of
-them have to be kept, because any of them may still come back."""
+"""Probes that are kept because they may still come back, and how many bytes they may have. A
+stream that owes more is given up; datagrams later than that are not counted."""
 
 
 @attrs.define(eq=False)
@@ -40,6 +42,7 @@ class PingConnection:
     _timeout: float
     """Seconds for connecting, and from sending to the reply."""
     _records: Records
+    _payloads: Payloads
     _size: int | None
     """Bytes of every probe; None if they differ."""
     _line: Line | None = attrs.field(default=None, init=False)
@@ -52,9 +55,14 @@ class PingConnection:
     _reset: bool = attrs.field(default=False, init=False)
     """Whether sending over this one has met a reset."""
     _waiting: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    unsent: Probe | None = attrs.field(default=None, init=False)
+    """The probe of which nothing was sent when whoever asked for a result was cancelled."""
+    in_vain: PingFailure | None = attrs.field(default=None, init=False)
+    """What has become of the last probe, if all its time went by without a way to send it."""
 
     async def carry(self, probe: Probe, until: float) -> None:
         """Send a probe, connecting first if need be, and receive once, or until `until`."""
+        self.unsent, self.in_vain = probe, None
         line = self._line or await self._connect(probe)
         if line is not None:
             await self._exchange(line, probe, until)
@@ -71,19 +79,21 @@ class PingConnection:
     async def _connect(self, probe: Probe) -> Line | None:
         """Open a connection; that there is none fails the probe."""
         try:
-            with trio.fail_after(self._timeout):
+            with trio.fail_at(probe.sent + self._timeout):
                 line, setup = await self._open()
         except trio.TooSlowError:
-            self._fail_overdue(probe)
+            self.in_vain = self._fail_overdue(probe)
             return None
         except _BROKEN as error:
-            self._fail(probe, cause_of(error), words_of(error))
+            self.in_vain = self._fail(probe, cause_of(error), words_of(error))
             return None
         if self._size is not None:
             await close_unless_fits(line, self._size)
         self._line, self._reset = line, False
         self._matching = (
-            OneByOne() if isinstance(line, DatagramSocket | PacketStream) else InOrder()
+            OneByOne(self._payloads, _MOST_UNANSWERED, _MOST_UNANSWERED_BYTES)
+            if isinstance(line, DatagramSocket | PacketStream)
+            else InOrder()
         )
         again = self._connected and not isinstance(line, DatagramSocket)
         self._records.connected(setup, again=again)
@@ -92,7 +102,6 @@ class PingConnection:
 
     async def _exchange(self, line: Line, probe: Probe, until: float) -> None:
         """Send a probe, and receive meanwhile: what is long may come back before it is sent."""
-        self._matching.expect(probe)
         probe.sent, probe.connected = trio.current_time(), True
         sent = self._sent = trio.Event()
         try:
@@ -106,10 +115,13 @@ class PingConnection:
                         await sent.wait()
                 nursery.cancel_scope.cancel(reason="the probe was sent, or will not be")
         finally:
-            if not sent.is_set() and self._line is line:
+            if not sent.is_set() and self._line is line and self.unsent is None:
                 await self._break_off(line, probe)  # noqa: ASYNC102  -- does not wait
 
     async def _send(self, line: Line, probe: Probe, sent: trio.Event) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()  # from here on, some of it may be sent
+        self.unsent = None
+        self._matching.expect(probe)
         probe.sent, probe.sent_at = trio.current_time(), time.time()
         try:
             if isinstance(line, DatagramSocket):
@@ -125,7 +137,8 @@ class PingConnection:
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             # The receiving side tells, and what had come back before. But of a reset the system
             # tells only one side; to the other it looks like an end.
-            self._reset = isinstance(error.__cause__, ConnectionResetError)
+            # Sending once more over the same meets a broken pipe, which tells nothing new.
+            self._reset = self._reset or isinstance(error.__cause__, ConnectionResetError)
         sent.set()
 
     async def _break_off(self, line: Line, probe: Probe) -> None:
@@ -133,7 +146,8 @@ class PingConnection:
         slow = trio.current_time() >= probe.sent + self._timeout
         reason = f"not sent within {self._timeout:g} s" if slow else "not sent: cancelled"
         if not isinstance(line, DatagramSocket):
-            await self._hang_up(Cause.TIMEOUT_REPLY, reason)
+            failure = await self._hang_up(Cause.TIMEOUT_REPLY, reason)
+            self.in_vain = failure if slow else None
             return
         if probe in self._records.in_flight:  # it alone: others are on their way
             self._fail(probe, Cause.TIMEOUT_REPLY, reason)
@@ -173,6 +187,8 @@ class PingConnection:
         """
         now = trio.current_time()
         for state, probe in self._matching.feed(chunk):
+            if state is State.FORGOTTEN:
+                continue
             if probe is None:
                 self._records.count_corrupt()
                 self._records.fail(None, Cause.CORRUPT, "what came back was not sent", now)
@@ -184,10 +200,14 @@ class PingConnection:
             else:
                 self._records.answer(probe, now)
 
-    def _fail(self, probe: Probe, cause: Cause, reason: str) -> None:
+    def lose(self, probe: Probe, like: PingFailure) -> None:
+        """Fail a probe that was due while another was carried in vain, for the same reason."""
+        self._fail(probe, like.cause, like.reason)
+
+    def _fail(self, probe: Probe, cause: Cause, reason: str) -> PingFailure:
         if isinstance(self._matching, OneByOne):
             self._matching.give_up(probe)
-        self._records.fail(probe, cause, reason, trio.current_time())
+        return self._records.fail(probe, cause, reason, trio.current_time())
 
     async def _ended(self) -> None:
         try:
@@ -204,7 +224,7 @@ class PingConnection:
             return Cause.SHORT, "the server ended the connection in mid-reply"
         return Cause.EOF, "the server ended the connection"
 
-    async def _hang_up(self, cause: Cause, reason: str) -> None:
+    async def _hang_up(self, cause: Cause, reason: str) -> PingFailure:
         """Fail what is under way, and close what can carry no more; the next probe connects.
 
         An error over datagrams is about one that was sent before; the others may come back.
@@ -212,11 +232,11 @@ class PingConnection:
         line, probes = self._line, tuple(self._records.in_flight)
         if isinstance(line, DatagramSocket):
             probes = probes[:1]
-        for probe in probes:
-            self._fail(probe, cause, reason)
+        failures = [self._fail(probe, cause, reason) for probe in probes]
         if not probes:
-            self._records.fail(None, cause, reason, trio.current_time())
+            failures.append(self._records.fail(None, cause, reason, trio.current_time()))
         await self._let_go(line)
+        return failures[-1]
 
     async def _let_go(self, line: Line | None) -> None:
         """Close a connection, but of what carries datagrams only if none is under way."""
@@ -232,6 +252,8 @@ class PingConnection:
         """
         overdue = None
         for probe in tuple(self._records.in_flight):
+            if probe is self.unsent and probe.connected:
+                continue
             if probe.sent + self._timeout > now:
                 break
             self._fail_overdue(probe)
@@ -242,8 +264,8 @@ class PingConnection:
             if unanswered >= max(1, most):
                 await self._hang_up(Cause.TIMEOUT_REPLY, f"{unanswered} probes not answered")
 
-    def _fail_overdue(self, probe: Probe) -> None:
+    def _fail_overdue(self, probe: Probe) -> PingFailure:
         cause, what = Cause.TIMEOUT_REPLY, "reply"
         if not probe.connected:
             cause, what = Cause.TIMEOUT_CONNECT, "connection"
-        self._fail(probe, cause, f"no {what} within {self._timeout:g} s")
+        return self._fail(probe, cause, f"no {what} within {self._timeout:g} s")

@@ -105,11 +105,11 @@ class Records:
     _outages: _Outages = attrs.field(factory=_Outages)
     _setup: dict[str, Histogram] = attrs.field(factory=dict)
 
-    def begin(self, payloads: Payloads, size: int, now: float) -> Probe:
-        """Make the next probe, which is due."""
+    def begin(self, payloads: Payloads, size: int, now: float, due: float) -> Probe:
+        """Make the next probe, which is due, or was."""
         self._sent += 1
         payload = payloads.make(self._sent, size)
-        probe = Probe(self._sent, payload, now, time.time())
+        probe = Probe(self._sent, payload, due, time.time() - (now - due))
         self._unsettled.append(probe)
         self.in_flight[probe] = None
         return probe
@@ -145,7 +145,7 @@ class Records:
             self._differences += abs(duration - self._last)
         self._last = duration
 
-    def fail(self, probe: Probe | None, cause: Cause, reason: str, now: float) -> None:
+    def fail(self, probe: Probe | None, cause: Cause, reason: str, now: float) -> PingFailure:
         """Note that a probe has failed, or something that belongs to none under way."""
         if probe is not None:
             del self.in_flight[probe]
@@ -153,7 +153,9 @@ class Records:
             probe.cause = cause
             self._settle(probe, now, answered=False)
         seq = None if probe is None else probe.seq
-        self.results.append(PingFailure(seq, cause, reason, time.time()))
+        failure = PingFailure(seq, cause, reason, time.time())
+        self.results.append(failure)
+        return failure
 
     def count_corrupt(self) -> None:
         """Note that something came back that was not what was sent."""
