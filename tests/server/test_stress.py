@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import techo
-from helpers import connect, ended, open_descriptors, reset, until_ended
+from helpers import PATIENCE, connect, ended, open_descriptors, reset, until_ended
 from techo._pump import pump
 
 PEERS = 200
@@ -44,8 +44,8 @@ class Schedule:
                     await stream.send_all(bytes(2**23))  # more than all buffers hold
                 lasted.append(trio.current_time() - start)
                 return
+            # Not counted from here: this process may read its last bytes long after they came.
             await self._exchange(stream)
-            start = trio.current_time()
             if self.ending == "reset":
                 reset(stream)
                 return
@@ -117,7 +117,7 @@ def test_every_byte_comes_back_and_everybody_ends_as_they_should(
         wanted = Counter(OUTCOMES[peer.ending] for peer in peers)
         assert wanted == ended(statistics)
         # Not before its time; and in time, as far as a busy machine can tell.
-        assert all(IDLE * 0.9 <= each < IDLE + 10 for each in lasted)
+        assert all(IDLE * 0.9 <= each < IDLE + PATIENCE for each in lasted)
         assert len(lasted) == sum(peer.ending in {"silent", "never read"} for peer in peers)
         assert await open_descriptors() == before
         assert trio.lowlevel.current_statistics().tasks_living == tasks

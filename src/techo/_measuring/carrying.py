@@ -14,7 +14,7 @@ from techo._client.client import RECEIVE_SIZE
 from techo._client.comparison import EchoError
 from techo._client.connecting import Line
 from techo._client.datagram_socket import DatagramSocket
-from techo._measuring.causes import Cause
+from techo._measuring.causes import Cause, cause_of
 from techo._measuring.lane import Lane, Work
 from techo._packets import LARGEST_PACKET, PacketStream
 from techo._pump import pump
@@ -135,7 +135,9 @@ class Portable(Carrier):
             try:
                 await self._receive_all()
             except _FAILURES as error:
-                self._failure = error
+                # What sending has met is the truth behind an end: see `_send_all`.
+                if self._failure is None or cause_of(error) is not Cause.EOF:
+                    self._failure = error
             nursery.cancel_scope.cancel(reason="the connection is over")
         if self._failure is not None:
             raise self._failure
@@ -147,7 +149,7 @@ class Portable(Carrier):
                 chunk: bytes | bytearray = await line.receive()
             elif not (chunk := await line.receive_some(RECEIVE_SIZE)):
                 return
-            lane.traffic.progress = lane.work.clock()
+            lane.traffic.chunks += 1
             if data := lane.answer(bytes(chunk)):
                 self._send(data)
 

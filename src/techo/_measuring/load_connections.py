@@ -8,7 +8,7 @@ from typing import Final, NoReturn
 import attrs
 import trio
 
-from techo._client.connecting import Line
+from techo._client.datagram_socket import DatagramSocket
 from techo._measuring.carrying import Carrier, carrier_for
 from techo._measuring.causes import Cause
 from techo._measuring.lane import Lane, Work
@@ -16,6 +16,9 @@ from techo._measuring.opening import Opener, close_unless_fits
 
 _LOOKS: Final = 100
 """How often replies are looked for that are overdue, at the most, within the time of one."""
+
+_SILENCES: Final = 10
+"""Times as long as one reply is waited for, messages that get lost may all have been."""
 
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 1.0
@@ -45,7 +48,7 @@ class Connections:
     )
     """How many have not yet tried to connect."""
     _heard: float = 0.0
-    """When a connection that is no more has heard of the server last; 0 for never."""
+    """When a message came back last over a connection that is no more; 0 for never."""
 
     async def keep(self) -> NoReturn:
         """Have all of them until cancelled; that closes them and loses what is under way."""
@@ -63,11 +66,8 @@ class Connections:
         """Have a connection, one after the other."""
         pause = _FIRST_PAUSE
         again = False
-        line = await self._connect()
         try:
-            if not isinstance(line, Cause):
-                self.reached = True
-                await close_unless_fits(line, self.work.size)
+            found = await self._connect()
         except ValueError as error:
             self.refusal = error
             self.tried.set()
@@ -76,49 +76,61 @@ class Connections:
         if not self._waiting:
             self.tried.set()
         while True:
-            if isinstance(line, Cause):
-                cause, progress = line, 0.0
+            if isinstance(found, Cause):
+                cause, lane = found, None
             else:
-                self.work.tally.reconnects += again and not self.work.warming_up
+                connection = not isinstance(found.line, DatagramSocket)
+                self.work.tally.reconnects += again and connection and not self.work.warming_up
                 again = True
-                carrier = carrier_for(line, self.work)
-                cause = await self._carry(carrier)
-                progress = carrier.lane.traffic.progress
-            if progress:
+                cause, lane = await self._carry(found), found.lane
+            if lane is not None and lane.heard:
                 pause = _FIRST_PAUSE
+            elif lane is not None and lane.failed and lane.traffic.chunks:
+                # It answers, only not what it should. That is counted; it is not to be flooded.
+                await trio.sleep(_FIRST_PAUSE)
             else:
                 # Nothing came of it, and nothing would of asking again at once, for ever.
-                self._give_up_if_hopeless(cause)
+                self._give_up_if_hopeless(cause, self.patience)
                 await trio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
-            line = await self._connect()
+            found = await self._connect()
 
-    async def _connect(self) -> Line | Cause:
-        """Connect, or count why that failed; in the warm-up too, or nobody would be told."""
+    async def _connect(self) -> Carrier | Cause:
+        """Connect, or count why that failed; in the warm-up too, or nobody would be told.
+
+        Raises:
+            ValueError: the messages are too large for it; only before any was connected.
+        """
         try:
             with trio.fail_after(self.patience):
                 line, _ = await self.open()
         except trio.TooSlowError:
             cause = Cause.TIMEOUT_CONNECT
-        except OSError as error:
+        except (OSError, trio.BrokenResourceError) as error:
             cause = self.work.tally.cause_of(error)
         else:
-            return line
+            if not self.reached:
+                await close_unless_fits(line, self.work.size)
+                self.reached = True
+            try:
+                return carrier_for(line, self.work)
+            except OSError as error:  # the system has not what the pump needs
+                cause = self.work.tally.cause_of(error)
+                await trio.aclose_forcefully(line)
         self.work.tally.errors[cause] += 1
         return cause
 
-    def _give_up_if_hopeless(self, cause: Cause) -> None:
-        """End the load if nobody has been heard of for long and time alone won't end it."""
-        progresses = (each.lane.traffic.progress for each in self.carriers.values())
-        heard = max(self._heard, *progresses, 0.0)
+    def _give_up_if_hopeless(self, cause: Cause, silence: float) -> None:
+        """End the load if nobody was heard of for `silence`, and time alone won't end it."""
+        heard = max(self._heard, *(lane.heard for lane in self.carriers), 0.0)
         schedule = self.work.schedule
         if heard and schedule.trips is None:
             return
-        if self.work.clock() - max(heard, schedule.begin) > self.patience:
+        if self.work.clock() - max(heard, schedule.begin) > silence:
             if not self.work.tally.errors.total():
                 # It was all in the warm-up, and yet it is what has been found out.
                 self.work.tally.errors[cause] += 1
-            self.work.done.set()
+            self.work.stop_sending()
 
     async def _carry(self, carrier: Carrier) -> Cause:
         """Make trips over a connection until it breaks; say why it did."""
@@ -131,7 +143,7 @@ class Connections:
         finally:
             del self.carriers[carrier.lane]
             carrier.lane.broke(cause)
-            self._heard = max(self._heard, carrier.lane.traffic.progress)
+            self._heard = max(self._heard, carrier.lane.heard)
             await carrier.close()  # noqa: ASYNC102  -- shielded, and over in a second
         return cause
 
@@ -146,6 +158,7 @@ class Connections:
                 # Of a lane that can't even send, another connection may make something.
                 if carrier.lane.messages and not carrier.stuck():
                     carrier.lane.give_up(max(oldest, now - self.patience))
+                    self._give_up_if_hopeless(Cause.TIMEOUT_REPLY, _SILENCES * self.patience)
                     carrier.go_on()
                 else:
                     carrier.cut()

@@ -95,7 +95,7 @@ class Run:
         if schedule.unsent(work.clock()):
             with trio.move_on_after(self.patience):
                 await work.done.wait()
-            schedule.close()
+            work.stop_sending()
         work.see_whether_done(work.clock())
         await work.done.wait()
 
@@ -103,11 +103,11 @@ class Run:
         await self.stop.wait()
         if self.connections.tried.is_set():
             self.work.schedule.stop(self.work.clock())
-            self.work.schedule.close()
+            self.work.stop_sending()
             self._ending.cancel(reason="stopped")
-            self.watch(self.report())
         else:
             self.connections.tried.set()
+        self.watch(self.report())
 
     async def _pace(self) -> None:
         """Send when it is time; lanes that become free send what is overdue by themselves."""
