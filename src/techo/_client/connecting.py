@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -78,11 +80,30 @@ async def connect(
     if endpoint.kind is Kind.UDP:
         return await _connect_udp(endpoint)
     stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
+    _refuse_itself(stream.socket, endpoint)
     if endpoint.kind is Kind.TLS:
         return await shake_hands(
             stream, tls, endpoint.host if server_name is None else server_name
         )
     return stream
+
+
+def _refuse_itself(sock: socket.socket | trio.socket.SocketType, endpoint: Endpoint) -> None:
+    """Close a socket that is connected to itself, as if nobody had answered: nobody has.
+
+    The system may give a client the very port it connects to, if that is of the range for
+    clients. Over TCP this is a simultaneous open (RFC 9293, 3.5), and it echoes like a server.
+
+    Raises:
+        ConnectionRefusedError: it is.
+    """
+    if sock.getsockname()[1] != endpoint.port:
+        return
+    with contextlib.suppress(OSError):  # which has ended already, and so was a server's
+        if sock.getsockname() == sock.getpeername():
+            sock.close()
+    if sock.fileno() < 0:
+        raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
 
 
 async def shake_hands(
@@ -143,10 +164,13 @@ async def _connect_udp(endpoint: Endpoint) -> DatagramSocket:
             unreachable = unreachable or error
             continue
         try:
-            return DatagramSocket.connected(sock, address)
+            line = DatagramSocket.connected(sock, address)
+            _refuse_itself(sock, endpoint)
         except OSError as error:
             sock.close()
             unreachable = unreachable or error
+        else:
+            return line
     assert unreachable is not None  # noqa: S101  -- getaddrinfo gives one at least
     raise unreachable
 
