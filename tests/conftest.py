@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 import trustme
+from hypothesis import settings
 
 import techo
+
+# How long an example may take says more about the machine than about the code.
+settings.register_profile("any machine", settings(), deadline=None)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import select
@@ -16,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import attrs
 import pytest
@@ -107,6 +108,13 @@ class Process:
             self.popen.send_signal(number)
         out, _ = self.popen.communicate(timeout=PATIENCE)
         return self.popen.returncode, out.decode(), self.read_log()
+
+    def statistics(self) -> dict[str, Any]:
+        """What it has counted so far."""
+        self.popen.send_signal(signal.SIGUSR1)
+        assert self.popen.stdout is not None
+        found: dict[str, Any] = json.loads(self.popen.stdout.readline())
+        return found
 
     def read_log(self) -> str:
         """What it has written to standard error so far."""

@@ -16,18 +16,9 @@ from typing import Any
 import pytest
 import trustme
 
-from helpers import PATIENCE, Process, command, run, serving, started, wait_until
+from helpers import PATIENCE, command, run, serving, started, wait_until
 
 FIGURE = r"[\d,]+\.\d+"
-
-
-def statistics_of(process: Process) -> dict[str, Any]:
-    """What a server has counted so far."""
-    process.popen.send_signal(signal.SIGUSR1)
-    assert process.popen.stdout is not None
-    line = process.popen.stdout.readline()
-    found: dict[str, Any] = json.loads(line)
-    return found
 
 
 def load(*arguments: str) -> tuple[int, dict[str, Any]]:
@@ -41,7 +32,7 @@ def test_counts_times_and_a_histogram() -> None:
     """For people; the server has counted the same, and all is well."""
     with serving("--reply", "raw") as process:
         code, out, err = run("load", "-c", "5", "-n", "1000", "-s", "100", str(process.port))
-        counted = statistics_of(process)
+        counted = process.statistics()
     first, trips, counts, client, _, heading, service, *histogram = out.decode().splitlines()
     assert (code, err) == (0, "")
     assert first == f"tcp://127.0.0.1:{process.port}: 5 connections x 100 bytes"
@@ -239,6 +230,8 @@ def test_rules_decide(rule: str, code: int, told: str) -> None:
         (["--json", "8009"], "'8009' is an endpoint"),
         (["--json", "/nowhere/a.json"], "no folder '/nowhere'"),
         (["--json", "/"], "it is a folder"),
+        (["--plot", "a.svg", "--json", "./a.svg"], "--plot and --json both name 'a.svg'"),
+        (["-r", "1e18"], "rate 1e+18 is not a number above 0, and below 1e18"),
         (["--plot", "a.pdf"], "'a.pdf' is neither .svg nor .png"),
         (["--plot", "/nowhere/a.svg"], "no folder '/nowhere'"),
         (["*:8009"], "name host and port"),
@@ -258,6 +251,42 @@ def test_nonsense_is_refused(arguments: list[str], told: str) -> None:
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("nothing", ["0", "0.0", ".0"])
+def test_no_warm_up_may_be_asked_for(nothing: str) -> None:
+    """It is the default, in whatever way it is written."""
+    with serving() as process:
+        code, found = load("--warm-up", nothing, "-n", "5", str(process.port))
+    assert (code, found["round_trips"]) == (0, 5)
+
+
+def test_interrupted_in_the_warm_up_it_says_that_nothing_was_counted() -> None:
+    """Which is not that nothing came back."""
+    with (
+        serving() as process,
+        started("load", "--warm-up", "60", str(process.port)) as popen,
+    ):
+        wait_until(lambda: process.statistics()["bytes_out"] > 0, "no trips")
+        popen.send_signal(signal.SIGINT)
+        _, err = popen.communicate(timeout=PATIENCE)
+    assert (popen.returncode, err.splitlines()[-1]) == (1, b"techo: nothing was counted")
+
+
+def test_more_connections_are_no_remedy_where_nobody_is() -> None:
+    """The hint about what is unsent is for servers that are there."""
+    with serving("--max-connections", "1") as process:
+        _, slow, _ = run(
+            "load", "-c", "1", "-r", "1e6", "-d", "0.1", "-W", "0.1", str(process.port)
+        )
+        arguments = ["-r", "100", "-n", "1000", "-W", "0.5", str(process.port)]
+        with started("load", *arguments) as popen:
+            wait_until(lambda: process.statistics()["bytes_out"] > 10_000, "no trips")
+            process.finish()
+            gone, _ = popen.communicate(timeout=PATIENCE)
+    assert b"\nunsent: no connection was free" in slow
+    assert b"refused: connection refused" in gone
+    assert b"\nunsent: no connection was free" not in gone
+
+
 def test_the_environment_below_the_options(tmp_path: Path) -> None:
     """Of duration and trips, what is given counts, whichever the environment has."""
     with serving() as process:
@@ -274,17 +303,18 @@ def test_interrupted_it_reports_what_was_measured() -> None:
     """And dies by the signal, if the verdict is good; after SIGTERM it is just over."""
     for number, code in [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 0)]:
         with serving() as process, started("load", "-d", "60", str(process.port)) as popen:
-            wait_until(lambda: statistics_of(process)["bytes_out"] > 0, "no trips")
+            wait_until(lambda: process.statistics()["bytes_out"] > 0, "no trips")
             popen.send_signal(number)
             out, err = popen.communicate(timeout=PATIENCE)
-        assert (popen.returncode, err) == (code, b"")
+        assert popen.returncode == code
+        assert err in {b"", b"techo: waiting for what is under way; again to stop now\n"}
         assert b"10 connections x 64 bytes\n" in out
 
 
 def test_interrupted_twice_it_does_not_wait() -> None:
     """A server that halts keeps nobody; what is under way is told."""
     with serving() as process, started("load", "-W", "60", str(process.port)) as popen:
-        wait_until(lambda: statistics_of(process)["bytes_out"] > 0, "no trips")
+        wait_until(lambda: process.statistics()["bytes_out"] > 0, "no trips")
         process.popen.send_signal(signal.SIGSTOP)
         try:
             os.waitid(os.P_PID, process.popen.pid, os.WSTOPPED)
@@ -302,7 +332,7 @@ def test_interrupted_twice_it_does_not_wait() -> None:
 def test_late_signals_cost_no_report() -> None:
     """Somebody who presses Ctrl-C again and again gets it all the same."""
     with serving() as process, started("load", "-c", "300", str(process.port)) as popen:
-        wait_until(lambda: statistics_of(process)["bytes_out"] > 0, "no trips")
+        wait_until(lambda: process.statistics()["bytes_out"] > 0, "no trips")
         while popen.poll() is None:
             popen.send_signal(signal.SIGINT)
             time.sleep(0.01)  # as quickly as a person could and more
@@ -321,15 +351,14 @@ def test_a_server_that_halts_shows_in_response_time() -> None:
             time.sleep(1.0)  # how long it halts is what is measured
             process.popen.send_signal(signal.SIGCONT)
             out, _ = popen.communicate(timeout=PATIENCE)
-        counted = statistics_of(process)
+        counted = process.statistics()
     found = json.loads(out)
     service, response = found["service_ns"], found["response_ns"]
     assert (popen.returncode, found["round_trips"], found["unsent"]) == (0, 1500, 0)
     assert counted["bytes_in"] == 1500 * 64
     assert 0.8e9 < response["p99"] < 3e9
     assert response["p90"] > 0.3e9
-    assert response["p50"] < 0.2e9
-    assert service["p99"] < 0.2e9
+    assert max(service["p99"], 2 * response["p50"]) < response["p90"]
     assert service["max"] > 0.8e9
     assert response["count"] == service["count"] == 1500
 

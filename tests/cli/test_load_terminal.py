@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from helpers import PATIENCE, serving
+from helpers import PATIENCE, serving, wait_until
 from terminals import on_a_terminal
 
 
@@ -52,7 +52,7 @@ def test_ctrl_c_twice_waits_for_nobody() -> None:
         serving() as process,
         on_a_terminal("load", "-W", "60", "-d", "60", str(process.port)) as terminal,
     ):
-        terminal.read_until(" errors")
+        wait_until(lambda: process.statistics()["bytes_out"] > 0, "no trips")
         process.popen.send_signal(signal.SIGSTOP)
         try:
             for _ in range(5):  # the last of these is of a server that halts

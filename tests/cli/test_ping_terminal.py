@@ -15,8 +15,8 @@ def test_enter_asks_for_the_statistics_so_far() -> None:
         on_a_terminal("ping", "-i", "0.01", str(process.port)) as terminal,
     ):
         terminal.read_until("seq=1")
-        for _ in range(3):
-            terminal.type(b"\n")
+        for keys in (b"\n", b"\n", b"\x04\n"):  # Ctrl-D is no end of the Enter key
+            terminal.type(keys)
             terminal.read_until(" jitter ")
         assert "--- " not in terminal.seen
 

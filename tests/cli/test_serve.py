@@ -40,9 +40,7 @@ def receive_exactly(sock: socket.socket, size: int) -> bytes:
 
 def statistics(process: Process) -> dict[str, int]:
     """Ask a server process for its statistics."""
-    assert process.popen.stdout is not None
-    process.popen.send_signal(signal.SIGUSR1)
-    counters = json.loads(process.popen.stdout.readline())
+    counters = process.statistics()
     return {**counters, **counters.pop("outcomes")}
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import signal
 import socket
 import ssl
 import subprocess
@@ -88,9 +86,7 @@ def test_seven_kinds_in_one_process(
                 sock.send(b"hello")
             for sock in socks:
                 assert sock.recv(100)[25:] == b"] hello"
-            process.popen.send_signal(signal.SIGUSR1)
-            assert process.popen.stdout is not None
-            statistics = json.loads(process.popen.stdout.readline())
+            statistics = process.statistics()
             assert (statistics["active"], statistics["datagrams"]["echoed"]) == (6, 2)
             code, _, err = process.finish()
     assert code == 0
@@ -111,9 +107,7 @@ def test_the_rate_and_the_guard_are_options() -> None:
         sock.connect(("127.0.0.1", process.port))
         for _ in range(5):
             sock.send(b"x")
-        process.popen.send_signal(signal.SIGUSR1)
-        assert process.popen.stdout is not None
-        datagrams = json.loads(process.popen.stdout.readline())["datagrams"]
+        datagrams = process.statistics()["datagrams"]
         assert datagrams["echoed"] == 2
         assert datagrams["dropped"]["rate"] == 3
 

@@ -70,7 +70,9 @@ async def test_a_server_that_goes_away_and_comes_back(
     report = check(reports[-1])
     assert report.round_trips > 200
     assert set(causes(report)) & {"refused", "eof", "reset", "timeout-reply"}
-    assert set(causes(report)) <= {"refused", "eof", "reset", "timeout-reply", "short"}
+    possible = {"refused", "eof", "reset", "timeout-reply", "short"}
+    # On a busy machine a handshake may take its half second, too.
+    assert set(causes(report)) <= possible | {"timeout-connect"}
     assert (report.reconnects == 0) == datagrams  # their sockets connect to nobody
     assert not report.never_reached
 
@@ -81,7 +83,7 @@ async def test_a_server_that_takes_nothing_ends_the_load(tmp_path: Path) -> None
         sock.bind(f"{tmp_path}/s")
         with trio.fail_after(PATIENCE):
             report = check(
-                await load(f"unixgram:{tmp_path}/s", connections=3, trips=10**6, timeout=0.1)
+                await load(f"unixgram:{tmp_path}/s", connections=3, trips=10**6, timeout=0.02)
             )
     assert report.round_trips == 0
     assert causes(report) == {"timeout-reply": report.lost}

@@ -115,7 +115,7 @@ def away(nursery: trio.Nursery, end: float) -> Callable[[], Awaitable[MemoryStre
         ({"seconds": 60.0}, 60.0, 0),
         ({"trips": 100}, 4 + 10, 91),
         ({"seconds": 60.0, "rate": 2.0}, 60 + 10, 111),
-        ({"trips": 100, "rate": 2.0}, 4 + 10, 20),
+        ({"trips": 100, "rate": 2.0}, 4 + 10, 91),
     ],
     ids=str,
 )
@@ -141,6 +141,29 @@ async def test_a_server_that_comes_back_is_found_again(autojump_clock: Clock) ->
     assert report.seconds == pytest.approx(4.25 + 4.27 + 0.5 * 23)
     assert (report.round_trips, report.lost, report.reconnects) == (2 * (8 + 23), 2, 2)
     assert causes(report) == {"eof": 2, "refused": 2 * 10}
+
+
+async def test_stopping_while_nobody_is_there_is_the_end(autojump_clock: Clock) -> None:
+    """Nothing is under way then, and what was due is not tried for a timeout more."""
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(set_later, stop, 6.0)
+        connect = away(nursery, math.inf)
+        report = check(await techo.load(connect, connections=1, rate=2, stop=stop))
+        assert trio.current_time() == 6
+    assert (report.round_trips, report.lost, report.unsent) == (8, 1, 3)
+
+
+async def test_a_connecting_function_whose_connection_breaks(autojump_clock: Clock) -> None:
+    """That is a cause, too: a handshake of its own may have failed."""
+
+    async def connect() -> MemoryStream:
+        await trio.sleep(1)
+        raise trio.BrokenResourceError("in mid-handshake")
+
+    report = check(await techo.load(connect, connections=2, trips=5))
+    assert causes(report) == {"reset": 2}
+    assert report.reasons == {techo.Cause.RESET: "in mid-handshake"}
 
 
 @pytest.mark.parametrize("connects", [True, False])
@@ -243,6 +266,10 @@ BAD: list[tuple[dict[str, object], str]] = [
     ({"seconds": 0}, "seconds 0 is not a number above 0"),
     ({"seconds": float("inf")}, "seconds inf is not a number above 0"),
     ({"rate": float("nan")}, "rate nan is not a number above 0"),
+    ({"rate": 1e18}, "rate 1e.18 is not a number above 0, and below 1e18"),
+    ({"seconds": "3"}, "seconds '3' is not a number above 0"),
+    ({"connections": None}, "connections None is not a whole number above 0"),
+    ({"warm_up": None}, "warm_up None is not a number of seconds from 0"),
     ({"timeout": -3}, "timeout -3 is not a number above 0"),
     ({"warm_up": -1}, "warm_up -1 is not a number of seconds from 0"),
     ({"warm_up": float("nan")}, "warm_up nan is not"),

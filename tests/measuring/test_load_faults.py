@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import ssl
+from collections.abc import Awaitable, Callable
+
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -48,7 +53,7 @@ async def test_a_trip_that_fails_has_a_cause(
         report = check(await techo.load(server.connect, connections=1, trips=4, rate=rate))
     assert (report.round_trips, report.loss) == (0, 100)
     assert causes(report) == {cause: report.lost}
-    if fault == Stall():  # nothing was heard of it for the time of one reply
+    if isinstance(fault, Stall):  # nobody has answered in the time of one reply
         assert 1 <= report.lost <= 2
     else:
         assert (report.lost, report.unsent) == (4, 0)
@@ -111,6 +116,67 @@ async def test_bytes_that_nobody_asked_for_are_corrupt(autojump_clock: Clock) ->
     assert (report.round_trips, report.lost) == (0, 2)
     assert causes(report) == {"corrupt": 14}
     assert report.reconnects == 13  # the last was when all was over
+
+
+@pytest.mark.parametrize("options", [{"trips": 3}, {"trips": 3, "rate": 5}, {"seconds": 60}])
+async def test_a_server_that_only_greets_ends_the_load(
+    autojump_clock: Clock, options: dict[str, float]
+) -> None:
+    """Nobody has answered; and it was not asked thousands of times whether it would."""
+    calls = 0
+
+    async def greet() -> MemoryStream:
+        nonlocal calls
+        calls += 1
+        await trio.lowlevel.checkpoint()
+        ours, theirs = MemoryStream.pair()
+        await theirs.send_all(b"SSH-2.0-OpenSSH_9.9")
+        return ours
+
+    load: Callable[..., Awaitable[techo.LoadReport]] = techo.load
+    report = check(await load(greet, connections=2, timeout=4, **options))
+    assert (report.round_trips, set(causes(report))) == (0, {"corrupt"})
+    assert "b'SSH-2.0" in report.reasons[techo.Cause.CORRUPT]
+    assert trio.current_time() < 10 * 4
+    assert calls < 1000  # of each connection, a hundred a second
+
+
+@attrs.define(eq=False)
+class HalfTold(trio.abc.Stream):
+    """A connection that was reset: sending has met it, and receiving meets an end."""
+
+    told: trio.Event = attrs.field(factory=trio.Event)
+
+    async def send_all(self, _data: bytes | bytearray | memoryview) -> None:
+        """Meet the reset."""
+        await trio.lowlevel.checkpoint()
+        self.told.set()
+        raise trio.BrokenResourceError from ConnectionResetError(errno.ECONNRESET, "reset")
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """It would meet the reset."""
+        await trio.lowlevel.checkpoint()
+
+    async def receive_some(self, _max_bytes: int | None = None) -> bytes:
+        """Meet the end, without TLS's farewell."""
+        await self.told.wait()
+        raise trio.BrokenResourceError from ssl.SSLEOFError(8, "EOF")
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+        await trio.lowlevel.checkpoint()
+
+
+async def test_what_sending_has_met_is_the_truth_behind_an_end(autojump_clock: Clock) -> None:
+    """The system tells only one side of a reset; to the other it looks like an end."""
+
+    async def connect() -> HalfTold:
+        await trio.lowlevel.checkpoint()
+        return HalfTold()
+
+    report = check(await techo.load(connect, connections=1, trips=3, timeout=4))
+    assert causes(report) == {"reset": report.lost}
+    assert report.lost > 0
 
 
 @pytest.mark.parametrize(("idle", "lost"), [(0.75, 0), (1, 19)])

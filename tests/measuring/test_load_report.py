@@ -18,8 +18,13 @@ AMOUNTS = st.floats(0, 10**9).map(lambda amount: round(amount, 9))
 """No clock tells less than a nanosecond."""
 
 CAUSES = st.dictionaries(st.sampled_from(techo.Cause), st.integers(1, 10**6))
-REASONS = st.dictionaries(st.sampled_from(techo.Cause), st.text())
-HISTOGRAMS = st.lists(st.integers(0, 2**45), max_size=20).map(techo.Histogram.of)
+REASONS = st.dictionaries(st.sampled_from(techo.Cause), st.text().filter(str.isprintable))
+
+
+def histograms(count: int) -> st.SearchStrategy[techo.Histogram]:
+    """Of so many durations."""
+    durations = st.lists(st.integers(0, 2**45), min_size=count, max_size=count)
+    return durations.map(techo.Histogram.of)
 
 
 @st.composite
@@ -27,7 +32,7 @@ def reports(draw: st.DrawFn, *, scheduled: bool | None = None) -> techo.LoadRepo
     """Any report, with a rate or without."""
     if scheduled is None:
         scheduled = draw(st.booleans())
-    service = draw(HISTOGRAMS)
+    count, errors = draw(st.integers(0, 20)), draw(CAUSES)
     return techo.LoadReport(
         endpoint=draw(
             st.sampled_from(["tcp://127.0.0.1:8009", "unix:/tmp/s", "udp://[::1]:7"])
@@ -37,19 +42,19 @@ def reports(draw: st.DrawFn, *, scheduled: bool | None = None) -> techo.LoadRepo
         pipeline=draw(COUNTS),
         rate=draw(AMOUNTS) if scheduled else None,
         seconds=draw(AMOUNTS),
-        round_trips=service.count,
+        round_trips=count,
         bytes=draw(COUNTS),
-        lost=draw(COUNTS),
+        lost=draw(st.integers(0, sum(errors.values()))),
         in_flight=draw(COUNTS),
-        errors=draw(CAUSES),
+        errors=errors,
         reasons=draw(REASONS),
         reconnects=draw(COUNTS),
         late=draw(COUNTS),
         duplicate=draw(COUNTS),
         unsent=draw(COUNTS),
-        service=service,
-        response=draw(HISTOGRAMS) if scheduled else None,
-        behind=draw(HISTOGRAMS) if scheduled else None,
+        service=draw(histograms(count)),
+        response=draw(histograms(count)) if scheduled else None,
+        behind=draw(histograms(count)) if scheduled else None,
         client_cpu_seconds=draw(AMOUNTS),
         client_cpu_share=draw(st.none() | AMOUNTS),
         client_was_limit=draw(st.booleans()),
@@ -249,6 +254,11 @@ NATURALS = (*ADDED, "size", "pipeline")
         ({"service_histogram": {"bits": 3}}, "a histogram has bits 6"),
         ({"service_histogram": {"bits": 6}}, "the histogram lacks 'buckets'"),
         ({"service_histogram": [1]}, "a histogram has bits 6"),
+        ({"lost": 1}, "has lost 1, and errors for fewer"),
+        ({"lost": 10**18}, "lost 10{18} is not a whole number"),
+        ({"endpoint": "\x1b[2J"}, "is not a text that can be printed"),
+        ({"reasons": {"tls": "\n"}}, "are not texts for causes"),
+        ({"event": "reply"}, "no report of schema 1"),
         ({"schema": 2}, "no report of schema 1"),
         ({"schema": None}, "no report of schema 1"),
     ],
@@ -265,6 +275,8 @@ def test_a_rate_that_is_none_is_refused() -> None:
     times = techo.Histogram.of([5] * 4)
     data = report(rate=5.0, response=times, behind=times).to_json()
     assert techo.LoadReport.from_json(data).rate == 5
+    with pytest.raises(ValueError, match="not as many round trips as its histograms"):
+        techo.LoadReport.from_json(data | {"behind_histogram": techo.Histogram().to_json()})
     with pytest.raises(ValueError, match="rate 'five' is not a number from 0"):
         techo.LoadReport.from_json(data | {"rate": "five"})
 

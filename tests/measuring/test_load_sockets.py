@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import select
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import pytest
 import trio
@@ -15,6 +16,7 @@ import trio
 import techo
 from helpers import PATIENCE, ended, open_descriptors, until, until_ended
 from loads import check, until_descriptors
+from techo._measuring import load_connections
 
 Serve: TypeAlias = Callable[..., AbstractAsyncContextManager[techo.EchoService]]
 
@@ -229,3 +231,21 @@ async def test_a_message_too_large_is_a_value_error(serve: Serve) -> None:
             await techo.load(server.endpoints[0], size=1_000_000)
         await until_descriptors(before)
         assert server.statistics().datagrams.received == server.statistics().bytes_in == 0
+
+
+async def test_without_a_descriptor_for_the_pump_there_is_a_cause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And no connection is left open."""
+
+    def fail(*_: object) -> NoReturn:
+        raise OSError(errno.EMFILE, "too many")
+
+    monkeypatch.setattr(load_connections, "carrier_for", fail)
+    async with techo.open_server("tcp://127.0.0.1:0") as server:
+        before = await open_descriptors()
+        report = check(await techo.load(server.endpoints[0], connections=2, trips=5))
+        await until_ended(server, 2)
+        assert await open_descriptors() == before
+    assert (report.round_trips, report.unsent) == (0, 5)
+    assert report.reasons == {techo.Cause.UNREACHABLE: "too many open files"}

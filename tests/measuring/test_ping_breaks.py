@@ -339,6 +339,51 @@ async def test_what_comes_back_before_all_is_sent_is_taken_in(
     assert seen.words == "reply reply"
 
 
+@attrs.define(eq=False)
+class ResetInSecret(trio.abc.Stream):
+    """A connection that was reset, of which only the first to send hears (tcp(7))."""
+
+    errors: list[OSError | None]
+    """What becomes of each probe that is sent."""
+    over: trio.Event = attrs.field(factory=trio.Event)
+
+    async def send_all(self, _data: bytes | bytearray | memoryview) -> None:
+        """Send, or meet what there is to meet."""
+        await trio.lowlevel.checkpoint()
+        error = self.errors.pop(0)
+        if not self.errors:
+            self.over.set()
+        if error is not None:
+            raise trio.BrokenResourceError from error
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """It never does."""
+        await trio.lowlevel.checkpoint()
+
+    async def receive_some(self, _max_bytes: int | None = None) -> bytes:
+        """Meet what looks like an end, when all has been sent."""
+        await self.over.wait()
+        return b""
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+        await trio.lowlevel.checkpoint()
+
+
+async def test_who_sends_once_more_does_not_forget_the_reset(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The second time it is a broken pipe, and to the receiving side an end."""
+    reset, pipe = refusal(errno.ECONNRESET), refusal(errno.EPIPE)
+
+    async def connect() -> ResetInSecret:
+        await trio.lowlevel.checkpoint()
+        return ResetInSecret([None, reset, pipe])
+
+    seen = await see(techo.ping(connect, count=3, interval=0.25))
+    assert seen.told == [(1, "reset"), (2, "reset"), (3, "reset")]
+
+
 async def test_a_server_that_ends_while_a_probe_is_sent_is_told_by_its_end(
     autojump_clock: trio.testing.MockClock, peers: Peers
 ) -> None:

@@ -174,13 +174,13 @@ async def test_lost_messages_are_those_that_were_lost(address: str) -> None:
 
 @pytest.mark.parametrize("kind", ["udp", "unixgram", "unixpacket"], indirect=True)
 async def test_a_second_reply_is_a_duplicate_and_no_success(address: str) -> None:
-    """But for the last one's, which nobody waits for."""
+    """But for the last one's, which nobody waits for, and which may yet have come."""
     seen = await see_faults(address, testing.DuplicateReply(), reply=techo.stamped, count=5)
-    assert (seen.statistics.received, seen.statistics.duplicate) == (5, 4)
-    assert seen.statistics.loss == 0
-    assert seen.told == [
-        (seq, word) for seq in range(1, 6) for word in ("reply", "duplicate")[: 1 + (seq < 5)]
-    ]
+    assert (seen.statistics.received, seen.statistics.loss) == (5, 0)
+    assert seen.statistics.duplicate in (4, 5)
+    told = sorted(seen.told, key=lambda each: each[0] or 0)  # two may be under way
+    all_of_it = [(seq, word) for seq in range(1, 6) for word in ("reply", "duplicate")]
+    assert told == all_of_it[: 5 + seen.statistics.duplicate]
 
 
 @pytest.mark.parametrize("kind", ["udp", "unixgram", "unixpacket"], indirect=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import collections
 import contextlib
+import math
 from typing import Final
 
 import attrs
@@ -59,9 +60,10 @@ class Carrier(abc.ABC):
     def go_on(self) -> None:
         """Send what is due, as far as there is room for it."""
 
+    @property
     @abc.abstractmethod
-    def stuck(self) -> bool:
-        """Whether something waits to be sent."""
+    def blocked_since(self) -> float:
+        """When something has begun to wait for being sent; infinity if nothing does."""
 
     @abc.abstractmethod
     async def _carry(self) -> None:
@@ -96,8 +98,9 @@ class Pumped(Carrier):
         while not self._talk.over and (data := self.lane.next(self.lane.work.clock())):
             self._pump.send(self._talk, data)
 
-    def stuck(self) -> bool:
-        return self.lane.traffic.owing
+    @property
+    def blocked_since(self) -> float:
+        return self.lane.traffic.progress if self.lane.traffic.owing else math.inf
 
     async def _carry(self) -> None:
         try:
@@ -114,6 +117,7 @@ class Portable(Carrier):
 
     _outbox: collections.deque[bytes] = attrs.field(factory=collections.deque, init=False)
     _more: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _sending_since: float = math.inf
     _failure: Exception | None = attrs.field(default=None, init=False)
     """To be raised without a group round it."""
 
@@ -121,8 +125,9 @@ class Portable(Carrier):
         while data := self.lane.next(self.lane.work.clock()):
             self._send(data)
 
-    def stuck(self) -> bool:
-        return bool(self._outbox)
+    @property
+    def blocked_since(self) -> float:
+        return self._sending_since
 
     def _send(self, data: bytes) -> None:
         """Have it sent; the next may be given at once."""
@@ -157,7 +162,9 @@ class Portable(Carrier):
         try:
             while True:
                 while self._outbox:
+                    self._sending_since = self.lane.work.clock()
                     await self._send_one(self._outbox.popleft())
+                self._sending_since = math.inf
                 self._more = trio.Event()
                 await self._more.wait()
         except _FAILURES as error:

@@ -167,8 +167,16 @@ class Histogram:
         least, most = (_bucket(figures[1]), _bucket(figures[2])) if buckets else (0, 0)
         if buckets and (min(buckets), max(buckets)) != (least, most):
             raise ValueError("the histogram's min_ns and max_ns are not those of its buckets")
-        return cls(buckets, buckets.total(), *figures)
+        if figures[2] >= _FOR_EVER:
+            raise ValueError(f"max_ns {figures[2]!r} is no duration that was measured")
+        count = buckets.total()
+        if not figures[1] * count <= figures[0] <= figures[2] * count:
+            raise ValueError("the histogram's total_ns is no sum of its durations")
+        return cls(buckets, count, *figures)
 
+
+_FOR_EVER: Final = 10**18
+"""Nanoseconds: thirty years."""
 
 _ENDLESS: Final = 2**100
 """No sum of durations is so large, and no arithmetic with it goes wrong."""

@@ -9,7 +9,13 @@ from typing import Final
 
 import trio
 
-from techo._measuring.arguments import check_counts, check_numbers, check_size
+from techo._measuring.arguments import (
+    check_counts,
+    check_numbers,
+    check_size,
+    check_warm_up,
+    given,
+)
 from techo._measuring.lane import Work
 from techo._measuring.load_connections import Connections
 from techo._measuring.load_report import LoadReport
@@ -60,11 +66,10 @@ async def load(
     Raises:
         ValueError: an argument makes no sense; the text names it and its value.
     """
-    check_counts(connections=connections, trips=trips, pipeline=pipeline)
+    check_counts(connections=connections, pipeline=pipeline, **given(trips=trips))
     check_size(size)
-    check_numbers(seconds=seconds, rate=rate, timeout=timeout)
-    if not 0 <= warm_up < math.inf:
-        raise ValueError(f"warm_up {warm_up!r} is not a number of seconds from 0")
+    check_numbers(**given(seconds=seconds, rate=rate, timeout=timeout))
+    check_warm_up(warm_up)
     if seconds is not None and trips is not None:
         raise ValueError(f"seconds {seconds!r} and trips {trips!r}: give one of them")
     open_line = opener(target, tls, server_name)

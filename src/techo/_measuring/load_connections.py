@@ -85,14 +85,13 @@ class Connections:
                 cause, lane = await self._carry(found), found.lane
             if lane is not None and lane.heard:
                 pause = _FIRST_PAUSE
-            elif lane is not None and lane.failed and lane.traffic.chunks:
-                # It answers, only not what it should. That is counted; it is not to be flooded.
-                await trio.sleep(_FIRST_PAUSE)
             else:
                 # Nothing came of it, and nothing would of asking again at once, for ever.
                 self._give_up_if_hopeless(cause, self.patience)
                 await trio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                # Whose answers are wrong should not be flooded, but each of them counts.
+                answers = lane is not None and lane.failed and lane.traffic.chunks
+                pause = pause if answers else min(2 * pause, _LONGEST_PAUSE)
             found = await self._connect()
 
     async def _connect(self) -> Carrier | Cause:
@@ -156,7 +155,7 @@ class Connections:
                 if oldest + self.patience > now:
                     continue
                 # Of a lane that can't even send, another connection may make something.
-                if carrier.lane.messages and not carrier.stuck():
+                if carrier.lane.messages and carrier.blocked_since + self.patience > now:
                     carrier.lane.give_up(max(oldest, now - self.patience))
                     self._give_up_if_hopeless(Cause.TIMEOUT_REPLY, _SILENCES * self.patience)
                     carrier.go_on()

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import attrs
 
+from techo._measuring.arguments import ENDLESS
 from techo._measuring.causes import NEVER_REACHED, Cause
 from techo._measuring.histogram import Histogram
 
@@ -30,26 +31,28 @@ _ADDED: Final = (
 )
 """The fields that add up over machines."""
 
-_ENDLESS: Final = 1e18
-"""No amount is so large: seconds of this would be older than the stars."""
-
 SCHEMA: Final = 1
 """The version of what JSON has."""
 
 
 def _natural(_report: object, field: attrs.Attribute[int], value: Any) -> None:
-    if type(value) is not int or value < 0:  # to isinstance, True is one
-        raise ValueError(f"{field.name} {value!r} is not a whole number from 0")
+    if type(value) is not int or not 0 <= value < ENDLESS:  # to isinstance, True is one
+        raise ValueError(f"{field.name} {value!r:.99} is not a whole number from 0")
 
 
 def _amount(_report: object, field: attrs.Attribute[float], value: Any) -> None:
-    if type(value) not in {int, float} or not 0 <= value < _ENDLESS:
+    if type(value) not in {int, float} or not 0 <= value < ENDLESS:
         raise ValueError(f"{field.name} {value!r} is not a number from 0")
 
 
 def _text(_report: object, field: attrs.Attribute[str], value: Any) -> None:
-    if type(value) is not str:
-        raise ValueError(f"{field.name} {value!r} is not a text")
+    if not _printable(value):
+        raise ValueError(f"{field.name} {value!r} is not a text that can be printed")
+
+
+def _printable(text: object) -> bool:
+    """Whether it is a text that does nothing to a terminal but stand there."""
+    return type(text) is str and text.isprintable()
 
 
 def _flag(_report: object, field: attrs.Attribute[bool], value: Any) -> None:
@@ -69,7 +72,7 @@ def _causes(errors: Any) -> dict[Cause, int]:
 
 def _reasons(reasons: Any) -> dict[Cause, str]:
     if not isinstance(reasons, Mapping) or not all(
-        type(text) is str and name in set(Cause) for name, text in reasons.items()
+        _printable(text) and name in set(Cause) for name, text in reasons.items()
     ):
         raise ValueError(f"reasons {reasons!r} are not texts for causes")
     return {Cause(name): text for name, text in reasons.items()}
@@ -222,7 +225,10 @@ class LoadReport:
         Raises:
             ValueError: it is not that; the text says what is wrong.
         """
-        if not isinstance(data, Mapping) or data.get("schema") != SCHEMA:
+        if not isinstance(data, Mapping) or (data.get("schema"), data.get("event")) != (
+            SCHEMA,
+            "summary",
+        ):
             raise ValueError(f"this is no report of schema {SCHEMA}: {str(data)[:60]!r}")
         try:
             names = [each.name for each in attrs.fields(cls)]
@@ -236,8 +242,13 @@ class LoadReport:
         if fields["service"] is None or any(absent) != all(absent):
             raise ValueError("the report lacks a histogram")
         report = cls(**fields)
-        if report.service.count != report.round_trips:
-            raise ValueError("the report has not as many round trips as its histogram")
+        if any(
+            each is not None and each.count != report.round_trips
+            for each in (report.service, report.response, report.behind)
+        ):
+            raise ValueError("the report has not as many round trips as its histograms")
+        if report.lost > report.failed:
+            raise ValueError(f"the report has lost {report.lost}, and errors for fewer")
         return report
 
 

@@ -17,7 +17,7 @@ from typing import Self
 import attrs
 import trio
 
-from techo._measuring.arguments import check_counts, check_numbers, check_size
+from techo._measuring.arguments import check_counts, check_numbers, check_size, given
 from techo._measuring.opening import Target, name_of, opener
 from techo._measuring.payloads import Payloads
 from techo._measuring.ping_connection import PingConnection
@@ -51,9 +51,11 @@ def ping(
             probe raises it if it is larger than any message here, unless `size` is a range.
     """
     check_numbers(interval=interval, timeout=timeout)
-    check_counts(count=count)
+    check_counts(**given(count=count))
+    if isinstance(size, range) and not size:
+        raise ValueError(f"size {size!r} has no size in it")
     # A range has its least and largest at its ends; to look through it may take long.
-    ends = (size[0], size[-1]) if isinstance(size, range) and size else (size,)
+    ends = (size[0], size[-1]) if isinstance(size, range) else (size,)
     largest = max(check_size(each) for each in ends)
     records = Records(name_of(target))
     fixed = None if isinstance(size, range) else size

@@ -64,10 +64,12 @@ class Schedule:
         return due
 
     def unsent(self, now: float) -> int:
-        """Count the trips that are due, and have not begun."""
+        """Count the trips that are due, or never will be, and have not begun."""
+        stopped = self._stopped < math.inf
+        if self.trips is not None and not stopped and (self._closed or self.rate is None):
+            return self.trips - self._counted
         if self.rate is None:
-            stopped = self._stopped < math.inf
-            return 0 if self.trips is None or stopped else self.trips - self._counted
+            return 0
         due = math.ceil(round((min(self.end, now) - self.begin) * self.rate, 6))
         if self.trips is not None:
             due = min(due, self.trips + math.ceil(round(self.warm_up * self.rate, 6)))

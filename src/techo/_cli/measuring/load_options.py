@@ -37,7 +37,7 @@ been 0. SIGTERM ends it like Ctrl-C, without changing the status."""
 
 
 def _read_warm_up(text: str) -> float:
-    return 0.0 if text == "0" else read_seconds(text)
+    return 0.0 if text.strip("0") in {"", "."} and "0" in text else read_seconds(text)
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -99,8 +99,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--timeout",
         metavar="SECONDS",
         type=explaining(read_seconds),
-        help="how long to wait for a reply or a connection, and before giving up when nobody "
-        "answers at all (default: 10 s; 1 s over udp and unixgram)",
+        help="how long to wait for a reply or a connection, and before giving up when nothing "
+        "comes back at all, but ten times as long for messages that may get lost "
+        "(default: 10 s; 1 s over udp and unixgram)",
     )
     parser.add_argument(
         "--json",

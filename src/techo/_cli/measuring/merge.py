@@ -17,12 +17,12 @@ from techo._measuring.load_report import LoadReport
 
 def merge(options: argparse.Namespace) -> int:
     """Read all reports, add them up, and give the exit code that the sum deserves."""
+    options.json = STANDARD_OUTPUT if options.json else None
     try:
         merged = LoadReport.merged([each for name in _names(options) for each in _read(name)])
         check_deliverable(options, scheduled=merged.rate is not None)
     except ValueError as error:
         return refuse(str(error))
-    options.json = STANDARD_OUTPUT if options.json else None
     return deliver(merged, options)
 
 
@@ -51,11 +51,10 @@ def _read(name: str) -> Iterator[LoadReport]:
         ValueError: it cannot be read, has none, or something else; names the file and line.
     """
     try:
-        text = (
-            sys.stdin.read()
-            if name == STANDARD_OUTPUT
-            else Path(name).read_text("utf-8", "replace")
-        )
+        if name != STANDARD_OUTPUT:
+            text = Path(name).read_text("utf-8", "replace")
+        else:  # which whoever started us may have closed
+            text = "" if sys.stdin is None else sys.stdin.read()
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()
         raise ValueError(f"cannot read {name!r}: {reason}") from None

@@ -31,6 +31,8 @@ _REPORT: Final = tuple(getattr(signal, name) for name in ("SIGQUIT",) if hasattr
 _NANOSECONDS: Final = 1_000_000_000
 _TERMINAL: Final = 0
 """Standard input, if that is where the Enter key is."""
+_BACKGROUND: Final = 1.0
+"""Seconds between two looks at the terminal while what is typed there is for others."""
 
 
 def ping(options: argparse.Namespace) -> int:
@@ -69,7 +71,7 @@ class _Ping:
         with trio.open_signal_receiver(*_STOP, *_REPORT) as signals:
             async with open_bare_nursery() as nursery, self.ping:
                 nursery.start_soon(self._heed, signals, nursery.cancel_scope)
-                if _in_front():
+                if os.isatty(_TERMINAL):
                     nursery.start_soon(self._heed_enter)
                 async for result in self.ping:
                     self._print(result)
@@ -88,9 +90,10 @@ class _Ping:
         while True:
             await trio.lowlevel.wait_readable(_TERMINAL)
             # Whoever reads a terminal in the background is stopped by it (termios(3)).
-            if not _in_front() or not os.read(_TERMINAL, 1024):
-                return
-            self._print_so_far()
+            if not _in_front():
+                await trio.sleep(_BACKGROUND)  # nothing tells when we are in front again
+            elif os.read(_TERMINAL, 1024):  # and not just Ctrl-D
+                self._print_so_far()
 
     def _print(self, result: PingResult) -> None:
         if self.options.quiet:

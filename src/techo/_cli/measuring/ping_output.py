@@ -25,8 +25,8 @@ def line_of(endpoint: str, result: PingResult) -> str:
     """Tell a result in a line for people."""
     if isinstance(result, PingReply):
         notes = " (late)" * result.late + " (duplicate)" * result.duplicate
-        time_ms = f"{result.seconds * 1000:.3f} ms"
-        return f"{result.size} bytes from {endpoint}: seq={result.seq} time={time_ms}{notes}"
+        size, time_ms = _number(result.size, "byte"), f"{result.seconds * 1000:.3f} ms"
+        return f"{size} from {endpoint}: seq={result.seq} time={time_ms}{notes}"
     which = "between two probes" if result.seq is None else f"seq={result.seq}"
     return f"no reply from {endpoint}: {which} {result.cause} ({result.reason})"
 

@@ -27,6 +27,8 @@ def check_deliverable(options: argparse.Namespace, *, scheduled: bool) -> None:
     """
     if options.plot is not None:
         check_can_plot()
+        if options.json and os.path.realpath(options.json) == os.path.realpath(options.plot):
+            raise ValueError(f"--plot and --json both name {options.plot!r}; give two files")
     for rule in options.fail_if:
         if not scheduled and rule.name.startswith(("response.", "behind")):
             raise ValueError(
@@ -69,7 +71,7 @@ def _verdict(report: LoadReport, rules: Sequence[Rule]) -> int:
         errors = "error" if report.failed == 1 else "errors"
         return complain_of(f"{report.failed:,} {errors} ({counted(report.errors)})")
     if not report.round_trips:
-        return complain_of("nothing came back")
+        return complain_of("nothing came back" if report.lost else "nothing was counted")
     return int(fired)
 
 

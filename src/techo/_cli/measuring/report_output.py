@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from techo._cli.measuring.verdict import counted
+from techo._measuring.causes import NEVER_REACHED
 from techo._measuring.histogram import Histogram
 from techo._measuring.load_report import PERCENTS, LoadReport
 
@@ -57,7 +58,8 @@ def _counts(report: LoadReport) -> Iterator[str]:
         f"{report.lost:,} lost{loss}, {report.late:,} late, {report.duplicate:,} duplicate, "
         f"{report.unsent:,} unsent, {_number(report.reconnects, 'reconnect')}{under_way}"
     )
-    if report.unsent and report.rate is not None:
+    reached = NEVER_REACHED.isdisjoint(report.errors)
+    if report.unsent and report.rate is not None and reached:
         yield "unsent: no connection was free; try more of them, or a longer pipeline"
     if report.errors:
         yield f"errors: {counted(report.errors)}"
