@@ -10,7 +10,8 @@ or its time is up; nurseries and cancel scopes work as in any trio handler.
 What may run in a turn of the pump: nothing that waits, nothing that raises. One epoll set holds
 the sockets, edge triggered: an event is good for one exchange, and `_look_again` asks for
 another where one may not have been enough (see epoll(7)). A reply that a socket would not take
-whole is kept, and that socket is not read until it is gone: nothing else is buffered.
+whole is kept, and until it is gone nothing else is said there: nothing more is buffered. A
+server does not read that socket meanwhile, a client (`Talk.greedy`) does.
 """
 
 from __future__ import annotations
@@ -225,7 +226,7 @@ class Pump:
         self._epoll.modify(talk.fd, _READ)
 
     def _hold(self, talk: Talk, rest: memoryview) -> None:
-        """Keep the rest of a reply, and wait until it can be sent instead of reading on."""
+        """Keep the rest of a reply until it can be sent; only who is greedy reads meanwhile."""
         if talk.unsent is None:
             talk.connection.owing = True
             self._epoll.modify(talk.fd, _READ | _WRITE if talk.greedy else _WRITE)
