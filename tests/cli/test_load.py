@@ -158,10 +158,12 @@ def test_nobody_there_is_exit_status_two() -> None:
         port = free.getsockname()[1]
     code, out, err = run("load", "-c", "4", str(port))
     assert code == 2
-    assert b"\nerrors: refused 4\n  refused: connection refused\n" in out
-    assert err == (
-        f"techo: tcp://127.0.0.1:{port} was never reached (refused 4); start a server there, "
-        "or check where it listens\n"
+    # Each tries once; and again, while another has not tried yet.
+    assert re.search(rb"\nerrors: refused \d\n  refused: connection refused\n", out)
+    assert re.fullmatch(
+        rf"techo: tcp://127\.0\.0\.1:{port} was never reached \(refused [4-9]\); "
+        r"start a server there, or check where it listens\n",
+        err,
     )
 
 
@@ -421,7 +423,7 @@ def test_over_tls_the_server_is_left_in_good_manners(tmp_path: Path) -> None:
         misnamed = run("load", "--tls-ca", ca, "--tls-server-name", "echo.example", target)
     assert (code, found["round_trips"], found["errors"]) == (0, 60, {})
     assert distrusted[0] == 2
-    assert "(tls 10)" in distrusted[2]
+    assert re.search(r" \(tls \d\d\); check", distrusted[2])
     assert b"\n  tls: bad certificate (unable to get local issuer" in distrusted[1]
     assert b"\n  tls: bad certificate (Hostname mismatch" in misnamed[1]
 
