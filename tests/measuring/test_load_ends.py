@@ -143,6 +143,43 @@ async def test_a_server_that_comes_back_is_found_again(autojump_clock: Clock) ->
     assert causes(report) == {"eof": 2, "refused": 2 * 10}
 
 
+async def test_a_connection_that_ends_between_two_trips_is_no_bad_sign(
+    autojump_clock: Clock,
+) -> None:
+    """Nothing was due that it could have brought back, for far longer than a reply may take."""
+    async with open_memory_server(limits=techo.Limits(idle_timeout=7)) as server:
+        report = check(
+            await techo.load(server.connect, connections=3, trips=10, rate=0.05, timeout=2)
+        )
+    assert (report.round_trips, report.unsent, report.errors) == (10, 0, {})
+    assert report.reconnects > 10
+
+
+async def test_a_first_failure_after_a_long_while_is_not_the_end(
+    autojump_clock: Clock,
+) -> None:
+    """What makes a load hopeless is not for how long nothing was due."""
+    async with open_memory_server(reply=techo.raw, faults=[Stall(64 * 3)]) as server:
+        report = check(
+            await techo.load(server.connect, connections=1, trips=10, rate=0.05, timeout=2)
+        )
+    assert (report.round_trips, report.unsent) == (8, 0)
+    assert causes(report) == {"timeout-reply": 2}
+
+
+async def test_what_a_connecting_function_says_is_kept_in_one_line(
+    autojump_clock: Clock,
+) -> None:
+    """Whatever it says; it is printed, and goes into JSON."""
+
+    async def connect() -> MemoryStream:
+        await trio.lowlevel.checkpoint()
+        raise OSError("proxy said:\n502 \x1b[31mbad gateway")
+
+    report = check(await techo.load(connect, connections=1, trips=3))
+    assert report.reasons == {techo.Cause.UNREACHABLE: "proxy said: 502 ?[31mbad gateway"}
+
+
 async def test_stopping_while_nobody_is_there_is_the_end(autojump_clock: Clock) -> None:
     """Nothing is under way then, and what was due is not tried for a timeout more."""
     stop = trio.Event()
@@ -266,6 +303,7 @@ BAD: list[tuple[dict[str, object], str]] = [
     ({"seconds": 0}, "seconds 0 is not a number above 0"),
     ({"seconds": float("inf")}, "seconds inf is not a number above 0"),
     ({"rate": float("nan")}, "rate nan is not a number above 0"),
+    ({"rate": 2e9}, "rate 2000000000.0 is more than the 1e9"),
     ({"rate": 1e18}, "rate 1e.18 is not a number above 0, and below 1e18"),
     ({"seconds": "3"}, "seconds '3' is not a number above 0"),
     ({"connections": None}, "connections None is not a whole number above 0"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import select
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -17,6 +18,7 @@ import techo
 from helpers import PATIENCE, ended, open_descriptors, until, until_ended
 from loads import check, until_descriptors
 from techo._measuring import load_connections
+from techo._packets import PacketStream
 
 Serve: TypeAlias = Callable[..., AbstractAsyncContextManager[techo.EchoService]]
 
@@ -249,3 +251,23 @@ async def test_without_a_descriptor_for_the_pump_there_is_a_cause(
         assert await open_descriptors() == before
     assert (report.round_trips, report.unsent) == (0, 5)
     assert report.reasons == {techo.Cause.UNREACHABLE: "too many open files"}
+
+
+async def test_a_message_too_large_is_told_by_whoever_connects_first() -> None:
+    """Also when that was the second try, while another had not had its first."""
+    calls, tried = 0, trio.Event()
+
+    async def connect() -> PacketStream:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            await tried.wait()
+        if calls <= 2:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "not yet")
+        tried.set()
+        ours, theirs = trio.socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        theirs.close()
+        return PacketStream(ours)
+
+    with trio.fail_after(PATIENCE), pytest.raises(ValueError, match="size 100000000: "):
+        await techo.load(connect, connections=2, size=10**8)

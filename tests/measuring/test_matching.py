@@ -36,7 +36,9 @@ def messages_of(sizes: Sequence[int]) -> list[Message]:
 
 def apart() -> OneByOne[Message]:
     """What matches those where messages are kept apart."""
-    return OneByOne(Payloads(90, NONCE), REMEMBERED, 2**20)
+    payloads = Payloads(90, NONCE, least=16)
+    payloads.make(10_000, 64)
+    return OneByOne(payloads, REMEMBERED, 2**20)
 
 
 @attrs.frozen
@@ -351,15 +353,36 @@ def test_kept_apart_many_answers_do_not_push_out_what_may_come_late() -> None:
 def test_kept_apart_what_is_forgotten_is_not_taken_for_harm(stamp: bytes) -> None:
     """Not for its own, nor for that of one which waits and has the same pattern in it."""
     one_by_one = apart()
-    *over, waiting = messages_of(
-        [64] * 1022
-    )  # of the first and the last the pattern is the same
+    *over, waiting = messages_of([64] * 1022)
     for message in [*over, *messages_of([64] * 4000)[1022:]]:
         one_by_one.expect(message)
         one_by_one.give_up(message)
     one_by_one.expect(waiting)
     assert waiting.payload[16:] == over[0].payload[16:]
     assert list(one_by_one.feed(stamp + over[0].payload)) == [(State.FORGOTTEN, None)]
-    harmed = stamp + over[1].payload[:-1] + b"?"
-    assert list(one_by_one.feed(harmed)) == [(State.CORRUPT, None)]
+    harmed = over[1].payload[:-1] + b"?"
+    assert list(one_by_one.feed(stamp + harmed)) == [(State.CORRUPT, None)]
     assert list(one_by_one.feed(stamp + waiting.payload)) == [(State.WHOLE, waiting)]
+
+
+@pytest.mark.parametrize("at", [2, 5, 7, 8, 15])
+@pytest.mark.parametrize("size", [16, 17, 64])
+def test_kept_apart_a_number_that_was_never_sent_is_harm(size: int, at: int) -> None:
+    """Even where a message is nothing but its number and the nonce."""
+    one_by_one, (message,) = apart(), messages_of([size])
+    one_by_one.expect(message)
+    harmed = bytearray(message.payload)
+    harmed[at] ^= 0x80
+    assert list(one_by_one.feed(harmed)) == [(State.CORRUPT, message)]
+
+
+@pytest.mark.parametrize("number", [1, 1000])
+def test_a_payload_that_was_made_is_known_whole(number: int) -> None:
+    """Of sizes that there are, and of numbers that there were."""
+    payloads = Payloads(64, NONCE, least=64)
+    assert not payloads.made(payloads._payload(number, 64))
+    payload = payloads.make(number, 64)
+    assert payloads.made(payload)
+    assert not payloads.made(payload[:-1])
+    assert not payloads.made(payload[:-1] + b"?")
+    assert not payloads.made(Payloads(64, bytes(8)).make(number, 64))

@@ -63,7 +63,7 @@ class Carrier(abc.ABC):
     @property
     @abc.abstractmethod
     def blocked_since(self) -> float:
-        """When something has begun to wait for being sent; infinity if nothing does."""
+        """When something was first seen to wait for being sent; infinity if nothing does."""
 
     @abc.abstractmethod
     async def _carry(self) -> None:
@@ -100,7 +100,7 @@ class Pumped(Carrier):
 
     @property
     def blocked_since(self) -> float:
-        return self.lane.traffic.progress if self.lane.traffic.owing else math.inf
+        return self.lane.blocked_since if self.lane.traffic.owing else math.inf
 
     async def _carry(self) -> None:
         try:
@@ -117,7 +117,7 @@ class Portable(Carrier):
 
     _outbox: collections.deque[bytes] = attrs.field(factory=collections.deque, init=False)
     _more: trio.Event = attrs.field(factory=trio.Event, init=False)
-    _sending_since: float = math.inf
+    _sending_since: float = attrs.field(default=math.inf, init=False)
     _failure: Exception | None = attrs.field(default=None, init=False)
     """To be raised without a group round it."""
 

@@ -83,12 +83,18 @@ def cause_of(error: Exception) -> Cause:
 
 
 def words_of(error: Exception) -> str:
-    """Say the same in words, for people. There are some, whatever was raised."""
-    below = _below(error)
+    """Say the same in words, for people: some, and in one line, whatever was raised."""
+    words = " ".join(_words(_below(error)).split())
+    return "".join(each if each.isprintable() else "?" for each in words)
+
+
+def _words(below: Exception) -> str:
     text = str(below) or type(below).__name__
     # What a function that connects raises by itself lacks what the system adds.
     if isinstance(below, ssl.SSLCertVerificationError):
         return f"bad certificate ({getattr(below, 'verify_message', text).rstrip('.')})"
+    if isinstance(below, ssl.SSLEOFError):
+        return "the connection ended without TLS's farewell"
     if isinstance(below, ssl.SSLError):
         reason = getattr(below, "reason", None) or text
         return f"TLS failed ({reason.replace('_', ' ').lower()})"

@@ -21,6 +21,7 @@ from techo._measuring.payloads import Payloads
 from techo._measuring.schedule import Schedule
 
 NANOSECONDS = 1_000_000_000
+_NEVER: Final = math.inf
 
 _REMEMBERED: Final = 1_000
 _REMEMBERED_BYTES: Final = 2**20
@@ -121,6 +122,13 @@ class Work:
         self.see_whether_done(self.clock())
 
     @property
+    def overdue(self) -> bool:
+        """Whether a trip is due that has not begun."""
+        now = self.clock()
+        due = self.schedule.next_due(now)
+        return due is not None and due <= now
+
+    @property
     def warming_up(self) -> bool:
         """Whether what happens now, other than to a trip, is not counted."""
         return self.schedule.warming_up(self.clock())
@@ -152,6 +160,8 @@ class Lane:
     """When a message came back whole for the last time; 0 for never."""
     failed: bool = False
     """Whether a trip has failed."""
+    blocked_since: float = _NEVER
+    """When the driver was first seen to have a rest unsent; infinity if it had none last."""
     _matching: InOrder[Trip] | OneByOne[Trip] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -182,8 +192,12 @@ class Lane:
     def next(self, now: float) -> bytes:
         """Begin the trips that there is room for; give what to send for them."""
         work, pieces = self.work, list[bytes]()
-        if self.traffic.owing or not work.begun:
-            return b""  # what is sent next must not overtake the rest of what was
+        if self.traffic.owing:  # what is sent next must not overtake the rest of what was
+            self.blocked_since = min(self.blocked_since, now)
+            return b""
+        self.blocked_since = _NEVER
+        if not work.begun:
+            return b""
         while len(self.trips) < work.pipeline and (trip := work.begin(now)) is not None:
             self.trips[trip] = None
             self._matching.expect(trip)

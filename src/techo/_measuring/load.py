@@ -25,6 +25,9 @@ from techo._measuring.payloads import Payloads
 from techo._measuring.schedule import Schedule
 from techo.endpoint import Endpoint, Kind
 
+_FASTEST: Final = 1e9
+"""Trips per second."""
+
 SECONDS: Final = 10.0
 """How long trips begin by default."""
 
@@ -70,6 +73,8 @@ async def load(
     check_size(size)
     check_numbers(**given(seconds=seconds, rate=rate, timeout=timeout))
     check_warm_up(warm_up)
+    if rate is not None and rate > _FASTEST:
+        raise ValueError(f"rate {rate!r} is more than the 1e9 per second that a clock can tell")
     if seconds is not None and trips is not None:
         raise ValueError(f"seconds {seconds!r} and trips {trips!r}: give one of them")
     open_line = opener(target, tls, server_name)
@@ -84,7 +89,7 @@ async def load(
         seconds = math.inf if trips is not None else SECONDS
     clock = trio.lowlevel.current_clock().current_time
     schedule = Schedule(math.inf, warm_up, seconds, trips, rate)
-    work = Work(schedule, Payloads(size), size, pipeline, clock)
+    work = Work(schedule, Payloads(size, least=size), size, pipeline, clock)
     lines = Connections(connections, open_line, work, timeout)
     stop = trio.Event() if stop is None else stop
     watch = (lambda _: None) if watch is None else watch

@@ -8,17 +8,19 @@ from typing import Final, NoReturn
 import attrs
 import trio
 
+from techo._client.connecting import Line
 from techo._client.datagram_socket import DatagramSocket
 from techo._measuring.carrying import Carrier, carrier_for
 from techo._measuring.causes import Cause
 from techo._measuring.lane import Lane, Work
 from techo._measuring.opening import Opener, close_unless_fits
+from techo._packets import PacketStream
 
 _LOOKS: Final = 100
 """How often replies are looked for that are overdue, at the most, within the time of one."""
 
 _SILENCES: Final = 10
-"""Times as long as one reply is waited for, messages that get lost may all have been."""
+"""Times as long as one reply is waited for, messages may all have been lost by chance."""
 
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 1.0
@@ -49,6 +51,10 @@ class Connections:
     """How many have not yet tried to connect."""
     _heard: float = 0.0
     """When a message came back last over a connection that is no more; 0 for never."""
+    _failing_since: float = 0.0
+    """When something failed for the first time since a message came back."""
+    _messages: bool = False
+    """Whether one may get lost, and the next come back over the same."""
 
     async def keep(self) -> NoReturn:
         """Have all of them until cancelled; that closes them and loses what is under way."""
@@ -66,12 +72,7 @@ class Connections:
         """Have a connection, one after the other."""
         pause = _FIRST_PAUSE
         again = False
-        try:
-            found = await self._connect()
-        except ValueError as error:
-            self.refusal = error
-            self.tried.set()
-            return
+        found = await self._connect()
         self._waiting -= 1
         if not self._waiting:
             self.tried.set()
@@ -86,8 +87,9 @@ class Connections:
             if lane is not None and lane.heard:
                 pause = _FIRST_PAUSE
             else:
+                if lane is None or lane.failed or cause is Cause.CORRUPT or self.work.overdue:
+                    self._give_up_if_hopeless(cause, refused=True)
                 # Nothing came of it, and nothing would of asking again at once, for ever.
-                self._give_up_if_hopeless(cause, self.patience)
                 await trio.sleep(pause)
                 # Whose answers are wrong should not be flooded, but each of them counts.
                 answers = lane is not None and lane.failed and lane.traffic.chunks
@@ -95,11 +97,7 @@ class Connections:
             found = await self._connect()
 
     async def _connect(self) -> Carrier | Cause:
-        """Connect, or count why that failed; in the warm-up too, or nobody would be told.
-
-        Raises:
-            ValueError: the messages are too large for it; only before any was connected.
-        """
+        """Connect, or count why that failed; in the warm-up too, or nobody would be told."""
         try:
             with trio.fail_after(self.patience):
                 line, _ = await self.open()
@@ -109,8 +107,9 @@ class Connections:
             cause = self.work.tally.cause_of(error)
         else:
             if not self.reached:
-                await close_unless_fits(line, self.work.size)
+                await self._end_unless_fits(line)
                 self.reached = True
+            self._messages = isinstance(line, DatagramSocket | PacketStream)
             try:
                 return carrier_for(line, self.work)
             except OSError as error:  # the system has not what the pump needs
@@ -119,13 +118,30 @@ class Connections:
         self.work.tally.errors[cause] += 1
         return cause
 
-    def _give_up_if_hopeless(self, cause: Cause, silence: float) -> None:
-        """End the load if nobody was heard of for `silence`, and time alone won't end it."""
+    async def _end_unless_fits(self, line: Line) -> None:
+        """End the run, of which there was nothing yet, if messages are too large for `line`."""
+        try:
+            await close_unless_fits(line, self.work.size)
+        except ValueError as error:
+            self.refusal = error
+            self.tried.set()
+            await trio.sleep_forever()
+
+    def _give_up_if_hopeless(self, cause: Cause, *, refused: bool) -> None:
+        """End the load if nothing has come back for long, and time alone won't end it.
+
+        That is counted from the first failure, because nothing may have been due before.
+        """
+        now, schedule = self.work.clock(), self.work.schedule
         heard = max(self._heard, *(lane.heard for lane in self.carriers), 0.0)
-        schedule = self.work.schedule
+        if heard > self._failing_since:
+            self._failing_since = now
         if heard and schedule.trips is None:
             return
-        if self.work.clock() - max(heard, schedule.begin) > silence:
+        silence = self.patience
+        if self._messages and (heard or not refused):
+            silence *= _SILENCES
+        if now - max(self._failing_since, schedule.begin) > silence:
             if not self.work.tally.errors.total():
                 # It was all in the warm-up, and yet it is what has been found out.
                 self.work.tally.errors[cause] += 1
@@ -151,16 +167,19 @@ class Connections:
         while True:
             now = self.work.clock()
             for carrier in tuple(self.carriers.values()):
-                oldest = carrier.lane.oldest
-                if oldest + self.patience > now:
-                    continue
-                # Of a lane that can't even send, another connection may make something.
-                if carrier.lane.messages and carrier.blocked_since + self.patience > now:
-                    carrier.lane.give_up(max(oldest, now - self.patience))
-                    self._give_up_if_hopeless(Cause.TIMEOUT_REPLY, _SILENCES * self.patience)
+                lane, oldest = carrier.lane, carrier.lane.oldest
+                overdue = oldest + self.patience <= now
+                if not lane.messages:
+                    if overdue:
+                        carrier.cut()
+                elif carrier.blocked_since + self.patience <= now:
+                    carrier.cut()  # of what can't even send, another may make something
+                elif overdue:
+                    lane.give_up(max(oldest, now - self.patience))
+                    self._give_up_if_hopeless(Cause.TIMEOUT_REPLY, refused=False)
                     carrier.go_on()
-                else:
-                    carrier.cut()
+                elif not lane.trips:
+                    carrier.go_on()  # it could not send, and now it can
             oldest = min((each.lane.oldest for each in self.carriers.values()), default=now)
             soon = now + self.patience / _LOOKS
             await trio.sleep_until(max(soon, min(oldest, now) + self.patience))

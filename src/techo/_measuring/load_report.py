@@ -74,7 +74,7 @@ def _reasons(reasons: Any) -> dict[Cause, str]:
     if not isinstance(reasons, Mapping) or not all(
         _printable(text) and name in set(Cause) for name, text in reasons.items()
     ):
-        raise ValueError(f"reasons {reasons!r} are not texts for causes")
+        raise ValueError(f"reasons {reasons!r:.60} are not texts for causes")
     return {Cause(name): text for name, text in reasons.items()}
 
 
@@ -111,7 +111,8 @@ class LoadReport:
     reconnects: int = attrs.field(validator=_natural)
     """Times that a connection was opened again."""
     late: int = attrs.field(validator=_natural)
-    """Replies that came after they had been given up, which are errors too."""
+    """Replies that came after they had been given up, which are errors too; or so long after
+    that nothing else is known of them."""
     duplicate: int = attrs.field(validator=_natural)
     """Replies that had come before."""
     unsent: int = attrs.field(validator=_natural)

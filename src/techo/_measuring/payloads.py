@@ -27,19 +27,31 @@ class Payloads:
     """Bytes that a payload may have."""
     nonce: bytes = attrs.field(factory=lambda: secrets.token_bytes(HEADER // 2))
     """What tells this run's messages from another's."""
+    least: int = attrs.field(default=1, kw_only=True)
+    """Bytes that it has at the least."""
+    _last: int = attrs.field(default=0, init=False)
+    """The number of the last that was made."""
     _pattern: bytes = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         seed = int.from_bytes(self.nonce, "little")
         self._pattern = random.Random(seed).randbytes(self.largest + _STEPS)  # noqa: S311  -- no secret
 
-    def made(self, payload: bytes) -> bool:
-        """Whether it is one of this run's, which only those can be told that tell all of it."""
-        number = int.from_bytes(payload[: HEADER // 2], "little")
-        return len(payload) >= HEADER and payload == self.make(number, len(payload))
-
     def make(self, number: int, size: int) -> bytes:
-        """Give the payload of message `number`, which has `size` bytes."""
+        """Give the payload of message `number`, which has `size` bytes. Numbers go up."""
+        self._last = number
+        return self._payload(number, size)
+
+    def made(self, payload: bytes) -> bool:
+        """Whether it is one of this run's; of those without a whole header, none is known."""
+        number = int.from_bytes(payload[: HEADER // 2], "little")
+        return (
+            max(HEADER, self.least) <= len(payload)
+            and 0 < number <= self._last
+            and payload == self._payload(number, len(payload))
+        )
+
+    def _payload(self, number: int, size: int) -> bytes:
         start = number % _STEPS
         rest = self._pattern[start : start + size - HEADER] if size > HEADER else b""
         return (number.to_bytes(HEADER // 2, "little") + self.nonce + rest)[:size]

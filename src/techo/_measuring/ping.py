@@ -55,11 +55,10 @@ def ping(
     if isinstance(size, range) and not size:
         raise ValueError(f"size {size!r} has no size in it")
     # A range has its least and largest at its ends; to look through it may take long.
-    ends = (size[0], size[-1]) if isinstance(size, range) else (size,)
-    largest = max(check_size(each) for each in ends)
+    ends = [*map(check_size, (size[0], size[-1]) if isinstance(size, range) else (size,))]
     records = Records(name_of(target))
     fixed = None if isinstance(size, range) else size
-    payloads = Payloads(largest)
+    payloads = Payloads(max(ends), least=min(ends))
     open_line = opener(target, tls, server_name)
     connection = PingConnection(open_line, timeout, records, payloads, fixed)
     sizes = itertools.islice(_sizes(size, again=count is not None), count)

@@ -150,7 +150,8 @@ class PingConnection:
             self.in_vain = failure if slow else None
             return
         if probe in self._records.in_flight:  # it alone: others are on their way
-            self._fail(probe, Cause.TIMEOUT_REPLY, reason)
+            failure = self._fail(probe, Cause.TIMEOUT_REPLY, reason)
+            self.in_vain = failure if slow else None
         await self._let_go(line)
 
     async def _receive_on(self, line: Line) -> None:

@@ -100,7 +100,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         type=explaining(read_seconds),
         help="how long to wait for a reply or a connection, and before giving up when nothing "
-        "comes back at all, but ten times as long for messages that may get lost "
+        "comes back any more, but ten times as long for messages that may get lost "
         "(default: 10 s; 1 s over udp and unixgram)",
     )
     parser.add_argument(
