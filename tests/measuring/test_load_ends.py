@@ -143,6 +143,21 @@ async def test_a_server_that_comes_back_is_found_again(autojump_clock: Clock) ->
     assert causes(report) == {"eof": 2, "refused": 2 * 10}
 
 
+async def test_a_server_that_halts_for_ever_ends_the_load(autojump_clock: Clock) -> None:
+    """Some replies are waited for in vain, one after the other: the first may be chance."""
+    async with open_memory_server(reply=techo.raw, faults=[Stall(64 * 3)]) as server:
+
+        async def connect() -> MemoryStream:
+            if server.statistics().accepted < 2:
+                return await server.connect()
+            return MemoryStream.pair()[0]
+
+        report = check(await techo.load(connect, connections=1, trips=100, timeout=5))
+    assert 10 <= trio.current_time() < 21
+    assert (report.round_trips, report.lost + report.unsent) == (6, 94)
+    assert causes(report) == {"timeout-reply": report.lost}
+
+
 async def test_a_connection_that_ends_between_two_trips_is_no_bad_sign(
     autojump_clock: Clock,
 ) -> None:

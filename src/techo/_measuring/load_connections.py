@@ -84,11 +84,11 @@ class Connections:
                 self.work.tally.reconnects += again and connection and not self.work.warming_up
                 again = True
                 cause, lane = await self._carry(found), found.lane
+            if lane is None or lane.failed or cause is Cause.CORRUPT or self.work.overdue:
+                self._give_up_if_hopeless(cause, refused=True)
             if lane is not None and lane.heard:
                 pause = _FIRST_PAUSE
             else:
-                if lane is None or lane.failed or cause is Cause.CORRUPT or self.work.overdue:
-                    self._give_up_if_hopeless(cause, refused=True)
                 # Nothing came of it, and nothing would of asking again at once, for ever.
                 await trio.sleep(pause)
                 # Whose answers are wrong should not be flooded, but each of them counts.
