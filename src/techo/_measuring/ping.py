@@ -40,9 +40,10 @@ def ping(
 
     `target` is an endpoint, or an async function that connects. There is a probe of `size`
     bytes every `interval` seconds, `count` of them or no end; where it took longer to ask for
-    the next result, those in between are left out. If `size` is a range, each probe has the
-    next of its sizes; without `count` that is done once. A reply, as a connection, is waited
-    for up to `timeout` seconds.
+    the next result, those in between are left out. Those that are due while one can't be sent,
+    for want of a connection or of room, are lost with it when its time is over. If `size` is a
+    range, each probe has the next of its sizes; without `count` that is done once. A reply, as
+    a connection, is waited for up to `timeout` seconds.
 
     Leave it by ``async with``, or call `aclose`, if you stop before the end.
 
@@ -79,7 +80,8 @@ class Ping(AsyncIterator[PingResult]):
     """Probes of one target, and what has come of them; made by `ping`.
 
     Whoever is cancelled while asking loses no result, but a connection over which a probe was
-    sent in part; it is opened again for the next.
+    sent in part; it is opened again for the next. A probe of which nothing was sent is sent
+    when the next result is asked for.
     """
 
     _interval: float
@@ -93,8 +95,9 @@ class Ping(AsyncIterator[PingResult]):
     _due: float = attrs.field(default=-math.inf, init=False)
     """When the next probe is, in the run's clock: the first at once."""
     _lost: PingFailure | None = attrs.field(default=None, init=False)
-    """What becomes of the probes that were due until then, while one was carried in vain."""
+    """What has become of the last probe, if it was carried in vain."""
     _lost_until: float = attrs.field(default=-math.inf, init=False)
+    """Until when; probes that were due by then are lost for the same reason."""
 
     def __attrs_post_init__(self) -> None:
         self._size = next(self._sizes, None)
