@@ -221,16 +221,16 @@ async def test_a_connecting_function_whose_connection_breaks(autojump_clock: Clo
 @pytest.mark.parametrize("connects", [True, False])
 async def test_stopping_before_the_first_trip(autojump_clock: Clock, *, connects: bool) -> None:
     """Whether anybody would have answered or not, there is a report of nothing, at once."""
-    stop = trio.Event()
+    stop, watched = trio.Event(), list[techo.LoadReport]()
     async with open_memory_server() as server, trio.open_nursery() as nursery:
         if connects:
             stop.set()
         else:
             nursery.start_soon(set_later, stop, 3.0)
-        report = check(
-            await techo.load(server.connect if connects else trio.sleep_forever, stop=stop)
-        )
+        target = server.connect if connects else trio.sleep_forever
+        report = check(await techo.load(target, stop=stop, watch=watched.append))
         assert trio.current_time() == (0 if connects else 3)
+        assert [each.round_trips for each in watched] == [0]
         assert (report.round_trips, report.lost, report.errors) == (0, 0, {})
         assert server.statistics().bytes_in == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import ssl
@@ -264,3 +265,53 @@ async def test_nobody_is_waited_for_who_never_answers(kind: str, tmp_path: Path)
     assert (report.round_trips, report.unsent) == (0, 10**6 - report.lost)
     assert causes(report) == {"timeout-reply": report.lost}
     assert not report.never_reached
+
+
+async def test_a_socket_that_can_send_again_is_used_again(tmp_path: Path) -> None:
+    """Its messages were given up while none could be sent, so no reply can set it going."""
+    stop, reports = trio.Event(), list[techo.LoadReport]()
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other,
+    ):
+        sock.bind(f"{tmp_path}/s")
+        sock.setblocking(False)
+        other.connect(f"{tmp_path}/s")
+        async with trio.open_nursery() as nursery:
+
+            async def measure() -> None:
+                options: dict[str, Any] = {"seconds": PATIENCE, "timeout": 0.5, "stop": stop}
+                target = f"unixgram:{tmp_path}/s"
+                report = await load(target, connections=1, watch=reports.append, **options)
+                reports.append(report)
+
+            nursery.start_soon(measure)
+            with trio.fail_after(PATIENCE):
+                await trio.lowlevel.wait_readable(sock)
+                first = sock.recvfrom(100)
+                fill(other)
+                sock.sendto(*first)  # the next message finds no room
+                await until(lambda: reports and reports[-1].lost)
+                await swallow(sock, 64)
+                while reports[-1].round_trips < 2:
+                    await trio.lowlevel.wait_readable(sock)
+                    sock.sendto(*sock.recvfrom(100))
+                stop.set()
+                nursery.cancel_scope.cancel()
+    assert causes(reports[-1]) == {"timeout-reply": reports[-1].lost}
+
+
+def fill(sender: socket.socket) -> None:
+    """Send until the other side has no room any more."""
+    sender.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            sender.send(b"filling")
+
+
+async def swallow(sock: socket.socket, size: int) -> None:
+    """Receive until a message of that size has come, and answer none of them."""
+    while True:
+        await trio.lowlevel.wait_readable(sock)
+        if len(sock.recv(100)) == size:
+            return

@@ -85,7 +85,7 @@ class Connections:
                 again = True
                 cause, lane = await self._carry(found), found.lane
             if lane is None or lane.failed or cause is Cause.CORRUPT or self.work.overdue:
-                self._give_up_if_hopeless(cause, refused=True)
+                self._give_up_if_hopeless(cause)
             if lane is not None and lane.heard:
                 pause = _FIRST_PAUSE
             else:
@@ -127,7 +127,7 @@ class Connections:
             self.tried.set()
             await trio.sleep_forever()
 
-    def _give_up_if_hopeless(self, cause: Cause, *, refused: bool) -> None:
+    def _give_up_if_hopeless(self, cause: Cause) -> None:
         """End the load if nothing has come back for long, and time alone won't end it.
 
         That is counted from the first failure, because nothing may have been due before.
@@ -139,7 +139,7 @@ class Connections:
         if heard and schedule.trips is None:
             return
         silence = self.patience
-        if self._messages and (heard or not refused):
+        if self._messages and (heard or cause is Cause.TIMEOUT_REPLY):
             silence *= _SILENCES
         if now - max(self._failing_since, schedule.begin) > silence:
             if not self.work.tally.errors.total():
@@ -176,7 +176,7 @@ class Connections:
                     carrier.cut()  # of what can't even send, another may make something
                 elif overdue:
                     lane.give_up(max(oldest, now - self.patience))
-                    self._give_up_if_hopeless(Cause.TIMEOUT_REPLY, refused=False)
+                    self._give_up_if_hopeless(Cause.TIMEOUT_REPLY)
                     carrier.go_on()
                 elif not lane.trips:
                     carrier.go_on()  # it could not send, and now it can
