@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import techo
+from techo._measuring import matching
 from techo._measuring.matching import InOrder, OneByOne, State
 from techo._measuring.payloads import Payloads
 
 STAMP = b"[Sun Nov 22 06:15:00 2026] "
 NONCE = bytes(range(200, 208))
-REMEMBERED = 1000
 
 
 @attrs.frozen(eq=False)
@@ -38,7 +38,7 @@ def apart() -> OneByOne[Message]:
     """What matches those where messages are kept apart."""
     payloads = Payloads(90, NONCE, least=16)
     payloads.make(10_000, 64)
-    return OneByOne(payloads, REMEMBERED, 2**20)
+    return OneByOne(payloads)
 
 
 @attrs.frozen
@@ -321,7 +321,7 @@ def test_kept_apart_giving_up_one_is_not_giving_up_its_double() -> None:
 def test_kept_apart_an_endless_run_stays_small(size: int, count: int) -> None:
     """What is over is remembered for a while: so many messages, and so many bytes."""
     payloads = Payloads(size, NONCE)
-    one_by_one = OneByOne[Message](payloads, REMEMBERED, 2**20)
+    one_by_one = OneByOne[Message](payloads)
     for number in range(1, count):
         message = Message(payloads.make(number, size))
         one_by_one.expect(message)
@@ -332,7 +332,7 @@ def test_kept_apart_an_endless_run_stays_small(size: int, count: int) -> None:
     assert not one_by_one._waiting
     for over in (one_by_one._lost, one_by_one._answered):
         remembered = [each.payload for each in over.messages.values()]
-        assert 15 <= len(remembered) <= REMEMBERED
+        assert 15 <= len(remembered) <= matching._REMEMBERED
         assert sum(map(len, remembered)) == over.size <= 2**20
     assert list(one_by_one.feed(message.payload)) == [(State.AGAIN, message)]
 

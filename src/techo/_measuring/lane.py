@@ -23,10 +23,6 @@ from techo._measuring.schedule import Schedule
 NANOSECONDS = 1_000_000_000
 _NEVER: Final = math.inf
 
-_REMEMBERED: Final = 1_000
-_REMEMBERED_BYTES: Final = 2**20
-"""Messages of one socket that may still come late, or again: a load may have thousands."""
-
 
 @attrs.define(eq=False)
 class Trip:
@@ -165,11 +161,7 @@ class Lane:
     _matching: InOrder[Trip] | OneByOne[Trip] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._matching = (
-            OneByOne(self.work.payloads, _REMEMBERED, _REMEMBERED_BYTES)
-            if self.messages
-            else InOrder()
-        )
+        self._matching = OneByOne(self.work.payloads) if self.messages else InOrder()
 
     def answer(self, chunk: bytes) -> bytes:
         """Take in what has arrived; give what to send now, of messages one at the most.

@@ -17,6 +17,13 @@ from techo._client.comparison import Comparison, EchoMismatch
 from techo._measuring.payloads import HEADER, Payloads
 from techo.reply import STAMP_LENGTH, may_become_stamp, stamp_at
 
+_REMEMBERED: Final = 1_000
+"""Messages that were lost of which is known when they come, and as many that have come of which
+is known when they come again. A ping of days should not grow by what it has lost."""
+
+_MOST_BYTES: Final = 2**20
+"""Bytes that either have at the most: a load may have thousands of sockets."""
+
 _LOOKED_AT: Final = 256
 """Bytes by which a message that was harmed is recognised."""
 
@@ -127,8 +134,6 @@ class InOrder(Generic[SentT]):
 class _Memory(Generic[SentT]):
     """The last messages that are over."""
 
-    most: int
-    most_bytes: int
     messages: collections.OrderedDict[bytes, SentT] = attrs.field(
         factory=collections.OrderedDict
     )
@@ -140,7 +145,7 @@ class _Memory(Generic[SentT]):
         self.drop(header)
         self.messages[header] = message
         self.size += len(message.payload)
-        while len(self.messages) > self.most or self.size > self.most_bytes:
+        while len(self.messages) > _REMEMBERED or self.size > _MOST_BYTES:
             self.drop(next(iter(self.messages)))
 
     def drop(self, header: bytes) -> None:
@@ -155,22 +160,13 @@ class OneByOne(Generic[SentT]):
 
     _payloads: Payloads
     """Those of the run: a message of which nothing is known any more can be made again."""
-    _most: int
-    """Messages that were lost of which is known when they come, and as many that have come of
-    which is known when they come again."""
-    _most_bytes: int
-    """That either have at the most."""
     _waiting: dict[bytes, SentT] = attrs.field(factory=dict)
     """By what they begin with."""
     _doubles: dict[bytes, collections.deque[SentT]] = attrs.field(factory=dict)
     """Those that begin as one which waits for longer: of few bytes there are few different."""
     # Apart, or the many that are answered would push out the few that may still come late.
-    _lost: _Memory[SentT] = attrs.field(init=False)
-    _answered: _Memory[SentT] = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._lost = _Memory(self._most, self._most_bytes)
-        self._answered = _Memory(self._most, self._most_bytes)
+    _lost: _Memory[SentT] = attrs.field(factory=_Memory, init=False)
+    _answered: _Memory[SentT] = attrs.field(factory=_Memory, init=False)
 
     def expect(self, message: SentT) -> None:
         """Say that `message` is sent."""

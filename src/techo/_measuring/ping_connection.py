@@ -30,8 +30,8 @@ _BROKEN: Final = (OSError, trio.BrokenResourceError)
 
 _MOST_UNANSWERED: Final = 10_000
 _MOST_UNANSWERED_BYTES: Final = 2**24
-"""Probes that are kept because they may still come back, and how many bytes they may have. A
-stream that owes more is given up; datagrams later than that are not counted."""
+"""Probes that a stream may owe, and how many bytes they may have, before it is given up: all of
+them have to be kept, because any of them may still come back."""
 
 
 @attrs.define(eq=False)
@@ -91,7 +91,7 @@ class PingConnection:
             await close_unless_fits(line, self._size)
         self._line, self._reset = line, False
         self._matching = (
-            OneByOne(self._payloads, _MOST_UNANSWERED, _MOST_UNANSWERED_BYTES)
+            OneByOne(self._payloads)
             if isinstance(line, DatagramSocket | PacketStream)
             else InOrder()
         )
@@ -188,7 +188,7 @@ class PingConnection:
         """
         now = trio.current_time()
         for state, probe in self._matching.feed(chunk):
-            if state is State.FORGOTTEN:
+            if state is State.FORGOTTEN:  # no harm, and too late to tell which probe it was
                 continue
             if probe is None:
                 self._records.count_corrupt()
