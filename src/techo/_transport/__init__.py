@@ -1,0 +1,1 @@
+"""The transport room: every kind of connection behind one small interface, and one connect."""

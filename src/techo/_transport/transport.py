@@ -1,0 +1,94 @@
+"""The transport: what every kind of connection can do, whatever carries the bytes."""
+
+from __future__ import annotations
+
+import abc
+from typing import Final
+
+import trio
+
+RECEIVE_SIZE: Final = 2**16
+"""Bytes; what trio's own streams receive at a time."""
+
+
+class Transport(trio.abc.AsyncResource):
+    """One connection, or one connected socket for datagrams.
+
+    One task may send while another receives. Errors are trio's, whatever is underneath.
+    """
+
+    keeps_messages: bool = False
+    """Whether each `send` is one message, and each `receive` returns one, whole."""
+    connectionless: bool = False
+    """Whether there are only datagrams: each may be lost alone, an empty one is data, and there
+    is no end-of-file."""
+    half_closeable: bool = True
+    """Whether replies still come after `send_eof`; over TLS, most peers end altogether then."""
+    direct: bool = False
+    """Whether the bytes of `socket` are those that are sent and received, with no TLS between,
+    so that the pump can take over."""
+    handshake_done: bool = True
+    """Whether `handshake` need not be called any more."""
+    socket: trio.socket.SocketType | None = None
+    """The socket underneath, through TLS too; None if there is none, as in memory."""
+
+    @property
+    def largest(self) -> int | None:
+        """Bytes that fit into one message; None where there are no messages."""
+        return None
+
+    async def handshake(self) -> None:
+        """Do what comes before the first byte: the TLS handshake, or nothing.
+
+        Cancellation leaves nothing but `aclose` to do.
+
+        Raises:
+            OSError: as `ssl.SSLError`, the peer and we cannot agree; it was sent an alert.
+            trio.BrokenResourceError: the connection broke.
+        """
+        await trio.lowlevel.checkpoint()
+
+    @abc.abstractmethod
+    async def send(self, data: bytes | bytearray | memoryview) -> None:
+        """Send all of `data`, which is one message where messages are kept.
+
+        Cancellation may leave a part of it sent, but no part of a message.
+
+        Raises:
+            OSError: a message that does not fit (EMSGSIZE), or that was refused (datagrams).
+            trio.BrokenResourceError: the connection broke.
+            trio.ClosedResourceError: this end was closed.
+        """
+
+    @abc.abstractmethod
+    async def receive(self, most: int = RECEIVE_SIZE) -> bytes | bytearray | None:
+        """Receive up to `most` bytes, or one message whole; None is end-of-file.
+
+        Cancellation loses nothing.
+
+        Raises:
+            OSError: an earlier datagram was refused.
+            trio.BrokenResourceError: the connection broke.
+            trio.ClosedResourceError: this end was closed.
+        """
+
+    @abc.abstractmethod
+    async def send_eof(self) -> None:
+        """Report that nothing more will be sent; TLS sends close_notify. Again is harmless.
+
+        Raises:
+            trio.BrokenResourceError: the connection broke.
+            trio.ClosedResourceError: this end was closed.
+        """
+
+    @abc.abstractmethod
+    async def aclose(self) -> None:
+        """Close; over TLS, close_notify first, which may wait. When cancelled, close at once."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Close at once, without a word to the peer that the system does not send itself."""
+
+    def reset(self) -> None:
+        """Close so that what is in flight is lost, where the transport can; else `close`."""
+        self.close()
