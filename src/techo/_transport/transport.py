@@ -83,7 +83,7 @@ class Transport(trio.abc.AsyncResource):
 
     @abc.abstractmethod
     async def aclose(self) -> None:
-        """Close; over TLS, close_notify first, which may wait. When cancelled, close at once."""
+        """Close; over TLS after close_notify, which may wait. If cancelled, close at once."""
 
     @abc.abstractmethod
     def close(self) -> None:
