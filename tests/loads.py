@@ -23,8 +23,8 @@ def check(report: techo.LoadReport) -> techo.LoadReport:
     if report.response is not None and report.behind is not None:
         assert report.response.count == report.behind.count == report.round_trips
         # Each waited for its turn, then for its reply; figures are cut to whole nanoseconds.
-        sum_of_both = report.service.total + report.behind.total
-        assert abs(report.response.total - sum_of_both) <= 2 * report.round_trips
+        sum_of_both = report.service.sum + report.behind.sum
+        assert abs(report.response.sum - sum_of_both) <= 2 * report.round_trips
     return report
 
 

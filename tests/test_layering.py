@@ -42,8 +42,8 @@ MAY_IMPORT = {
         "pytest",
     },
     "_checking": {"_checking", "_client", "_nursery", "_packets", "endpoint", "reply", "trio"},
-    "_measuring": {
-        "_measuring",
+    "_probing": {
+        "_probing",
         "_client",
         "_nursery",
         "_packets",
@@ -52,9 +52,14 @@ MAY_IMPORT = {
         "reply",
         "trio",
     },
+    "_ping": {"_ping", "_probing", "_client", "_nursery", "_packets", "endpoint", "trio"},
+    "_load": {"_load", "_probing", "_pump", "endpoint", "reply", "trio"},
+    "_transport": {"_transport", "_memory", "_nursery", "endpoint", "trio"},
     "_pump": {"_pump", "reply", "trio"},
     "_cli": {
-        "_measuring",
+        "_probing",
+        "_ping",
+        "_load",
         "_faults",
         "_cli",
         "_checking",
@@ -67,7 +72,7 @@ MAY_IMPORT = {
         "trio",
         "techo",
     },
-    "__init__": {"_server", "_client", "_measuring", "endpoint", "reply"},
+    "__init__": {"_server", "_client", "_probing", "_ping", "_load", "endpoint", "reply"},
     "__main__": {"_cli"},
 }
 """For each room, the rooms below it; trio is named because the ground floor has none, and

@@ -80,7 +80,7 @@ def test_every_outcome_is_in_the_readme(word: str) -> None:
     assert f"`{word}`" in README
 
 
-@pytest.mark.parametrize("word", list(techo.Cause))
+@pytest.mark.parametrize("word", list(techo.FailureCause))
 def test_every_cause_is_in_the_readme(word: str) -> None:
     """In the table that says what each means."""
     assert f"| `{word}` |" in README

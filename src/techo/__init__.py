@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from techo._client.client import EchoClient, RoundTrip
     from techo._client.comparison import EchoError, EchoMismatch, ShortReply
     from techo._client.connecting import open_client
-    from techo._measuring.causes import Cause
-    from techo._measuring.histogram import Histogram
-    from techo._measuring.load import load
-    from techo._measuring.load_report import LoadReport
-    from techo._measuring.ping import Ping, ping
-    from techo._measuring.ping_results import PingFailure, PingReply, PingResult
-    from techo._measuring.ping_statistics import Outage, PingStatistics
+    from techo._load.load import load
+    from techo._load.report import LoadReport
+    from techo._ping.ping import Ping, ping
+    from techo._ping.results import PingFailure, PingReply, PingResult
+    from techo._ping.statistics import Outage, PingStatistics
+    from techo._probing.causes import FailureCause
+    from techo._probing.histogram import Histogram
     from techo._server.connection import Outcome
     from techo._server.datagrams import Datagrams
     from techo._server.guard import Drop
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "Cause",
     "Datagrams",
     "Drop",
     "EchoClient",
@@ -36,6 +35,7 @@ __all__ = [
     "EchoMismatch",
     "EchoService",
     "Endpoint",
+    "FailureCause",
     "Histogram",
     "Kind",
     "Limits",
@@ -63,13 +63,13 @@ _ROOMS = {
     "_client.client": ("EchoClient", "RoundTrip"),
     "_client.comparison": ("EchoError", "EchoMismatch", "ShortReply"),
     "_client.connecting": ("open_client",),
-    "_measuring.causes": ("Cause",),
-    "_measuring.histogram": ("Histogram",),
-    "_measuring.load": ("load",),
-    "_measuring.load_report": ("LoadReport",),
-    "_measuring.ping": ("Ping", "ping"),
-    "_measuring.ping_results": ("PingFailure", "PingReply", "PingResult"),
-    "_measuring.ping_statistics": ("Outage", "PingStatistics"),
+    "_probing.causes": ("FailureCause",),
+    "_probing.histogram": ("Histogram",),
+    "_load.load": ("load",),
+    "_load.report": ("LoadReport",),
+    "_ping.ping": ("Ping", "ping"),
+    "_ping.results": ("PingFailure", "PingReply", "PingResult"),
+    "_ping.statistics": ("Outage", "PingStatistics"),
     "_server.connection": ("Outcome",),
     "_server.datagrams": ("Datagrams",),
     "_server.guard": ("Drop",),

@@ -95,5 +95,5 @@ def test_a_bad_rule_is_named_with_the_place(text: str, place: int, reason: str) 
 @pytest.mark.parametrize("table", [PING, LOAD])
 def test_every_cause_can_be_in_a_rule(table: Table) -> None:
     """They are spelled out there, since help does not wait for trio; and help lists them."""
-    assert {str(cause) for cause in techo.Cause} <= table.keys()
+    assert {str(cause) for cause in techo.FailureCause} <= table.keys()
     assert set(names_of(table).split()) > set(table)

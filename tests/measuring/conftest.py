@@ -6,7 +6,7 @@ import attrs
 import pytest
 import trio
 
-from techo._measuring import ping_connection, ping_records
+from techo._ping import ping_connection, ping_records
 from techo._pump import pump
 
 EPOCH = 1_000_000.0

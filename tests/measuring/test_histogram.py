@@ -10,7 +10,7 @@ from hdrh.histogram import HdrHistogram
 from hypothesis import given
 from hypothesis import strategies as st
 
-from techo._measuring.histogram import Histogram, fewest
+from techo._probing.histogram import Histogram, fewest
 
 DURATIONS = st.lists(
     st.one_of(
@@ -45,9 +45,9 @@ def test_the_rest_is_exact(durations: list[int]) -> None:
     """Count, sum, mean, least and most."""
     histogram = Histogram.of(durations)
     assert histogram.count == len(durations)
-    assert histogram.total == sum(durations)
+    assert histogram.sum == sum(durations)
     assert histogram.mean == round(sum(durations) / len(durations))
-    assert (histogram.least, histogram.most) == (min(durations), max(durations))
+    assert (histogram.min, histogram.max) == (min(durations), max(durations))
 
 
 @given(st.lists(st.integers(1, 10**11), min_size=100, max_size=400), PERCENTS)

@@ -32,7 +32,7 @@ async def test_a_closed_loop_sends_the_next_when_one_comes_back(
         assert report.round_trips == 2 * 20 * pipeline
         assert report.seconds == trio.current_time() == 10
         assert report.round_trips_per_second == 4 * pipeline
-        assert report.service.least == report.service.most == NANOSECONDS // 2
+        assert report.service.min == report.service.max == NANOSECONDS // 2
         assert report.latency is report.service
         assert (report.lost, report.unsent, report.reconnects, report.errors) == (0, 0, 0, {})
         assert server.statistics().bytes_in == server.statistics().bytes_out == report.bytes
@@ -54,12 +54,12 @@ async def test_a_rate_does_not_slow_down_when_the_server_does(autojump_clock: Cl
         report = check(await techo.load(server.connect, connections=1, rate=10, seconds=2))
     # The kth was due at k/10, sent at k/4 and back at (k + 1)/4, for k from 0 to 19.
     assert (report.round_trips, report.unsent, report.seconds) == (20, 0, 5)
-    assert report.service.least == report.service.most == NANOSECONDS // 4
+    assert report.service.min == report.service.max == NANOSECONDS // 4
     assert report.behind is not None
     assert report.response is not None
-    assert (report.behind.least, report.behind.most) == pytest.approx((0, 2.85e9))
-    assert (report.response.least, report.response.most) == pytest.approx((0.25e9, 3.1e9))
-    assert report.behind.total == pytest.approx(sum(0.15e9 * k for k in range(20)))
+    assert (report.behind.min, report.behind.max) == pytest.approx((0, 2.85e9))
+    assert (report.response.min, report.response.max) == pytest.approx((0.25e9, 3.1e9))
+    assert report.behind.sum == pytest.approx(sum(0.15e9 * k for k in range(20)))
     assert report.latency is report.response
 
 
@@ -73,8 +73,8 @@ async def test_a_rate_that_the_server_keeps_up_with_is_never_behind(
     assert report.seconds == 5 - 1 / 16 + 0.125
     assert report.behind is not None
     assert report.response is not None
-    assert report.behind.most == 0
-    assert report.response.most == report.service.most == NANOSECONDS // 8
+    assert report.behind.max == 0
+    assert report.response.max == report.service.max == NANOSECONDS // 8
 
 
 async def test_what_can_not_be_sent_in_the_end_is_unsent(autojump_clock: Clock) -> None:
@@ -243,6 +243,6 @@ async def test_a_stall_is_not_omitted_where_there_is_a_rate(autojump_clock: Cloc
     assert 1.85e9 < (scheduled.response.percentile(99) or 0) < 2e9
     assert 1.85e9 < (scheduled.behind.percentile(99) or 0) < 2e9
     # It was there, for those under way: that is all that the closed loop has seen of it.
-    assert scheduled.service.most == pytest.approx(2e9, rel=0.01)
-    assert closed.service.most == pytest.approx(2e9, rel=0.01)
+    assert scheduled.service.max == pytest.approx(2e9, rel=0.01)
+    assert closed.service.max == pytest.approx(2e9, rel=0.01)
     assert sum(1 for share, duration in closed.service.curve() if duration > 10**7) == 1

@@ -16,10 +16,10 @@ from helpers import PATIENCE, until
 from loads import causes, check, faulty
 from techo import load
 from techo._client.datagram_socket import DatagramSocket
-from techo._measuring.carrying import carrier_for
-from techo._measuring.lane import Work
-from techo._measuring.payloads import Payloads
-from techo._measuring.schedule import Schedule
+from techo._probing.carrying import carrier_for
+from techo._probing.lane import Work
+from techo._probing.payloads import Payloads
+from techo._probing.schedule import Schedule
 from techo.testing import (
     NeverHandshake,
 )

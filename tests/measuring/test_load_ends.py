@@ -55,7 +55,7 @@ async def test_a_server_that_nobody_reaches_is_never_reached(
     report = check(await techo.load(fail, connections=3, **options))
     assert trio.current_time() == 1
     assert causes(report) == {cause: 3}
-    assert report.reasons.get(techo.Cause(cause)) == reason
+    assert report.reasons.get(techo.FailureCause(cause)) == reason
     assert report.never_reached
     assert (report.seconds, report.reconnects, report.loss) == (0, 0, None)
 
@@ -192,7 +192,9 @@ async def test_what_a_connecting_function_says_is_kept_in_one_line(
         raise OSError("proxy said:\n502 \x1b[31mbad gateway")
 
     report = check(await techo.load(connect, connections=1, trips=3))
-    assert report.reasons == {techo.Cause.UNREACHABLE: "proxy said: 502 ?[31mbad gateway"}
+    assert report.reasons == {
+        techo.FailureCause.UNREACHABLE: "proxy said: 502 ?[31mbad gateway"
+    }
 
 
 async def test_stopping_while_nobody_is_there_is_the_end(autojump_clock: Clock) -> None:
@@ -215,7 +217,7 @@ async def test_a_connecting_function_whose_connection_breaks(autojump_clock: Clo
 
     report = check(await techo.load(connect, connections=2, trips=5))
     assert causes(report) == {"reset": 2}
-    assert report.reasons == {techo.Cause.RESET: "in mid-handshake"}
+    assert report.reasons == {techo.FailureCause.RESET: "in mid-handshake"}
 
 
 @pytest.mark.parametrize("connects", [True, False])

@@ -61,7 +61,7 @@ async def test_a_trip_that_fails_has_a_cause(
     assert not report.never_reached
     assert report.seconds == 0
     if isinstance(fault, Corrupt):
-        assert "the echo differs at offset " in report.reasons[techo.Cause.CORRUPT]
+        assert "the echo differs at offset " in report.reasons[techo.FailureCause.CORRUPT]
 
 
 async def test_the_lost_and_the_others_add_up_to_what_was_sent(autojump_clock: Clock) -> None:
@@ -95,7 +95,7 @@ async def test_a_slow_reply_counts_when_it_is_whole(autojump_clock: Clock) -> No
     """Time is that of the last byte; a message that still comes is given up all the same."""
     async with open_memory_server(reply=techo.raw, faults=[Throttle(32)]) as server:
         report = check(await techo.load(server.connect, connections=1, trips=2, timeout=2.5))
-        assert report.service.least == pytest.approx(2e9, rel=0.05)
+        assert report.service.min == pytest.approx(2e9, rel=0.05)
         assert report.round_trips == 2
         report = check(await techo.load(server.connect, connections=1, trips=2, timeout=1.5))
         assert causes(report) == {"timeout-reply": 2}
@@ -136,7 +136,7 @@ async def test_a_server_that_only_greets_ends_the_load(
     load: Callable[..., Awaitable[techo.LoadReport]] = techo.load
     report = check(await load(greet, connections=2, timeout=4, **options))
     assert (report.round_trips, set(causes(report))) == (0, {"corrupt"})
-    assert "b'SSH-2.0" in report.reasons[techo.Cause.CORRUPT]
+    assert "b'SSH-2.0" in report.reasons[techo.FailureCause.CORRUPT]
     assert trio.current_time() < 10 * 4
     assert calls < 1000  # of each connection, a hundred a second
 

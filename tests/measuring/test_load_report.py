@@ -17,8 +17,10 @@ COUNTS = st.integers(0, 2**40)
 AMOUNTS = st.floats(0, 10**9).map(lambda amount: round(amount, 9))
 """No clock tells less than a nanosecond."""
 
-CAUSES = st.dictionaries(st.sampled_from(techo.Cause), st.integers(1, 10**6))
-REASONS = st.dictionaries(st.sampled_from(techo.Cause), st.text().filter(str.isprintable))
+CAUSES = st.dictionaries(st.sampled_from(techo.FailureCause), st.integers(1, 10**6))
+REASONS = st.dictionaries(
+    st.sampled_from(techo.FailureCause), st.text().filter(str.isprintable)
+)
 
 
 def histograms(count: int) -> st.SearchStrategy[techo.Histogram]:
@@ -144,7 +146,7 @@ def test_merging_adds_up(several: list[techo.LoadReport]) -> None:
             assert getattr(total, name) is None
         else:
             assert getattr(total, name) == added
-    for cause in techo.Cause:
+    for cause in techo.FailureCause:
         count = sum(each.errors.get(cause, 0) for each in several)
         assert total.errors.get(cause, 0) == count
         assert (cause in total.errors) == bool(count)

@@ -17,8 +17,8 @@ import trio
 import techo
 from helpers import PATIENCE, ended, open_descriptors, until, until_ended
 from loads import check, until_descriptors
-from techo._measuring import load_connections
 from techo._packets import PacketStream
+from techo._probing import load_connections
 
 Serve: TypeAlias = Callable[..., AbstractAsyncContextManager[techo.EchoService]]
 
@@ -84,7 +84,7 @@ async def test_the_server_has_seen_what_the_report_says(  # noqa: PLR0917  -- pa
         assert (report.round_trips, report.lost, report.unsent) == (200, 0, 0)
         assert (report.errors, report.reconnects) == ({}, 0)
         assert report.endpoint == str(server.endpoints[0])
-        assert report.service.least > 0
+        assert report.service.min > 0
         assert 0 < report.seconds < PATIENCE
         assert received(server, kind) == (20_000, 200 if kind in MESSAGES else 0)
         if kind in DATAGRAMS:
@@ -250,7 +250,7 @@ async def test_without_a_descriptor_for_the_pump_there_is_a_cause(
         await until_ended(server, 2)
         assert await open_descriptors() == before
     assert (report.round_trips, report.unsent) == (0, 5)
-    assert report.reasons == {techo.Cause.UNREACHABLE: "too many open files"}
+    assert report.reasons == {techo.FailureCause.UNREACHABLE: "too many open files"}
 
 
 async def test_a_message_too_large_is_told_by_whoever_connects_first() -> None:

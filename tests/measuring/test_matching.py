@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import techo
-from techo._measuring import matching
-from techo._measuring.matching import InOrder, OneByOne, State
-from techo._measuring.payloads import Payloads
+from techo._probing import matching
+from techo._probing.matching import InOrder, OneByOne, State
+from techo._probing.payloads import Payloads
 
 STAMP = b"[Sun Nov 22 06:15:00 2026] "
 NONCE = bytes(range(200, 208))

@@ -67,7 +67,10 @@ async def test_each_failure_too(autojump_clock: trio.testing.MockClock) -> None:
     seen = await see_faults(testing.Stall(), count=2, interval=2, timeout=0.5)
     assert seen.results == [
         techo.PingFailure(
-            seq, techo.Cause.TIMEOUT_REPLY, "no reply within 0.5 s", EPOCH + 2 * seq - 1.5
+            seq,
+            techo.FailureCause.TIMEOUT_REPLY,
+            "no reply within 0.5 s",
+            EPOCH + 2 * seq - 1.5,
         )
         for seq in (1, 2)
     ]
@@ -89,7 +92,7 @@ async def test_the_clock_on_the_wall_may_be_set_back(
         result = await anext(ping)
     assert isinstance(result, techo.PingReply)
     assert (result.seconds, result.at) == (0.5, EPOCH + 1.5 - 3600)
-    assert ping.statistics().rtt.most == SECOND // 2
+    assert ping.statistics().rtt.max == SECOND // 2
 
 
 async def set_back(unix_time: Any) -> None:
@@ -130,7 +133,7 @@ async def test_figures_of_round_trips(autojump_clock: trio.testing.MockClock) ->
     pauses = [(37 * number % 100 + 1) / 128 for number in range(100)]
     found = (await see_pauses(pauses)).statistics
     times = [round(pause * SECOND) for pause in pauses]
-    assert (found.rtt.least, found.rtt.most) == (min(times), max(times))
+    assert (found.rtt.min, found.rtt.max) == (min(times), max(times))
     assert found.rtt.mean == round(figures.mean(times))
     assert found.mdev == math.isqrt(round(figures.pvariance(times)))
     differences = [abs(a - b) for a, b in itertools.pairwise(times)]
@@ -170,7 +173,7 @@ async def test_late_is_lost_no_longer(autojump_clock: trio.testing.MockClock) ->
     ]
     assert (seen.statistics.lost, seen.statistics.late, seen.statistics.received) == (0, 1, 4)
     assert seen.statistics.failures == {}
-    assert seen.statistics.rtt.most == 2.5 * SECOND
+    assert seen.statistics.rtt.max == 2.5 * SECOND
 
 
 async def test_many_may_be_under_way(autojump_clock: trio.testing.MockClock) -> None:

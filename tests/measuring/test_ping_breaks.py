@@ -126,7 +126,7 @@ async def test_a_restart_shows_exactly_how_long_the_server_was_away(
     found = seen.statistics
     assert found.longest_outage == techo.Outage(EPOCH + 7, EPOCH + 11, 4, 4)
     assert (found.outages, found.outage_seconds) == (2, 2 + 4)
-    assert (found.reconnects, found.failures) == (3, {techo.Cause.REFUSED: 6})
+    assert (found.reconnects, found.failures) == (3, {techo.FailureCause.REFUSED: 6})
 
 
 async def test_an_outage_that_goes_on_ends_with_its_last_failure(
@@ -209,7 +209,7 @@ async def test_causes_of_no_connection(
     assert seen.told == [(1, cause), (2, "reply")]
     assert isinstance(seen.results[0], techo.PingFailure)
     assert reason in seen.results[0].reason
-    assert seen.statistics.failures == {techo.Cause(cause): 1}
+    assert seen.statistics.failures == {techo.FailureCause(cause): 1}
     assert seen.statistics.reconnects == 0
     assert not seen.statistics.never_reached
 
@@ -221,7 +221,7 @@ async def test_connecting_is_timed_apart_from_the_echo(
     peers.scripts = [0.75]
     seen = await see(techo.ping(peers.connect, count=2))
     assert seen.statistics.setup == {"connect": techo.Histogram.of([750_000_000])}
-    assert seen.statistics.rtt.most == 0
+    assert seen.statistics.rtt.max == 0
     assert seen.times == [0.75, 1]
 
 
@@ -237,9 +237,9 @@ async def test_cancelled_while_connecting_it_was_connecting_that_took_too_long(
         result = await anext(ping)
         assert trio.current_time() == 1
         assert isinstance(result, techo.PingFailure)
-        assert result.cause is techo.Cause.TIMEOUT_CONNECT
+        assert result.cause is techo.FailureCause.TIMEOUT_CONNECT
         await anext(ping)
-    assert ping.statistics().failures == {techo.Cause.TIMEOUT_CONNECT: 2}
+    assert ping.statistics().failures == {techo.FailureCause.TIMEOUT_CONNECT: 2}
     assert ping.statistics().never_reached
 
 
@@ -264,7 +264,7 @@ async def test_a_probe_of_which_nothing_was_sent_is_sent_later(
         seen = await see(ping)
     assert seen.told == [(1, "reply"), (2, "reply")]
     assert (seen.statistics.lost, seen.statistics.reconnects) == (0, 0)
-    assert seen.statistics.rtt.most == 0
+    assert seen.statistics.rtt.max == 0
 
 
 async def test_what_is_due_while_connecting_in_vain_is_lost_too(
@@ -325,7 +325,9 @@ async def test_a_probe_sent_in_part_costs_its_connection(
             assert ping.statistics().lost == 1
             failure = await anext(ping)
         assert trio.current_time() == when
-        assert failure == techo.PingFailure(1, techo.Cause.TIMEOUT_REPLY, reason, EPOCH + when)
+        assert failure == techo.PingFailure(
+            1, techo.FailureCause.TIMEOUT_REPLY, reason, EPOCH + when
+        )
         assert isinstance(await anext(ping), techo.PingReply)
     assert ping.statistics().reconnects == 1
 

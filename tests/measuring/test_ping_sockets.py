@@ -61,8 +61,8 @@ async def test_every_kind_is_answered(
     assert (found.endpoint, found.reconnects, found.largest) == (str(endpoint), 0, 64)
     steps = {"connect", "handshake"} if kind is techo.Kind.TLS else {"connect"}
     assert {name: each.count for name, each in found.setup.items()} == dict.fromkeys(steps, 1)
-    assert all(0 < each.least < PATIENCE * 1e9 for each in found.setup.values())
-    assert 0 < found.rtt.least <= found.rtt.most < PATIENCE * 1e9
+    assert all(0 < each.min < PATIENCE * 1e9 for each in found.setup.values())
+    assert 0 < found.rtt.min <= found.rtt.max < PATIENCE * 1e9
 
 
 async def test_a_server_that_was_away_is_found_again(
@@ -75,13 +75,17 @@ async def test_a_server_that_was_away_is_found_again(
         assert isinstance(await anext(ping), techo.PingReply)
     causes = set()
     with trio.fail_after(PATIENCE):
-        while techo.Cause.REFUSED not in causes:
+        while techo.FailureCause.REFUSED not in causes:
             if isinstance(result := await anext(ping), techo.PingFailure):
                 causes.add(result.cause)
-    assert causes <= {techo.Cause.EOF, techo.Cause.RESET, techo.Cause.REFUSED}
+    assert causes <= {
+        techo.FailureCause.EOF,
+        techo.FailureCause.RESET,
+        techo.FailureCause.REFUSED,
+    }
     async with serve(str(endpoint)):
         while not isinstance(result := await anext(ping), techo.PingReply):
-            assert result.cause in {techo.Cause.RESET, techo.Cause.REFUSED}
+            assert result.cause in {techo.FailureCause.RESET, techo.FailureCause.REFUSED}
         await ping.aclose()
     found, outage = ping.statistics(), ping.statistics().longest_outage
     assert outage is not None
@@ -167,7 +171,7 @@ async def test_lost_messages_are_those_that_were_lost(address: str) -> None:
             found = (await see(ping)).statistics
         dropped = len(server.history)
     assert 0 < dropped < 40
-    assert found.failures == {techo.Cause.TIMEOUT_REPLY: dropped}
+    assert found.failures == {techo.FailureCause.TIMEOUT_REPLY: dropped}
     assert (found.lost, found.received) == (dropped, 40 - dropped)
     assert found.loss == pytest.approx(100 * dropped / 40)
 

@@ -15,7 +15,7 @@ import techo
 from helpers import ended
 from pings import add_up, see
 from techo import testing
-from techo._measuring import ping_connection
+from techo._ping import ping_connection
 from techo.testing import MemoryStream, open_memory_server
 
 pytestmark = pytest.mark.usefixtures("unix_time")
@@ -164,7 +164,7 @@ async def test_a_stream_that_only_swallows_is_opened_anew_in_the_end(
     assert [each.reason for each in failures if each.seq is None] == [
         "10 probes not answered"
     ] * 3
-    assert {each.cause for each in failures} == {techo.Cause.TIMEOUT_REPLY}
+    assert {each.cause for each in failures} == {techo.FailureCause.TIMEOUT_REPLY}
     assert ping.statistics().lost == 30
     assert server.statistics().accepted == 3
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from techo._measuring.schedule import Schedule
+from techo._probing.schedule import Schedule
 
 BEGINS = st.one_of(st.just(0.0), st.floats(0, 10**6))
 """Trio's clock begins anywhere up to a million seconds."""

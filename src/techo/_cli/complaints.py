@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from techo._client.connecting import first_cause
-from techo._measuring.causes import words_of
+from techo._probing.causes import words_of
 
 _REMEDIES = {
     errno.EADDRINUSE: "stop what listens there, or choose another port (0 is any free one)",

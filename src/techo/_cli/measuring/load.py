@@ -16,9 +16,9 @@ from techo._cli.descriptors import shortage
 from techo._cli.measuring.load_progress import shown
 from techo._cli.measuring.report_delivery import check_deliverable, deliver
 from techo._cli.tls import client_context
-from techo._measuring.load import SECONDS
-from techo._measuring.load import load as measure
-from techo._measuring.load_report import LoadReport
+from techo._load.load import SECONDS
+from techo._load.load import load as measure
+from techo._load.report import LoadReport
 from techo._nursery import open_bare_nursery
 
 _STOP: Final = (signal.SIGINT, signal.SIGTERM)

@@ -11,7 +11,7 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from techo._measuring.load_report import LoadReport
+from techo._load.report import LoadReport
 
 _MILLISECOND: Final = 1_000_000
 

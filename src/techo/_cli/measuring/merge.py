@@ -12,7 +12,7 @@ from pathlib import Path
 from techo._cli.complaints import refuse
 from techo._cli.measuring.report_delivery import check_deliverable, deliver
 from techo._cli.measuring.report_options import STANDARD_OUTPUT
-from techo._measuring.load_report import LoadReport
+from techo._load.report import LoadReport
 
 
 def merge(options: argparse.Namespace) -> int:

@@ -17,12 +17,12 @@ from techo._cli.complaints import refuse
 from techo._cli.measuring import ping_output
 from techo._cli.measuring.verdict import any_fired, complain_of, never_reached
 from techo._cli.tls import client_context
-from techo._measuring.causes import Cause
-from techo._measuring.ping import Ping
-from techo._measuring.ping import ping as start
-from techo._measuring.ping_results import PingResult
-from techo._measuring.ping_statistics import PERCENTS, PingStatistics
 from techo._nursery import open_bare_nursery
+from techo._ping.ping import Ping
+from techo._ping.ping import ping as start
+from techo._ping.results import PingResult
+from techo._ping.statistics import PERCENTS, PingStatistics
+from techo._probing.causes import FailureCause
 
 _STOP: Final = (signal.SIGINT, signal.SIGTERM)
 _REPORT: Final = tuple(getattr(signal, name) for name in ("SIGQUIT",) if hasattr(signal, name))
@@ -143,7 +143,7 @@ def _figures(statistics: PingStatistics) -> dict[str, float | None]:
     longest = statistics.longest_outage
     counts = ("sent", "received", "lost", "late", "duplicate", "corrupt", "reconnects")
     return {
-        **{cause: statistics.failures.get(cause, 0) for cause in Cause},
+        **{cause: statistics.failures.get(cause, 0) for cause in FailureCause},
         **{name: getattr(statistics, name) for name in counts},
         "loss": statistics.loss,
         **statistics.rtt.figures(*PERCENTS),

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from typing import Final
 
 from techo._cli.measuring.verdict import counted
-from techo._measuring.histogram import Histogram
-from techo._measuring.ping_results import PingReply, PingResult
-from techo._measuring.ping_statistics import (
+from techo._ping.results import PingReply, PingResult
+from techo._ping.statistics import (
     PERCENTS,
     SCHEMA,
     Outage,
     PingStatistics,
     nanoseconds,
 )
+from techo._probing.histogram import Histogram
 
 _STEPS: Final = {"lookup": "look-up", "connect": "connect", "handshake": "TLS handshake"}
 
@@ -94,7 +94,7 @@ def _times(statistics: PingStatistics) -> str:
     rtt = statistics.rtt
     if not rtt.count:
         return "no round trip times"
-    times = [rtt.least, rtt.mean, *map(rtt.percentile, PERCENTS), rtt.most, statistics.mdev]
+    times = [rtt.min, rtt.mean, *map(rtt.percentile, PERCENTS), rtt.max, statistics.mdev]
     shown = "/".join(map(_milliseconds, times))
     jitter = _milliseconds(statistics.jitter)
     return f"min/avg/p50/p95/p99/max/mdev = {shown} ms, jitter {jitter} ms, n = {rtt.count}"
@@ -108,7 +108,7 @@ def _step(name: str, durations: Histogram) -> str:
     what = f"{_STEPS[name]} {_milliseconds(durations.mean)} ms"
     if durations.count == 1:
         return what
-    return f"{what} (mean of {durations.count}, {_milliseconds(durations.most)} at the most)"
+    return f"{what} (mean of {durations.count}, {_milliseconds(durations.max)} at the most)"
 
 
 def _outages(statistics: PingStatistics, longest: Outage) -> str:

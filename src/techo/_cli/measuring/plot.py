@@ -6,8 +6,8 @@ import importlib.util
 from pathlib import Path
 from typing import Final
 
-from techo._measuring.histogram import Histogram
-from techo._measuring.load_report import LoadReport
+from techo._load.report import LoadReport
+from techo._probing.histogram import Histogram
 
 _MILLISECOND: Final = 1_000_000
 _TICKS: Final = {"0": 1, "50 %": 2} | {

@@ -14,9 +14,9 @@ from techo._cli.measuring.report_options import STANDARD_OUTPUT
 from techo._cli.measuring.report_output import print_report
 from techo._cli.measuring.rules import Rule
 from techo._cli.measuring.verdict import any_fired, complain_of, counted, never_reached
-from techo._measuring.causes import Cause
-from techo._measuring.histogram import Histogram
-from techo._measuring.load_report import PERCENTS, LoadReport
+from techo._load.report import PERCENTS, LoadReport
+from techo._probing.causes import FailureCause
+from techo._probing.histogram import Histogram
 
 
 def check_deliverable(options: argparse.Namespace, *, scheduled: bool) -> None:
@@ -79,7 +79,7 @@ def _figures(report: LoadReport) -> Mapping[str, float | None]:
     """Give what rules are about: times in nanoseconds, the loss in per cent, counts."""
     counts = ("round_trips", "bytes", "lost", "reconnects", "unsent", "late", "duplicate")
     return {
-        **{cause: report.errors.get(cause, 0) for cause in Cause},
+        **{cause: report.errors.get(cause, 0) for cause in FailureCause},
         **{name: getattr(report, name) for name in counts},
         "errors": report.failed,
         "loss": report.loss,
@@ -87,7 +87,7 @@ def _figures(report: LoadReport) -> Mapping[str, float | None]:
         **_times("", report.latency),
         **_times("service.", report.service),
         **_times("response.", report.response),
-        "behind": report.behind.most if report.behind and report.behind.count else None,
+        "behind": report.behind.max if report.behind and report.behind.count else None,
     }
 
 

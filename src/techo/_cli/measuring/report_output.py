@@ -13,9 +13,9 @@ from rich.padding import Padding
 from rich.table import Table
 
 from techo._cli.measuring.verdict import counted
-from techo._measuring.causes import NEVER_REACHED
-from techo._measuring.histogram import Histogram
-from techo._measuring.load_report import PERCENTS, LoadReport
+from techo._load.report import PERCENTS, LoadReport
+from techo._probing.causes import NEVER_REACHED
+from techo._probing.histogram import Histogram
 
 _MILLISECOND: Final = 1_000_000
 _LONG: Final = 100
@@ -89,7 +89,7 @@ def _times(report: LoadReport) -> Table:
         histogram: Histogram | None = getattr(report, name)
         if histogram is not None:
             percentiles = map(histogram.percentile, PERCENTS)
-            times = [histogram.least, histogram.mean, *percentiles, histogram.most]
+            times = [histogram.min, histogram.mean, *percentiles, histogram.max]
             table.add_row(name, f"{histogram.count:,}", *map(_milliseconds, times))
     return table
 

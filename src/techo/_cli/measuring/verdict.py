@@ -8,19 +8,19 @@ from typing import Final
 
 from techo._cli.complaints import refuse
 from techo._cli.measuring.rules import Rule
-from techo._measuring.causes import Cause
+from techo._probing.causes import FailureCause
 from techo.endpoint import Endpoint
 
 _REMEDIES: Final = {
-    Cause.DNS: "check the spelling of its name",
-    Cause.REFUSED: "start a server there, or check where it listens",
-    Cause.UNREACHABLE: "check the address, and the way there",
-    Cause.TIMEOUT_CONNECT: "check that it is up and lets connections through",
-    Cause.TLS: "check that it speaks TLS, and --tls-ca and --tls-server-name",
+    FailureCause.DNS: "check the spelling of its name",
+    FailureCause.REFUSED: "start a server there, or check where it listens",
+    FailureCause.UNREACHABLE: "check the address, and the way there",
+    FailureCause.TIMEOUT_CONNECT: "check that it is up and lets connections through",
+    FailureCause.TLS: "check that it speaks TLS, and --tls-ca and --tls-server-name",
 }
 
 
-def counted(causes: Mapping[Cause, int]) -> str:
+def counted(causes: Mapping[FailureCause, int]) -> str:
     """Tell causes with their counts."""
     return ", ".join(f"{cause} {count:,}" for cause, count in causes.items())
 
@@ -39,7 +39,7 @@ def complain_of(what: str) -> int:
     return 1
 
 
-def never_reached(endpoint: Endpoint | str, causes: Mapping[Cause, int]) -> int:
+def never_reached(endpoint: Endpoint | str, causes: Mapping[FailureCause, int]) -> int:
     """Say on standard error that nobody was there, and why; give the exit code for that."""
     counts = counted(causes)
     most = max(causes, key=lambda cause: causes[cause])

@@ -17,13 +17,13 @@ from typing import Self
 import attrs
 import trio
 
-from techo._measuring.arguments import check_counts, check_numbers, check_size, given
-from techo._measuring.opening import Target, name_of, opener
-from techo._measuring.payloads import Payloads
-from techo._measuring.ping_connection import PingConnection
-from techo._measuring.ping_records import Probe, Records
-from techo._measuring.ping_results import PingFailure, PingResult
-from techo._measuring.ping_statistics import PingStatistics
+from techo._ping.ping_connection import PingConnection
+from techo._ping.ping_records import Probe, Records
+from techo._ping.results import PingFailure, PingResult
+from techo._ping.statistics import PingStatistics
+from techo._probing.arguments import check_counts, check_numbers, check_size, given
+from techo._probing.opening import Target, name_of, opener
+from techo._probing.payloads import Payloads
 
 
 def ping(

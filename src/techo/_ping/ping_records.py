@@ -9,12 +9,12 @@ from typing import Final
 
 import attrs
 
-from techo._measuring.causes import Cause
-from techo._measuring.histogram import Histogram
-from techo._measuring.opening import Setup
-from techo._measuring.payloads import Payloads
-from techo._measuring.ping_results import PingFailure, PingReply, PingResult
-from techo._measuring.ping_statistics import Outage, PingStatistics, nanoseconds
+from techo._ping.results import PingFailure, PingReply, PingResult
+from techo._ping.statistics import Outage, PingStatistics, nanoseconds
+from techo._probing.causes import FailureCause
+from techo._probing.histogram import Histogram
+from techo._probing.opening import Setup
+from techo._probing.payloads import Payloads
 
 _STEPS: Final = ("lookup", "connect", "handshake")
 
@@ -33,7 +33,7 @@ class Probe:
     """Whether there was a connection to send it over."""
     answered: bool | None = None
     """None while it is under way; False once it has failed."""
-    cause: Cause | None = None
+    cause: FailureCause | None = None
     """Why it has failed."""
     over: float = 0.0
     """When it was answered or failed, whichever was first, in the run's clock."""
@@ -91,7 +91,7 @@ class Records:
     _duplicate: int = 0
     _corrupt: int = 0
     _reconnects: int = 0
-    _failures: collections.Counter[Cause] = attrs.field(factory=collections.Counter)
+    _failures: collections.Counter[FailureCause] = attrs.field(factory=collections.Counter)
     _largest: int | None = None
     _rtt: Histogram = attrs.field(factory=Histogram)
     _squares: int = 0
@@ -145,7 +145,9 @@ class Records:
             self._differences += abs(duration - self._last)
         self._last = duration
 
-    def fail(self, probe: Probe | None, cause: Cause, reason: str, now: float) -> PingFailure:
+    def fail(
+        self, probe: Probe | None, cause: FailureCause, reason: str, now: float
+    ) -> PingFailure:
         """Note that a probe has failed, or something that belongs to none under way."""
         if probe is not None:
             del self.in_flight[probe]
@@ -173,7 +175,7 @@ class Records:
         count = self._rtt.count
         outages = attrs.evolve(self._outages)
         outages.close()
-        variance = count * self._squares - self._rtt.total**2  # times count squared; exact
+        variance = count * self._squares - self._rtt.sum**2  # times count squared; exact
         lost = self._failures.total()
         return PingStatistics(
             endpoint=self.endpoint,
@@ -184,7 +186,7 @@ class Records:
             late=self._late,
             duplicate=self._duplicate,
             corrupt=self._corrupt,
-            failures={cause: n for cause in Cause if (n := self._failures[cause])},
+            failures={cause: n for cause in FailureCause if (n := self._failures[cause])},
             reconnects=self._reconnects,
             largest=self._largest,
             rtt=self._rtt.copy(),

@@ -9,20 +9,20 @@ from typing import Final
 
 import trio
 
-from techo._measuring.arguments import (
+from techo._load.load_run import Run
+from techo._load.report import LoadReport
+from techo._probing.arguments import (
     check_counts,
     check_numbers,
     check_size,
     check_warm_up,
     given,
 )
-from techo._measuring.lane import Work
-from techo._measuring.load_connections import Connections
-from techo._measuring.load_report import LoadReport
-from techo._measuring.load_run import Run
-from techo._measuring.opening import Target, name_of, opener
-from techo._measuring.payloads import Payloads
-from techo._measuring.schedule import Schedule
+from techo._probing.lane import Work
+from techo._probing.load_connections import Connections
+from techo._probing.opening import Target, name_of, opener
+from techo._probing.payloads import Payloads
+from techo._probing.schedule import Schedule
 from techo.endpoint import Endpoint, Kind
 
 _FASTEST: Final = 1e9

@@ -14,11 +14,11 @@ from typing import Final
 import attrs
 import trio
 
-from techo._measuring.causes import Cause, cause_of, words_of
-from techo._measuring.histogram import Histogram
-from techo._measuring.matching import InOrder, OneByOne, State
-from techo._measuring.payloads import Payloads
-from techo._measuring.schedule import Schedule
+from techo._probing.causes import FailureCause, cause_of, words_of
+from techo._probing.histogram import Histogram
+from techo._probing.matching import InOrder, OneByOne, State
+from techo._probing.payloads import Payloads
+from techo._probing.schedule import Schedule
 
 NANOSECONDS = 1_000_000_000
 _NEVER: Final = math.inf
@@ -59,9 +59,9 @@ class Tally:
     bytes: int = 0
     lost: int = 0
     """Trips that failed."""
-    errors: collections.Counter[Cause] = attrs.field(factory=collections.Counter)
+    errors: collections.Counter[FailureCause] = attrs.field(factory=collections.Counter)
     """These, and what else went wrong."""
-    reasons: dict[Cause, str] = attrs.field(factory=dict)
+    reasons: dict[FailureCause, str] = attrs.field(factory=dict)
     """What the system said of a cause last."""
     reconnects: int = 0
     late: int = 0
@@ -69,7 +69,7 @@ class Tally:
     last: float = 0.0
     """When the last reply came."""
 
-    def cause_of(self, error: Exception) -> Cause:
+    def cause_of(self, error: Exception) -> FailureCause:
         """Name the cause behind an error, which is not counted here, and keep its words."""
         cause = cause_of(error)
         self.reasons[cause] = words_of(error)
@@ -219,11 +219,13 @@ class Lane:
             self.heard = work.clock()
             tally.late += not work.warming_up
         elif trip is None:
-            tally.errors[Cause.CORRUPT] += not work.warming_up
+            tally.errors[FailureCause.CORRUPT] += not work.warming_up
         else:
-            self._fail(trip, Cause.SHORT if state is State.SHORT else Cause.CORRUPT)
+            self._fail(
+                trip, FailureCause.SHORT if state is State.SHORT else FailureCause.CORRUPT
+            )
 
-    def _fail(self, trip: Trip, cause: Cause) -> None:
+    def _fail(self, trip: Trip, cause: FailureCause) -> None:
         del self.trips[trip]
         self.failed = True
         work = self.work
@@ -244,11 +246,11 @@ class Lane:
         for trip in [each for each in self.trips if each.sent <= until]:
             trip.given_up = True
             self._matching.give_up(trip)
-            self._fail(trip, Cause.TIMEOUT_REPLY)
+            self._fail(trip, FailureCause.TIMEOUT_REPLY)
 
-    def broke(self, cause: Cause) -> None:
+    def broke(self, cause: FailureCause) -> None:
         """Note that the connection is no more, with all that was under way."""
-        if cause is Cause.CORRUPT and not self.trips:  # more came back than was sent
+        if cause is FailureCause.CORRUPT and not self.trips:  # more came back than was sent
             self.work.tally.errors[cause] += not self.work.warming_up
         for trip in tuple(self.trips):
             self._fail(trip, cause)

@@ -40,11 +40,12 @@ class Histogram:
     buckets: collections.Counter[int] = attrs.field(factory=collections.Counter)
     """How many durations there are in each bucket that has some."""
     count: int = 0
-    total: int = 0
-    """The sum of all, in nanoseconds."""
-    least: int = 0
+    sum: int = 0
+    """In nanoseconds."""
+    min: int = 0
     """In nanoseconds; 0 while there are none."""
-    most: int = 0
+    max: int = 0
+    """Likewise."""
 
     @classmethod
     def of(cls, durations: Iterable[int]) -> Self:
@@ -60,13 +61,13 @@ class Histogram:
         Raises:
             ValueError: it is negative.
         """
-        if duration <= self.least or not self.count:
+        if duration <= self.min or not self.count:
             if duration < 0:
                 raise ValueError(f"duration {duration!r} is negative")
-            self.least = duration
-        self.most = max(self.most, duration)
+            self.min = duration
+        self.max = max(self.max, duration)
         self.count += 1
-        self.total += duration
+        self.sum += duration
         self.buckets[_bucket(duration)] += 1
 
     def copy(self) -> Self:
@@ -77,16 +78,16 @@ class Histogram:
         """Count everything that another has counted, too."""
         if not other.count:
             return
-        self.least = min(self.least, other.least) if self.count else other.least
-        self.most = max(self.most, other.most)
+        self.min = min(self.min, other.min) if self.count else other.min
+        self.max = max(self.max, other.max)
         self.count += other.count
-        self.total += other.total
+        self.sum += other.sum
         self.buckets.update(other.buckets)
 
     @property
     def mean(self) -> int | None:
         """Exact but for rounding, in nanoseconds; None if there are none."""
-        return round(self.total / self.count) if self.count else None
+        return round(self.sum / self.count) if self.count else None
 
     def percentile(self, percent: float) -> int | None:
         """Give the duration that `percent` of all do not exceed, in nanoseconds.
@@ -110,16 +111,16 @@ class Histogram:
         some = bool(self.count)
         return {
             "count": self.count,
-            "min": self.least if some else None,
+            "min": self.min if some else None,
             "mean": self.mean,
             **{f"p{each:g}".replace(".", "_"): self.percentile(each) for each in percents},
-            "max": self.most if some else None,
+            "max": self.max if some else None,
         }
 
     def durations(self) -> Iterator[tuple[int, int]]:
         """Give durations in nanoseconds, rising, and how many there are of each."""
         for bucket in sorted(self.buckets):
-            duration = min(max(_middle(bucket), self.least), self.most)
+            duration = min(max(_middle(bucket), self.min), self.max)
             yield duration, self.buckets[bucket]
 
     def curve(self) -> list[tuple[float, int]]:
@@ -141,9 +142,9 @@ class Histogram:
         buckets = {str(bucket): self.buckets[bucket] for bucket in sorted(self.buckets)}
         return {
             "bits": _BITS,
-            "total_ns": self.total,
-            "min_ns": self.least,
-            "max_ns": self.most,
+            "total_ns": self.sum,
+            "min_ns": self.min,
+            "max_ns": self.max,
             "buckets": buckets,
         }
 

@@ -10,11 +10,11 @@ from typing import Final
 import attrs
 import trio
 
-from techo._measuring.carrying import Pumped
-from techo._measuring.causes import Cause
-from techo._measuring.lane import Work
-from techo._measuring.load_connections import Connections
-from techo._measuring.load_report import LoadReport
+from techo._load.report import LoadReport
+from techo._probing.carrying import Pumped
+from techo._probing.causes import FailureCause
+from techo._probing.lane import Work
+from techo._probing.load_connections import Connections
 from techo._pump import pump
 
 _LIMIT: Final = 0.9
@@ -145,7 +145,7 @@ class Run:
         since, cpu_then = self._counted_from or (now, cpu_now)
         cpu = cpu_now - cpu_then
         share = cpu / (now - since) if now - since >= _TELLING else None
-        errors = {cause: tally.errors[cause] for cause in Cause if tally.errors[cause]}
+        errors = {cause: tally.errors[cause] for cause in FailureCause if tally.errors[cause]}
         return LoadReport(
             endpoint=self.name,
             connections=self.connections.count,

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import attrs
 
-from techo._measuring.causes import NEVER_REACHED, Cause
-from techo._measuring.histogram import Histogram
+from techo._probing.causes import NEVER_REACHED, FailureCause
+from techo._probing.histogram import Histogram
 
 SCHEMA: Final = 1
 """The version of what JSON has, of results and of their statistics."""
@@ -60,7 +60,7 @@ class PingStatistics:
     """Replies to what had been answered before; not in `received`."""
     corrupt: int
     """Replies that were not what was sent, those included that no probe could be told from."""
-    failures: Mapping[Cause, int]
+    failures: Mapping[FailureCause, int]
     reconnects: int
     """Times that the connection was opened again."""
     largest: int | None

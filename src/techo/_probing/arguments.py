@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from techo._measuring.payloads import LARGEST
+from techo._probing.payloads import LARGEST
 
 ENDLESS: Final = 10**18
 """No number is so large: seconds of this would be older than the stars."""

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import attrs
 
-from techo._measuring.arguments import ENDLESS
-from techo._measuring.causes import NEVER_REACHED, Cause
-from techo._measuring.histogram import Histogram
+from techo._probing.arguments import ENDLESS
+from techo._probing.causes import NEVER_REACHED, FailureCause
+from techo._probing.histogram import Histogram
 
 PERCENTS: Final = (50, 90, 99, 99.9)
 """Those that are told of a load."""
@@ -60,22 +60,22 @@ def _flag(_report: object, field: attrs.Attribute[bool], value: Any) -> None:
         raise ValueError(f"{field.name} {value!r} is neither true nor false")
 
 
-def _causes(errors: Any) -> dict[Cause, int]:
+def _causes(errors: Any) -> dict[FailureCause, int]:
     if not isinstance(errors, Mapping) or not all(
         type(count) is int and count > 0 for count in errors.values()
     ):
         raise ValueError(f"errors {errors!r} are not counts of causes")
-    if unknown := set(errors).difference(Cause):
+    if unknown := set(errors).difference(FailureCause):
         raise ValueError(f"errors {errors!r} have an unknown cause: {unknown.pop()!r}")
-    return {Cause(name): count for name, count in errors.items()}
+    return {FailureCause(name): count for name, count in errors.items()}
 
 
-def _reasons(reasons: Any) -> dict[Cause, str]:
+def _reasons(reasons: Any) -> dict[FailureCause, str]:
     if not isinstance(reasons, Mapping) or not all(
-        _printable(text) and name in set(Cause) for name, text in reasons.items()
+        _printable(text) and name in set(FailureCause) for name, text in reasons.items()
     ):
         raise ValueError(f"reasons {reasons!r:.60} are not texts for causes")
-    return {Cause(name): text for name, text in reasons.items()}
+    return {FailureCause(name): text for name, text in reasons.items()}
 
 
 @attrs.frozen(kw_only=True)
@@ -104,9 +104,9 @@ class LoadReport:
     """Messages that did not, or not in time."""
     in_flight: int = attrs.field(validator=_natural)
     """Messages that were still waited for: none in the last report that `load` gives."""
-    errors: Mapping[Cause, int] = attrs.field(converter=_causes)
+    errors: Mapping[FailureCause, int] = attrs.field(converter=_causes)
     """What was lost, and what else went wrong, such as attempts to connect, by cause."""
-    reasons: Mapping[Cause, str] = attrs.field(converter=_reasons)
+    reasons: Mapping[FailureCause, str] = attrs.field(converter=_reasons)
     """What the system said of such a cause last, for people; not every cause has one."""
     reconnects: int = attrs.field(validator=_natural)
     """Times that a connection was opened again."""
@@ -261,6 +261,8 @@ def _sum_of(histograms: Iterable[Histogram | None]) -> Histogram:
     return total
 
 
-def _sum_of_errors(reports: Sequence[LoadReport]) -> dict[Cause, int]:
-    totals = {cause: sum(each.errors.get(cause, 0) for each in reports) for cause in Cause}
+def _sum_of_errors(reports: Sequence[LoadReport]) -> dict[FailureCause, int]:
+    totals = {
+        cause: sum(each.errors.get(cause, 0) for each in reports) for cause in FailureCause
+    }
     return {cause: count for cause, count in totals.items() if count}

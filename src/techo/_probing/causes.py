@@ -15,7 +15,7 @@ from techo._client.comparison import EchoMismatch, ShortReply
 from techo._client.connecting import first_cause
 
 
-class Cause(enum.StrEnum):
+class FailureCause(enum.StrEnum):
     """Why a message has not come back as it was sent."""
 
     DNS = "dns"
@@ -41,45 +41,54 @@ class Cause(enum.StrEnum):
 
 
 NEVER_REACHED: Final = frozenset(
-    {Cause.DNS, Cause.REFUSED, Cause.UNREACHABLE, Cause.TIMEOUT_CONNECT, Cause.TLS}
+    {
+        FailureCause.DNS,
+        FailureCause.REFUSED,
+        FailureCause.UNREACHABLE,
+        FailureCause.TIMEOUT_CONNECT,
+        FailureCause.TLS,
+    }
 )
 """Causes after which nobody was there to answer."""
 
 _BY_NUMBER: Final = {
-    errno.ECONNREFUSED: Cause.REFUSED,
-    errno.ENOENT: Cause.REFUSED,  # of a Unix path: there is none
-    errno.EAGAIN: Cause.REFUSED,  # too many are waiting there
-    errno.EPROTOTYPE: Cause.REFUSED,  # a server of another kind
-    errno.ECONNRESET: Cause.RESET,
-    errno.EPIPE: Cause.RESET,
-    errno.ECONNABORTED: Cause.RESET,
-    errno.ENOTCONN: Cause.RESET,
-    errno.ETIMEDOUT: Cause.TIMEOUT_CONNECT,
+    errno.ECONNREFUSED: FailureCause.REFUSED,
+    errno.ENOENT: FailureCause.REFUSED,  # of a Unix path: there is none
+    errno.EAGAIN: FailureCause.REFUSED,  # too many are waiting there
+    errno.EPROTOTYPE: FailureCause.REFUSED,  # a server of another kind
+    errno.ECONNRESET: FailureCause.RESET,
+    errno.EPIPE: FailureCause.RESET,
+    errno.ECONNABORTED: FailureCause.RESET,
+    errno.ENOTCONN: FailureCause.RESET,
+    errno.ETIMEDOUT: FailureCause.TIMEOUT_CONNECT,
 }
 """Everything else means that there is no way, or none that we may take."""
 
-_BY_TYPE: Final[tuple[tuple[type[Exception], Cause], ...]] = (
-    (ssl.SSLEOFError, Cause.EOF),
-    (ssl.SSLError, Cause.TLS),
-    (socket.gaierror, Cause.DNS),
-    (ConnectionRefusedError, Cause.REFUSED),  # whoever raises it may leave out the number
-    (ConnectionError, Cause.RESET),
-    (EchoMismatch, Cause.CORRUPT),
-    (trio.BrokenResourceError, Cause.RESET),
-    (trio.ClosedResourceError, Cause.RESET),
+_BY_TYPE: Final[tuple[tuple[type[Exception], FailureCause], ...]] = (
+    (ssl.SSLEOFError, FailureCause.EOF),
+    (ssl.SSLError, FailureCause.TLS),
+    (socket.gaierror, FailureCause.DNS),
+    (
+        ConnectionRefusedError,
+        FailureCause.REFUSED,
+    ),  # whoever raises it may leave out the number
+    (ConnectionError, FailureCause.RESET),
+    (EchoMismatch, FailureCause.CORRUPT),
+    (trio.BrokenResourceError, FailureCause.RESET),
+    (trio.ClosedResourceError, FailureCause.RESET),
 )
 
 
-def cause_of(error: Exception) -> Cause:
+def cause_of(error: Exception) -> FailureCause:
     """Name the cause behind what connecting, sending, receiving or comparing has raised."""
     if isinstance(error, ShortReply):
-        return Cause.SHORT if error.received else Cause.EOF
+        return FailureCause.SHORT if error.received else FailureCause.EOF
     below = _below(error)
     for kind, cause in _BY_TYPE:
         if isinstance(below, kind):
             return cause
     number = below.errno if isinstance(below, OSError) else None
-    return _BY_NUMBER.get(number or 0, Cause.UNREACHABLE)
+    return _BY_NUMBER.get(number or 0, FailureCause.UNREACHABLE)
 
 
 def words_of(error: Exception) -> str:

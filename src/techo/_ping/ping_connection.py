@@ -16,14 +16,14 @@ from techo._client.client import RECEIVE_SIZE
 from techo._client.comparison import EchoMismatch
 from techo._client.connecting import Line
 from techo._client.datagram_socket import DatagramSocket
-from techo._measuring.causes import Cause, cause_of, words_of
-from techo._measuring.matching import InOrder, OneByOne, State
-from techo._measuring.opening import Opener, close_unless_fits
-from techo._measuring.payloads import Payloads
-from techo._measuring.ping_records import Probe, Records
-from techo._measuring.ping_results import PingFailure
 from techo._nursery import open_bare_nursery
 from techo._packets import PacketStream
+from techo._ping.ping_records import Probe, Records
+from techo._ping.results import PingFailure
+from techo._probing.causes import FailureCause, cause_of, words_of
+from techo._probing.matching import InOrder, OneByOne, State
+from techo._probing.opening import Opener, close_unless_fits
+from techo._probing.payloads import Payloads
 
 _BROKEN: Final = (OSError, trio.BrokenResourceError)
 """What the network and the server do to a connection; everything else is a bug."""
@@ -146,11 +146,11 @@ class PingConnection:
         slow = trio.current_time() >= probe.sent + self._timeout
         reason = f"not sent within {self._timeout:g} s" if slow else "not sent: cancelled"
         if not isinstance(line, DatagramSocket):
-            failure = await self._hang_up(Cause.TIMEOUT_REPLY, reason)
+            failure = await self._hang_up(FailureCause.TIMEOUT_REPLY, reason)
             self.in_vain = failure if slow else None
             return
         if probe in self._records.in_flight:  # it alone: others are on their way
-            failure = self._fail(probe, Cause.TIMEOUT_REPLY, reason)
+            failure = self._fail(probe, FailureCause.TIMEOUT_REPLY, reason)
             self.in_vain = failure if slow else None
         await self._let_go(line)
 
@@ -173,9 +173,11 @@ class PingConnection:
                     await self._ended()
             except EchoMismatch as error:
                 self._records.count_corrupt()
-                await self._hang_up(Cause.CORRUPT, str(error))
+                await self._hang_up(FailureCause.CORRUPT, str(error))
             except _BROKEN as error:
-                if (cause := cause_of(error)) is Cause.EOF:  # over TLS, without its farewell
+                if (
+                    cause := cause_of(error)
+                ) is FailureCause.EOF:  # over TLS, without its farewell
                     await self._ended()
                 else:
                     await self._hang_up(cause, words_of(error))
@@ -192,12 +194,16 @@ class PingConnection:
                 continue
             if probe is None:
                 self._records.count_corrupt()
-                self._records.fail(None, Cause.CORRUPT, "what came back was not sent", now)
+                self._records.fail(
+                    None, FailureCause.CORRUPT, "what came back was not sent", now
+                )
             elif state is State.SHORT:
-                self._fail(probe, Cause.SHORT, f"{len(chunk)} of {len(probe.payload)} bytes")
+                self._fail(
+                    probe, FailureCause.SHORT, f"{len(chunk)} of {len(probe.payload)} bytes"
+                )
             elif state is State.CORRUPT:
                 self._records.count_corrupt()
-                self._fail(probe, Cause.CORRUPT, "it came back altered")
+                self._fail(probe, FailureCause.CORRUPT, "it came back altered")
             else:
                 self._records.answer(probe, now)
 
@@ -205,7 +211,7 @@ class PingConnection:
         """Fail a probe that was due while another was carried in vain, for the same reason."""
         self._fail(probe, like.cause, like.reason)
 
-    def _fail(self, probe: Probe, cause: Cause, reason: str) -> PingFailure:
+    def _fail(self, probe: Probe, cause: FailureCause, reason: str) -> PingFailure:
         if isinstance(self._matching, OneByOne):
             self._matching.give_up(probe)
         return self._records.fail(probe, cause, reason, trio.current_time())
@@ -217,15 +223,15 @@ class PingConnection:
         finally:
             await self._hang_up(*self._end())  # noqa: ASYNC102  -- does not wait
 
-    def _end(self) -> tuple[Cause, str]:
+    def _end(self) -> tuple[FailureCause, str]:
         """Say what kind of end it was."""
         if self._reset:
-            return Cause.RESET, os.strerror(errno.ECONNRESET).lower()
+            return FailureCause.RESET, os.strerror(errno.ECONNRESET).lower()
         if isinstance(self._matching, InOrder) and self._matching.midway:
-            return Cause.SHORT, "the server ended the connection in mid-reply"
-        return Cause.EOF, "the server ended the connection"
+            return FailureCause.SHORT, "the server ended the connection in mid-reply"
+        return FailureCause.EOF, "the server ended the connection"
 
-    async def _hang_up(self, cause: Cause, reason: str) -> PingFailure:
+    async def _hang_up(self, cause: FailureCause, reason: str) -> PingFailure:
         """Fail what is under way, and close what can carry no more; the next probe connects.
 
         An error over datagrams is about one that was sent before; the others may come back.
@@ -263,10 +269,12 @@ class PingConnection:
             unanswered = self._matching.owed - len(self._records.in_flight)
             most = min(_MOST_UNANSWERED, _MOST_UNANSWERED_BYTES // len(overdue.payload))
             if unanswered >= max(1, most):
-                await self._hang_up(Cause.TIMEOUT_REPLY, f"{unanswered} probes not answered")
+                await self._hang_up(
+                    FailureCause.TIMEOUT_REPLY, f"{unanswered} probes not answered"
+                )
 
     def _fail_overdue(self, probe: Probe) -> PingFailure:
-        cause, what = Cause.TIMEOUT_REPLY, "reply"
+        cause, what = FailureCause.TIMEOUT_REPLY, "reply"
         if not probe.connected:
-            cause, what = Cause.TIMEOUT_CONNECT, "connection"
+            cause, what = FailureCause.TIMEOUT_CONNECT, "connection"
         return self._fail(probe, cause, f"no {what} within {self._timeout:g} s")

@@ -15,9 +15,9 @@ from techo._client.client import RECEIVE_SIZE
 from techo._client.comparison import EchoError
 from techo._client.connecting import Line
 from techo._client.datagram_socket import DatagramSocket
-from techo._measuring.causes import Cause, cause_of
-from techo._measuring.lane import Lane, Work
 from techo._packets import LARGEST_PACKET, PacketStream
+from techo._probing.causes import FailureCause, cause_of
+from techo._probing.lane import Lane, Work
 from techo._pump import pump
 from techo._pump.talk import Talk
 
@@ -40,13 +40,13 @@ class Carrier(abc.ABC):
         """End it, because a reply has not come in time."""
         self._scope.cancel(reason="no reply in time")
 
-    async def carry(self) -> Cause:
+    async def carry(self) -> FailureCause:
         """Make trips until the connection is no more; say why. Cancellation loses them."""
-        cause = Cause.TIMEOUT_REPLY
+        cause = FailureCause.TIMEOUT_REPLY
         with self._scope:
             try:
                 await self._carry()
-                cause = Cause.SHORT if self.lane.replied_in_part() else Cause.EOF
+                cause = FailureCause.SHORT if self.lane.replied_in_part() else FailureCause.EOF
             except _FAILURES as error:
                 cause = self.lane.work.tally.cause_of(error)
         return cause
@@ -141,7 +141,7 @@ class Portable(Carrier):
                 await self._receive_all()
             except _FAILURES as error:
                 # What sending has met is the truth behind an end: see `_send_all`.
-                if self._failure is None or cause_of(error) is not Cause.EOF:
+                if self._failure is None or cause_of(error) is not FailureCause.EOF:
                     self._failure = error
             nursery.cancel_scope.cancel(reason="the connection is over")
         if self._failure is not None:

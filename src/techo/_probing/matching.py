@@ -14,7 +14,7 @@ from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 import attrs
 
 from techo._client.comparison import Comparison, EchoMismatch
-from techo._measuring.payloads import HEADER, Payloads
+from techo._probing.payloads import HEADER, Payloads
 from techo.reply import STAMP_LENGTH, may_become_stamp, stamp_at
 
 _REMEMBERED: Final = 1_000

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import attrs
 
-from techo._measuring.causes import Cause
+from techo._probing.causes import FailureCause
 
 
 @attrs.frozen
@@ -33,7 +33,7 @@ class PingFailure:
 
     seq: int | None
     """Which one; None if what failed was none that is under way, and is not lost."""
-    cause: Cause
+    cause: FailureCause
     reason: str
     """The same in words."""
     at: float

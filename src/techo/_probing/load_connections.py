@@ -10,11 +10,11 @@ import trio
 
 from techo._client.connecting import Line
 from techo._client.datagram_socket import DatagramSocket
-from techo._measuring.carrying import Carrier, carrier_for
-from techo._measuring.causes import Cause
-from techo._measuring.lane import Lane, Work
-from techo._measuring.opening import Opener, close_unless_fits
 from techo._packets import PacketStream
+from techo._probing.carrying import Carrier, carrier_for
+from techo._probing.causes import FailureCause
+from techo._probing.lane import Lane, Work
+from techo._probing.opening import Opener, close_unless_fits
 
 _LOOKS: Final = 100
 """How often replies are looked for that are overdue, at the most, within the time of one."""
@@ -77,14 +77,19 @@ class Connections:
         if not self._waiting:
             self.tried.set()
         while True:
-            if isinstance(found, Cause):
+            if isinstance(found, FailureCause):
                 cause, lane = found, None
             else:
                 connection = not isinstance(found.line, DatagramSocket)
                 self.work.tally.reconnects += again and connection and not self.work.warming_up
                 again = True
                 cause, lane = await self._carry(found), found.lane
-            if lane is None or lane.failed or cause is Cause.CORRUPT or self.work.overdue:
+            if (
+                lane is None
+                or lane.failed
+                or cause is FailureCause.CORRUPT
+                or self.work.overdue
+            ):
                 self._give_up_if_hopeless(cause)
             if lane is not None and lane.heard:
                 pause = _FIRST_PAUSE
@@ -96,13 +101,13 @@ class Connections:
                 pause = pause if answers else min(2 * pause, _LONGEST_PAUSE)
             found = await self._connect()
 
-    async def _connect(self) -> Carrier | Cause:
+    async def _connect(self) -> Carrier | FailureCause:
         """Connect, or count why that failed; in the warm-up too, or nobody would be told."""
         try:
             with trio.fail_after(self.patience):
                 line, _ = await self.open()
         except trio.TooSlowError:
-            cause = Cause.TIMEOUT_CONNECT
+            cause = FailureCause.TIMEOUT_CONNECT
         except (OSError, trio.BrokenResourceError) as error:
             cause = self.work.tally.cause_of(error)
         else:
@@ -127,7 +132,7 @@ class Connections:
             self.tried.set()
             await trio.sleep_forever()
 
-    def _give_up_if_hopeless(self, cause: Cause) -> None:
+    def _give_up_if_hopeless(self, cause: FailureCause) -> None:
         """End the load if nothing has come back for long, and time alone won't end it.
 
         That is counted from the first failure, because nothing may have been due before.
@@ -139,7 +144,7 @@ class Connections:
         if heard and schedule.trips is None:
             return
         silence = self.patience
-        if self._messages and (heard or cause is Cause.TIMEOUT_REPLY):
+        if self._messages and (heard or cause is FailureCause.TIMEOUT_REPLY):
             silence *= _SILENCES
         if now - max(self._failing_since, schedule.begin) > silence:
             if not self.work.tally.errors.total():
@@ -147,10 +152,10 @@ class Connections:
                 self.work.tally.errors[cause] += 1
             self.work.stop_sending()
 
-    async def _carry(self, carrier: Carrier) -> Cause:
+    async def _carry(self, carrier: Carrier) -> FailureCause:
         """Make trips over a connection until it breaks; say why it did."""
         self.carriers[carrier.lane] = carrier
-        cause = Cause.TIMEOUT_REPLY
+        cause = FailureCause.TIMEOUT_REPLY
         try:
             if self.work.schedule.begin < math.inf:
                 carrier.go_on()
@@ -176,7 +181,7 @@ class Connections:
                     carrier.cut()  # of what can't even send, another may make something
                 elif overdue:
                     lane.give_up(max(oldest, now - self.patience))
-                    self._give_up_if_hopeless(Cause.TIMEOUT_REPLY)
+                    self._give_up_if_hopeless(FailureCause.TIMEOUT_REPLY)
                     carrier.go_on()
                 elif not lane.trips:
                     carrier.go_on()  # it could not send, and now it can

@@ -1,0 +1,1 @@
+"""The load room: many connections, whose trips are counted."""

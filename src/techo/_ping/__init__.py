@@ -1,0 +1,1 @@
+"""The ping room: one connection at a rate, whose trips are reported one by one."""
