@@ -106,10 +106,10 @@ def test_imports_point_one_way(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_every_file_is_read_in_one_sitting_and_says_why_it_exists(path: Path) -> None:
-    """The first line is a docstring, and there are not many more than 250."""
+    """The first line is a docstring, and there are at most 400."""
     lines = path.read_text().splitlines()
     assert lines[0].startswith('"""')
-    assert len(lines) <= 280
+    assert len(lines) <= 400
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))

@@ -17,8 +17,7 @@ import trio.testing
 import techo
 from helpers import PATIENCE, connect, ended, receive_until_end, until_ended
 from techo._pump import pump
-from techo._pump.pump import Pump
-from techo._pump.talk import Talk
+from techo._pump.pump import Pump, PumpedSocket
 
 ANY = "tcp://127.0.0.1:0"
 
@@ -42,9 +41,9 @@ async def test_sockets_go_through_the_pump_and_nothing_else_does(
     added: list[int] = []
     add = Pump.add
 
-    def note(self: Pump, talk: Talk) -> None:
-        added.append(talk.fd)
-        add(self, talk)
+    def note(self: Pump, socket: PumpedSocket) -> None:
+        added.append(socket.fd)
+        add(self, socket)
 
     monkeypatch.setattr(Pump, "add", note)
     service = techo.EchoService(techo.raw)

@@ -19,7 +19,7 @@ from techo._packets import LARGEST_PACKET, PacketStream
 from techo._probing.causes import FailureCause, cause_of
 from techo._probing.lane import Lane, Work
 from techo._pump import pump
-from techo._pump.talk import Talk
+from techo._pump.pump import PumpedSocket
 
 _FAILURES: Final = (OSError, EchoError, trio.BrokenResourceError, trio.ClosedResourceError)
 """What the network and the server do; everything else is a bug."""
@@ -75,13 +75,13 @@ class Pumped(Carrier):
     """By the pump: a message wakes no task."""
 
     _pump: pump.Pump = attrs.field(factory=pump.Pump.of_this_run, init=False)
-    _talk: Talk = attrs.field(init=False)
+    _socket: PumpedSocket = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         assert not isinstance(self.line, trio.SSLStream)  # noqa: S101  -- `carrier_for` saw to it
         messages = self.lane.messages
         size = LARGEST_PACKET + 1 if messages else RECEIVE_SIZE
-        self._talk = Talk(
+        self._socket = PumpedSocket(
             self.line.socket.fileno(),  # type: ignore[union-attr]  # of these, all have one
             self.lane.answer,
             self.lane.traffic,
@@ -91,24 +91,24 @@ class Pumped(Carrier):
             greedy=True,
             endless=isinstance(self.line, DatagramSocket),
         )
-        self._pump.add(self._talk)
+        self._pump.add(self._socket)
 
     def go_on(self) -> None:
         # What the socket refuses ends the talk; what is due then is for the next connection.
-        while not self._talk.over and (data := self.lane.next(self.lane.work.clock())):
-            self._pump.send(self._talk, data)
+        while not self._socket.over and (data := self.lane.next(self.lane.work.clock())):
+            self._pump.send(self._socket, data)
 
     @property
     def blocked_since(self) -> float:
-        return self.lane.blocked_since if self.lane.traffic.owing else math.inf
+        return self.lane.blocked_since if self.lane.traffic.send_pending else math.inf
 
     async def _carry(self) -> None:
         try:
-            await self._talk.wait()
+            await self._socket.wait()
         finally:
-            self._pump.remove(self._talk)
-        if self._talk.error is not None:
-            raise self._talk.error
+            self._pump.remove(self._socket)
+        if self._socket.error is not None:
+            raise self._socket.error
 
 
 @attrs.define(eq=False)

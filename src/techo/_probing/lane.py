@@ -43,7 +43,7 @@ class Traffic:
     bytes_in: int = 0
     bytes_out: int = 0
     progress: float = 0.0
-    owing: bool = False
+    send_pending: bool = False
 
 
 @attrs.define(eq=False)
@@ -184,7 +184,9 @@ class Lane:
     def next(self, now: float) -> bytes:
         """Begin the trips that there is room for; give what to send for them."""
         work, pieces = self.work, list[bytes]()
-        if self.traffic.owing:  # what is sent next must not overtake the rest of what was
+        if (
+            self.traffic.send_pending
+        ):  # what is sent next must not overtake the rest of what was
             self.blocked_since = min(self.blocked_since, now)
             return b""
         self.blocked_since = _NEVER

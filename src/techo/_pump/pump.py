@@ -1,17 +1,17 @@
-"""The pump: talks for all connections of a run, so that a message need not wake a task.
+"""The pump: one task exchanges messages for all sockets of a run, so that none wakes a task.
 
-The server answers through it; the load client asks, its next message being its reply to one.
+The server answers through it; the load client sends, its next message being its reply to one.
 
 What trio spends on a small message is mostly parking and waking a task for it. Here every
 connection keeps its task, parked inside its cancel scope, while one task of the run receives,
-replies and sends for all whose sockets are ready. A task is woken when its conversation is over
+replies and sends for all sockets that are ready. A task is woken when its conversation is over
 or its time is up; nurseries and cancel scopes work as in any trio handler.
 
 What may run in a turn of the pump: nothing that waits, nothing that raises. One epoll set holds
 the sockets, edge triggered: an event is good for one exchange, and `_look_again` asks for
 another where one may not have been enough (see epoll(7)). A reply that a socket would not take
-whole is kept, and until it is gone nothing else is said there: nothing more is buffered. A
-server does not read that socket meanwhile, a client (`Talk.greedy`) does.
+whole is kept, and until it is gone nothing else is sent there: nothing more is buffered. A
+server does not read that socket meanwhile, a client (`PumpedSocket.greedy`) does.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ import errno
 import mmap
 import os
 import select
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 import trio
 
-from techo._pump.talk import Talk
+from techo.reply import Reply
 
 AVAILABLE = hasattr(select, "epoll")
 """Whether this system has what a pump needs (Linux). Tests and benchmarks switch it off."""
 
 _TURN: Final = 0.0005
 """Seconds that the pump goes on before other tasks get their turn: a hundred times what one
-message takes, and little to wait for."""
+message takes, and a short wait for the others."""
 
 _BATCH: Final = 256
 """Sockets taken from the kernel at once: enough to make the call cheap, and few enough not to
@@ -40,8 +40,8 @@ make a turn much longer than it should be."""
 
 _BULK: Final = 4
 """Times the receive size that are received at once from a peer which has shown, by reading
-`_PROVEN` bytes, that it takes what it asks for; only for `raw`, whose chunks nobody can tell
-apart. Without this, large messages cost a quarter more."""
+`_PROVEN` bytes, that it takes what it asks for; only for `raw`, whose reply does not
+depend on where chunks begin. Without this, large messages cost a quarter more."""
 
 _PROVEN: Final = 2**20
 """Bytes: more than the kernel's buffers hold for a peer that never reads."""
@@ -62,6 +62,58 @@ if AVAILABLE:
     """What an event says when there is just data: no end, no error."""
 
 
+class ConnectionRecord(Protocol):
+    """The counters of one connection, which the pump keeps up to date."""
+
+    chunks: int
+    bytes_in: int
+    bytes_out: int
+    progress: float
+    """When a byte last moved, in the run's clock."""
+    send_pending: bool
+    """Whether the socket has not taken all of what is to be sent."""
+
+
+@attrs.define(eq=False)
+class PumpedSocket:
+    """One socket, what the pump does with it, and how its task waits for the end."""
+
+    fd: int
+    reply: Reply | None
+    """None for `raw`, whose answer is where the chunk is already."""
+    connection: ConnectionRecord
+    receive_size: int
+    buffers: list[memoryview]
+    """Where to receive: one buffer, which all sockets share."""
+    packets: bool
+    """Whether each receive returns one whole message, so that a short one does not show what
+    else there is. The buffer has room for a byte more than a message may have."""
+    greedy: bool = False
+    """Whether to go on receiving while a rest is unsent. A client must, or it and its server
+    would wait for each other; its `reply` must return nothing while `send_pending`."""
+    endless: bool = False
+    """Whether nothing but an error is the end, and no bytes are a message: as of datagrams."""
+    unsent: memoryview | None = None
+    """The rest of a reply, while the socket takes no more."""
+    task: trio.lowlevel.Task | None = None
+    """What is to be woken at the end; None while it is not parked."""
+    over: bool = False
+    error: BaseException | None = None
+    """Why it is over, unless the peer has finished."""
+
+    async def wait(self) -> None:
+        """Park the task until the conversation is over; cancellation ends just the waiting."""
+        if self.over:
+            await trio.lowlevel.checkpoint()
+        else:
+            self.task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._wake_up)
+
+    def _wake_up(self, _raise_cancel: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+        self.task = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+
 @attrs.define(eq=False)
 class Pump:
     """The epoll set of one trio run, and the task that serves it until the run ends."""
@@ -69,50 +121,51 @@ class Pump:
     _epoll: select.epoll = attrs.field(
         factory=lambda: select.epoll()  # noqa: PLW0108  -- not every system has it
     )
-    _talks: dict[int, Talk] = attrs.field(factory=dict)
+    _sockets: dict[int, PumpedSocket] = attrs.field(factory=dict)
     _buffers: dict[tuple[int, bool], list[memoryview]] = attrs.field(factory=dict)
 
     def buffers(self, size: int, *, packets: bool = False) -> list[memoryview]:
-        """Give the buffer for chunks of `size` bytes, the same to all who ask for such."""
+        """Return the buffer for chunks of `size` bytes, the same for all that ask for such."""
         if (size, packets) not in self._buffers:
             # Whole pages: 16 bytes into one, which is where malloc puts what is this large, a
-            # copy costs four times as much on processors that are known for it (AMD's Zen).
+            # copy costs four times as much on some processors (AMD's Zen).
             self._buffers[size, packets] = [memoryview(mmap.mmap(-1, size))]
         return self._buffers[size, packets]
 
-    def add(self, talk: Talk) -> None:
-        """Talk for a connection from now on; what has arrived already is answered at once."""
-        if talk.fd in self._talks:
-            # The number is in use again, so whoever had it closed the socket under our hands.
-            self._end(self._talks[talk.fd], trio.ClosedResourceError("the stream was closed"))
-        self._talks[talk.fd] = talk
-        self._epoll.register(talk.fd, _READ)
-        self._serve([(talk.fd, _DATA)], trio.current_time())
+    def add(self, socket: PumpedSocket) -> None:
+        """Serve a socket from now on; what has arrived already is answered at once."""
+        if socket.fd in self._sockets:
+            # The number is in use again: our own program closed the socket that had it.
+            closed = trio.ClosedResourceError("the stream was closed")
+            self._end(self._sockets[socket.fd], closed)
+        self._sockets[socket.fd] = socket
+        self._epoll.register(socket.fd, _READ)
+        self._serve([(socket.fd, _DATA)], trio.current_time())
 
-    def send(self, talk: Talk, data: bytes) -> None:
-        """Say something unasked; what the socket would not take is sent when it does.
+    def send(self, socket: PumpedSocket, data: bytes) -> None:
+        """Send without having received; what the socket would not take is sent when it does.
 
-        Only while the talk is not over and nothing of it is unsent.
+        Only while the conversation is not over and nothing of it is unsent.
         """
         try:
-            sent = os.write(talk.fd, data)
+            sent = os.write(socket.fd, data)
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            self._end(talk, _broken(error))
+            self._end(socket, _broken(error))
             return
-        talk.connection.bytes_out += sent
+        socket.connection.bytes_out += sent
         if sent != len(data):
-            self._hold(talk, memoryview(data[sent:]))
+            self._hold(socket, memoryview(data[sent:]))
 
-    def remove(self, talk: Talk) -> None:
-        """Let go of a socket, before it is closed."""
-        if self._talks.get(talk.fd) is talk:
-            del self._talks[talk.fd]
+    def remove(self, socket: PumpedSocket) -> None:
+        """Stop serving a socket, before it is closed."""
+        if self._sockets.get(socket.fd) is socket:
+            del self._sockets[socket.fd]
             try:
-                self._epoll.unregister(talk.fd)
+                self._epoll.unregister(socket.fd)
             except OSError:
-                return  # somebody else has closed it already
+                return  # our own program has closed it already
 
     async def sleep_until(self, due: float) -> None:
         """Sleep until `due`, in the run's clock, more exactly than `trio.sleep_until`.
@@ -130,7 +183,7 @@ class Pump:
 
     @classmethod
     def of_this_run(cls) -> Pump:
-        """Give the pump of the present trio run, which is started if there is none yet."""
+        """Return the pump of the present trio run, which is started if there is none yet."""
         try:
             return _pump.get()
         except LookupError:
@@ -157,47 +210,47 @@ class Pump:
 
         All in one piece, without a call that is not needed: under load, this is the program.
         """
-        talks, readv, write, data = self._talks, os.readv, os.write, _DATA
+        sockets, readv, write, data = self._sockets, os.readv, os.write, _DATA
         buffers: list[memoryview] = []
         last, most, piece = 0, 0, memoryview(b"")
         for fd, flags in events:
             try:
-                talk = talks[fd]
+                socket = sockets[fd]
             except KeyError:
                 continue  # a reply function has just ended it
             try:
-                if flags != data and talk.unsent is not None:
-                    self._send_rest(talk, talk.unsent, now)
-                    if talk.over or not talk.greedy:
+                if flags != data and socket.unsent is not None:
+                    self._send_rest(socket, socket.unsent, now)
+                    if socket.over or not socket.greedy:
                         continue
                 try:
-                    size = readv(fd, talk.buffers)
+                    size = readv(fd, socket.buffers)
                 except BlockingIOError:
                     continue
                 except OSError as error:
-                    self._end(talk, _broken(error))
+                    self._end(socket, _broken(error))
                     continue
-                if not size and not talk.endless:
-                    self._end(talk)
+                if not size and not socket.endless:
+                    self._end(socket)
                     continue
-                connection = talk.connection
+                connection = socket.connection
                 connection.chunks += 1
                 connection.bytes_in += size
                 connection.progress = now
-                if size != last or talk.buffers is not buffers:
-                    last, buffers = size, talk.buffers
+                if size != last or socket.buffers is not buffers:
+                    last, buffers = size, socket.buffers
                     most, piece = len(buffers[0]), buffers[0][:size]
-                    if talk.packets:
+                    if socket.packets:
                         if size == most:
                             last = 0  # or the next one would not be looked at
-                            self._end(talk, _broken(OSError("a message was too long")))
+                            self._end(socket, _broken(OSError("a message was too long")))
                             continue
                         most = 0
                 answer: bytes | memoryview = piece
-                if talk.reply is None:
+                if socket.reply is None:
                     length = size
                 else:
-                    answer = talk.reply(bytes(piece))
+                    answer = socket.reply(bytes(piece))
                     length = len(answer)
                 if length:  # or it would be an end, where messages are kept apart
                     try:
@@ -205,57 +258,57 @@ class Pump:
                     except BlockingIOError:
                         sent = 0
                     except OSError as error:
-                        self._end(talk, _broken(error))
+                        self._end(socket, _broken(error))
                         continue
                     connection.bytes_out += sent
                     if sent != length:
-                        self._hold(talk, memoryview(bytes(answer[sent:])))
+                        self._hold(socket, memoryview(bytes(answer[sent:])))
                         continue
                 if size >= most or flags != data:
-                    self._look_again(talk)
+                    self._look_again(socket)
             except BaseException as error:  # noqa: BLE001, ASYNC103  -- raised by the task
-                self._end(talk, error)
+                self._end(socket, error)
 
-    def _look_again(self, talk: Talk) -> None:
+    def _look_again(self, socket: PumpedSocket) -> None:
         """Ask for another event, because one exchange may not have taken everything."""
-        if talk.unsent is not None:
-            self._epoll.modify(talk.fd, _READ | _WRITE)
+        if socket.unsent is not None:
+            self._epoll.modify(socket.fd, _READ | _WRITE)
             return
-        if talk.reply is None and talk.connection.bytes_out >= _PROVEN:
-            talk.buffers = self.buffers(_BULK * talk.receive_size)
-        self._epoll.modify(talk.fd, _READ)
+        if socket.reply is None and socket.connection.bytes_out >= _PROVEN:
+            socket.buffers = self.buffers(_BULK * socket.receive_size)
+        self._epoll.modify(socket.fd, _READ)
 
-    def _hold(self, talk: Talk, rest: memoryview) -> None:
-        """Keep the rest of a reply until it can be sent; only who is greedy reads meanwhile."""
-        if talk.unsent is None:
-            talk.connection.owing = True
-            self._epoll.modify(talk.fd, _READ | _WRITE if talk.greedy else _WRITE)
-        talk.unsent = rest
+    def _hold(self, socket: PumpedSocket, rest: memoryview) -> None:
+        """Keep the rest of a reply until it can be sent; only greedy sockets read meanwhile."""
+        if socket.unsent is None:
+            socket.connection.send_pending = True
+            self._epoll.modify(socket.fd, _READ | _WRITE if socket.greedy else _WRITE)
+        socket.unsent = rest
 
-    def _send_rest(self, talk: Talk, rest: memoryview, now: float) -> None:
+    def _send_rest(self, socket: PumpedSocket, rest: memoryview, now: float) -> None:
         try:
-            sent = os.write(talk.fd, rest)
+            sent = os.write(socket.fd, rest)
         except BlockingIOError:
             return
         except OSError as error:
-            self._end(talk, _broken(error))
+            self._end(socket, _broken(error))
             return
-        talk.connection.bytes_out += sent
-        talk.connection.progress = now
+        socket.connection.bytes_out += sent
+        socket.connection.progress = now
         if sent < len(rest):
-            self._hold(talk, rest[sent:])
+            self._hold(socket, rest[sent:])
             return
-        talk.unsent = None
-        talk.connection.owing = False
-        self._epoll.modify(talk.fd, _READ)
+        socket.unsent = None
+        socket.connection.send_pending = False
+        self._epoll.modify(socket.fd, _READ)
 
-    def _end(self, talk: Talk, error: BaseException | None = None) -> None:
-        """Give the conversation back to its task, which raises the error if there is one."""
-        self.remove(talk)
-        talk.over, talk.error = True, error
-        if talk.task is not None:
-            trio.lowlevel.reschedule(talk.task)
-            talk.task = None
+    def _end(self, socket: PumpedSocket, error: BaseException | None = None) -> None:
+        """End the conversation: wake its task, which raises the error if there is one."""
+        self.remove(socket)
+        socket.over, socket.error = True, error
+        if socket.task is not None:
+            trio.lowlevel.reschedule(socket.task)
+            socket.task = None
 
 
 _pump: Final = trio.lowlevel.RunVar[Pump]("techo pump")
@@ -263,7 +316,7 @@ _pump: Final = trio.lowlevel.RunVar[Pump]("techo pump")
 
 def _broken(error: OSError) -> Exception:
     if error.errno == errno.EMSGSIZE:
-        return error  # not the peer's doing: the reply is longer than a message may be
+        return error  # not the peer's fault: the reply is longer than a message may be
     broken = trio.BrokenResourceError(str(error))
     broken.__cause__ = error
     return broken

@@ -69,7 +69,7 @@ class Connection:
         default=attrs.Factory(lambda self: self.opened, takes_self=True)
     )
     """When a byte last moved, in either direction."""
-    owing: bool = False
+    send_pending: bool = False
     """Whether a reply is on its way out."""
     _farewell: float | None = None
     _was_cut: bool = False
@@ -119,7 +119,7 @@ class Connection:
         if self._farewell is not None:
             return self._farewell
         patience = self.idle_timeout
-        if self.quiet is not None and not self.owing:
+        if self.quiet is not None and not self.send_pending:
             patience = min(patience, self.quiet)
         return min(self.progress + patience, self.expires)
 
@@ -129,13 +129,13 @@ class Connection:
 
     def verdict(self) -> Outcome:
         """Say why the time is up, once `watch` has ended a wait."""
-        if self.draining and not self.owing:
+        if self.draining and not self.send_pending:
             return Outcome.DRAINED
         if self._was_cut:
             return Outcome.ABORTED
         if trio.current_time() >= self.expires:
             return Outcome.EXPIRED
-        return Outcome.STALLED if self.owing else Outcome.IDLE
+        return Outcome.STALLED if self.send_pending else Outcome.IDLE
 
     def leave(self, close_timeout: float) -> None:
         """From now on only the farewell counts, which may take `close_timeout` seconds."""

@@ -89,13 +89,13 @@ def _hold_back(answers: list[bytes], since: float, quiet: float | None) -> bool:
 async def _send(stream: trio.abc.Stream, answers: list[bytes], connection: Connection) -> bool:
     """Send in pieces and count each; whether there was time for all of them."""
     for piece in _pieces(stream, answers):
-        connection.owing = True
+        connection.send_pending = True
         with connection.watch() as scope:
             await stream.send_all(piece)
         if scope.cancelled_caught:
             return False
         connection.sent(len(piece))
-    connection.owing = False
+    connection.send_pending = False
     return True
 
 

@@ -74,7 +74,7 @@ class Handling:
         outcome = Outcome.ABORTED  # which stands if a cancellation from outside ends this
         try:
             outcome = await self._converse(stream, connection, plan)
-            if not connection.owing:
+            if not connection.send_pending:
                 await say_goodbye(stream, connection, outcome, limits.close_timeout)
         finally:
             try:

@@ -54,11 +54,11 @@ async def misbehave(
         if scope.cancelled_caught:
             return connection.verdict()
         outcome = await converse(faulty, reply, connection, receive_size)
-        if not connection.owing:
+        if not connection.send_pending:
             with trio.move_on_after(_FLUSH):
                 await faulty.flush()
     except FaultEndedError:
-        connection.owing = False
+        connection.send_pending = False
         outcome = Outcome.FAULTED
     with connection.watch():
         await faulty.finish()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import trio
 
 from techo._packets import LARGEST_PACKET, PacketStream
-from techo._pump.pump import Pump
-from techo._pump.talk import Talk
+from techo._pump.pump import Pump, PumpedSocket
 from techo._server import conversation
 from techo._server.connection import Connection, Outcome
 from techo.reply import Reply, raw
@@ -29,7 +28,7 @@ async def converse(
     """
     pump = Pump.of_this_run()
     packets = isinstance(stream, PacketStream)
-    talk = Talk(
+    pumped = PumpedSocket(
         stream.socket.fileno(),
         None if reply is raw and not packets else reply,
         connection,
@@ -37,24 +36,24 @@ async def converse(
         pump.buffers(LARGEST_PACKET + 1 if packets else receive_size, packets=packets),
         packets,
     )
-    pump.add(talk)
+    pump.add(pumped)
     try:
         # Bytes that move do not move the deadline: it is looked at again when it is over.
         while True:
             with connection.watch(resumable=True):
-                await talk.wait()
-            if talk.over or connection.draining or connection.time_is_up():
+                await pumped.wait()
+            if pumped.over or connection.draining or connection.time_is_up():
                 break
     finally:
-        pump.remove(talk)
-    if talk.error is not None:
-        raise talk.error
-    if talk.over:
+        pump.remove(pumped)
+    if pumped.error is not None:
+        raise pumped.error
+    if pumped.over:
         return Outcome.EOF
     if stream.socket.fileno() < 0:
         raise trio.ClosedResourceError("the stream was closed")
     if not connection.draining:
         return connection.verdict()
     # Letting go without tearing a message apart takes time, which is not the pump's to give.
-    unsent = b"" if talk.unsent is None else bytes(talk.unsent)
+    unsent = b"" if pumped.unsent is None else bytes(pumped.unsent)
     return await conversation.converse(stream, reply, connection, receive_size, unsent)
