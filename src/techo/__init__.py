@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from techo._ping.ping import Ping, ping
     from techo._ping.results import PingFailure, PingReply, PingResult
     from techo._ping.statistics import Outage, PingStatistics
-    from techo._probing.causes import FailureCause
+    from techo._probing.failure_cause import FailureCause
     from techo._probing.histogram import Histogram
     from techo._server.connection import Outcome
     from techo._server.datagrams import Datagrams
@@ -63,7 +63,7 @@ _ROOMS = {
     "_client.client": ("EchoClient", "RoundTrip"),
     "_client.comparison": ("EchoError", "EchoMismatch", "ShortReply"),
     "_client.connecting": ("open_client",),
-    "_probing.causes": ("FailureCause",),
+    "_probing.failure_cause": ("FailureCause",),
     "_probing.histogram": ("Histogram",),
     "_load.load": ("load",),
     "_load.report": ("LoadReport",),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import errno
 import os
 import socket
@@ -13,43 +12,10 @@ import trio
 
 from techo._client.comparison import EchoMismatch, ShortReply
 from techo._client.connecting import first_cause
+from techo._probing.failure_cause import NEVER_REACHED, FailureCause
 
+__all__ = ["NEVER_REACHED", "FailureCause", "cause_of", "words_of"]
 
-class FailureCause(enum.StrEnum):
-    """Why a message has not come back as it was sent."""
-
-    DNS = "dns"
-    """The name is unknown."""
-    REFUSED = "refused"
-    """Nobody listens there."""
-    UNREACHABLE = "unreachable"
-    """There is no way there, or none that we may take."""
-    TIMEOUT_CONNECT = "timeout-connect"
-    """Connecting, TLS handshake included, took too long."""
-    TLS = "tls"
-    """TLS failed: no certificate that we trust, no TLS at all."""
-    TIMEOUT_REPLY = "timeout-reply"
-    """No reply in time."""
-    RESET = "reset"
-    """The connection broke."""
-    EOF = "eof"
-    """The server ended the connection before any of the reply had come."""
-    SHORT = "short"
-    """It ended in mid-reply, or a message came back cut."""
-    CORRUPT = "corrupt"
-    """Something else came back than was sent."""
-
-
-NEVER_REACHED: Final = frozenset(
-    {
-        FailureCause.DNS,
-        FailureCause.REFUSED,
-        FailureCause.UNREACHABLE,
-        FailureCause.TIMEOUT_CONNECT,
-        FailureCause.TLS,
-    }
-)
-"""Causes after which nobody was there to answer."""
 
 _BY_NUMBER: Final = {
     errno.ECONNREFUSED: FailureCause.REFUSED,
@@ -68,10 +34,7 @@ _BY_TYPE: Final[tuple[tuple[type[Exception], FailureCause], ...]] = (
     (ssl.SSLEOFError, FailureCause.EOF),
     (ssl.SSLError, FailureCause.TLS),
     (socket.gaierror, FailureCause.DNS),
-    (
-        ConnectionRefusedError,
-        FailureCause.REFUSED,
-    ),  # whoever raises it may leave out the number
+    (ConnectionRefusedError, FailureCause.REFUSED),  # who raises it may leave out the number
     (ConnectionError, FailureCause.RESET),
     (EchoMismatch, FailureCause.CORRUPT),
     (trio.BrokenResourceError, FailureCause.RESET),

@@ -15,6 +15,7 @@ from typing import Final, Self, TypeAlias
 import attrs
 
 from techo._cli.arguments import explaining
+from techo._probing.failure_cause import FailureCause
 
 
 class Dimension(enum.Enum):
@@ -56,27 +57,13 @@ _OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
     "<": operator.lt,
 }
 
-# Named here once more, because --help does not wait for trio, which the causes need.
-_CAUSES: Final = (
-    "dns",
-    "refused",
-    "unreachable",
-    "timeout-connect",
-    "tls",
-    "timeout-reply",
-    "reset",
-    "eof",
-    "short",
-    "corrupt",
-)
-
 
 def _table(times: list[str], shares: list[str], counts: list[str], rates: list[str]) -> Table:
     return {
         **dict.fromkeys(times, Dimension.TIME),
         **dict.fromkeys(shares, Dimension.SHARE),
         **dict.fromkeys(rates, Dimension.RATE),
-        **dict.fromkeys((*counts, *_CAUSES), Dimension.COUNT),
+        **dict.fromkeys((*counts, *FailureCause), Dimension.COUNT),
     }
 
 

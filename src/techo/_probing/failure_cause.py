@@ -1,0 +1,43 @@
+"""The causes of failures; without trio, because the command line's help names them."""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+
+class FailureCause(enum.StrEnum):
+    """Why a message has not come back as it was sent."""
+
+    DNS = "dns"
+    """The name is unknown."""
+    REFUSED = "refused"
+    """Nobody listens there."""
+    UNREACHABLE = "unreachable"
+    """There is no way there, or none that we may take."""
+    TIMEOUT_CONNECT = "timeout-connect"
+    """Connecting, TLS handshake included, took too long."""
+    TLS = "tls"
+    """TLS failed: no certificate that we trust, no TLS at all."""
+    TIMEOUT_REPLY = "timeout-reply"
+    """No reply in time."""
+    RESET = "reset"
+    """The connection broke."""
+    EOF = "eof"
+    """The server ended the connection before any of the reply had come."""
+    SHORT = "short"
+    """It ended in mid-reply, or a message came back cut."""
+    CORRUPT = "corrupt"
+    """Something else came back than was sent."""
+
+
+NEVER_REACHED: Final = frozenset(
+    {
+        FailureCause.DNS,
+        FailureCause.REFUSED,
+        FailureCause.UNREACHABLE,
+        FailureCause.TIMEOUT_CONNECT,
+        FailureCause.TLS,
+    }
+)
+"""Causes after which nobody was there to answer."""
