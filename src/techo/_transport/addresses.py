@@ -1,0 +1,63 @@
+"""Addresses: the socket type of each kind of endpoint, and what the system calls a place."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+from collections.abc import Sequence
+from typing import Any, Final, TypeAlias
+
+from techo.endpoint import Kind
+
+SOCKET_TYPES: Final = {
+    Kind.TCP: socket.SOCK_STREAM,
+    Kind.TLS: socket.SOCK_STREAM,
+    Kind.UDP: socket.SOCK_DGRAM,
+    Kind.UNIX: socket.SOCK_STREAM,
+    Kind.UNIXGRAM: socket.SOCK_DGRAM,
+    Kind.UNIXPACKET: socket.SOCK_SEQPACKET,
+}
+"""Of every kind that can be connected to."""
+
+Address: TypeAlias = str | tuple[Any, ...]
+"""What `socket.connect` takes: a Unix path, or host, port and, of IPv6, flow and scope."""
+
+Found: TypeAlias = tuple[int, int, int, str, tuple[Any, ...]]
+"""One result of a look-up: family, type, protocol, canonical name and address."""
+
+
+def unix_address(path: str) -> str:
+    """Return what the system calls `path`, which is abstract if it begins with @ (unix(7))."""
+    return "\0" + path[1:] if path.startswith("@") else path
+
+
+def text_of(address: Address | bytes) -> str:
+    """Return an address as people write it: ``HOST:PORT``, ``[IPV6]:PORT``, a path or @NAME."""
+    if isinstance(address, tuple):
+        host, port = address[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if isinstance(address, bytes):  # how the system reports an abstract name
+        address = address.decode(errors="surrogateescape")
+    return address.replace("\0", "@", 1)
+
+
+def is_literal(host: str) -> bool:
+    """Return whether `host` is an address already, so that there is nothing to look up."""
+    try:
+        socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        return False
+    return True
+
+
+def interleaved(found: Sequence[Found]) -> list[Found]:
+    """Return the results of a look-up in the order in which they are tried, each once.
+
+    The families take turns, beginning with that of the first result (RFC 8305, section 4), so
+    that a family that leads nowhere costs one attempt and not all of its addresses.
+    """
+    families: dict[int, list[Found]] = {}
+    for each in dict.fromkeys(found):
+        families.setdefault(each[0], []).append(each)
+    turns = itertools.zip_longest(*families.values())
+    return [each for turn in turns for each in turn if each is not None]

@@ -1,0 +1,375 @@
+"""Connecting: from an endpoint of any kind to a transport, with the time of each step."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import errno
+import os
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Generator, Iterable
+from typing import Any, Final, TypeAlias
+
+import attrs
+import trio
+
+from techo._transport.addresses import (
+    SOCKET_TYPES,
+    Address,
+    Found,
+    interleaved,
+    is_literal,
+    text_of,
+    unix_address,
+)
+from techo._transport.messages import DatagramTransport, PacketTransport
+from techo._transport.streams import StreamTransport, transport_of
+from techo._transport.tls import TlsTransport
+from techo._transport.transport import Transport
+from techo.endpoint import EVERY_INTERFACE, Endpoint, Kind
+
+ATTEMPT_DELAY: Final = 0.25
+"""Seconds from one attempt to the next while none has failed (RFC 8305, section 5)."""
+
+
+class Step(enum.Enum):
+    """The steps to a connection."""
+
+    LOOKUP = "lookup"
+    CONNECT = "connect"
+    HANDSHAKE = "handshake"
+
+
+@attrs.frozen
+class SocketOptions:
+    """What a socket is told before it connects; None leaves it to the system."""
+
+    source: str | None = None
+    """The address to connect from; addresses of the other family are not tried then."""
+    send_buffer: int | None = None
+    """Bytes."""
+    receive_buffer: int | None = None
+    """Bytes."""
+
+    def open(self, family: int, kind: int) -> socket.socket:
+        """Open a socket that they hold for.
+
+        Raises:
+            OSError: the family is off, or `source` is of the other, or no address of ours.
+        """
+        sock = socket.socket(family, kind)
+        try:
+            if self.send_buffer is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.send_buffer)
+            if self.receive_buffer is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
+            if self.source is not None and family != socket.AF_UNIX:
+                found = socket.getaddrinfo(self.source, 0, flags=socket.AI_NUMERICHOST)
+                sock.bind(found[0][4])
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+
+@attrs.frozen
+class ConnectTimes:
+    """How long each step to a connection took, in seconds; None for what was not needed."""
+
+    lookup: float | None
+    """Of a name."""
+    connect: float
+    handshake: float | None
+    """Of TLS."""
+
+
+@attrs.frozen
+class Connected:
+    """A connection, or a connected socket for datagrams, which is the caller's to close."""
+
+    transport: Transport
+    address: str
+    """Where it leads: ``HOST:PORT`` or a path; empty where only a function knows."""
+    times: ConnectTimes
+
+
+Connect: TypeAlias = Callable[[], Awaitable[trio.abc.Stream]]
+"""An async function that connects."""
+
+Target: TypeAlias = Endpoint | str | Connect
+
+
+@attrs.define(eq=False)
+class Dial:
+    """One attempt to connect, to be awaited; `step` shows how far it has come."""
+
+    target: Endpoint | Connect
+    tls: ssl.SSLContext | None = None
+    server_name: str | None = None
+    options: SocketOptions = SocketOptions()
+    step: Step = attrs.field(default=Step.LOOKUP, init=False)
+
+    def __await__(self) -> Generator[Any, Any, Connected]:
+        return self.connect().__await__()
+
+    async def connect(self) -> Connected:
+        """Do what `connect` says; a function may look up and do TLS by itself."""
+        started, endpoint, lookup = trio.current_time(), self.target, None
+        if not isinstance(endpoint, Endpoint):
+            self.step = Step.CONNECT
+            stream = await endpoint()
+            times = ConnectTimes(None, trio.current_time() - started, None)
+            return Connected(transport_of(stream), "", times)
+        if endpoint.path:
+            return await self._by_path(endpoint)
+        found = await trio.socket.getaddrinfo(
+            endpoint.host, endpoint.port, type=SOCKET_TYPES[endpoint.kind]
+        )
+        if not is_literal(endpoint.host):
+            lookup = trio.current_time() - started
+        self.step, started = Step.CONNECT, trio.current_time()
+        if endpoint.kind is Kind.UDP:
+            datagrams = self._datagrams(endpoint, found)
+            times = ConnectTimes(lookup, trio.current_time() - started, None)
+            return Connected(datagrams, text_of(datagrams.address), times)
+        transport, address = await _Race(endpoint, self.options, interleaved(found)).run()
+        connected = trio.current_time()
+        handshake = None
+        if endpoint.kind is Kind.TLS:
+            self.step = Step.HANDSHAKE
+            transport = await self._secured(transport, endpoint.host)
+            handshake = trio.current_time() - connected
+        times = ConnectTimes(lookup, connected - started, handshake)
+        return Connected(transport, text_of(address), times)
+
+    async def _by_path(self, endpoint: Endpoint) -> Connected:
+        """Connect to a Unix socket, which takes no time, whether a server is there or not."""
+        self.step = Step.CONNECT
+        await trio.lowlevel.checkpoint()
+        kind, address = endpoint.kind, unix_address(endpoint.path)
+        sock = self.options.open(socket.AF_UNIX, SOCKET_TYPES[kind])
+        transport: Transport
+        try:
+            if kind is Kind.UNIXGRAM:
+                sock.bind("")  # any free abstract name: who has none can't be answered
+                transport = DatagramTransport.connected(sock, address)
+            else:
+                # Not by trio's connect, for which a server whose queue is full has accepted.
+                sock.setblocking(False)
+                sock.connect(address)
+                ours = trio.socket.from_stdlib_socket(sock)
+                transport = (
+                    PacketTransport(ours)
+                    if kind is Kind.UNIXPACKET
+                    else StreamTransport(trio.SocketStream(ours))
+                )
+        except BaseException:
+            sock.close()
+            raise
+        return Connected(transport, endpoint.path, ConnectTimes(None, 0.0, None))
+
+    def _datagrams(self, endpoint: Endpoint, found: Iterable[Found]) -> DatagramTransport:
+        """Take the first address that there is a way to: no datagram has been answered yet."""
+        failures: list[OSError] = []
+        for family, kind, _, _, address in found:
+            sock = None
+            try:
+                sock = self.options.open(family, kind)
+                datagrams = DatagramTransport.connected(sock, address)
+                _refuse_itself(sock, endpoint)
+            except OSError as error:
+                failures.append(error)
+                if sock is not None:
+                    sock.close()
+            else:
+                return datagrams
+        raise failures[0]  # a look-up finds one address at least
+
+    async def _secured(self, below: Transport, host: str) -> Transport:
+        """Do the handshake; what is below is closed if that fails or is cancelled."""
+        name = host if self.server_name is None else self.server_name
+        try:
+            context = self.tls or ssl.create_default_context()
+            secure = TlsTransport(below, context, server_hostname=name)
+            await secure.handshake()
+        except BaseException as error:
+            below.close()
+            # All else that connecting fails with is an OSError.
+            if isinstance(error, trio.BrokenResourceError):
+                cause = error.__cause__
+                if isinstance(cause, OSError):
+                    raise cause from None
+                raise ConnectionResetError(errno.ECONNRESET, str(error)) from error
+            raise
+        return secure
+
+
+@attrs.define(eq=False)
+class _Race:
+    """Happy eyeballs (RFC 8305): the first address that a connection is made to wins."""
+
+    endpoint: Endpoint
+    options: SocketOptions
+    addresses: list[Found]
+    _failures: list[OSError] = attrs.field(factory=list, init=False)
+    _winner: tuple[trio.socket.SocketType, Address] | None = attrs.field(
+        default=None, init=False
+    )
+
+    async def run(self) -> tuple[Transport, Address]:
+        """Connect; the sockets of the losers are closed.
+
+        Raises:
+            OSError: all addresses have failed.
+            ConnectionRefusedError: the connection is one to itself.
+        """
+        try:
+            async with trio.open_nursery() as nursery:
+                for each in self.addresses:
+                    over = trio.Event()
+                    nursery.start_soon(self._attempt, each, over, nursery.cancel_scope)
+                    with trio.move_on_after(ATTEMPT_DELAY):
+                        await over.wait()
+        except BaseException:
+            if self._winner is not None:
+                self._winner[0].close()
+            raise
+        if self._winner is None:
+            where = text_of((self.endpoint.host, self.endpoint.port))
+            message = f"all attempts to connect to {where} failed"
+            raise OSError(message) from ExceptionGroup(message, self._failures)
+        sock, address = self._winner
+        _refuse_itself(sock, self.endpoint)
+        return StreamTransport(trio.SocketStream(sock)), address
+
+    async def _attempt(self, each: Found, over: trio.Event, race: trio.CancelScope) -> None:
+        family, kind, _, _, address = each
+        try:
+            sock = trio.socket.from_stdlib_socket(self.options.open(family, kind))
+            try:
+                await sock.connect(address)
+            except BaseException:
+                sock.close()
+                raise
+        except OSError as error:
+            self._failures.append(error)
+            over.set()
+            return
+        if self._winner is None:
+            self._winner = sock, address
+            race.cancel(reason="connected to another address")
+        else:
+            sock.close()
+
+
+def _refuse_itself(sock: socket.socket | trio.socket.SocketType, endpoint: Endpoint) -> None:
+    """Close a socket that is connected to itself, as if nobody had answered: nobody has.
+
+    The system may give a client the very port that it connects to, if that is in the range for
+    clients. Over TCP this is a simultaneous open (RFC 9293, 3.5), and it echoes like a server.
+
+    Raises:
+        ConnectionRefusedError: it is.
+    """
+    if sock.getsockname()[1] != endpoint.port:
+        return
+    with contextlib.suppress(OSError):  # which has ended already, and so was a server's
+        if sock.getsockname() == sock.getpeername():
+            sock.close()
+    if sock.fileno() < 0:
+        raise _system_error(errno.ECONNREFUSED)
+
+
+def _system_error(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
+
+
+def first_cause(error: OSError) -> OSError:
+    """Return the error of the first address that failed, where one error sums up several."""
+    below = error.__cause__
+    while isinstance(below, ExceptionGroup):
+        below = below.exceptions[0]
+    return first_cause(below) if error.errno is None and isinstance(below, OSError) else error
+
+
+def check_connectable(
+    endpoint: Endpoint | str, tls: ssl.SSLContext | None, server_name: str | None
+) -> Endpoint:
+    """Return the endpoint that a client was asked to connect to, if that is possible.
+
+    Raises:
+        ValueError: the text is no endpoint, or one that can't be connected to, or `tls` or
+            `server_name` are given for one that is not tls.
+    """
+    if not isinstance(endpoint, Endpoint):
+        endpoint = Endpoint.parse(endpoint)
+    if endpoint.kind is not Kind.TLS and (tls is not None or server_name is not None):
+        raise ValueError(f"{endpoint} is not tls, and takes neither tls nor server_name")
+    if endpoint.kind is Kind.FD:
+        raise ValueError(f"can't connect to {endpoint}: it is for servers; name what it is")
+    if not endpoint.path and (endpoint.host == EVERY_INTERFACE or endpoint.port == 0):
+        raise ValueError(
+            f"can't connect to {endpoint}: * and port 0 are for servers; name host and port"
+        )
+    return endpoint
+
+
+async def connect(
+    endpoint: Endpoint | str,
+    *,
+    tls: ssl.SSLContext | None = None,
+    server_name: str | None = None,
+    options: SocketOptions = SocketOptions(),
+) -> Connected:
+    """Connect to `endpoint`.
+
+    Of a name's addresses, tcp and tls try all as RFC 8305 does; udp takes the first that
+    there is a way to, because connecting a datagram socket does not show whether a server is
+    there. Over tls the handshake is done, so that what is wrong with a certificate shows here.
+
+    Raises:
+        ValueError: the text is no endpoint, or one that can't be connected to, or `tls` or
+            `server_name` are given for one that is not tls.
+        OSError: the name is unknown, nobody answers or, as `ssl.SSLError`, TLS fails.
+    """
+    endpoint = check_connectable(endpoint, tls, server_name)
+    return await Dial(endpoint, tls, server_name, options)
+
+
+Opener: TypeAlias = Callable[[], Dial]
+"""Returns the next attempt to connect: `await opener()` connects."""
+
+
+def opener_of(
+    target: Target,
+    tls: ssl.SSLContext | None = None,
+    server_name: str | None = None,
+    options: SocketOptions = SocketOptions(),
+) -> Opener:
+    """Return what opens connections to `target`; a name is looked up each time.
+
+    Raises:
+        ValueError: as `check_connectable`; a function that connects does its own TLS.
+        TypeError: `target` is neither an endpoint nor a function.
+    """
+    if isinstance(target, Endpoint | str):
+        endpoint = check_connectable(target, tls, server_name)
+        if endpoint.kind is Kind.TLS and tls is None:
+            tls = ssl.create_default_context()  # once, because it reads many files
+        return lambda: Dial(endpoint, tls, server_name, options)
+    if not callable(target):
+        raise TypeError(
+            f"target {target!r} is no endpoint, as in 'tcp://127.0.0.1:8009', and no async "
+            "function that connects"
+        )
+    if tls is not None or server_name is not None:
+        raise ValueError(f"{name_of(target)} takes neither tls nor server_name")
+    return lambda: Dial(target)
+
+
+def name_of(target: Target) -> str:
+    """Return what reports call `target`."""
+    if isinstance(target, str):
+        target = Endpoint.parse(target)
+    return str(target) if isinstance(target, Endpoint) else "a function that connects"

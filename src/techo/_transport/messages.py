@@ -1,0 +1,241 @@
+"""Messages as transports: packets over a connection, and datagrams without one."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import socket as sockets
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import trio
+
+from techo._transport.addresses import Address
+from techo._transport.transport import RECEIVE_SIZE, Transport
+
+LARGEST_PACKET: Final = 2**18
+"""Bytes in a message that is received whole: more than Linux lets a peer send (some 208 KiB)
+that has not changed its own buffers."""
+
+_OVERHEAD: Final = 32
+"""Bytes of a Unix socket's send buffer that no message can use, on Linux (measured, and in the
+kernel's unix_dgram_sendmsg)."""
+
+_LARGEST_UDP: Final = {sockets.AF_INET: 65_507, sockets.AF_INET6: 65_527}
+"""Bytes that fit into a UDP datagram: 65,535 less UDP's header and, in IPv4, less its own."""
+
+
+def largest_message(sock: sockets.socket | trio.socket.SocketType) -> int:
+    """Return how many bytes a Unix socket that keeps messages apart sends at once."""
+    return sock.getsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF) - _OVERHEAD
+
+
+def check_fits(size: int, largest: int) -> None:
+    """Refuse a message that its transport cannot carry.
+
+    Raises:
+        ValueError: naming its size and the limit.
+    """
+    if size > largest:
+        raise ValueError(
+            f"{size} bytes do not fit into one message: {largest} is the most here"
+        )
+
+
+class _MessageTransport(Transport):
+    """A socket of which each `send` and each `receive` is one message."""
+
+    keeps_messages = True
+    direct = True
+    socket: trio.socket.SocketType
+
+    def __init__(self, socket: trio.socket.SocketType) -> None:
+        self.socket = socket
+
+    @property
+    def largest(self) -> int:
+        """Bytes that fit into one message.
+
+        Raises:
+            trio.ClosedResourceError: this end was closed.
+        """
+        with _translated():
+            return largest_message(self.socket)
+
+    async def aclose(self) -> None:
+        """Close at once."""
+        self.socket.close()
+        await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
+        """Close at once."""
+        self.socket.close()
+
+
+class PacketTransport(_MessageTransport):
+    """One end of a connection that keeps messages apart (SOCK_SEQPACKET, unix(7)).
+
+    An empty message cannot be told from the end, so none is sent, and one that arrives is the
+    end.
+    """
+
+    async def send(self, data: bytes | bytearray | memoryview) -> None:
+        """Send one message; cancellation means that it was not sent.
+
+        Raises:
+            OSError: with EMSGSIZE, the message is too large for the socket's buffer.
+            trio.BrokenResourceError: the peer has gone.
+            trio.ClosedResourceError: this end was closed.
+        """
+        with _broken():
+            if not data:
+                await trio.lowlevel.checkpoint()
+                self.socket.getsockopt(sockets.SOL_SOCKET, sockets.SO_TYPE)  # is it closed?
+            else:
+                await self.socket.send(data)
+
+    async def receive(self, most: int = RECEIVE_SIZE) -> bytes | None:  # noqa: ARG002
+        """Receive one message whole, however small `most` is; None is the end.
+
+        Raises:
+            trio.BrokenResourceError: the peer broke the connection, or sent a message of more
+                than 256 KiB, of which the rest is lost.
+            trio.ClosedResourceError: this end was closed.
+        """
+        with _broken():
+            data, _, flags, _ = await self.socket.recvmsg(LARGEST_PACKET)
+        if flags & sockets.MSG_TRUNC:
+            raise trio.BrokenResourceError(f"a message had more than {LARGEST_PACKET} bytes")
+        return data or None
+
+    async def send_eof(self) -> None:
+        """Report that nothing more will be sent; see `Transport.send_eof`."""
+        with _broken():
+            await trio.lowlevel.checkpoint()
+            self.socket.shutdown(sockets.SHUT_WR)
+
+
+class PacketListener(trio.abc.Listener[PacketTransport]):
+    """Accepts connections on a listening socket, for `trio.serve_listeners`."""
+
+    def __init__(self, socket: trio.socket.SocketType) -> None:
+        self.socket = socket
+
+    async def accept(self) -> PacketTransport:
+        """Wait for a connection.
+
+        Raises:
+            OSError: none can be had now: descriptors or memory are used up.
+            trio.ClosedResourceError: the listener was closed.
+        """
+        while True:
+            try:
+                accepted, _ = await self.socket.accept()
+            except ConnectionAbortedError:
+                continue  # it was gone before it was accepted
+            except OSError as error:
+                if error.errno == errno.EBADF:
+                    raise trio.ClosedResourceError("the listener was closed") from None
+                raise
+            # A stamped reply is longer than what it answers, and must fit too (socket(7)).
+            accepted.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, LARGEST_PACKET)
+            return PacketTransport(accepted)
+
+    async def aclose(self) -> None:
+        """Close at once."""
+        self.socket.close()
+        await trio.lowlevel.checkpoint()
+
+
+class DatagramTransport(_MessageTransport):
+    """A connected socket for datagrams: the kernel lets in what its one peer sends."""
+
+    connectionless = True
+    half_closeable = False
+
+    def __init__(
+        self, socket: trio.socket.SocketType, connect: Callable[[], None], address: Address
+    ) -> None:
+        super().__init__(socket)
+        self.address = address
+        """Where datagrams go, as it was given to `connected`."""
+        self._connect = connect
+        self._largest = _LARGEST_UDP.get(socket.family) or largest_message(socket)
+        # A Unix datagram can be as large as a packet.
+        self._buffer = bytearray(LARGEST_PACKET)
+
+    @classmethod
+    def connected(cls, sock: sockets.socket, address: Address) -> DatagramTransport:
+        """Take over a new socket and connect it, which does not show whether a server is there.
+
+        Raises:
+            OSError: there is no such address, or no way to it. The socket stays the caller's.
+        """
+        sock.setblocking(False)
+        connect = functools.partial(sock.connect, address)
+        connect()
+        return cls(trio.socket.from_stdlib_socket(sock), connect, address)
+
+    @property
+    def largest(self) -> int:
+        """Bytes that fit into one datagram."""
+        return self._largest
+
+    async def send(self, data: bytes | bytearray | memoryview) -> None:
+        """Send one datagram; see `Transport.send`."""
+        with _translated():
+            try:
+                await self.socket.send(data)
+            except OSError:
+                # Over UDP that was about an earlier datagram (udp(7)): errors arrive whenever
+                # they like. A Unix socket lost its peer, but another may serve the same path
+                # by now.
+                self._connect()
+                await self.socket.send(data)
+
+    async def receive(self, most: int = RECEIVE_SIZE) -> bytes:  # noqa: ARG002  -- it comes whole
+        """Receive one datagram, which may be empty; see `Transport.receive`."""
+        with _translated():
+            size = await self.socket.recv_into(self._buffer)
+        return bytes(self._buffer[:size])
+
+    async def send_eof(self) -> None:
+        """Do nothing: datagrams have no end."""
+        with _translated():
+            await trio.lowlevel.checkpoint()
+
+    def open_unconnected(self) -> tuple[trio.socket.SocketType, Address, Any]:
+        """Open another socket, which receives from anybody: to see who answers.
+
+        Return it, where to send to, and the address that an answer should come from. Those
+        differ where the server has bound another spelling of its path.
+        """
+        ours = sockets.socket(self.socket.family, sockets.SOCK_DGRAM)
+        if ours.family == getattr(sockets, "AF_UNIX", None):
+            ours.bind("")  # any free abstract name: who has none can't be answered
+        expected = self.socket.getpeername()
+        return trio.socket.from_stdlib_socket(ours), self.address, expected
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Raise what trio's streams raise when this end was closed."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.EBADF:
+            raise trio.ClosedResourceError("this end was closed") from None
+        raise
+
+
+@contextlib.contextmanager
+def _broken() -> Iterator[None]:
+    """Raise what trio's streams raise; but a message that is too large breaks nothing."""
+    try:
+        with _translated():
+            yield
+    except OSError as error:
+        if error.errno == errno.EMSGSIZE:
+            raise
+        raise trio.BrokenResourceError(str(error)) from error
