@@ -11,11 +11,17 @@ import nox
 
 nox.needs_version = ">=2025.2.9"  # the first with dependency_groups() that knows include-group
 nox.options.error_on_missing_interpreters = False
+nox.options.default_venv_backend = "uv|virtualenv"  # uv installs in a tenth of pip's time
+os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")  # a Python that is not here is skipped
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 VERSIONS = nox.project.python_versions(PROJECT)
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 nox.options.sessions = ["lint", "types", f"tests-{RUNNING}"]
+
+
+WORKERS = f"--numprocesses={3 * (os.cpu_count() or 1)}"
+"""Tests at a time: they wait more than they compute."""
 
 
 def groups(*names: str) -> tuple[str, ...]:
@@ -53,7 +59,8 @@ def tests(session: nox.Session) -> None:
     session.install(".", *groups("test"))
     coverage_data = {"COVERAGE_FILE": str(Path(session.create_tmp()) / "coverage")}
     session.run("coverage", "erase", env=coverage_data)
-    session.run("coverage", "run", "-m", "pytest", *session.posargs, env=coverage_data)
+    pytest = ["pytest", WORKERS, "--dist=worksteal", *session.posargs]
+    session.run("coverage", "run", "-m", *pytest, env=coverage_data)
     session.run("coverage", "combine", "--quiet", env=coverage_data)
     if session.posargs:
         return  # a part of the tests covers a part of the code
@@ -70,7 +77,14 @@ def minimums(session: nox.Session) -> None:
         for requirement in PROJECT["project"]["dependencies"]
     ]
     session.install(".", *oldest, *groups("test"))
-    session.run("pytest", *session.posargs)
+    session.run("pytest", WORKERS, "--dist=worksteal", *session.posargs)
+
+
+@nox.session(python=RUNNING)
+def system(session: nox.Session) -> None:
+    """Test what takes other programs or more than 2 s; in CI nothing of it is skipped."""
+    session.install(".", *groups("system"))
+    session.run("pytest", *(session.posargs or ["tests/system"]))
 
 
 @nox.session

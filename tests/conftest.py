@@ -1,4 +1,4 @@
-"""What several rooms' tests share: certificates, and the table of endpoint kinds."""
+"""What several rooms' tests share: certificates, conversations, endpoint kinds."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import trustme
 from hypothesis import settings
 
 import techo
+from techo._pump import pump
 
 # How long an example may take says more about the machine than about the code.
 settings.register_profile("any machine", settings(), deadline=None)
@@ -50,3 +51,12 @@ def address(kind: techo.Kind, tmp_path: Path) -> str:
     if kind.startswith("unix"):
         return f"{kind}:{tmp_path}/s"
     return f"{kind}://127.0.0.1:0"
+
+
+@pytest.fixture(params=["pump", "portable"])
+def conversation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Which conversation sockets get: the pump's, or the one for any stream."""
+    if request.param == "pump" and not pump.AVAILABLE:
+        pytest.skip("this system has no epoll, which the pump needs")
+    monkeypatch.setattr(pump, "AVAILABLE", request.param == "pump")
+    return str(request.param)

@@ -116,10 +116,28 @@ class Process:
         found: dict[str, Any] = json.loads(self.popen.stdout.readline())
         return found
 
+    def counters(self) -> dict[str, Any]:
+        """What it has counted so far, the outcomes among the rest."""
+        found = self.statistics()
+        return {**found, **found.pop("outcomes")}
+
     def read_log(self) -> str:
         """What it has written to standard error so far."""
         self.log.seek(0)
         return self.log.read().decode()
+
+
+def dial(process: Process) -> socket.socket:
+    """Connect to a server process."""
+    return socket.create_connection(("127.0.0.1", process.port), timeout=PATIENCE)
+
+
+def receive_exactly(sock: socket.socket, size: int) -> bytes:
+    """Receive `size` bytes, or less at the end."""
+    received = b""
+    while len(received) < size and (chunk := sock.recv(size - len(received))):
+        received += chunk
+    return received
 
 
 def command(*arguments: str) -> list[str]:

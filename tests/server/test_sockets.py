@@ -323,24 +323,6 @@ async def test_a_unix_socket_has_a_peer_without_address(nursery: trio.Nursery) -
     nursery.cancel_scope.cancel()
 
 
-async def test_a_thousand_at_once_leave_nothing_behind() -> None:
-    """Tasks and descriptors are back where they were."""
-    before = await open_descriptors()
-    tasks = trio.lowlevel.current_statistics().tasks_living
-
-    async def one(server: techo.EchoService, number: int) -> None:
-        async with techo.open_client(server.endpoints[0]) as client:
-            await client.round_trip(b"%d" % number)
-
-    async with techo.open_server(ANY) as server:
-        async with trio.open_nursery() as nursery:
-            for number in range(1000):
-                nursery.start_soon(one, server, number)
-        assert ended(await until_ended(server, 1000)) == {"eof": 1000}
-    assert await open_descriptors() == before
-    assert trio.lowlevel.current_statistics().tasks_living == tasks
-
-
 async def test_drain_under_load_owes_nobody_anything() -> None:
     """Every client in mid-message gets all of it; the listener is closed first."""
     data = bytes(range(256)) * 1024

@@ -38,7 +38,7 @@ def test_everyone_takes_part_and_ends_well() -> None:
         capture_output=True,
         timeout=PATIENCE,
         check=False,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
     )
     lines = done.stdout.decode().splitlines()
     assert done.returncode in {0, 1}, done.stderr.decode()
