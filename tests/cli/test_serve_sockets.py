@@ -139,8 +139,11 @@ WRONG = [
     (["--unix-mode", "1777", "unix:x"], "expected permissions in octal digits"),
     (["fd:x"], "write fd:N"),
     (["unix:"], "neither a printable path"),
-    (["--max-datagrams-per-second", "0"], "max_datagrams_per_second must be a whole number"),
-    (["--handshake-timeout", "0"], "handshake_timeout must be more than 0 s"),
+    (
+        ["--max-datagrams-per-second", "0"],
+        "max_datagrams_per_second 0 is not a whole number from 1",
+    ),
+    (["--handshake-timeout", "0"], "handshake_timeout 0.0 is not a number of seconds above 0"),
 ]
 
 

@@ -62,10 +62,10 @@ def test_a_text_is_a_fault(text: str, fault: Fault) -> None:
         ("delay=5", "'5' is no time"),
         ("delay=1s~1s~1s", "write delay=TIME[~TIME]"),
         ("stall=-1", "'-1' is no number of bytes"),
-        ("corrupt=150%", "rate must be from 0 to 1; got 1.5"),
+        ("corrupt=150%", "rate 1.5 is not a number from 0 to 1"),
         ("corrupt=a", "'a' is no share"),
-        ("chunk=9-1", "most must not be less than least; got 1"),
-        ("chunk=0", "least must be a whole number from 1; got 0"),
+        ("chunk=9-1", "most 1 is not a whole number from 9"),
+        ("chunk=0", "least 0 is not a whole number from 1"),
         ("refuse=3", "write refuse"),
         ("refuse,every", "'every' is none of probability=SHARE, every=N, from=BYTES"),
         ("refuse,every=x", "'x' is no whole number"),
@@ -82,12 +82,12 @@ def test_a_bad_text_is_explained(text: str, reason: str) -> None:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda: testing.Delay(-1), "seconds must be a number from 0; got -1"),
-        (lambda: testing.Stall(probability=2), "probability must be from 0 to 1; got 2"),
-        (lambda: testing.Stall(every=0), "every must be a whole number from 1; got 0"),
-        (lambda: testing.Stall(offset=-1), "offset must be a whole number from 0; got -1"),
-        (lambda: testing.NeverRead(offset=1), "NeverRead has no offset; got 1"),
-        (lambda: testing.Throttle(0), "bytes_per_second must be a whole number from 1"),
+        (lambda: testing.Delay(-1), "seconds -1 is not a number of seconds from 0"),
+        (lambda: testing.Stall(probability=2), "probability 2 is not a number from 0 to 1"),
+        (lambda: testing.Stall(every=0), "every 0 is not a whole number from 1"),
+        (lambda: testing.Stall(offset=-1), "offset -1 is not a whole number from 0"),
+        (lambda: testing.NeverRead(offset=1), "offset 1 is not 0: NeverRead has no offset"),
+        (lambda: testing.Throttle(0), "bytes_per_second 0 is not a whole number from 1"),
     ],
 )
 def test_a_field_out_of_range_is_a_value_error(make: Callable[[], Fault], reason: str) -> None:

@@ -183,19 +183,19 @@ async def test_a_reply_behind_many_failures_is_still_late(
 
 BAD: list[tuple[dict[str, Any], str]] = [
     *[
-        ({name: value}, f"{name} {value!r} is not a number above 0")
+        ({name: value}, f"{name} {value!r} is not a number of seconds above 0")
         for name in ("interval", "timeout")
         for value in (0, -1, math.nan, math.inf, None, "1", True)
     ],
     *[
-        ({name: value}, f"{name} {value!r} is not a whole number above 0")
+        ({name: value}, f"{name} {value!r} is not a whole number from 1")
         for name in ("count", "size")
-        for value in (0, -1, 1.5, "3")
+        for value in (0, -1, 1.5, "3", True)
     ],
-    ({"interval": 1e18}, "interval 1e.18 is not a number above 0, and below 1e18"),
-    ({"count": 10**18}, "count 10{18} is not a whole number above 0, and below 1e18"),
+    ({"interval": 2e18}, "interval 2e.18 is not a number of seconds above 0, up to 1e18"),
+    ({"count": 10**19}, "count 10{19} is not a whole number from 1 to 1e18"),
     ({"size": range(5, 5)}, r"size range\(5, 5\) has no size in it"),
-    ({"size": range(-2, 5)}, "size -2 is not a whole number above 0"),
+    ({"size": range(-2, 5)}, "size -2 is not a whole number from 1"),
     ({"target": "nonsense"}, "bad endpoint 'nonsense'"),
     ({"target": "*:8009"}, "tcp://\\*:8009: .* name host and port"),
     ({"target": "fd:3"}, "fd:3"),

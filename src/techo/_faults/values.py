@@ -6,30 +6,14 @@ from typing import Any, ClassVar, Final
 
 import attrs
 
+from techo._validation import SECONDS_FROM_0, SHARE, whole
+
 STREAMS: Final = frozenset({"tcp", "tls", "unix", "memory"})
 MESSAGES: Final = frozenset({"udp", "unixgram", "unixpacket"})
 """What keeps the bounds of what is sent."""
 DATAGRAMS: Final = frozenset({"udp", "unixgram"})
 CONNECTIONS: Final = STREAMS | {"unixpacket"}
 EVERYTHING: Final = STREAMS | MESSAGES
-
-
-def _not_negative(_fault: object, field: attrs.Attribute[Any], value: Any) -> None:
-    if not isinstance(value, int | float) or not 0 <= value < float("inf"):
-        raise ValueError(f"{field.name} must be a number from 0; got {value!r}")
-
-
-def _count(least: int) -> Any:
-    def check(_fault: object, field: attrs.Attribute[Any], value: Any) -> None:
-        if not isinstance(value, int) or value < least:
-            raise ValueError(f"{field.name} must be a whole number from {least}; got {value!r}")
-
-    return check
-
-
-def _share(_fault: object, field: attrs.Attribute[Any], value: Any) -> None:
-    if not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ValueError(f"{field.name} must be from 0 to 1; got {value!r}")
 
 
 @attrs.frozen
@@ -45,11 +29,11 @@ class Fault:
     transports: ClassVar[frozenset[str]] = EVERYTHING
     """The kinds of endpoint that it can happen on, and ``memory``."""
 
-    probability: float = attrs.field(default=1.0, validator=_share, kw_only=True)
+    probability: float = attrs.field(default=1.0, validator=SHARE, kw_only=True)
     """That it happens to a connection, 0 to 1; the seed decides to which."""
-    every: int = attrs.field(default=1, validator=_count(1), kw_only=True)
+    every: int = attrs.field(default=1, validator=whole(1), kw_only=True)
     """It happens to every nth connection only."""
-    offset: int = attrs.field(default=0, validator=_count(0), kw_only=True)
+    offset: int = attrs.field(default=0, validator=whole(0), kw_only=True)
     """It begins when this many bytes of replies have been sent. What does not happen to
     replies has none, nor have datagrams."""
 
@@ -57,15 +41,16 @@ class Fault:
 
     def __attrs_post_init__(self) -> None:
         if self.offset and not self.has_offset:
-            raise ValueError(f"{type(self).__name__} has no offset; got {self.offset!r}")
+            name = type(self).__name__
+            raise ValueError(f"offset {self.offset!r} is not 0: {name} has no offset")
 
 
 @attrs.frozen
 class Delay(Fault):
     """Each reply is held for some time before it is sent."""
 
-    seconds: float = attrs.field(validator=_not_negative)
-    jitter: float = attrs.field(default=0.0, validator=_not_negative)
+    seconds: float = attrs.field(validator=SECONDS_FROM_0)
+    jitter: float = attrs.field(default=0.0, validator=SECONDS_FROM_0)
     """Seconds more or less, each as likely."""
 
 
@@ -75,7 +60,7 @@ class Throttle(Fault):
 
     transports = CONNECTIONS
 
-    bytes_per_second: int = attrs.field(validator=_count(1))
+    bytes_per_second: int = attrs.field(validator=whole(1))
 
 
 @attrs.frozen
@@ -85,7 +70,7 @@ class SlowAccept(Fault):
     transports = CONNECTIONS
     has_offset = False
 
-    seconds: float = attrs.field(validator=_not_negative)
+    seconds: float = attrs.field(validator=SECONDS_FROM_0)
 
 
 @attrs.frozen
@@ -94,7 +79,7 @@ class Stall(Fault):
 
     transports = CONNECTIONS
 
-    after: int = attrs.field(default=0, validator=_count(0))
+    after: int = attrs.field(default=0, validator=whole(0))
 
 
 @attrs.frozen
@@ -104,7 +89,7 @@ class SlowClose(Fault):
     transports = CONNECTIONS
     has_offset = False
 
-    seconds: float = attrs.field(validator=_not_negative)
+    seconds: float = attrs.field(validator=SECONDS_FROM_0)
 
 
 @attrs.frozen
@@ -113,30 +98,29 @@ class Chunk(Fault):
 
     transports = STREAMS
 
-    least: int = attrs.field(default=1, validator=_count(1))
+    least: int = attrs.field(default=1, validator=whole(1))
     most: int = attrs.field(
-        default=attrs.Factory(lambda self: self.least, takes_self=True), validator=_count(1)
+        default=attrs.Factory(lambda self: self.least, takes_self=True), validator=whole(1)
     )
     """Bytes in a piece, from `least` to `most`."""
 
     @most.validator
     def _check_most(self, _field: object, _most: int) -> None:
-        if self.most < self.least:
-            raise ValueError(f"most must not be less than least; got {self.most!r}")
+        whole(self.least).check(most=self.most)
 
 
 @attrs.frozen
 class Truncate(Fault):
     """After some bytes a stream ends; a message is cut to that many."""
 
-    after: int = attrs.field(validator=_count(0))
+    after: int = attrs.field(validator=whole(0))
 
 
 @attrs.frozen
 class Corrupt(Fault):
     """Bytes are replaced by others."""
 
-    rate: float = attrs.field(validator=_share)
+    rate: float = attrs.field(validator=SHARE)
     """Share of the bytes."""
 
 
@@ -144,7 +128,7 @@ class Corrupt(Fault):
 class Lengthen(Fault):
     """Each reply has more bytes at its end than it should."""
 
-    by: int = attrs.field(default=1, validator=_count(1))
+    by: int = attrs.field(default=1, validator=whole(1))
 
 
 @attrs.frozen
@@ -154,7 +138,7 @@ class Reset(Fault):
     # A Unix socket knows no reset.
     transports = frozenset({"tcp", "tls", "memory"})
 
-    after: int = attrs.field(default=0, validator=_count(0))
+    after: int = attrs.field(default=0, validator=whole(0))
 
 
 @attrs.frozen
@@ -203,7 +187,7 @@ class DropReply(Fault):
 
     transports = MESSAGES
 
-    rate: float = attrs.field(default=1.0, validator=_share)
+    rate: float = attrs.field(default=1.0, validator=SHARE)
     """Share of the messages."""
 
 
@@ -213,7 +197,7 @@ class DuplicateReply(Fault):
 
     transports = MESSAGES
 
-    rate: float = attrs.field(default=1.0, validator=_share)
+    rate: float = attrs.field(default=1.0, validator=SHARE)
     """Share of the messages."""
 
 
@@ -223,9 +207,9 @@ class ReorderReplies(Fault):
 
     transports = MESSAGES
 
-    rate: float = attrs.field(default=0.5, validator=_share)
+    rate: float = attrs.field(default=0.5, validator=SHARE)
     """Share of the messages."""
-    depth: int = attrs.field(default=1, validator=_count(1))
+    depth: int = attrs.field(default=1, validator=whole(1))
     """How many later answers go first."""
 
 

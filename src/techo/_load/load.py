@@ -11,22 +11,16 @@ import trio
 
 from techo._load.load_run import Run
 from techo._load.report import LoadReport
-from techo._probing.arguments import (
-    check_counts,
-    check_numbers,
-    check_size,
-    check_warm_up,
-    given,
-)
 from techo._probing.lane import Work
 from techo._probing.load_connections import Connections
 from techo._probing.opening import Target, name_of, opener
-from techo._probing.payloads import Payloads
+from techo._probing.payloads import SIZE, Payloads
 from techo._probing.schedule import Schedule
+from techo._validation import COUNT, SECONDS_ABOVE_0, SECONDS_FROM_0, number
 from techo.endpoint import Endpoint, Kind
 
-_FASTEST: Final = 1e9
-"""Trips per second."""
+_RATE: Final = number(above=0, most=10**9, unit="trips per second")
+"""More of them a clock of nanoseconds can't tell apart."""
 
 SECONDS: Final = 10.0
 """How long trips begin by default."""
@@ -69,12 +63,12 @@ async def load(
     Raises:
         ValueError: an argument makes no sense; the text names it and its value.
     """
-    check_counts(connections=connections, pipeline=pipeline, **given(trips=trips))
-    check_size(size)
-    check_numbers(**given(seconds=seconds, rate=rate, timeout=timeout))
-    check_warm_up(warm_up)
-    if rate is not None and rate > _FASTEST:
-        raise ValueError(f"rate {rate!r} is more than the 1e9 per second that a clock can tell")
+    COUNT.check(connections=connections, pipeline=pipeline)
+    COUNT.or_off().check(trips=trips)
+    SIZE.check(size=size)
+    SECONDS_ABOVE_0.or_off().check(seconds=seconds, timeout=timeout)
+    _RATE.or_off().check(rate=rate)
+    SECONDS_FROM_0.check(warm_up=warm_up)
     if seconds is not None and trips is not None:
         raise ValueError(f"seconds {seconds!r} and trips {trips!r}: give one of them")
     open_line = opener(target, tls, server_name)

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import attrs
 
-from techo._probing.arguments import ENDLESS
 from techo._probing.causes import NEVER_REACHED, FailureCause
 from techo._probing.histogram import Histogram
+from techo._validation import AMOUNT, COUNT, FLAG, NATURAL, TEXT, Requirement
 
 PERCENTS: Final = (50, 90, 99, 99.9)
 """Those that are told of a load."""
@@ -35,46 +35,28 @@ SCHEMA: Final = 1
 """The version of what JSON has."""
 
 
-def _natural(_report: object, field: attrs.Attribute[int], value: Any) -> None:
-    if type(value) is not int or not 0 <= value < ENDLESS:  # to isinstance, True is one
-        raise ValueError(f"{field.name} {value!r:.99} is not a whole number from 0")
+_COUNTS: Final = Requirement(
+    "a mapping from causes to whole numbers from 1",
+    lambda value: _maps_causes(value) and all(map(COUNT.accepts, value.values())),
+)
+
+_TEXTS: Final = Requirement(
+    "a mapping from causes to texts that can be printed",
+    lambda value: _maps_causes(value) and all(map(TEXT.accepts, value.values())),
+)
 
 
-def _amount(_report: object, field: attrs.Attribute[float], value: Any) -> None:
-    if type(value) not in {int, float} or not 0 <= value < ENDLESS:
-        raise ValueError(f"{field.name} {value!r} is not a number from 0")
+def _maps_causes(value: object) -> bool:
+    return isinstance(value, Mapping) and set(FailureCause).issuperset(value)
 
 
-def _text(_report: object, field: attrs.Attribute[str], value: Any) -> None:
-    if not _printable(value):
-        raise ValueError(f"{field.name} {value!r} is not a text that can be printed")
-
-
-def _printable(text: object) -> bool:
-    """Whether it is a text that does nothing to a terminal but stand there."""
-    return type(text) is str and text.isprintable()
-
-
-def _flag(_report: object, field: attrs.Attribute[bool], value: Any) -> None:
-    if type(value) is not bool:
-        raise ValueError(f"{field.name} {value!r} is neither true nor false")
-
-
-def _causes(errors: Any) -> dict[FailureCause, int]:
-    if not isinstance(errors, Mapping) or not all(
-        type(count) is int and count > 0 for count in errors.values()
-    ):
-        raise ValueError(f"errors {errors!r} are not counts of causes")
-    if unknown := set(errors).difference(FailureCause):
-        raise ValueError(f"errors {errors!r} have an unknown cause: {unknown.pop()!r}")
+def _counts(errors: Any) -> dict[FailureCause, int]:
+    _COUNTS.check(errors=errors)
     return {FailureCause(name): count for name, count in errors.items()}
 
 
-def _reasons(reasons: Any) -> dict[FailureCause, str]:
-    if not isinstance(reasons, Mapping) or not all(
-        _printable(text) and name in set(FailureCause) for name, text in reasons.items()
-    ):
-        raise ValueError(f"reasons {reasons!r:.60} are not texts for causes")
+def _texts(reasons: Any) -> dict[FailureCause, str]:
+    _TEXTS.check(reasons=reasons)
     return {FailureCause(name): text for name, text in reasons.items()}
 
 
@@ -86,36 +68,36 @@ class LoadReport:
         ValueError: a count or an amount is none; the text names it and its value.
     """
 
-    endpoint: str = attrs.field(validator=_text)
-    connections: int = attrs.field(validator=_natural)
-    size: int = attrs.field(validator=_natural)
+    endpoint: str = attrs.field(validator=TEXT)
+    connections: int = attrs.field(validator=NATURAL)
+    size: int = attrs.field(validator=NATURAL)
     """Bytes in a message."""
-    pipeline: int = attrs.field(validator=_natural)
+    pipeline: int = attrs.field(validator=NATURAL)
     """Messages under way on each connection, at the most."""
-    rate: float | None = attrs.field(validator=attrs.validators.optional(_amount))
+    rate: float | None = attrs.field(validator=AMOUNT.or_off())
     """Trips per second that were wanted; None for as many as possible."""
-    seconds: float = attrs.field(validator=_amount)
+    seconds: float = attrs.field(validator=AMOUNT)
     """From the end of the warm-up to the last reply."""
-    round_trips: int = attrs.field(validator=_natural)
+    round_trips: int = attrs.field(validator=NATURAL)
     """Messages of which every byte came back."""
-    bytes: int = attrs.field(validator=_natural)
+    bytes: int = attrs.field(validator=NATURAL)
     """In these, one way."""
-    lost: int = attrs.field(validator=_natural)
+    lost: int = attrs.field(validator=NATURAL)
     """Messages that did not, or not in time."""
-    in_flight: int = attrs.field(validator=_natural)
+    in_flight: int = attrs.field(validator=NATURAL)
     """Messages that were still waited for: none in the last report that `load` gives."""
-    errors: Mapping[FailureCause, int] = attrs.field(converter=_causes)
+    errors: Mapping[FailureCause, int] = attrs.field(converter=_counts)
     """What was lost, and what else went wrong, such as attempts to connect, by cause."""
-    reasons: Mapping[FailureCause, str] = attrs.field(converter=_reasons)
+    reasons: Mapping[FailureCause, str] = attrs.field(converter=_texts)
     """What the system said of such a cause last, for people; not every cause has one."""
-    reconnects: int = attrs.field(validator=_natural)
+    reconnects: int = attrs.field(validator=NATURAL)
     """Times that a connection was opened again."""
-    late: int = attrs.field(validator=_natural)
+    late: int = attrs.field(validator=NATURAL)
     """Replies that came after they had been given up, which are errors too; or so long after
     that nothing else is known of them."""
-    duplicate: int = attrs.field(validator=_natural)
+    duplicate: int = attrs.field(validator=NATURAL)
     """Replies that had come before."""
-    unsent: int = attrs.field(validator=_natural)
+    unsent: int = attrs.field(validator=NATURAL)
     """Trips that were due and could not be sent in the end."""
     service: Histogram
     """How long trips took from when they were sent."""
@@ -123,12 +105,12 @@ class LoadReport:
     """And from when they should have been; None without a rate."""
     behind: Histogram | None
     """How much later than they should they were sent; None without a rate."""
-    client_cpu_seconds: float = attrs.field(validator=_amount)
+    client_cpu_seconds: float = attrs.field(validator=AMOUNT)
     """What this process used from the end of the warm-up until no trip was under way."""
-    client_cpu_share: float | None = attrs.field(validator=attrs.validators.optional(_amount))
+    client_cpu_share: float | None = attrs.field(validator=AMOUNT.or_off())
     """That as a share of one processor, of several machines the largest; None for too short a
     time to tell."""
-    client_was_limit: bool = attrs.field(validator=_flag)
+    client_was_limit: bool = attrs.field(validator=FLAG)
     """Whether that was so much that another client might measure more."""
 
     @property

@@ -21,9 +21,9 @@ from techo._ping.ping_connection import PingConnection
 from techo._ping.ping_records import Probe, Records
 from techo._ping.results import PingFailure, PingResult
 from techo._ping.statistics import PingStatistics
-from techo._probing.arguments import check_counts, check_numbers, check_size, given
 from techo._probing.opening import Target, name_of, opener
-from techo._probing.payloads import Payloads
+from techo._probing.payloads import SIZE, Payloads
+from techo._validation import COUNT, SECONDS_ABOVE_0
 
 
 def ping(
@@ -51,12 +51,14 @@ def ping(
         ValueError: an argument makes no sense; the text names it and its value. The first
             probe raises it if it is larger than any message here, unless `size` is a range.
     """
-    check_numbers(interval=interval, timeout=timeout)
-    check_counts(**given(count=count))
+    SECONDS_ABOVE_0.check(interval=interval, timeout=timeout)
+    COUNT.or_off().check(count=count)
     if isinstance(size, range) and not size:
         raise ValueError(f"size {size!r} has no size in it")
     # A range has its least and largest at its ends; to look through it may take long.
-    ends = [*map(check_size, (size[0], size[-1]) if isinstance(size, range) else (size,))]
+    ends = (size[0], size[-1]) if isinstance(size, range) else (size,)
+    for end in ends:
+        SIZE.check(size=end)
     records = Records(name_of(target))
     fixed = None if isinstance(size, range) else size
     payloads = Payloads(max(ends), least=min(ends))

@@ -8,11 +8,16 @@ from typing import Final
 
 import attrs
 
+from techo._validation import whole
+
 _STEPS: Final = 1021
 """A prime, so that the pattern does not come round together with anything."""
 
 LARGEST: Final = 2**27
 """Bytes; some two times this is what Python can make of random bytes at once."""
+
+SIZE: Final = whole(1, LARGEST)
+"""What the size of a message has to be."""
 
 HEADER: Final = 16
 """Bytes that tell which message it is: its number, low byte first, and the run's nonce. Of a
