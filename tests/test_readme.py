@@ -74,7 +74,7 @@ def test_every_public_name_is_in_the_readme() -> None:
     assert all(name in README for name in ("RoundTrip", "EchoMismatch", "ShortReply"))
 
 
-@pytest.mark.parametrize("word", [*techo.Outcome, *techo.Drop])
+@pytest.mark.parametrize("word", [*techo.Outcome, *techo.DropReason])
 def test_every_outcome_is_in_the_readme(word: str) -> None:
     """The tables of what happens when leave none out."""
     assert f"`{word}`" in README

@@ -17,10 +17,9 @@ if TYPE_CHECKING:
     from techo._probing.failure_cause import FailureCause
     from techo._probing.histogram import Histogram
     from techo._server.connection import Outcome
-    from techo._server.datagrams import Datagrams
-    from techo._server.guard import Drop
-    from techo._server.ledger import Statistics
+    from techo._server.datagrams import DatagramStatistics, DropReason
     from techo._server.limits import Limits
+    from techo._server.registry import Statistics
     from techo._server.service import EchoService, open_server
     from techo.endpoint import Endpoint, Kind
     from techo.reply import Reply, raw, stamped
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "Datagrams",
-    "Drop",
+    "DatagramStatistics",
+    "DropReason",
     "EchoClient",
     "EchoError",
     "EchoMismatch",
@@ -71,10 +70,9 @@ _ROOMS = {
     "_ping.results": ("PingFailure", "PingReply", "PingResult"),
     "_ping.statistics": ("Outage", "PingStatistics"),
     "_server.connection": ("Outcome",),
-    "_server.datagrams": ("Datagrams",),
-    "_server.guard": ("Drop",),
-    "_server.ledger": ("Statistics",),
+    "_server.datagrams": ("DatagramStatistics", "DropReason"),
     "_server.limits": ("Limits",),
+    "_server.registry": ("Statistics",),
     "_server.service": ("EchoService", "open_server"),
     "endpoint": ("Endpoint", "Kind"),
     "reply": ("Reply", "raw", "stamped"),

@@ -104,7 +104,7 @@ async def test_a_share_of_the_replies_is_lost_and_counted(
             stories.append((back, [event.connection for event in server.history]))
             if kind is not techo.Kind.UNIXPACKET:
                 found = server.statistics().datagrams
-                assert found.dropped[techo.Drop.FAULT] == 40 - back
+                assert found.dropped[techo.DropReason.FAULT] == 40 - back
                 assert found.received == 40
     assert stories[0] == stories[1]
     assert 10 <= stories[0][0] <= 30

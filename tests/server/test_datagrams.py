@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import techo
 from helpers import PATIENCE, until
-from techo._server.guard import ANSWERING_PORTS, Buckets
+from techo._server.datagrams import ANSWERING_PORTS, Buckets
 
 ANY = "udp://127.0.0.1:0"
 
@@ -45,7 +45,7 @@ async def ask(sock: trio.socket.SocketType, data: bytes) -> bytes:
         return await sock.recv(2**18)
 
 
-async def until_received(service: techo.EchoService, count: int) -> techo.Datagrams:
+async def until_received(service: techo.EchoService, count: int) -> techo.DatagramStatistics:
     """Wait until `count` datagrams have arrived; give the figures of that moment."""
     await until(lambda: service.statistics().datagrams.received >= count)
     found = service.statistics().datagrams
@@ -53,7 +53,7 @@ async def until_received(service: techo.EchoService, count: int) -> techo.Datagr
     return found
 
 
-def reasons(datagrams: techo.Datagrams) -> dict[str, int]:
+def reasons(datagrams: techo.DatagramStatistics) -> dict[str, int]:
     """Why datagrams were dropped, as far as any were."""
     return {str(reason): count for reason, count in datagrams.dropped.items() if count}
 

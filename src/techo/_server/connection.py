@@ -1,17 +1,26 @@
-"""Connections: the record of one, its outcome, and the time it has left."""
+"""Connections: the record of one, its peer, its outcome, and the time it has left."""
 
 from __future__ import annotations
 
 import enum
+import ipaddress
+import socket
+import struct
 from typing import Final
 
 import attrs
 import trio
 
-from techo._server.peer import Peer
+from techo._transport.transport import Transport
 
 _GLANCE: Final = 1e-3
 """Seconds: enough for one look at what has already arrived."""
+
+_CREDENTIALS: Final = struct.Struct("=iII")
+"""Process, user and group, as they were when it connected: SO_PEERCRED of unix(7)."""
+
+UNKNOWN: Final = "unknown"
+"""The name of a peer that had reset the connection before its address could be read."""
 
 
 class Outcome(enum.StrEnum):
@@ -20,8 +29,8 @@ class Outcome(enum.StrEnum):
     EOF = "eof"
     """The peer finished, every byte was answered, both sides closed."""
     IDLE = "idle"
-    """No byte moved for `Limits.idle_timeout` and nothing was owed, or the TLS handshake took
-    longer than `Limits.handshake_timeout`."""
+    """No byte moved for `Limits.idle_timeout` and no reply was pending, or the TLS handshake
+    took longer than `Limits.handshake_timeout`."""
     STALLED = "stalled"
     """The same while a reply was waiting for the peer to read it."""
     EXPIRED = "expired"
@@ -32,18 +41,63 @@ class Outcome(enum.StrEnum):
     """The peer broke it: a reset, a TLS handshake that failed, or TLS that ended without its
     closing message."""
     DRAINED = "drained"
-    """The server was draining and owed nothing."""
+    """The server was draining and no reply was pending."""
     CRASHED = "crashed"
     """The reply function raised."""
     FAULTED = "faulted"
     """A fault has ended it, as was asked for."""
     ABORTED = "aborted"
-    """Cut by cancellation or by the end of the drain time."""
+    """Ended by cancellation, or because the drain took too long."""
+
+
+@attrs.frozen
+class Peer:
+    """The other end of a connection."""
+
+    name: str
+    """What to call it in a log: ``ADDRESS:PORT``, the process behind a Unix socket, or what
+    kind of stream it is."""
+    host: str | None = None
+    """The address to count its connections by; None where there is none."""
+
+    @classmethod
+    def of(cls, transport: Transport, otherwise: str) -> Peer:
+        """Return who is at the other end; `otherwise` names it if there is no socket."""
+        sock = transport.socket
+        if sock is None:
+            return cls(otherwise)
+        try:
+            address = sock.getpeername()
+            if not isinstance(address, tuple):
+                return cls(_unix_name(sock))
+        except OSError:
+            return cls(UNKNOWN)
+        host = unmapped(address[0])
+        return cls(f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}", host)
+
+
+def _unix_name(sock: trio.socket.SocketType) -> str:
+    """Return a name for the process that connected: Unix peers seldom have an address."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return "unix"
+    process, user, _ = _CREDENTIALS.unpack(
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    )
+    return f"unix:pid={process},uid={user}"
+
+
+def unmapped(host: str) -> str:
+    """Undo the form that a dual-stack socket gives to an IPv4 address (RFC 4291, 2.5.5.2)."""
+    # A dot and a colon together: worth a look, and no cost to all the others.
+    if ":" not in host or "." not in host:
+        return host
+    mapped = ipaddress.IPv6Address(host).ipv4_mapped
+    return host if mapped is None else str(mapped)
 
 
 @attrs.define(eq=False)
 class Connection:
-    """What is known of one connection, and the scope that can end its present wait.
+    """The record of one connection, and the scope that can end its present wait.
 
     A conversation opens a new scope for every wait, because a scope that ran out while
     bytes were being handed over must not cost those bytes: see `watch`.
@@ -54,14 +108,17 @@ class Connection:
     opened: float
     """In the run's clock, as all times here."""
     idle_timeout: float
-    """Seconds without progress after which it ends."""
+    """Seconds without progress after which it ends; until the handshake is done, the
+    handshake's."""
     expires: float
     """When its lifetime is over."""
     quiet: float | None = None
-    """While draining: seconds without progress after which it is let go if nothing is owed."""
-    greeted: bool = True
-    """Whether there has been a TLS handshake if there has to be one; if not, the time without
-    progress is the handshake's."""
+    """While draining: seconds without progress after which it ends if no reply is pending."""
+    counted_host: str | None = None
+    """The address that its registry counts it by, once it is known and only if there is a limit
+    for it."""
+    outcome: Outcome = Outcome.ABORTED
+    """How it has ended; what stands here first is true of one that is cancelled."""
     chunks: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
@@ -71,19 +128,18 @@ class Connection:
     """When a byte last moved, in either direction."""
     send_pending: bool = False
     """Whether a reply is on its way out."""
-    _farewell: float | None = None
-    _was_cut: bool = False
+    _close_by: float | None = None
+    _aborted: bool = False
     _resumable: bool = False
     _scope: trio.CancelScope | None = None
 
     @property
     def draining(self) -> bool:
-        """Whether it is to end as soon as nothing is owed."""
+        """Whether it is to end as soon as no reply is pending."""
         return self.quiet is not None
 
-    def greet(self, idle_timeout: float) -> None:
-        """Note that the handshake is over: from now on this is the time without progress."""
-        self.greeted = True
+    def begin_conversation(self, idle_timeout: float) -> None:
+        """Note that the handshake is done: `idle_timeout` counts from now on."""
         self.idle_timeout = idle_timeout
         self.progress = trio.current_time()
 
@@ -94,16 +150,16 @@ class Connection:
         self.progress = trio.current_time()
 
     def sent(self, size: int) -> None:
-        """Count `size` bytes of a reply that the kernel or the stream took."""
+        """Count `size` bytes of a reply that the transport took."""
         self.bytes_out += size
         self.progress = trio.current_time()
 
     def watch(self, *, resumable: bool = False) -> trio.CancelScope:
-        """Make the scope for one wait, which ends when the connection has had its time.
+        """Return the scope for one wait, which ends when the connection has had its time.
 
-        If the scope caught the cancellation, `verdict` says why. If bytes were counted while
-        it was open, ask `time_is_up` first. A `resumable` wait, which loses nothing by being
-        interrupted, also ends when a drain begins.
+        If the scope caught the cancellation, `timeout_outcome` is the outcome. If bytes were
+        counted while it was open, ask `time_is_up` first. A `resumable` wait, which loses
+        nothing by being interrupted, also ends when a drain begins.
         """
         self._resumable = resumable
         deadline = self._deadline()
@@ -111,51 +167,51 @@ class Connection:
             # What has arrived already is still received, however late it is.
             deadline = max(deadline, trio.current_time() + _GLANCE)
         self._scope = scope = trio.CancelScope(deadline=deadline)
-        if self._was_cut:
-            scope.cancel(reason="cut off")
+        if self._aborted:
+            scope.cancel(reason="aborted")
         return scope
 
     def _deadline(self) -> float:
-        if self._farewell is not None:
-            return self._farewell
-        patience = self.idle_timeout
+        if self._close_by is not None:
+            return self._close_by
+        timeout = self.idle_timeout
         if self.quiet is not None and not self.send_pending:
-            patience = min(patience, self.quiet)
-        return min(self.progress + patience, self.expires)
+            timeout = min(timeout, self.quiet)
+        return min(self.progress + timeout, self.expires)
 
     def time_is_up(self) -> bool:
-        """Whether a wait that ended need not be tried again."""
-        return self._was_cut or trio.current_time() >= self._deadline()
+        """Return whether a wait that ended need not be tried again."""
+        return self._aborted or trio.current_time() >= self._deadline()
 
-    def verdict(self) -> Outcome:
-        """Say why the time is up, once `watch` has ended a wait."""
+    def timeout_outcome(self) -> Outcome:
+        """Return why the time is up, once `watch` has ended a wait."""
         if self.draining and not self.send_pending:
             return Outcome.DRAINED
-        if self._was_cut:
+        if self._aborted:
             return Outcome.ABORTED
         if trio.current_time() >= self.expires:
             return Outcome.EXPIRED
         return Outcome.STALLED if self.send_pending else Outcome.IDLE
 
-    def leave(self, close_timeout: float) -> None:
-        """From now on only the farewell counts, which may take `close_timeout` seconds."""
-        self._farewell = trio.current_time() + close_timeout
+    def begin_closing(self, close_timeout: float) -> None:
+        """From now on only the graceful close counts, which may take `close_timeout` s."""
+        self._close_by = trio.current_time() + close_timeout
 
-    def hurry(self, quiet: float) -> None:
-        """Let it go as soon as nothing is owed and no byte moved for `quiet` seconds."""
+    def drain(self, quiet: float) -> None:
+        """End it as soon as no reply is pending and no byte moved for `quiet` seconds."""
         self.quiet = quiet
         if self._scope is not None:
             deadline = trio.current_time() if self._resumable else self._deadline()
             self._scope.deadline = min(self._scope.deadline, deadline)
 
-    def let_go_when_draining(self) -> None:
-        """Make the present wait one that a drain ends at once, because nothing comes of it."""
+    def end_wait_when_draining(self) -> None:
+        """Let a drain end the present wait at once, because nothing comes of it."""
         self._resumable = True
         if self.draining and self._scope is not None:
             self._scope.deadline = trio.current_time()
 
-    def cut(self) -> None:
-        """End it now, whatever it owes."""
-        self._was_cut = True
+    def abort(self) -> None:
+        """End it now, even if a reply is pending."""
+        self._aborted = True
         if self._scope is not None:
-            self._scope.cancel(reason="cut off")
+            self._scope.cancel(reason="aborted")

@@ -1,97 +1,110 @@
-"""Conversations over any stream: receive, reply, send, until the peer has finished."""
+"""Conversations: receive, reply, send, until the peer has finished; then a graceful close.
+
+There are two, with the same outcomes and counts: the portable loop over any transport, and the
+one that the pump has over a socket while the connection's task is parked.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import Final, TypeAlias
 
 import trio
 
-from techo._faults.stream import FaultyStream
-from techo._packets import PacketStream
+from techo._pump.pump import Pump, PumpedSocket
 from techo._server.connection import Connection, Outcome
-from techo.reply import Reply
+from techo._transport.messages import LARGEST_PACKET
+from techo._transport.transport import Transport
+from techo.reply import Reply, raw
 
 PIECE: Final = 2**15
-"""Bytes sent between two signs of progress. Two TLS records; a peer that takes so little as
+"""Bytes sent between two signs of progress. Two TLS records; a peer that takes as little as
 this within the idle timeout is slow, not stalled."""
 
-_GENTLE: Final = {
+_GRACEFUL: Final = {
     Outcome.EOF,
     Outcome.IDLE,
     Outcome.EXPIRED,
     Outcome.DRAINED,
     Outcome.FAULTED,
 }
-"""Outcomes after which the peer may still be listening, so one does not just vanish."""
-
-_PAUSE: Final = 0.01
-"""Seconds without anything from a TLS peer, after which it is told goodbye."""
+"""Outcomes after which the peer may still be listening, so that it is sent an end."""
 
 _GONE: Final = contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError)
-"""What a peer that has left already makes of a farewell."""
+"""What a graceful close meets if the peer has left already."""
 
 _HELD_BACK: Final = 2**16
-"""Bytes of answers that a drain holds back while it waits for the peer to pause; and none of
+"""Bytes of replies that a drain holds back while it waits for the peer to pause; and none of
 them for longer than that pause and the time to the peer's next message."""
+
+Pieces: TypeAlias = Callable[[list[bytes]], Iterator[bytes | memoryview]]
+"""Splits replies into what is sent at a time."""
 
 
 async def converse(
-    stream: trio.abc.Stream,
+    transport: Transport,
     reply: Reply,
     connection: Connection,
     receive_size: int,
-    answer: bytes = b"",
+    *,
+    pending: bytes = b"",
+    pieces: Pieces | None = None,
 ) -> Outcome:
     """Answer every chunk with `reply(chunk)` until end-of-file or until time is up.
 
-    `answer` is what is owed already.
+    `pending` is the rest of a reply that is sent first. `pieces` replaces the way in which
+    replies are split.
 
-    While the server drains, answers are held back until the peer pauses: one that waits for
-    its answer sends nothing meanwhile, one in mid-message sends on. So the connection is let
-    go between two messages, and not in the middle of one that nothing marks the end of. One
-    that never pauses gets its answers, a little late, until the drain's time is up.
+    While the server drains, replies are held back until the peer pauses: one that waits for
+    its reply sends nothing meanwhile, one in mid-message sends on. So the connection ends
+    between two messages, and not in the middle of one whose end nothing marks. A peer that
+    never pauses gets its replies, a little late, until the drain's time is up.
 
-    Leaves the stream open; after an outcome other than `Outcome.EOF` a reply may have been
+    Leaves the transport open; after an outcome other than `Outcome.EOF` a reply may have been
     sent in part.
 
     Raises:
         trio.BrokenResourceError: the peer broke the connection.
-        trio.ClosedResourceError: somebody in our own program closed the stream.
+        trio.ClosedResourceError: our own program closed the transport.
         Exception: whatever `reply` raised.
     """
-    answers = [answer] if answer else []
+    if pieces is None:
+        pieces = _messages if transport.keeps_messages else _stretches
+    replies = [pending] if pending else []
     since = trio.current_time()
     while True:
-        if not _hold_back(answers, since, connection.quiet):
-            if not await _send(stream, answers, connection):
-                return connection.verdict()
-            answers = []
+        if not _hold_back(replies, since, connection.quiet):
+            if not await _send(transport, pieces(replies), connection):
+                return connection.timeout_outcome()
+            replies = []
         with connection.watch() as scope:
-            chunk = await stream.receive_some(receive_size)
-        if scope.cancelled_caught or not chunk:
-            sent = await _send(stream, answers, connection)
-            return Outcome.EOF if sent and not scope.cancelled_caught else connection.verdict()
+            chunk = await transport.receive(receive_size)
+        if scope.cancelled_caught or chunk is None:
+            sent = await _send(transport, pieces(replies), connection)
+            finished = sent and not scope.cancelled_caught
+            return Outcome.EOF if finished else connection.timeout_outcome()
         connection.received(len(chunk))
-        since = since if answers else connection.progress
-        answers.append(reply(bytes(chunk)))
+        since = since if replies else connection.progress
+        replies.append(reply(bytes(chunk)))
         del chunk  # a peer that never reads should cost one reply, not the chunk as well
 
 
-def _hold_back(answers: list[bytes], since: float, quiet: float | None) -> bool:
-    """Whether answers, the first of which was ready at `since`, wait for the peer to pause."""
+def _hold_back(replies: list[bytes], since: float, quiet: float | None) -> bool:
+    """Return whether replies, the first of which was ready at `since`, wait for a pause."""
     if quiet is None:
         return False
-    return sum(map(len, answers)) < _HELD_BACK and trio.current_time() - since < quiet
+    return sum(map(len, replies)) < _HELD_BACK and trio.current_time() - since < quiet
 
 
-async def _send(stream: trio.abc.Stream, answers: list[bytes], connection: Connection) -> bool:
-    """Send in pieces and count each; whether there was time for all of them."""
-    for piece in _pieces(stream, answers):
+async def _send(
+    transport: Transport, pieces: Iterator[bytes | memoryview], connection: Connection
+) -> bool:
+    """Send each piece and count it; return whether there was time for all of them."""
+    for piece in pieces:
         connection.send_pending = True
         with connection.watch() as scope:
-            await stream.send_all(piece)
+            await transport.send(piece)
         if scope.cancelled_caught:
             return False
         connection.sent(len(piece))
@@ -99,87 +112,98 @@ async def _send(stream: trio.abc.Stream, answers: list[bytes], connection: Conne
     return True
 
 
-def _pieces(stream: trio.abc.Stream, answers: list[bytes]) -> Iterator[bytes | memoryview]:
-    """Give what is sent at a time: a message, where messages are kept apart."""
-    if isinstance(stream, FaultyStream):
-        yield from stream.pieces(answers)
-        return
-    if isinstance(stream, PacketStream):
-        yield from filter(None, answers)
-        return
-    rest = memoryview(b"".join(answers))
+def _messages(replies: list[bytes]) -> Iterator[bytes | memoryview]:
+    """Yield each message that is to be sent; an empty one would be an end."""
+    return filter(None, replies)
+
+
+def _stretches(replies: list[bytes]) -> Iterator[bytes | memoryview]:
+    """Yield replies in pieces of a limited size."""
+    rest = memoryview(b"".join(replies))
     while rest:
         yield rest[:PIECE]
         rest = rest[PIECE:]
 
 
-async def shake_hands(
-    stream: trio.SSLStream[Any], connection: Connection, idle_timeout: float
-) -> Outcome | None:
-    """Go through the TLS handshake in the time there is for it; say why if that was too little.
+async def converse_pumped(
+    transport: Transport, reply: Reply, connection: Connection, receive_size: int
+) -> Outcome:
+    """Do what `converse` does, by the pump of the run, over a `direct` transport.
+
+    The task is parked meanwhile. When this returns or is cancelled, the pump has stopped
+    serving the socket. Where the pump cannot serve it, `converse` does.
 
     Raises:
-        trio.BrokenResourceError: the peer broke the connection, or what it sent is no TLS that
-            we take.
+        trio.BrokenResourceError: the peer broke the connection.
+        trio.ClosedResourceError: our own program closed the transport.
+        BaseException: whatever `reply` raised.
     """
-    with connection.watch(resumable=True) as scope:
-        await stream.do_handshake()
-    if scope.cancelled_caught:
-        return connection.verdict()
-    connection.greet(idle_timeout)
-    return None
+    assert transport.socket is not None  # noqa: S101  -- a direct transport has one
+    packets = transport.keeps_messages
+    try:
+        pump = Pump.of_this_run()
+        pumped = PumpedSocket(
+            transport.socket.fileno(),
+            None if reply is raw and not packets else reply,
+            connection,
+            receive_size,
+            pump.buffers(LARGEST_PACKET + 1 if packets else receive_size, packets=packets),
+            packets,
+        )
+        pump.add(pumped)
+    except (OSError, ValueError):  # no descriptor for the pump, or the socket was closed
+        return await converse(transport, reply, connection, receive_size)
+    try:
+        # Bytes that move do not move the deadline: it is looked at again when it is over.
+        while True:
+            with connection.watch(resumable=True):
+                await pumped.wait()
+            if pumped.over or connection.draining or connection.time_is_up():
+                break
+    finally:
+        pump.remove(pumped)
+    if pumped.error is not None:
+        raise pumped.error
+    if pumped.over:
+        return Outcome.EOF
+    if transport.socket.fileno() < 0:
+        raise trio.ClosedResourceError("the connection was closed")
+    if not connection.draining:
+        return connection.timeout_outcome()
+    # Ending between two messages takes time, for which a task waits and not the pump.
+    unsent = b"" if pumped.unsent is None else bytes(pumped.unsent)
+    return await converse(transport, reply, connection, receive_size, pending=unsent)
 
 
-async def say_goodbye(
-    stream: trio.abc.Stream, connection: Connection, outcome: Outcome, close_timeout: float
+async def close_gracefully(
+    transport: Transport, connection: Connection, close_timeout: float
 ) -> None:
     """Half-close, then discard what still arrives, for `close_timeout` seconds at the most.
 
     Closing a socket that holds unread input sends a reset, which can destroy the reply that
-    was just sent (RFC 1122, 4.2.2.13); so the input is read first. Leaves the stream to be
-    closed by whoever opened it; cancellation leaves it in no other state.
+    was just sent (RFC 1122, 4.2.2.13); so the input is read first. Leaves the transport to be
+    closed by its owner; cancellation leaves it in no other state.
     """
-    half_closeable = isinstance(stream, trio.abc.HalfCloseableStream)
-    # Where the peer has finished, nothing can arrive any more: closing is half-closing. And TLS
-    # without a handshake would begin one, just to say goodbye.
-    finished = half_closeable and outcome is Outcome.EOF
-    if outcome not in _GENTLE or finished or not connection.greeted:
+    # A peer that has finished sends nothing more, so closing is enough; but over TLS it still
+    # waits for our close_notify.
+    finished = connection.outcome is Outcome.EOF and not transport.secure
+    can_end = transport.half_closeable or (transport.secure and transport.handshake_done)
+    if finished or not can_end or connection.outcome not in _GRACEFUL:
         return
-    connection.leave(close_timeout)
-    with connection.watch():
-        if isinstance(stream, trio.SSLStream):
-            await _end_tls(stream)
-        else:
-            await _half_close(stream)
+    connection.begin_closing(close_timeout)
+    with connection.watch(), _GONE:
+        await transport.send_eof()
+        while await transport.receive() is not None:
+            pass
 
 
-async def _end_tls(stream: trio.SSLStream[Any]) -> None:
-    """Send close_notify, which is TLS's whole farewell, then half-close what carries it."""
-    transport = stream.transport_stream
-    try:
-        with _GONE:
-            # While there is something to decrypt, no farewell is sent.
-            with trio.CancelScope(deadline=trio.current_time() + _PAUSE) as pause:
-                while await stream.receive_some():
-                    pause.deadline = trio.current_time() + _PAUSE
-            await stream.unwrap()
-        await _half_close(transport)
-    finally:
-        # Unwrapping has made it ours to close.
-        await trio.aclose_forcefully(transport)  # noqa: ASYNC102  -- waits for nothing
+async def close_now(transport: Transport) -> None:
+    """Close without waiting for anything.
 
-
-async def _half_close(stream: trio.abc.Stream) -> None:
-    with _GONE:
-        if isinstance(stream, trio.abc.HalfCloseableStream):
-            await stream.send_eof()
-            while await stream.receive_some():
-                pass
-
-
-async def close_now(stream: trio.abc.Stream) -> None:
-    """Close without waiting for anything."""
-    if isinstance(stream, trio.SocketStream | PacketStream):
-        stream.socket.close()  # what aclose does, less a turn of the run for every connection
+    Raises:
+        Exception: whatever an embedder's stream raises.
+    """
+    if transport.direct:
+        transport.close()  # what aclose does, less a turn of the run for every connection
     else:
-        await trio.aclose_forcefully(stream)
+        await trio.aclose_forcefully(transport)

@@ -1,4 +1,4 @@
-"""Datagram sockets: answers leave from the address that was hit, and who gets none."""
+"""Datagram sockets: replies leave from the address that the datagram was sent to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from techo._server.peer import unmapped
+from techo._server.connection import unmapped
 
 Address: TypeAlias = Any
 """As the socket module has it: a tuple for UDP; for Unix text, bytes if abstract, or None."""
@@ -31,8 +31,8 @@ _GROUP: Final = 0xFF
 """The first byte of a multicast address (RFC 4291, 2.7)."""
 
 _ANCILLARY: Final = 512
-"""Bytes: room for what is asked for here, behind whatever else whoever made an inherited socket
-has asked for, such as times."""
+"""Bytes: room for what is asked for here, behind what the opener of an inherited socket may
+have asked for, such as times."""
 
 NAMELESS: Final = frozenset({None, "", b""})
 """What stands for the address of a Unix socket that has none."""
@@ -40,22 +40,22 @@ NAMELESS: Final = frozenset({None, "", b""})
 
 @attrs.frozen
 class DatagramSocket:
-    """How to serve one datagram socket; the socket itself is its opener's to close."""
+    """How to serve one datagram socket; its opener closes it."""
 
     receive: Callable[[memoryview], tuple[int, Address]]
     """Receives one datagram into a buffer: its size, its sender."""
     send: Callable[[memoryview | bytes, Address], int]
-    """Answers it, before the next is received; gives the bytes sent."""
+    """Answers it, before the next is received; returns the bytes sent."""
     later: Callable[[Address], Callable[[bytes], int]]
-    """Gives what answers the datagram received last, even when others have come since."""
+    """Returns what answers the datagram received last, even when others have come since."""
     own: object
-    """Our own address in the form that `key_of` gives."""
+    """Our own port or path, which marks datagrams that come from ourselves."""
     internet: bool
     """Whether senders are known by ports, and not by paths."""
 
     @classmethod
     def of(cls, sock: socket.socket) -> DatagramSocket:
-        """Find out how to serve a bound socket, which does not block from now on."""
+        """Return how to serve a bound socket, which does not block from now on."""
         sock.setblocking(False)
         address = sock.getsockname()
 
@@ -64,7 +64,7 @@ class DatagramSocket:
 
         if not isinstance(address, tuple):
             return cls(sock.recvfrom_into, sock.sendto, later, address, internet=False)
-        # Elsewhere an answer leaves from whatever address the route has.
+        # Elsewhere a reply leaves from the address that the route has.
         if _LINUX and ipaddress.ip_address(address[0]).is_unspecified:
             wildcard = _Wildcard(sock)
             receive, send, later = wildcard.receive, wildcard.send, wildcard.later
@@ -72,13 +72,13 @@ class DatagramSocket:
         return cls(sock.recvfrom_into, sock.sendto, later, address[1], internet=True)
 
     def source(self, peer: Address) -> str:
-        """Give what counts as one sender: an address whatever the port, or a path."""
+        """Return what counts as one sender: an address whatever the port, or a path."""
         return unmapped(peer[0]) if self.internet else str(peer)
 
 
 @attrs.define(eq=False)
 class _Wildcard:
-    """A UDP socket on all addresses, which the kernel tells and is told which one is meant."""
+    """A UDP socket on all addresses: the kernel reports which one was used, for the reply."""
 
     sock: socket.socket
     _way_back: list[tuple[int, int, bytes]] = attrs.field(factory=list)
@@ -103,7 +103,7 @@ class _Wildcard:
 
 
 def _is_usable(level: int, kind: int, data: bytes) -> bool:
-    """Whether it tells an address that an answer can come from; a group's cannot."""
+    """Return whether this names an address that a reply can come from; a group's cannot."""
     if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO):
         return len(data) == _IN_PKTINFO.size
     wanted = (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO)
@@ -111,7 +111,7 @@ def _is_usable(level: int, kind: int, data: bytes) -> bool:
 
 
 def _answering(level: int, kind: int, data: bytes) -> tuple[int, int, bytes]:
-    """Turn what was said of a datagram into what is to be said of its answer.
+    """Turn what was received with a datagram into what is sent with its reply.
 
     The interface is left to the routes, as everywhere.
     """

@@ -1,8 +1,15 @@
-"""Datagrams: a loop for each socket, which waits for no peer and counts what became of each."""
+"""Datagrams: a loop for each socket, which waits for no peer and counts what became of each.
+
+Some are not answered, so that no two servers answer each other for ever: anybody can put any
+source address into a datagram. An answer to a server that answers everything starts a loop
+between the two that ends only when a datagram is lost (CERT Advisory CA-1996-01; "Loopy
+Hell(ow)", USENIX Security 2024).
+"""
 
 from __future__ import annotations
 
 import collections
+import enum
 import errno
 import logging
 import socket
@@ -15,7 +22,6 @@ import trio
 from techo._faults.datagrams import FaultySender, LostOnPurposeError
 from techo._faults.plan import Planner
 from techo._server.datagram_sockets import NAMELESS, Address, DatagramSocket
-from techo._server.guard import ANSWERING_PORTS, Buckets, Drop
 from techo._server.limits import Limits
 from techo.reply import Reply, raw
 
@@ -37,21 +43,87 @@ kernel keeps unless its buffers were enlarged."""
 
 _NO_ROOM: Final = {errno.EAGAIN, errno.ENOBUFS}
 
+ANSWERING_PORTS: Final = frozenset({0, 7, 13, 17, 19, 37, 53, 69, 123})
+"""Ports whose services answer what they don't understand: echo, daytime, quote of the day,
+chargen, time, DNS, TFTP, NTP; and 0, which no service has."""
+
+_SOURCES: Final = 2**16
+"""Sources remembered at once: what a bucket holds is back in a second, so more than these would
+have to send in one second before one of them got more than its share."""
+
+_BURST: Final = 1.0
+"""Seconds' worth of datagrams that a source may send at once after a pause."""
+
+_ROUNDING: Final = 1e-6
+"""Seconds: adding up a second's worth of fractions does not make quite a second."""
+
+
+class DropReason(enum.StrEnum):
+    """Why a datagram was not answered."""
+
+    LOOP = "loop"
+    """It came from one of our own ports or paths: answering might never end."""
+    GUARDED = "guarded"
+    """It came from a port whose service answers everything, such as another echo."""
+    RATE = "rate"
+    """Its source had sent `Limits.max_datagrams_per_second` already."""
+    TRUNCATED = "truncated"
+    """It had more than 256 KiB, which is what is received; the rest is not echoed."""
+    UNBOUND = "unbound"
+    """Its sender, a Unix socket, has no address to answer to."""
+    CRASHED = "crashed"
+    """The reply function raised."""
+    SILENT = "silent"
+    """The reply function answered something with nothing."""
+    TOO_LARGE = "too_large"
+    """The reply has more bytes than the transport carries (65,507 over IPv4)."""
+    BLOCKED = "blocked"
+    """There was no room for the reply: the peer reads nothing, or the socket is full."""
+    FAULT = "fault"
+    """A fault dropped it, as was asked for."""
+    UNREACHABLE = "unreachable"
+    """The system refused to send the reply there."""
+
 
 @attrs.frozen(kw_only=True)
-class Datagrams:
+class DatagramStatistics:
     """A snapshot: ``received == echoed + sum(dropped.values())`` in every one."""
 
     received: int
     """Datagrams that arrived."""
     echoed: int
     """Of those, how many were answered, each with one datagram."""
-    dropped: Mapping[Drop, int]
+    dropped: Mapping[DropReason, int]
     """Of the others, how many were not and why; every reason is a key."""
     bytes_in: int
     """Bytes received."""
     bytes_out: int
     """Bytes sent, stamps included."""
+
+
+@attrs.define(eq=False)
+class Buckets:
+    """A token bucket for each source, in bounded memory.
+
+    What is kept of a bucket is when it will be full, from which the tokens in it follow (the
+    generic cell rate algorithm of ITU-T I.371).
+    """
+
+    per_second: float
+    """Datagrams that each source may send."""
+    _full_at: dict[object, float] = attrs.field(factory=dict)
+    """In the order in which they were last used, so that the first is the one to forget."""
+
+    def admit(self, source: object, now: float) -> bool:
+        """Take a token from the bucket of `source` at `now` s; return whether there was one."""
+        full_at = max(self._full_at.pop(source, now), now)
+        admitted = full_at + 1 / self.per_second <= now + _BURST + _ROUNDING
+        if admitted:
+            full_at += 1 / self.per_second
+        self._full_at[source] = full_at
+        if len(self._full_at) > _SOURCES:
+            del self._full_at[next(iter(self._full_at))]
+        return admitted
 
 
 @attrs.define(eq=False)
@@ -71,7 +143,7 @@ class DatagramService:
     _buckets: Buckets | None = attrs.field(init=False)
     _buffer: memoryview = attrs.field(factory=lambda: memoryview(bytearray(_LARGEST + 1)))
     _echoed: int = 0
-    _dropped: dict[Drop, int] = attrs.field(factory=lambda: dict.fromkeys(Drop, 0))
+    _dropped: dict[DropReason, int] = attrs.field(factory=lambda: dict.fromkeys(DropReason, 0))
     _bytes_in: int = 0
     _bytes_out: int = 0
 
@@ -80,9 +152,9 @@ class DatagramService:
         rate = self.limits.max_datagrams_per_second
         return None if rate is None else Buckets(rate)
 
-    def statistics(self) -> Datagrams:
-        """Take a snapshot of the counters."""
-        return Datagrams(
+    def statistics(self) -> DatagramStatistics:
+        """Return a snapshot of the counters."""
+        return DatagramStatistics(
             received=self._echoed + sum(self._dropped.values()),
             echoed=self._echoed,
             dropped=dict(self._dropped),
@@ -135,7 +207,7 @@ class DatagramService:
     def _answer(  # noqa: C901  -- one piece without calls, as in the pump
         self, place: DatagramSocket, most: int
     ) -> bool:
-        """Answer up to `most` datagrams that have arrived; whether there may be more."""
+        """Answer up to `most` datagrams that have arrived; return whether there may be more."""
         receive, send, internet = place.receive, place.send, place.internet
         refused, buckets, buffer = self._refused, self._buckets, self._buffer
         reply = None if self.reply is raw else self.reply
@@ -156,11 +228,11 @@ class DatagramService:
                     self._dropped[self._why_refused(peer[1] if internet else peer)] += 1
                     continue
                 if buckets is not None and not buckets.admit(place.source(peer), now):
-                    self._dropped[Drop.RATE] += 1
+                    self._dropped[DropReason.RATE] += 1
                     continue
                 if size != last:
                     if size > _LARGEST:
-                        self._dropped[Drop.TRUNCATED] += 1
+                        self._dropped[DropReason.TRUNCATED] += 1
                         continue
                     last, data = size, buffer[:size]
                 answer = data if reply is None else self._compose(reply, bytes(data), peer)
@@ -178,29 +250,29 @@ class DatagramService:
             self._bytes_in += bytes_in
             self._bytes_out += bytes_out
 
-    def _why_refused(self, source: object) -> Drop:
+    def _why_refused(self, source: object) -> DropReason:
         if source in NAMELESS:
-            return Drop.UNBOUND
-        return Drop.LOOP if self._own[source] else Drop.GUARDED
+            return DropReason.UNBOUND
+        return DropReason.LOOP if self._own[source] else DropReason.GUARDED
 
     def _compose(self, reply: Reply, data: bytes, peer: Address) -> bytes | None:
-        """Ask the reply function; None if there is nothing to send, which is counted."""
+        """Return the reply; None if there is nothing to send, which is counted."""
         try:
             answer = reply(data)
             empty = not memoryview(answer).cast("B")  # raises if it can't be sent as it is
         except Exception:  # noqa: BLE001  -- anybody's function; it must not end the loop
             _log.exception("the reply to %s failed", peer)
-            self._dropped[Drop.CRASHED] += 1
+            self._dropped[DropReason.CRASHED] += 1
             return None
         if data and empty:
-            self._dropped[Drop.SILENT] += 1
+            self._dropped[DropReason.SILENT] += 1
             return None
         return answer
 
 
-def _why_not_sent(error: OSError) -> Drop:
+def _why_not_sent(error: OSError) -> DropReason:
     if isinstance(error, LostOnPurposeError):
-        return Drop.FAULT
+        return DropReason.FAULT
     if error.errno == errno.EMSGSIZE:
-        return Drop.TOO_LARGE
-    return Drop.BLOCKED if error.errno in _NO_ROOM else Drop.UNREACHABLE
+        return DropReason.TOO_LARGE
+    return DropReason.BLOCKED if error.errno in _NO_ROOM else DropReason.UNREACHABLE

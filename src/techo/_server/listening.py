@@ -1,4 +1,4 @@
-"""Listening: from an endpoint to bound sockets with accept loops behind them."""
+"""Listening: from an endpoint or an open listener to accept loops."""
 
 from __future__ import annotations
 
@@ -7,84 +7,93 @@ import functools
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn, TypeAlias
 
 import attrs
 import trio
 
 from techo._nursery import open_bare_nursery
-from techo._packets import PacketListener, PacketStream
-from techo._server import inherited, unix_paths
+from techo._server import sockets
+from techo._transport.addresses import SOCKET_TYPES
+from techo._transport.messages import PacketListener
 from techo.endpoint import EVERY_INTERFACE, Endpoint, Kind
 
-Handler = Callable[[trio.abc.Stream], Awaitable[None]]
-"""What serves one connection."""
+Handler: TypeAlias = Callable[[Any], Awaitable[None]]
+"""What serves one connection: a trio stream, or a transport."""
+
+Listener: TypeAlias = trio.abc.Listener[Any]
+"""What accepts connections already."""
 
 _NOT_ON_THIS_MACHINE: Final = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 _TRIES_FOR_A_COMMON_PORT: Final = 5
 _LARGEST_BACKLOG: Final = 0xFFFF
-"""As many as the kernel allows, which cuts it down: what trio asks for too."""
-
-_TYPES: Final = {
-    Kind.UNIX: socket.SOCK_STREAM,
-    Kind.UNIXGRAM: socket.SOCK_DGRAM,
-    Kind.UNIXPACKET: socket.SOCK_SEQPACKET,
-}
+"""As many as the kernel allows, which reduces it: what trio asks for too."""
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Listening:
     """How all sockets of one `serve` are served."""
 
     handler: Handler
     """For every connection."""
+    tls_handler: Handler
+    """For every connection of a tls endpoint, from before its handshake."""
     answer_datagrams: Callable[[socket.socket], Awaitable[NoReturn]]
     """For every datagram socket."""
     handlers: trio.Nursery
     """Where handlers run, so that they outlive the accept loops."""
     backlog: int | None
     tls: ssl.SSLContext | None
-    begin_tls: Handler | None
-    """Serves a connection of a tls endpoint from before TLS; None leaves TLS to trio."""
-    check: Callable[[Endpoint], None]
-    """Raises a ValueError where an endpoint cannot be served."""
     unix_mode: int | None
+    check: Callable[[str, object], None]
+    """Raises a ValueError if a kind of transport cannot be served; takes its name, too."""
+    opened: Callable[[socket.socket | trio.socket.SocketType], None]
+    """Is called with every socket that is bound."""
 
     async def on(
         self,
-        endpoint: Endpoint,
+        place: Endpoint | Listener,
         *,
         task_status: trio.TaskStatus[tuple[Endpoint, ...]],
     ) -> NoReturn:
-        """Serve every address of `endpoint` until cancelled.
+        """Serve every address of an endpoint, or an open listener, until cancelled.
 
         Cancellation closes the listening sockets and removes what paths they had. What was
-        bound is handed to `task_status`, one endpoint for each socket. With port 0 all
+        bound is reported by `task_status`, one endpoint for each socket. With port 0 all
         addresses share the one port that the kernel picked.
 
         Raises:
-            ValueError: a tls endpoint, but no certificate to show.
+            ValueError: a tls endpoint, but no server's certificate.
             OSError: the name is unknown or an address can't be bound; `filename` is the
                 endpoint.
         """
-        if endpoint.kind is Kind.TLS and self.tls is None:
-            raise ValueError(f"{endpoint} needs a certificate: an ssl.SSLContext as tls")
-        if endpoint.kind is not Kind.FD:
-            self.check(endpoint)
-        tries = _TRIES_FOR_A_COMMON_PORT if endpoint.host and endpoint.port == 0 else 1
+        if not isinstance(place, Endpoint):
+            task_status.started(self._checked(place))
+            await self._accept_from(place)
+        if place.kind is Kind.TLS:
+            self._check_tls(place)
+        if place.kind is not Kind.FD:
+            self.check(place.kind, place)
+        tries = _TRIES_FOR_A_COMMON_PORT if place.host and place.port == 0 else 1
         while True:
             tries -= 1
             try:
                 async with open_bare_nursery() as loops:
-                    task_status.started(await self._start(endpoint, loops))
+                    task_status.started(await self._start(place, loops))
             except OSError as error:
                 # The port that one family gave may be taken in the other: then ask for another.
                 if error.errno != errno.EADDRINUSE or not tries:
-                    error.filename = str(endpoint)
+                    error.filename = str(place)
                     raise
 
+    def _check_tls(self, endpoint: Endpoint) -> None:
+        if self.tls is None:
+            raise ValueError(f"{endpoint} needs a certificate: an ssl.SSLContext as tls")
+        # A client's context is refused here, and not at every connection.
+        self.tls.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
+
     async def _start(self, endpoint: Endpoint, loops: trio.Nursery) -> tuple[Endpoint, ...]:
-        """Start the loops of every address of `endpoint`; give what was bound."""
+        """Start the loops of every address of `endpoint`; return what was bound."""
         if endpoint.kind is Kind.FD:
             return (await loops.start(self._serve_inherited, endpoint),)
         if endpoint.path:
@@ -107,21 +116,17 @@ class Listening:
         return tuple(bound)
 
     async def _start_tcp(self, endpoint: Endpoint, loops: trio.Nursery) -> int:
-        serve: Callable[..., Awaitable[None]] = trio.serve_tcp
-        handler = self.handler
-        if endpoint.kind is Kind.TLS and self.begin_tls is not None:
-            handler = self.begin_tls
-        elif endpoint.kind is Kind.TLS and self.tls is not None:
-            serve = functools.partial(trio.serve_ssl_over_tcp, ssl_context=self.tls)
-        options = {
-            "host": endpoint.host,
-            "backlog": self.backlog,
-            "handler_nursery": self.handlers,
-        }
-        start = functools.partial(serve, handler, endpoint.port, **options)
+        handler = self.tls_handler if endpoint.kind is Kind.TLS else self.handler
+        start = functools.partial(
+            trio.serve_tcp,
+            handler,
+            endpoint.port,
+            host=endpoint.host,
+            backlog=self.backlog,
+            handler_nursery=self.handlers,
+        )
         (listener,) = await loops.start(start)
-        if isinstance(listener, trio.SSLListener):
-            listener = listener.transport_listener
+        self.opened(listener.socket)
         return int(listener.socket.getsockname()[1])
 
     async def _start_udp(self, endpoint: Endpoint, loops: trio.Nursery) -> int:
@@ -136,15 +141,18 @@ class Listening:
             if family == socket.AF_INET6:  # or IPv4's wildcard would be in the way
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind((endpoint.host, endpoint.port))
+            self.opened(sock)
             task_status.started(sock.getsockname()[1])
             await self._serve_socket(sock)
 
     async def _serve_path(
         self, endpoint: Endpoint, task_status: trio.TaskStatus[Endpoint]
     ) -> NoReturn:
-        with unix_paths.bound(endpoint.path, _TYPES[endpoint.kind], self.unix_mode) as sock:
-            if endpoint.kind is not Kind.UNIXGRAM:
+        kind = SOCKET_TYPES[endpoint.kind]
+        with sockets.bound(endpoint.path, kind, self.unix_mode) as sock:
+            if kind != socket.SOCK_DGRAM:
                 sock.listen(_LARGEST_BACKLOG if self.backlog is None else self.backlog)
+            self.opened(sock)
             task_status.started(endpoint)
             await self._serve_socket(sock)
 
@@ -152,23 +160,42 @@ class Listening:
         self, endpoint: Endpoint, task_status: trio.TaskStatus[Endpoint]
     ) -> NoReturn:
         assert endpoint.descriptor is not None  # noqa: S101  -- `Endpoint` has seen to it
-        with inherited.adopt(endpoint.descriptor) as sock:
-            found = inherited.endpoint_of(sock)
-            self.check(found)
+        with sockets.adopted(endpoint.descriptor) as sock:
+            found = sockets.endpoint_of(sock)
+            self.check(found.kind, found)
+            self.opened(sock)
             task_status.started(found)
             await self._serve_socket(sock)
 
     async def _serve_socket(self, sock: socket.socket) -> NoReturn:
-        """Serve a bound socket of any type, which whoever opened it closes."""
+        """Serve a bound socket of any type, which its opener closes."""
         if sock.type == socket.SOCK_DGRAM:
             await self.answer_datagrams(sock)
         ours = trio.socket.from_stdlib_socket(sock)
-        listener: trio.abc.Listener[PacketStream] | trio.abc.Listener[trio.SocketStream]
-        if sock.type == socket.SOCK_SEQPACKET:
-            listener = PacketListener(ours)
-        else:
-            listener = trio.SocketListener(ours)
+        packets = sock.type == socket.SOCK_SEQPACKET
+        await self._accept_from(PacketListener(ours) if packets else trio.SocketListener(ours))
+
+    async def _accept_from(self, listener: Listener) -> NoReturn:
         await trio.serve_listeners(self.handler, [listener], handler_nursery=self.handlers)
+
+    def _checked(self, listener: Listener) -> tuple[Endpoint, ...]:
+        """Return where an open listener listens, if that has an endpoint."""
+        found = _endpoint_of(listener)
+        if found is None:
+            self.check("memory", "memory")
+            return ()
+        self.check(found.kind, found)
+        return (found,)
+
+
+def _endpoint_of(listener: Listener) -> Endpoint | None:
+    """Return where a listener listens, if it has a socket of a kind that we know."""
+    below = getattr(listener, "transport_listener", listener)  # of a trio.SSLListener
+    sock = getattr(below, "socket", None)
+    if sock is None or sockets.kind_of(sock) is None:
+        return None
+    found = sockets.endpoint_of(sock)
+    return found if below is listener else attrs.evolve(found, kind=Kind.TLS)
 
 
 async def _addresses(endpoint: Endpoint) -> list[str]:

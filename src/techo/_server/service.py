@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import trio
@@ -16,10 +17,12 @@ from techo._faults.plan import Planner, check_applicable
 from techo._faults.values import ExpiredCertificate, Fault, FaultEvent, WrongName
 from techo._nursery import open_bare_nursery
 from techo._server.datagrams import DatagramService
-from techo._server.handling import Handling
-from techo._server.ledger import Ledger, Statistics
+from techo._server.handler import Handler
+from techo._server.hook import ServiceHook
 from techo._server.limits import Limits
-from techo._server.listening import Listening
+from techo._server.listening import Listener, Listening
+from techo._server.registry import Registry, Statistics
+from techo._transport.transport import Transport
 from techo.endpoint import Endpoint
 from techo.reply import Reply, stamped
 
@@ -30,7 +33,7 @@ _QUIET: Final = 0.25
 trip on nearly any network, so a sender in mid-message makes none."""
 
 _QUIET_SHARE: Final = 1 / 20
-"""The same as a share of the drain time, for those who allow little of it."""
+"""The same as a share of the drain time, where that is short."""
 
 
 @attrs.frozen(eq=False)
@@ -38,7 +41,8 @@ class EchoService:
     """Answers whatever arrives on a stream or as a datagram, within limits.
 
     `handle` is a plain trio handler, to be given to `trio.serve_tcp` and the like; `serve`
-    does that for endpoints of every kind. A service that was drained is over: make another.
+    does that for endpoints of every kind and for open listeners. A service that was drained
+    is over: create another.
     """
 
     reply: Reply = stamped
@@ -51,24 +55,28 @@ class EchoService:
     """What is to go wrong, of `techo.testing`; without any, nothing does."""
     seed: int = attrs.field(default=0, kw_only=True)
     """What chance depends on: the same seed and connection, the same faults."""
+    hook: ServiceHook | None = attrs.field(default=None, kw_only=True)
+    """Where socket options, access and metrics attach; None costs nothing."""
     _endpoints: list[Endpoint] = attrs.field(factory=list, init=False)
-    _ledger: Ledger = attrs.field(init=False)
+    _registry: Registry = attrs.field(init=False)
     _accepting: dict[trio.CancelScope, trio.Event] = attrs.field(factory=dict, init=False)
     _planner: Planner | None = attrs.field(init=False)
-    _handling: Handling = attrs.field(init=False)
+    _handler: Handler = attrs.field(init=False)
     _datagrams: DatagramService = attrs.field(init=False)
 
-    @_ledger.default
-    def _make_ledger(self) -> Ledger:
-        return Ledger(self.limits.max_connections, self.limits.max_per_host)
+    @_registry.default
+    def _make_registry(self) -> Registry:
+        return Registry(self.limits.max_connections, self.limits.max_per_host)
 
     @_planner.default
     def _make_planner(self) -> Planner | None:
         return Planner(self.faults, self.seed) if self.faults else None
 
-    @_handling.default
-    def _make_handling(self) -> Handling:
-        return Handling(self.reply, self.limits, self.tls, self._ledger, self._planner)
+    @_handler.default
+    def _make_handler(self) -> Handler:
+        return Handler(
+            self.reply, self.limits, self.tls, self._registry, self._planner, self.hook
+        )
 
     @_datagrams.default
     def _make_datagram_service(self) -> DatagramService:
@@ -85,107 +93,118 @@ class EchoService:
         return () if self._planner is None else tuple(self._planner.events)
 
     def statistics(self) -> Statistics:
-        """Take a snapshot of the counters."""
-        return self._ledger.statistics(self._datagrams.statistics())
+        """Return a snapshot of the counters."""
+        return self._registry.statistics(self._datagrams.statistics())
 
-    async def handle(self, stream: trio.abc.Stream) -> None:
+    async def handle(self, stream: trio.abc.Stream | Transport) -> None:
         """Echo on one stream until the peer has finished or a limit ends it.
 
         A `trio.SSLStream` is given `Limits.handshake_timeout` for its handshake first. Always
         closes the stream. Never raises an `Exception`: what the peer or the reply function did
-        wrong ends in the statistics and in the log. Faults that the stream does not know do
-        nothing here; `serve` refuses them. Cancellation closes the stream at once and is
-        counted as `Outcome.ABORTED`.
+        wrong is counted and logged. Faults that the stream does not know do nothing here;
+        `serve` refuses them. Cancellation closes the stream at once and is counted as
+        `Outcome.ABORTED`.
         """
-        await self._handling.handle(stream)
+        await self._handler.handle(stream)
 
     async def serve(
         self,
-        *endpoints: Endpoint | str,
+        *places: Endpoint | str | trio.abc.Listener[Any],
         task_status: trio.TaskStatus[tuple[Endpoint, ...]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve `endpoints` (by default tcp://127.0.0.1:8009) until drained or cancelled.
+        """Serve endpoints (by default tcp://127.0.0.1:8009) until drained or cancelled.
 
         With ``await nursery.start(service.serve, "tcp://127.0.0.1:0")`` it returns what was
         bound, one endpoint for each socket, with the real port. Returns once `drain` has
         ended the last connection; cancellation closes everything at once.
 
+        Instead of an endpoint it takes a listener that is open already, such as one of
+        `trio.open_tcp_listeners`, which belongs to this call from now on: it is closed when
+        this ends, however that is. An endpoint is reported for it if it has a socket.
+
         Raises:
             ValueError: a text is no endpoint, or it is a tls one and there is no `tls`, or a
-                fault cannot happen there.
+                fault cannot happen there, or a listener or descriptor is given twice.
             OSError: a name is unknown or an address can't be bound; its `filename` is the
                 endpoint. Nothing is left listening.
             RuntimeError: the service was drained before.
         """
-        if self._handling.quiet is not None:
-            raise RuntimeError("this EchoService was drained; make a new one to serve again")
-        wanted = [
-            each if isinstance(each, Endpoint) else Endpoint.parse(each)
-            for each in endpoints or (Endpoint(),)
-        ]
-        inherited = [each for each in wanted if each.descriptor is not None]
-        if len(set(inherited)) < len(inherited):
-            raise ValueError("a descriptor is closed when it was served: give each only once")
-        closed = trio.Event()
-        bound: list[Endpoint] = []
-        listening = False
-        # Handlers outlive the accept loops: draining closes the listeners first.
-        async with open_bare_nursery() as handlers:
-            try:
-                async with open_bare_nursery() as accepting:
-                    self._accepting[accepting.cancel_scope] = closed
-                    listening_ = Listening(
-                        self.handle,
-                        self._datagrams.serve,
-                        handlers,
-                        self.limits.backlog,
-                        self.tls,
-                        self._handling.begin_tls if self.faults else None,
-                        self._check,
-                        self.unix_mode,
-                    )
-                    for endpoint in wanted:
-                        bound += await accepting.start(listening_.on, endpoint)
-                    self._endpoints.extend(bound)
-                    listening = True
-                    task_status.started(tuple(bound))
-            finally:
-                del self._accepting[accepting.cancel_scope]
-                self._endpoints[:] = [each for each in self._endpoints if each not in bound]
-                closed.set()
-        if not listening:
-            raise RuntimeError("this EchoService was drained before it was listening")
+        async with _closing([each for each in places if not isinstance(each, Endpoint | str)]):
+            if self._handler.quiet is not None:
+                raise RuntimeError("this EchoService was drained; create a new one")
+            wanted = [
+                Endpoint.parse(each) if isinstance(each, str) else each
+                for each in places or (Endpoint(),)
+            ]
+            _check_owned_once(wanted)
+            closed = trio.Event()
+            bound: list[Endpoint] = []
+            listening = False
+            # Handlers outlive the accept loops: draining closes the listeners first.
+            async with open_bare_nursery() as handlers:
+                try:
+                    async with open_bare_nursery() as accepting:
+                        self._accepting[accepting.cancel_scope] = closed
+                        loops = self._listening(handlers)
+                        for place in wanted:
+                            bound += await accepting.start(loops.on, place)
+                        self._endpoints.extend(bound)
+                        listening = True
+                        task_status.started(tuple(bound))
+                finally:
+                    del self._accepting[accepting.cancel_scope]
+                    self._endpoints[:] = [e for e in self._endpoints if e not in bound]
+                    closed.set()
+            if not listening:
+                raise RuntimeError("this EchoService was drained before it was listening")
 
-    def _check(self, endpoint: Endpoint) -> None:
-        check_applicable(self.faults, endpoint.kind, endpoint)
+    def _listening(self, handlers: trio.Nursery) -> Listening:
+        return Listening(
+            handler=self.handle,
+            tls_handler=self._handler.handle_tls,
+            answer_datagrams=self._datagrams.serve,
+            handlers=handlers,
+            backlog=self.limits.backlog,
+            tls=self.tls,
+            unix_mode=self.unix_mode,
+            check=self._check,
+            opened=self._opened,
+        )
+
+    def _check(self, transport: str, place: object) -> None:
+        check_applicable(self.faults, transport, place)
         for fault in self.faults:
             if isinstance(fault, ExpiredCertificate | WrongName):
-                bad_context(fault)  # whatever is wrong with it is wrong before anybody connects
+                bad_context(fault)  # what is wrong with it is reported before anybody connects
+
+    def _opened(self, sock: socket.socket | trio.socket.SocketType) -> None:
+        if self.hook is not None:
+            self.hook.socket_opened(sock, listening=True)
 
     async def drain(self) -> None:
-        """Stop accepting, let go of every connection as soon as it owes nothing, and return.
+        """Stop accepting, end every connection as soon as no reply is pending, and return.
 
         Connections that are quiet end at once, busy ones when they pause; a peer that only
-        sends on when it is answered is made to pause by holding its answer back. What is left
-        after `Limits.drain_timeout` is cut. Calling it again waits for the same end.
-        Cancellation cuts what is left. `serve` accepts nothing after this; whoever comes by
-        way of `handle` is answered once and let go likewise.
+        sends on when it is answered is made to pause by holding its reply back. What is left
+        after `Limits.drain_timeout` is aborted. Calling it again waits for the same end.
+        Cancellation aborts what is left. `serve` accepts nothing after this; connections that
+        come by way of `handle` are answered once and end likewise.
         """
-        if self._handling.quiet is not None:
-            return await self._ledger.wait_empty()
+        if self._handler.quiet is not None:
+            return await self._registry.wait_empty()
         timeout = self.limits.drain_timeout
-        self._handling.quiet = min(_QUIET, timeout * _QUIET_SHARE)
+        self._handler.quiet = min(_QUIET, timeout * _QUIET_SHARE)
         try:
             self._datagrams.draining = True
             with trio.move_on_after(timeout):
                 await self._stop_accepting()
-                for connection in self._ledger:
-                    connection.hurry(self._handling.quiet)
-                await self._ledger.wait_empty()
+                for connection in self._registry:
+                    connection.drain(self._handler.quiet)
+                await self._registry.wait_empty()
         finally:
-            for connection in self._ledger:
-                connection.cut()
-        return await self._ledger.wait_empty()
+            for connection in self._registry:
+                connection.abort()
+        return await self._registry.wait_empty()
 
     async def _stop_accepting(self) -> None:
         for scope in self._accepting:
@@ -195,8 +214,31 @@ class EchoService:
 
 
 @contextlib.asynccontextmanager
+async def _closing(listeners: Sequence[Listener]) -> AsyncIterator[None]:
+    """Close listeners after a block, in which they may have been closed already."""
+    try:
+        yield
+    finally:
+        for listener in listeners:
+            await trio.aclose_forcefully(listener)  # noqa: ASYNC102  -- waits for nothing
+
+
+def _check_owned_once(places: Sequence[Endpoint | Listener]) -> None:
+    """Refuse what `serve` would close twice."""
+    owned = [
+        each if isinstance(each, Endpoint) else id(each)
+        for each in places
+        if not isinstance(each, Endpoint) or each.descriptor is not None
+    ]
+    if len(set(owned)) < len(owned):
+        raise ValueError(
+            "a descriptor or listener is closed when it was served: give each only once"
+        )
+
+
+@contextlib.asynccontextmanager
 async def open_server(
-    *endpoints: Endpoint | str,
+    *places: Endpoint | str | trio.abc.Listener[Any],
     reply: Reply = stamped,
     limits: Limits | None = None,
     tls: ssl.SSLContext | None = None,
@@ -204,11 +246,12 @@ async def open_server(
     faults: Sequence[Fault] = (),
     seed: int = 0,
 ) -> AsyncIterator[EchoService]:
-    """Serve `endpoints` (by default tcp://127.0.0.1:8009) for the length of a block.
+    """Serve endpoints (by default tcp://127.0.0.1:8009) for the length of a block.
 
-    Gives the `EchoService`, which is listening: `EchoService.endpoints` says where. Leaving
-    the block drains it; leaving it by an exception or by cancellation closes everything at
-    once, and the exception comes out as it was raised.
+    Yields the `EchoService`, which is listening: `EchoService.endpoints` are the addresses.
+    Leaving the block drains it; leaving it by an exception or by cancellation closes
+    everything at once, and the exception comes out as it was raised. Open listeners can stand
+    in place of endpoints, as in `EchoService.serve`.
 
     Raises:
         ValueError: a text is no endpoint, or it is a tls one and there is no `tls`.
@@ -223,6 +266,6 @@ async def open_server(
         seed=seed,
     )
     async with open_bare_nursery() as nursery:
-        await nursery.start(service.serve, *endpoints)
+        await nursery.start(service.serve, *places)
         yield service
         await service.drain()

@@ -77,6 +77,7 @@ class StreamTransport(Transport):
 class TrioTlsTransport(StreamTransport):
     """An embedder's `trio.SSLStream`, of which only the public interface is used."""
 
+    secure = True
     _stream: trio.SSLStream[Any]
 
     def __init__(self, stream: trio.SSLStream[Any]) -> None:

@@ -35,6 +35,7 @@ class TlsTransport(Transport):
     """
 
     half_closeable = False
+    secure = True
 
     def __init__(
         self,

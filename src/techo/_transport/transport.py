@@ -27,6 +27,8 @@ class Transport(trio.abc.AsyncResource):
     direct: bool = False
     """Whether the bytes of `socket` are those that are sent and received, with no TLS between,
     so that the pump can take over."""
+    secure: bool = False
+    """Whether it is TLS, whose end close_notify announces."""
     handshake_done: bool = True
     """Whether `handshake` need not be called any more."""
     socket: trio.socket.SocketType | None = None

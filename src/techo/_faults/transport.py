@@ -1,11 +1,9 @@
-"""Streams that misbehave: what a conversation sends and receives, gone wrong as planned."""
+"""Transports that misbehave: what a conversation sends and receives, gone wrong as planned."""
 
 from __future__ import annotations
 
-import socket
-import struct
 from collections.abc import Iterator
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import trio
 
@@ -26,8 +24,7 @@ from techo._faults.values import (
     Throttle,
     Truncate,
 )
-from techo._memory.stream import MemoryStream
-from techo._packets import PacketStream
+from techo._transport.transport import RECEIVE_SIZE, Transport
 
 _STEPS: Final = 20
 """Pieces that a second's worth of a throttled reply is sent in."""
@@ -42,12 +39,12 @@ ENDING: Final = memoryview(b"")
 
 
 class Watched(Protocol):
-    """What is told of a connection, which counts and watches over it."""
+    """The record of a connection, which counts its bytes and limits its waits."""
 
     def sent(self, size: int) -> None:
         """Count bytes of a reply that were sent."""
 
-    def let_go_when_draining(self) -> None:
+    def end_wait_when_draining(self) -> None:
         """Let a drain end the present wait at once, because nothing comes of it."""
 
 
@@ -55,19 +52,23 @@ class FaultEndedError(Exception):
     """A fault has ended the connection, as it should."""
 
 
-class FaultyStream(trio.abc.Stream):
-    """A stream as a conversation uses it: it sends `pieces` of replies, each in its time.
+class FaultyTransport(Transport):
+    """A transport as a conversation uses it: it sends `pieces` of replies, each in its time.
 
     Over streams nothing that happens depends on how the bytes came in, but for what happens to
     each reply, such as `Delay` and `Lengthen`: only on how many bytes were sent before.
     """
 
-    def __init__(self, stream: trio.abc.Stream, plan: Plan, connection: Watched) -> None:
-        self._stream = stream
+    def __init__(self, below: Transport, plan: Plan, connection: Watched) -> None:
+        self.keeps_messages = below.keeps_messages
+        self.half_closeable = below.half_closeable
+        self.secure = below.secure
+        self.socket = below.socket
+        self._below = below
         self._plan = plan
         self._connection = connection
         self._corruptions = [Corruption(*each) for each in plan.all_of(Corrupt)]
-        self._messages = MessageFaults(plan) if isinstance(stream, PacketStream) else None
+        self._messages = MessageFaults(plan) if below.keeps_messages else None
         self._held_back = HeldBack[tuple[bytes, ...]]()
         endings = [fault for fault, _ in plan.chosen if isinstance(fault, _Ending)]
         if self._messages:
@@ -85,18 +86,18 @@ class FaultyStream(trio.abc.Stream):
         await trio.lowlevel.checkpoint()
         if (unread := self._plan.first(CloseUnread)) is not None:
             self._plan.note(unread)
-            await self._stream.aclose()
+            await self._below.aclose()
             raise FaultEndedError
         if isinstance(self._ending, Reset) and not _place(self._ending):
             await self._end(self._ending)
         if (first := self._plan.first(HalfCloseFirst)) is not None:
             self._plan.note(first)
             self._silent = True
-            if isinstance(self._stream, trio.abc.HalfCloseableStream):
-                await self._stream.send_eof()
+            if self.half_closeable:
+                await self._below.send_eof()
 
     def pieces(self, replies: list[bytes]) -> Iterator[bytes | memoryview]:
-        """Give what is sent in place of some replies; each is to be given to `send_all`."""
+        """Yield what is sent in place of some replies; each is to be given to `send`."""
         for reply in filter(None, replies):
             if self._silent:
                 continue
@@ -164,7 +165,7 @@ class FaultyStream(trio.abc.Stream):
             for copies in self._held_back.after_one_more():
                 yield from copies
 
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+    async def send(self, data: bytes | bytearray | memoryview) -> None:
         """Send one of the `pieces` when its time has come.
 
         Raises:
@@ -176,33 +177,33 @@ class FaultyStream(trio.abc.Stream):
         if data is ENDING and self._ending is not None:
             await self._end(self._ending)
         elif data:
-            await self._stream.send_all(data)
+            await self._below.send(data)
 
     async def _end(self, ending: _Ending) -> None:
         self._plan.note(ending)
         if isinstance(ending, Stall):
-            self._connection.let_go_when_draining()
+            self._connection.end_wait_when_draining()
             await trio.sleep_forever()
         if isinstance(ending, Reset):
-            await reset(self._stream)
+            self._below.reset()
         raise FaultEndedError
 
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """Receive, unless that is not to be; what was held back too long is sent meanwhile."""
+    async def receive(self, most: int = RECEIVE_SIZE) -> bytes | bytearray | None:
+        """Receive, unless a fault prevents it; send meanwhile what was held back too long."""
         if (never := self._plan.first(NeverRead)) is not None:
             self._plan.note(never)
             await trio.sleep_forever()
         while True:
             with trio.move_on_at(self._held_back.deadline) as scope:
-                data = await self._stream.receive_some(max_bytes)
+                data = await self._below.receive(most)
             if not scope.cancelled_caught:
                 break
             await self._send_held_back(self._held_back.expired(trio.current_time()))
-        if not data:
+        if data is None:
             await self.flush()
-        if not data and (ignore := self._plan.first(IgnoreEnd)) is not None:
-            self._plan.note(ignore)
-            await trio.sleep_forever()
+            if (ignore := self._plan.first(IgnoreEnd)) is not None:
+                self._plan.note(ignore)
+                await trio.sleep_forever()
         return data
 
     async def flush(self) -> None:
@@ -212,40 +213,32 @@ class FaultyStream(trio.abc.Stream):
     async def _send_held_back(self, held_back: Iterator[tuple[bytes, ...]]) -> None:
         for copies in held_back:
             for copy in copies:
-                await self._stream.send_all(copy)
+                await self._below.send(copy)
                 self._connection.sent(len(copy))
                 self._plan.offset += len(copy)
 
     async def finish(self) -> None:
-        """Do what happens when all is said: close late, or without a word."""
+        """Do what happens at the end: close late, or over TLS without close_notify."""
         if (slow := self._plan.first(SlowClose)) is not None:
             self._plan.note(slow)
             await trio.sleep(slow.seconds)
         silent = self._plan.first(NoCloseNotify)
-        if silent is not None and isinstance(self._stream, trio.SSLStream):
+        if silent is not None and self.secure:
             self._plan.note(silent)
-            await self._stream.transport_stream.aclose()
+            self._below.close()
 
-    async def wait_send_all_might_not_block(self) -> None:
-        """See the stream itself."""
-        await self._stream.wait_send_all_might_not_block()
+    async def send_eof(self) -> None:
+        """Do what the transport below does."""
+        await self._below.send_eof()
 
     async def aclose(self) -> None:
-        """Close the stream itself."""
-        await self._stream.aclose()
+        """Close the transport below."""
+        await self._below.aclose()
+
+    def close(self) -> None:
+        """Close the transport below."""
+        self._below.close()
 
 
 def _place(ending: _Ending) -> int:
     return max(ending.after, ending.offset)
-
-
-async def reset(stream: trio.abc.Stream | trio.SSLStream[Any]) -> None:
-    """Break a connection so that what is under way is lost; only TCP and memory know that."""
-    while isinstance(stream, trio.SSLStream):
-        stream = stream.transport_stream
-    if isinstance(stream, MemoryStream):
-        stream.reset()
-    elif isinstance(stream, trio.SocketStream):
-        linger = struct.pack("ii", 1, 0)  # for no time at all: see socket(7)
-        stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-    await trio.aclose_forcefully(stream)

@@ -1,4 +1,4 @@
-"""The ledger: who is connected, who may, and what became of all the others."""
+"""The registry: which connections are active, which are admitted, and how the others ended."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from techo._server.connection import Connection, Outcome
-from techo._server.datagrams import Datagrams
+from techo._server.datagrams import DatagramStatistics
 
 
 @attrs.frozen(kw_only=True)
@@ -17,7 +17,7 @@ class Statistics:
     """A snapshot: ``accepted == active + sum(outcomes.values())`` in every one."""
 
     accepted: int
-    """Connections handed to the service since it was made."""
+    """Connections handed to the service since it was created."""
     active: int
     """Of those, how many are not over."""
     outcomes: Mapping[Outcome, int]
@@ -28,13 +28,17 @@ class Statistics:
     """Bytes received."""
     bytes_out: int
     """Bytes sent, stamps included."""
-    datagrams: Datagrams
-    """The same for what came without a connection; nothing of it is in the figures above."""
+    datagrams: DatagramStatistics
+    """The same for what came without a connection; the figures above do not include it."""
 
 
 @attrs.define(eq=False)
-class Ledger:
-    """Admits connections, and enters each of them once when it opens and once when it ends."""
+class Registry:
+    """Admits connections, and records each of them once when it opens and once when it ends.
+
+    Admission has two steps: `open` goes by totals as soon as a connection is accepted,
+    `admit` by address once it is known who is at the other end.
+    """
 
     max_connections: int
     max_per_host: int | None
@@ -51,30 +55,40 @@ class Ledger:
         return iter(tuple(self._active))
 
     def open(self, connection: Connection) -> bool:
-        """Enter a new connection if the limits admit it, or else at once as refused."""
+        """Record a new connection, and return whether there may be one more.
+
+        One that may not be is recorded as refused, and is over.
+        """
         self._accepted += 1
-        host = self._counted_host(connection)
-        if len(self._active) >= self.max_connections or (
-            host is not None and self._per_host[host] == self.max_per_host
-        ):
+        if len(self._active) >= self.max_connections:
+            connection.outcome = Outcome.REFUSED
             self._outcomes[Outcome.REFUSED] += 1
             return False
         self._active.add(connection)
-        if host is not None:
-            self._per_host[host] += 1
         return True
 
-    def _counted_host(self, connection: Connection) -> str | None:
-        return None if self.max_per_host is None else connection.peer.host
+    def admit(self, connection: Connection) -> bool:
+        """Return whether the address of an open connection may have one more.
 
-    def close(self, connection: Connection, outcome: Outcome) -> None:
-        """Enter how an admitted connection ended."""
+        From now on it counts; one that is not admitted is the caller's to `close`.
+        """
+        host = connection.peer.host
+        if self.max_per_host is None or host is None:
+            return True
+        if self._per_host[host] == self.max_per_host:
+            return False
+        self._per_host[host] += 1
+        connection.counted_host = host
+        return True
+
+    def close(self, connection: Connection) -> None:
+        """Record how an open connection ended."""
         self._active.remove(connection)
-        self._outcomes[outcome] += 1
+        self._outcomes[connection.outcome] += 1
         self._chunks += connection.chunks
         self._bytes_in += connection.bytes_in
         self._bytes_out += connection.bytes_out
-        host = self._counted_host(connection)
+        host = connection.counted_host
         if host is not None:
             self._per_host[host] -= 1
             if not self._per_host[host]:
@@ -88,8 +102,8 @@ class Ledger:
         while self._active:
             await self._waiting_for_empty.park()
 
-    def statistics(self, datagrams: Datagrams) -> Statistics:
-        """Take a snapshot of everything up to now, with that of the datagrams."""
+    def statistics(self, datagrams: DatagramStatistics) -> Statistics:
+        """Return a snapshot of everything up to now, with that of the datagrams."""
         return Statistics(
             accepted=self._accepted,
             active=len(self._active),

@@ -1,0 +1,268 @@
+"""The handler: one connection from being accepted to its outcome, faults included."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import ssl
+from typing import Any, Final
+
+import attrs
+import trio
+
+from techo._faults.certificates import bad_context
+from techo._faults.plan import Plan, Planner
+from techo._faults.transport import FaultEndedError, FaultyTransport
+from techo._faults.values import (
+    ExpiredCertificate,
+    NeverHandshake,
+    Refuse,
+    SlowAccept,
+    WrongName,
+)
+from techo._pump import pump
+from techo._server.connection import Connection, Outcome, Peer
+from techo._server.conversation import close_gracefully, close_now, converse, converse_pumped
+from techo._server.hook import ServiceHook
+from techo._server.limits import Limits
+from techo._server.registry import Registry
+from techo._transport.streams import transport_of
+from techo._transport.tls import TlsTransport
+from techo._transport.transport import Transport
+from techo.reply import Reply
+
+_log = logging.getLogger("techo.server")
+
+_FLUSH: Final = 1.0
+"""Seconds for what a fault held back, when nothing comes after it."""
+
+
+@attrs.define(eq=False)
+class Handler:
+    """What a service does with each of its connections."""
+
+    reply: Reply
+    limits: Limits
+    tls: ssl.SSLContext | None
+    registry: Registry
+    planner: Planner | None
+    """Plans what goes wrong, if anything is to."""
+    hook: ServiceHook | None
+    quiet: float | None = None
+    """While draining: see `Connection.quiet`."""
+
+    async def handle(self, stream: trio.abc.Stream | Transport) -> None:
+        """Do what `EchoService.handle` does."""
+        await self._handle(stream, None)
+
+    async def handle_tls(self, stream: trio.abc.Stream | Transport) -> None:
+        """Do the same for a connection of a tls endpoint, beginning before its handshake."""
+        await self._handle(stream, self.tls)
+
+    async def _handle(
+        self, stream: trio.abc.Stream | Transport, tls: ssl.SSLContext | None
+    ) -> None:
+        plan = None if self.planner is None else self.planner.next()
+        transport = transport_of(stream)
+        peer = Peer.of(transport, otherwise=type(stream).__name__)
+        connection = self._record(peer, early=tls is not None or not transport.handshake_done)
+        opened = self.registry.open(connection)
+        # Only a cancellation may leave by here: any other exception of a handler ends its
+        # nursery, and so the whole server.
+        try:
+            if opened:
+                await self._serve(transport, connection, tls, plan)
+        except Exception:  # noqa: BLE001  -- as said above
+            _log_failure("serving %s failed", connection)
+        finally:
+            try:
+                await close_now(transport)  # noqa: ASYNC102  -- waits for nothing
+            except Exception:  # noqa: BLE001  -- anybody's stream
+                _log_failure("closing %s failed", connection)
+            finally:
+                if opened:
+                    self.registry.close(connection)
+                self._report(connection)
+
+    def _record(self, peer: Peer, *, early: bool) -> Connection:
+        """Return the record of a connection; `early` is one whose handshake is not done yet."""
+        limits, now = self.limits, trio.current_time()
+        early = early or self.hook is not None
+        return Connection(
+            peer=peer,
+            opened=now,
+            idle_timeout=limits.handshake_timeout if early else limits.idle_timeout,
+            expires=now + limits.lifetime,
+            quiet=self.quiet,
+        )
+
+    async def _serve(
+        self,
+        transport: Transport,
+        connection: Connection,
+        tls: ssl.SSLContext | None,
+        plan: Plan | None,
+    ) -> None:
+        """Serve a connection until its outcome is known, then close it gracefully."""
+        plan = plan if plan is not None and plan.chosen else None
+        try:
+            if (early := await self._admit(transport, connection)) is not None:
+                connection.outcome = early
+                return
+            _log_connected(connection)
+            if tls is not None:
+                transport = TlsTransport(transport, _context(tls, plan), server_side=True)
+            connection.outcome = await self._converse(transport, connection, plan)
+        except trio.BrokenResourceError as error:
+            connection.outcome = Outcome.RESET
+            _log.debug("%s broke the connection: %s", connection.peer.name, error)
+        except trio.ClosedResourceError:
+            connection.outcome = Outcome.ABORTED  # our own program closed it
+        except Exception:  # noqa: BLE001  -- anybody's function; it must not end the server
+            connection.outcome = Outcome.CRASHED
+            _log_failure("the reply to %s failed", connection)
+        if not connection.send_pending:
+            await close_gracefully(transport, connection, self.limits.close_timeout)
+
+    async def _admit(self, transport: Transport, connection: Connection) -> Outcome | None:
+        """Find out who is at the other end; return the outcome if it may not have more."""
+        if self.hook is not None:
+            if transport.socket is not None:
+                self.hook.socket_opened(transport.socket, listening=False)
+            with connection.watch(resumable=True) as scope:
+                peer = await self.hook.identify(transport, connection.peer)
+            if scope.cancelled_caught:
+                return connection.timeout_outcome()
+            if peer is None:
+                return Outcome.REFUSED
+            connection.peer = peer
+        return None if self.registry.admit(connection) else Outcome.REFUSED
+
+    async def _converse(
+        self, transport: Transport, connection: Connection, plan: Plan | None
+    ) -> Outcome:
+        size, secure = self.limits.receive_size, not transport.handshake_done
+        if plan is not None:
+            early = await _hesitate(transport, connection, plan)
+            if early is not None:
+                return early
+        if secure:
+            early = await _shake_hands(transport, connection)
+            if early is not None:
+                return early
+        if secure or self.hook is not None:
+            connection.begin_conversation(self.limits.idle_timeout)
+        if plan is not None:
+            return await _misbehave(transport, self.reply, connection, size, plan)
+        if pump.AVAILABLE and transport.direct:
+            return await converse_pumped(transport, self.reply, connection, size)
+        return await converse(transport, self.reply, connection, size)
+
+    def _report(self, connection: Connection) -> None:
+        """Report to the hook and the log that a connection is over."""
+        try:
+            if self.hook is not None:
+                self.hook.connection_ended(connection)
+            _log_closed(connection)
+        except Exception:  # noqa: BLE001  -- of the hook, or of a filter of an embedder's log
+            _log_failure("reporting on %s failed", connection)
+
+
+async def _shake_hands(transport: Transport, connection: Connection) -> Outcome | None:
+    """Do the handshake; return the outcome if that has failed or took too long."""
+    try:
+        with connection.watch(resumable=True) as scope:
+            await transport.handshake()
+    except ssl.SSLError as error:
+        _log.debug("no handshake with %s: %s", connection.peer.name, error)
+        return Outcome.RESET
+    return connection.timeout_outcome() if scope.cancelled_caught else None
+
+
+def _context(tls: ssl.SSLContext, plan: Plan | None) -> ssl.SSLContext:
+    """Return what to show to a TLS client, which may be another certificate than it should."""
+    if plan is not None:
+        for bad in (plan.first(ExpiredCertificate), plan.first(WrongName)):
+            if bad is not None:
+                plan.note(bad)
+                tls = bad_context(bad)
+    return tls
+
+
+async def _hesitate(transport: Transport, connection: Connection, plan: Plan) -> Outcome | None:
+    """Do what is planned before anything else; return the outcome if that is the end."""
+    if (refuse := plan.first(Refuse)) is not None:
+        plan.note(refuse)
+        return Outcome.REFUSED
+    with connection.watch(resumable=True) as scope:
+        await trio.lowlevel.checkpoint()
+        if (slow := plan.first(SlowAccept)) is not None:
+            plan.note(slow)
+            await trio.sleep(slow.seconds)
+        never = plan.first(NeverHandshake)
+        if never is not None and not transport.handshake_done:
+            plan.note(never)
+            await trio.sleep_forever()
+    return connection.timeout_outcome() if scope.cancelled_caught else None
+
+
+async def _misbehave(
+    transport: Transport,
+    reply: Reply,
+    connection: Connection,
+    receive_size: int,
+    plan: Plan,
+) -> Outcome:
+    """Do what `converse` does, with the faults that are planned.
+
+    The limits stay in force: what never ends by itself is ended by them.
+
+    Raises:
+        Exception: as `converse`.
+    """
+    faulty = FaultyTransport(transport, plan, connection)
+    try:
+        with connection.watch(resumable=True) as scope:
+            await faulty.begin()
+        if scope.cancelled_caught:
+            return connection.timeout_outcome()
+        outcome = await converse(faulty, reply, connection, receive_size, pieces=faulty.pieces)
+        if not connection.send_pending:
+            with trio.move_on_after(_FLUSH):
+                await faulty.flush()
+    except FaultEndedError:
+        connection.send_pending = False
+        outcome = Outcome.FAULTED
+    with connection.watch():
+        await faulty.finish()
+    return outcome
+
+
+def _log_connected(connection: Connection) -> None:
+    if _log.isEnabledFor(logging.INFO):
+        extra = {"event": "connected", "peer": connection.peer.name}
+        _log.info("connected %s", connection.peer.name, extra=extra)
+
+
+def _log_closed(connection: Connection) -> None:
+    if not _log.isEnabledFor(logging.INFO):
+        return
+    facts: dict[str, Any] = {
+        "outcome": str(connection.outcome),
+        "chunks": connection.chunks,
+        "bytes_in": connection.bytes_in,
+        "bytes_out": connection.bytes_out,
+        "seconds": round(trio.current_time() - connection.opened, 6),
+    }
+    _log.info(
+        "closed %s %s",
+        connection.peer.name,
+        " ".join(f"{name}={value}" for name, value in facts.items()),
+        extra={"event": "closed", "peer": connection.peer.name, **facts},
+    )
+
+
+def _log_failure(text: str, connection: Connection) -> None:
+    """Log the present exception, whatever the log makes of it."""
+    with contextlib.suppress(Exception):  # of a filter or handler of an embedder's
+        _log.exception(text, connection.peer.name)
