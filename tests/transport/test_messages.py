@@ -1,0 +1,166 @@
+"""Messages as transports: each whole or not at all, and errors that say whose they are."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+import techo
+from helpers import PATIENCE
+from techo._transport.connect import connect
+from techo._transport.messages import (
+    LARGEST_PACKET,
+    DatagramTransport,
+    PacketListener,
+    PacketTransport,
+    check_fits,
+)
+
+
+def packets() -> tuple[PacketTransport, PacketTransport]:
+    """Two ends of a connection that keeps messages."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    both = [trio.socket.from_stdlib_socket(each) for each in (ours, theirs)]
+    return PacketTransport(both[0]), PacketTransport(both[1])
+
+
+async def test_packets_come_whole_and_then_the_end() -> None:
+    """However little is asked for."""
+    ours, theirs = packets()
+    assert ours.keeps_messages
+    assert ours.direct
+    assert ours.half_closeable
+    await ours.send(b"first")
+    await ours.send(b"")  # which would be the end, and is not sent
+    await ours.send(bytes(ours.largest))
+    await ours.send_eof()
+    await ours.send_eof()
+    assert await theirs.receive(1) == b"first"
+    assert await theirs.receive() == bytes(ours.largest)
+    assert await theirs.receive() is None
+    await theirs.send(b"back")
+    assert await ours.receive() == b"back"
+    theirs.close()
+    with pytest.raises(trio.BrokenResourceError):
+        await ours.send(b"nobody")
+    await ours.aclose()
+    for using in (ours.send(b""), ours.send(b"x"), ours.receive(), ours.send_eof()):
+        with pytest.raises(trio.ClosedResourceError):
+            await using
+    with pytest.raises(trio.ClosedResourceError):
+        assert ours.largest
+
+
+async def test_a_packet_that_does_not_fit_breaks_nothing() -> None:
+    """It is the system's error, and the next goes through."""
+    ours, theirs = packets()
+    with pytest.raises(OSError, match=r".") as error:
+        await ours.send(bytes(ours.largest + 1))
+    assert error.value.errno == errno.EMSGSIZE
+    with pytest.raises(ValueError, match=f"{ours.largest + 1} bytes do not fit"):
+        check_fits(ours.largest + 1, ours.largest)
+    await ours.send(b"small")
+    assert await theirs.receive() == b"small"
+    ours.close()
+    theirs.close()
+
+
+async def test_a_packet_larger_than_all_is_a_broken_connection() -> None:
+    """A peer that changed its buffers can send one; it cannot be echoed in part."""
+    ours, theirs = packets()
+    ours.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * LARGEST_PACKET)
+    if ours.largest <= LARGEST_PACKET:
+        pytest.skip("the system allows no such buffer")
+    await ours.send(bytes(LARGEST_PACKET + 1))
+    with pytest.raises(trio.BrokenResourceError, match="more than"):
+        await theirs.receive()
+    ours.close()
+    theirs.close()
+
+
+async def test_a_listener_accepts_until_it_is_closed(tmp_path: Path) -> None:
+    """Whoever waits for a connection then is told."""
+    listening = trio.socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    await listening.bind(str(tmp_path / "s"))
+    listening.listen(1)
+    listener = PacketListener(listening)
+    with trio.fail_after(PATIENCE):
+        client = (await connect(f"unixpacket:{tmp_path}/s")).transport
+        server = await listener.accept()
+        await client.send(b"hello")
+        assert await server.receive() == b"hello"
+        client.close()
+        server.close()
+
+        async def wait() -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                await listener.accept()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            await listener.aclose()
+        with pytest.raises(trio.ClosedResourceError):
+            await listener.accept()
+
+
+@pytest.mark.parametrize("kind", ["udp", "unixgram"])
+async def test_datagrams_come_one_by_one_and_an_empty_one_is_data(
+    kind: str, tmp_path: Path
+) -> None:
+    """They have no end."""
+    place = "udp://127.0.0.1:0" if kind == "udp" else f"unixgram:{tmp_path}/s"
+    async with techo.open_server(place, reply=techo.raw) as server:
+        connected = await connect(server.endpoints[0])
+        transport = connected.transport
+        assert connected.address in str(server.endpoints[0])
+        assert transport.connectionless
+        assert transport.keeps_messages
+        assert not transport.half_closeable
+        with trio.fail_after(PATIENCE):
+            for data in (b"", b"x" * 1000, b""):
+                await transport.send(data)
+                assert await transport.receive(1) == data
+        await transport.send_eof()
+        await transport.aclose()
+        for using in (transport.send(b"x"), transport.receive()):
+            with pytest.raises(trio.ClosedResourceError):
+                await using
+
+
+async def test_a_refused_datagram_is_the_system_s_error_of_the_next_call() -> None:
+    """Receiving raises it; sending tries once more, because it is about an earlier one."""
+    transport = (await connect(f"udp://127.0.0.1:{closed_port()}")).transport
+    await transport.send(b"lost")
+    with trio.fail_after(PATIENCE), pytest.raises(ConnectionRefusedError):
+        await transport.receive()
+    await transport.send(b"lost")
+    await transport.send(b"lost, too")
+    transport.close()
+
+
+def closed_port() -> int:
+    """A UDP port that nobody listens on."""
+    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+async def test_an_unconnected_socket_shows_who_answers() -> None:
+    """For datagrams over the internet and by path."""
+    name = f"unixgram:@techo-messages-{os.getpid()}"
+    async with techo.open_server("udp://127.0.0.1:0", name, reply=techo.raw) as server:
+        for endpoint in server.endpoints:
+            transport = (await connect(endpoint)).transport
+            assert isinstance(transport, DatagramTransport)
+            sock, address, expected = transport.open_unconnected()
+            transport.close()
+            with sock, trio.fail_after(PATIENCE):
+                await sock.sendto(b"hello", address)
+                assert await sock.recvfrom(100) == (b"hello", expected)
