@@ -168,6 +168,20 @@ async def test_cancelled_with_the_winner_there_it_is_closed(
     assert await open_descriptors() == before
 
 
+async def test_of_two_that_connect_at_once_one_is_closed() -> None:
+    """The one that comes second, though it may be by no time at all."""
+    with listening("127.0.0.1") as sock:
+        endpoint = techo.Endpoint("127.0.0.1", port_of(sock))
+        race = connecting._Race(endpoint, SocketOptions(), [])
+        found: Any = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", endpoint.port))
+        before = await open_descriptors()
+        for _ in range(2):
+            await race._attempt(found, trio.Event(), trio.CancelScope())
+        assert await open_descriptors() == before + 1
+        transport, _ = await race.run()
+        transport.close()
+
+
 async def test_a_dial_shows_in_which_step_its_time_ran_out(
     autojump_clock: trio.testing.MockClock, client_tls: ssl.SSLContext
 ) -> None:
