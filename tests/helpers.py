@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
+import logging
 import os
+import random
 import re
+import resource
 import select
 import shutil
 import signal
@@ -15,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import unittest.mock
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +29,7 @@ import pytest
 import trio
 
 import techo
+from techo._cli import main
 from techo._pump import pump
 
 PATIENCE = 30.0
@@ -161,6 +167,47 @@ def run(
 
 
 @contextlib.contextmanager
+def _process_kept() -> Iterator[None]:
+    """Put back what a command changes in the process that it takes for its own."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1)
+    handlers = [signal.getsignal(number) for number in numbers]
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    loggers = [logging.getLogger(name) for name in ("techo", "trio.serve_listeners")]
+    levels, filters = [each.level for each in loggers], [each.filters[:] for each in loggers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, handlers, strict=True):
+            signal.signal(number, handler)
+        resource.setrlimit(resource.RLIMIT_NOFILE, files)
+        for logger, level, kept in zip(loggers, levels, filters, strict=True):
+            logger.setLevel(level)
+            logger.filters = kept
+
+
+def call(*arguments: str, environment: dict[str, str] | None = None) -> tuple[int, bytes, str]:
+    """Run a techo command as `run` does, but in this process, which spares its start.
+
+    It has no standard input, no log and no terminal, and must end by itself.
+    """
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
+    err = io.StringIO()
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        unittest.mock.patch.dict(os.environ, environment or {}),
+        _process_kept(),
+    ):
+        try:
+            code = main(arguments)
+        except SystemExit as leaving:  # as wrong usage and --help do
+            code = int(leaving.code or 0)
+        out.flush()
+        assert isinstance(out.buffer, io.BytesIO)
+        return code, out.buffer.getvalue(), err.getvalue()
+
+
+@contextlib.contextmanager
 def started(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a techo command for a block, with pipes for what it says."""
     with subprocess.Popen(
@@ -208,10 +255,21 @@ def serving(
 
 
 def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    """A port that was free a moment ago, for those who can't be asked which they got."""
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A free port, below those (ip(7)) that the system gives to whoever asks for any.
+
+    For those who can't be asked which they got, and for where nobody is.
+    """
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_768)
+        with socket.socket(socket.AF_INET, kind) as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
+
+
+def free_endpoint(kind: str) -> str:
+    """Where nobody listens: an endpoint of kind tcp or udp."""
+    port = free_port(socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
+    return f"{kind}://127.0.0.1:{port}"
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import techo
-from helpers import run, serving
+from helpers import call, serving
 from techo import testing
 from techo._faults.text import _FORMS, parse_fault
 from techo._faults.values import Fault
@@ -117,7 +117,7 @@ def test_every_field_of_json_is_in_the_readme(title: str) -> None:
     chapter = README.partition(f"## {title} any echo service")[2].partition("\n## ")[0]
     with serving() as process:
         arguments = [title.lower(), "--json", "-c", "1", str(process.port)]
-        _, out, _ = run(*arguments, *(["-n", "5"] if title == "Load" else []))
+        _, out, _ = call(*arguments, *(["-n", "5"] if title == "Load" else []))
     for line in out.splitlines():
         for name in json.loads(line):
             assert re.search(rf"`{name}[`{{]", chapter) or name in {"schema", "event"}
@@ -140,7 +140,7 @@ def test_the_testing_example_passes(tmp_path: Path) -> None:
 
 def test_help_and_readme_tell_the_same_defaults() -> None:
     """Figures in the README's tables are the ones that --help prints."""
-    _, out, _ = run("--help")
+    _, out, _ = call("--help")
     text = " ".join(out.decode().split())
     for option, default in [
         ("idle_timeout", "60 s"),

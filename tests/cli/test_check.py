@@ -1,15 +1,14 @@
-"""techo check, as the process it is."""
+"""techo check: what it prints, and its exit status."""
 
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 
 import pytest
 import trustme
 
-from helpers import run, serving
+from helpers import call, free_endpoint, run, serving
 
 QUICK = ["--connections", "5", "--skip", "16-MiB"]
 
@@ -32,7 +31,7 @@ def test_a_good_server_gets_a_table_of_passes() -> None:
 def test_a_failure_is_told_and_is_exit_status_one() -> None:
     """With what shows it."""
     with serving("--reply", "stamped") as process:
-        code, out, err = run("check", "--reply", "raw", str(process.port), *QUICK)
+        code, out, err = call("check", "--reply", "raw", str(process.port), *QUICK)
     assert (code, err) == (1, "")
     assert "fail" in out.decode()
     assert "should be raw" in out.decode()
@@ -41,7 +40,7 @@ def test_a_failure_is_told_and_is_exit_status_one() -> None:
 def test_machines_get_objects() -> None:
     """One per line; times are whole nanoseconds."""
     with serving("udp://127.0.0.1:0") as process:
-        code, out, _ = run("check", "--json", str(process.endpoints[0]), *QUICK)
+        code, out, _ = call("check", "--json", str(process.endpoints[0]), *QUICK)
     *checks, summary = map(json.loads, out.splitlines())
     assert code == 0
     assert [each["verdict"] for each in checks] == ["pass"] * 9
@@ -55,22 +54,18 @@ def test_machines_get_objects() -> None:
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
 def test_nobody_there_is_exit_status_two(kind: str) -> None:
     """One line, with the remedy."""
-    with socket.socket(type=socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
-        if kind == "udp":
-            sock.close()
-        code, out, err = run("check", f"{kind}://127.0.0.1:{port}")
+    endpoint = free_endpoint(kind)
+    code, out, err = call("check", endpoint)
     assert (code, out) == (2, b"")
     assert err == (
-        f"techo: cannot check {kind}://127.0.0.1:{port}: connection refused; "
+        f"techo: cannot check {endpoint}: connection refused; "
         "start a server there, or check host and port\n"
     )
 
 
 def test_a_path_that_is_not_there_has_its_own_remedy(tmp_path: Path) -> None:
     """As talk says it."""
-    code, _, err = run("check", f"unix:{tmp_path}/s")
+    code, _, err = call("check", f"unix:{tmp_path}/s")
     assert code == 2
     assert "check the path" in err
 
@@ -87,7 +82,7 @@ def test_a_path_that_is_not_there_has_its_own_remedy(tmp_path: Path) -> None:
 )
 def test_wrong_usage_is_exit_status_two(arguments: list[str], words: str) -> None:
     """One line that names the option or the value."""
-    code, out, err = run("check", *arguments)
+    code, out, err = call("check", *arguments)
     assert (code, out) == (2, b"")
     assert words in err
     assert err.count("\n") == 1
@@ -102,14 +97,13 @@ def test_tls_is_checked_with_talk_s_options(tmp_path: Path) -> None:
     with serving("--tls-cert", str(tmp_path / "both"), "tls://127.0.0.1:0") as process:
         endpoint = str(process.endpoints[0])
         trust = ["--tls-ca", str(tmp_path / "ca"), "--tls-server-name", "echo.example"]
-        assert run("check", endpoint, *trust, *QUICK)[0] == 0
-        code, _, err = run("check", endpoint)
+        assert call("check", endpoint, *trust, *QUICK)[0] == 0
+        code, _, err = call("check", endpoint)
     assert code == 2
     assert "bad certificate" in err
 
 
-def test_options_come_from_the_environment_too() -> None:
+def test_options_come_from_the_environment_too(port: str) -> None:
     """As with every command."""
-    with serving() as process:
-        environment = {"TECHO_ENDPOINT": str(process.port), "TECHO_REPLY": "raw"}
-        assert run("check", *QUICK, environment=environment)[0] == 1
+    environment = {"TECHO_ENDPOINT": port, "TECHO_REPLY": "raw"}
+    assert call("check", *QUICK, environment=environment)[0] == 1

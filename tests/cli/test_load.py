@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,14 +15,14 @@ from typing import Any
 import pytest
 import trustme
 
-from helpers import PATIENCE, command, run, serving, started, wait_until
+from helpers import PATIENCE, call, command, free_endpoint, run, serving, started, wait_until
 
 FIGURE = r"[\d,]+\.\d+"
 
 
 def load(*arguments: str) -> tuple[int, dict[str, Any]]:
     """The exit code and the object of a load."""
-    code, out, _ = run("load", "--json", "-", *arguments)
+    code, out, _ = call("load", "--json", "-", *arguments)
     found: dict[str, Any] = json.loads(out)
     return code, found
 
@@ -50,10 +49,9 @@ def test_counts_times_and_a_histogram() -> None:
     assert (counted["accepted"], counted["bytes_in"]) == (5, 100_000)
 
 
-def test_with_a_rate_there_are_three_times() -> None:
+def test_with_a_rate_there_are_three_times(port: str) -> None:
     """Service, response and what lies between; the trips are those that were due."""
-    with serving() as process:
-        code, out, _ = run("load", "-r", "500", "-d", "1", str(process.port))
+    code, out, _ = call("load", "-r", "500", "-d", "1", port)
     text = out.decode()
     assert code == 0
     assert "10 connections x 64 bytes, 500 trips/s wanted\n500 round trips in " in text
@@ -62,17 +60,15 @@ def test_with_a_rate_there_are_three_times() -> None:
     assert "response time, ms" in text
 
 
-def test_no_percentile_for_which_there_are_too_few() -> None:
+def test_no_percentile_for_which_there_are_too_few(port: str) -> None:
     """Three trips support a median, and nothing above it."""
-    with serving() as process:
-        _, out, _ = run("load", "-n", "3", str(process.port))
+    _, out, _ = call("load", "-n", "3", port)
     assert re.search(r"^  service  3( +\S+){3} +- +- +- +\S+$", out.decode(), re.MULTILINE)
 
 
-def test_machines_get_an_object() -> None:
+def test_machines_get_an_object(port: str) -> None:
     """With the fields that the README tells, and times in whole nanoseconds."""
-    with serving() as process:
-        code, found = load("-c", "3", "-r", "200", "-n", "200", "-s", "9", str(process.port))
+    code, found = load("-c", "3", "-r", "200", "-n", "200", "-s", "9", port)
     assert code == 0
     assert (found["schema"], found["event"]) == (1, "summary")
     assert {name: found[name] for name in ("connections", "size", "pipeline", "rate")} == {
@@ -114,10 +110,9 @@ def test_standard_output_may_be_gone_what_is_kept_is_kept(tmp_path: Path) -> Non
     assert picture.stat().st_size > 1000
 
 
-def test_a_file_that_can_not_be_written_in_the_end_is_told() -> None:
+def test_a_file_that_can_not_be_written_in_the_end_is_told(port: str) -> None:
     """With 1, and the text is printed all the same."""
-    with serving() as process:
-        code, out, err = run("load", "-n", "10", str(process.port), "--json", "/dev/full")
+    code, out, err = call("load", "-n", "10", port, "--json", "/dev/full")
     assert code == 1
     assert b"10 round trips" in out
     assert err == "techo: cannot write '/dev/full': no space left on device\n"
@@ -142,26 +137,24 @@ def test_who_closes_at_once_is_a_cause_and_no_silence() -> None:
     assert found["lost"] == sum(found["errors"].values()) > 0
 
 
-def test_a_file_gets_the_object_and_people_the_text(tmp_path: Path) -> None:
+def test_a_file_gets_the_object_and_people_the_text(tmp_path: Path, port: str) -> None:
     """The file is written whole, whatever was in it."""
     path = tmp_path / "a.json"
     path.write_text("x" * 10_000)
-    with serving() as process:
-        _, out, _ = run("load", "-n", "10", str(process.port), "--json", str(path))
+    _, out, _ = call("load", "-n", "10", port, "--json", str(path))
     assert b"10 round trips" in out
     assert json.loads(path.read_text())["round_trips"] == 10
 
 
 def test_nobody_there_is_exit_status_two() -> None:
     """The cause is counted, and told with the remedy."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    code, out, err = run("load", "-c", "4", str(port))
+    endpoint = free_endpoint("tcp")
+    code, out, err = call("load", "-c", "4", endpoint)
     assert code == 2
     # Each tries once; and again, while another has not tried yet.
     assert re.search(rb"\nerrors: refused \d\n  refused: connection refused\n", out)
     assert re.fullmatch(
-        rf"techo: tcp://127\.0\.0\.1:{port} was never reached \(refused [4-9]\); "
+        rf"techo: {re.escape(endpoint)} was never reached \(refused [4-9]\); "
         r"start a server there, or check where it listens\n",
         err,
     )
@@ -204,11 +197,10 @@ def test_errors_are_exit_status_one(fault: str, causes: set[str]) -> None:
         ("errors>0", 0, ""),
     ],
 )
-def test_rules_decide(rule: str, code: int, told: str) -> None:
+def test_rules_decide(rule: str, code: int, told: str, port: str) -> None:
     """What fires is told on standard error, and makes it 1."""
-    with serving() as process:
-        arguments = ["-r", "2000", "-n", "200", "--fail-if", rule, str(process.port)]
-        found, _, err = run("load", *arguments)
+    arguments = ["-r", "2000", "-n", "200", "--fail-if", rule, port]
+    found, _, err = call("load", *arguments)
     assert found == code
     assert told in err
     assert len(err.splitlines()) == code
@@ -247,17 +239,16 @@ def test_rules_decide(rule: str, code: int, told: str) -> None:
 )
 def test_nonsense_is_refused(arguments: list[str], told: str) -> None:
     """One line that names the bad value, and 2, before anything is sent."""
-    code, out, err = run("load", *arguments)
+    code, out, err = call("load", *arguments)
     assert (code, out) == (2, b"")
     assert told in err
     assert len(err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("nothing", ["0", "0.0", ".0"])
-def test_no_warm_up_may_be_asked_for(nothing: str) -> None:
+def test_no_warm_up_may_be_asked_for(nothing: str, port: str) -> None:
     """It is the default, in whatever way it is written."""
-    with serving() as process:
-        code, found = load("--warm-up", nothing, "-n", "5", str(process.port))
+    code, found = load("--warm-up", nothing, "-n", "5", port)
     assert (code, found["round_trips"]) == (0, 5)
 
 
@@ -276,7 +267,7 @@ def test_interrupted_in_the_warm_up_it_says_that_nothing_was_counted() -> None:
 def test_more_connections_are_no_remedy_where_nobody_is() -> None:
     """The hint about what is unsent is for servers that are there."""
     with serving("--max-connections", "1") as process:
-        _, slow, _ = run(
+        _, slow, _ = call(
             "load", "-c", "1", "-r", "1e6", "-d", "0.1", "-W", "0.1", str(process.port)
         )
         arguments = ["-r", "100", "-n", "1000", "-W", "0.5", str(process.port)]
@@ -289,13 +280,12 @@ def test_more_connections_are_no_remedy_where_nobody_is() -> None:
     assert b"\nunsent: no connection was free" not in gone
 
 
-def test_the_environment_below_the_options(tmp_path: Path) -> None:
+def test_the_environment_below_the_options(tmp_path: Path, port: str) -> None:
     """Of duration and trips, what is given counts, whichever the environment has."""
-    with serving() as process:
-        environment = {"TECHO_CONNECTIONS": "2", "TECHO_SIZE": "9", "TECHO_DURATION": "60"}
-        _, out, _ = run("load", "-n", "5", str(process.port), environment=environment)
-        environment = {"TECHO_TRIPS": "1000000000", "TECHO_JSON": str(tmp_path / "b.json")}
-        code, _, _ = run("load", "-d", "0.1", str(process.port), environment=environment)
+    environment = {"TECHO_CONNECTIONS": "2", "TECHO_SIZE": "9", "TECHO_DURATION": "60"}
+    _, out, _ = call("load", "-n", "5", port, environment=environment)
+    environment = {"TECHO_TRIPS": "1000000000", "TECHO_JSON": str(tmp_path / "b.json")}
+    code, _, _ = call("load", "-d", "0.1", port, environment=environment)
     assert b": 2 connections x 9 bytes\n5 round trips" in out
     assert code == 0
     assert json.loads((tmp_path / "b.json").read_text())["round_trips"] > 0
@@ -368,12 +358,11 @@ def test_a_server_that_halts_shows_in_response_time() -> None:
 @pytest.mark.parametrize(
     ("name", "begins"), [("a.svg", b"<?xml"), ("a.PNG", b"\x89PNG"), ("b.svg", b"<?xml")]
 )
-def test_the_picture_is_drawn(name: str, begins: bytes, tmp_path: Path) -> None:
+def test_the_picture_is_drawn(name: str, begins: bytes, tmp_path: Path, port: str) -> None:
     """As its suffix says, with a curve for each time."""
     rate = ["-r", "1000"] if name.startswith("a") else []
-    with serving() as process:
-        arguments = [*rate, "-n", "200", "--plot", str(tmp_path / name), str(process.port)]
-        code, _, err = run("load", *arguments)
+    arguments = [*rate, "-n", "200", "--plot", str(tmp_path / name), port]
+    code, _, err = call("load", *arguments)
     drawn = (tmp_path / name).read_bytes()
     assert (code, err) == (0, "")
     assert drawn.startswith(begins)
@@ -401,10 +390,9 @@ def test_without_matplotlib_it_says_so_before_it_begins() -> None:
     )
 
 
-def test_a_narrow_place_cuts_no_figure() -> None:
+def test_a_narrow_place_cuts_no_figure(port: str) -> None:
     """Whoever reads the output must get all of it."""
-    with serving() as process:
-        _, out, _ = run("load", "-n", "1000", str(process.port), environment={"COLUMNS": "30"})
+    _, out, _ = call("load", "-n", "1000", port, environment={"COLUMNS": "30"})
     assert re.search(rf"^  service +1,000( +{FIGURE}){{7}} *$", out.decode(), re.MULTILINE)
     assert "…" not in out.decode()
 
@@ -419,8 +407,8 @@ def test_over_tls_the_server_is_left_in_good_manners(tmp_path: Path) -> None:
         ca = str(tmp_path / "ca.pem")
         code, found = load("--tls-ca", ca, "-c", "3", "-n", "60", target)
         wait_until(lambda: process.read_log().count("outcome=eof") >= 3, process.read_log())
-        distrusted = run("load", target)
-        misnamed = run("load", "--tls-ca", ca, "--tls-server-name", "echo.example", target)
+        distrusted = call("load", target)
+        misnamed = call("load", "--tls-ca", ca, "--tls-server-name", "echo.example", target)
     assert (code, found["round_trips"], found["errors"]) == (0, 60, {})
     assert distrusted[0] == 2
     assert re.search(r" \(tls \d\d\); check", distrusted[2])

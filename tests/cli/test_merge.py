@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import techo
-from helpers import run, serving
+from helpers import call, run, serving
 
 
 @pytest.fixture(scope="module")
@@ -20,13 +20,13 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     with serving("--reply", "raw") as process:
         for path, trips in zip(paths, ("150", "300"), strict=True):
             target = str(process.port)
-            assert run("load", "-n", trips, "-r", "2000", target, "--json", str(path))[0] == 0
+            assert call("load", "-n", trips, "-r", "2000", target, "--json", str(path))[0] == 0
     return paths
 
 
 def test_the_sum_is_that_of_the_histograms(reports: tuple[Path, Path]) -> None:
     """Counts add up, and percentiles are those of all trips, not an average."""
-    code, out, err = run("merge", "--json", *map(str, reports))
+    code, out, err = call("merge", "--json", *map(str, reports))
     each = [techo.LoadReport.from_json(json.loads(path.read_text())) for path in reports]
     merged = techo.LoadReport.merged(each)
     assert (code, err) == (0, "")
@@ -40,7 +40,7 @@ def test_the_sum_is_that_of_the_histograms(reports: tuple[Path, Path]) -> None:
 
 def test_people_get_the_text_of_a_load(reports: tuple[Path, Path], tmp_path: Path) -> None:
     """With a picture, if they want one."""
-    code, out, _ = run("merge", *map(str, reports), "--plot", str(tmp_path / "a.svg"))
+    code, out, _ = call("merge", *map(str, reports), "--plot", str(tmp_path / "a.svg"))
     assert code == 0
     assert b": 20 connections x 64 bytes, 4,000 trips/s wanted\n450 round trips in" in out
     assert b"response time, n = 450" in (tmp_path / "a.svg").read_bytes()
@@ -59,7 +59,7 @@ def test_standard_input_and_several_in_a_file(reports: tuple[Path, Path]) -> Non
 )
 def test_rules_are_about_the_sum(rule: str, code: int, reports: tuple[Path, Path]) -> None:
     """Neither report alone has so many."""
-    assert run("merge", "--fail-if", rule, *map(str, reports))[0] == code
+    assert call("merge", "--fail-if", rule, *map(str, reports))[0] == code
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_what_is_no_report_is_refused(content: str, told: str, tmp_path: Path) -
     """One line with the file, the line and what is wrong, and 2."""
     path = tmp_path / "c.json"
     path.write_text(content)
-    code, out, err = run("merge", str(path))
+    code, out, err = call("merge", str(path))
     assert (code, out) == (2, b"")
     assert err.startswith(f"techo: {str(path)!r}")
     assert told in err
@@ -94,7 +94,7 @@ def test_what_is_no_report_is_refused(content: str, told: str, tmp_path: Path) -
 )
 def test_nonsense_is_refused(arguments: list[str], told: str) -> None:
     """Likewise."""
-    code, out, err = run("merge", *arguments)
+    code, out, err = call("merge", *arguments)
     assert (code, out) == (2, b"")
     assert told in err
 
@@ -102,7 +102,7 @@ def test_nonsense_is_refused(arguments: list[str], told: str) -> None:
 def test_a_rate_and_none_do_not_add_up(reports: tuple[Path, Path], tmp_path: Path) -> None:
     """There is a response time for some of the trips only."""
     with serving() as process:
-        run("load", "-n", "5", str(process.port), "--json", str(tmp_path / "c.json"))
-    code, _, err = run("merge", str(reports[0]), str(tmp_path / "c.json"))
+        call("load", "-n", "5", str(process.port), "--json", str(tmp_path / "c.json"))
+    code, _, err = call("merge", str(reports[0]), str(tmp_path / "c.json"))
     assert code == 2
     assert err == "techo: some of the reports have a rate, and others have not\n"

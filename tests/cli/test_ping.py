@@ -6,7 +6,6 @@ import contextlib
 import json
 import re
 import signal
-import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 import trustme
 
-from helpers import PATIENCE, run, serving, started
+from helpers import PATIENCE, call, free_endpoint, run, serving, started
 
 QUICK = ["-i", "0.01"]
 
@@ -35,11 +34,10 @@ def events(out: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.splitlines()]
 
 
-def test_replies_and_a_summary() -> None:
+def test_replies_and_a_summary(port: str) -> None:
     """A line for each, as ping(8) has it, and 0."""
-    with serving() as process:
-        code, out, err = run("ping", "-c", "3", *QUICK, str(process.port))
-    endpoint = f"tcp://127.0.0.1:{process.port}"
+    code, out, err = run("ping", "-c", "3", *QUICK, port)
+    endpoint = f"tcp://127.0.0.1:{port}"
     *replies, end, counts, details, times, setup = out.decode().splitlines()
     assert (code, err) == (0, "")
     for seq, line in enumerate(replies, 1):
@@ -57,14 +55,11 @@ def test_replies_and_a_summary() -> None:
     assert re.fullmatch(rf"connect {figure} ms", setup)
 
 
-@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:{}", "udp://127.0.0.1:{}"])
-def test_nobody_there_is_exit_status_two(endpoint: str) -> None:
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+def test_nobody_there_is_exit_status_two(kind: str) -> None:
     """Each probe names the cause, and so does the last line, with the remedy."""
-    kind = socket.SOCK_DGRAM if endpoint.startswith("udp") else socket.SOCK_STREAM
-    with socket.socket(type=kind) as sock:
-        sock.bind(("127.0.0.1", 0))
-        target = endpoint.format(sock.getsockname()[1])
-    code, out, err = run("ping", "-c", "5", *QUICK, target)
+    target = free_endpoint(kind)
+    code, out, err = call("ping", "-c", "5", *QUICK, target)
     lines = out.decode().splitlines()
     assert code == 2
     assert lines[0] == f"no reply from {target}: seq=1 refused (connection refused)"
@@ -76,19 +71,17 @@ def test_nobody_there_is_exit_status_two(endpoint: str) -> None:
     )
 
 
-def test_quiet_means_the_summary_only() -> None:
+def test_quiet_means_the_summary_only(port: str) -> None:
     """And a timestamp stands before each line, if that is wanted."""
-    with serving() as process:
-        _, out, _ = run("ping", "-q", "-c", "2", *QUICK, str(process.port))
-        _, stamped, _ = run("ping", "-D", "-c", "1", str(process.port))
+    _, out, _ = call("ping", "-q", "-c", "2", *QUICK, port)
+    _, stamped, _ = call("ping", "-D", "-c", "1", port)
     assert out.startswith(b"--- tcp://")
     assert re.match(rb"\[\d{10}\.\d{6}\] 64 bytes from ", stamped)
 
 
-def test_machines_get_objects() -> None:
+def test_machines_get_objects(port: str) -> None:
     """One per line, with a schema; times are whole nanoseconds."""
-    with serving() as process:
-        code, out, _ = run("ping", "--json", "-c", "20", *QUICK, str(process.port))
+    code, out, _ = call("ping", "--json", "-c", "20", *QUICK, port)
     *replies, summary = events(out)
     assert code == 0
     assert {each["schema"] for each in [*replies, summary]} == {1}
@@ -112,7 +105,7 @@ def test_machines_get_objects() -> None:
 def test_machines_get_failures_too() -> None:
     """With the cause as a word."""
     with serving("--fault", "close-unread") as process:
-        code, out, _ = run("ping", "--json", "-c", "2", *QUICK, str(process.port))
+        code, out, _ = call("ping", "--json", "-c", "2", *QUICK, str(process.port))
     *failures, summary = events(out)
     assert code == 1
     assert {each["cause"] for each in failures} <= {"eof", "reset"}
@@ -124,7 +117,7 @@ def test_a_sweep_finds_the_largest_that_returns() -> None:
     """Each size once, over a server that cuts datagrams."""
     with serving("--reply", "raw", "--fault", "truncate=500", "udp://127.0.0.1:0") as process:
         endpoint = str(process.endpoints[0])
-        code, out, _ = run("ping", *QUICK, "-s", "100-1000/100", "-W", "0.2", endpoint)
+        code, out, _ = call("ping", *QUICK, "-s", "100-1000/100", "-W", "0.2", endpoint)
     lines = out.decode().splitlines()
     assert code == 0
     assert "10 sent, 5 received, 5 lost (50 %)" in lines
@@ -144,11 +137,10 @@ def test_a_sweep_finds_the_largest_that_returns() -> None:
         ("refused>0", 0, ""),
     ],
 )
-def test_rules_decide(rule: str, code: int, told: str) -> None:
+def test_rules_decide(rule: str, code: int, told: str, port: str) -> None:
     """What fires is told on standard error, and makes it 1."""
-    with serving() as process:
-        arguments = ["ping", "-q", "-c", "3", *QUICK, "--fail-if", rule, str(process.port)]
-        found, _, err = run(*arguments)
+    arguments = ["ping", "-q", "-c", "3", *QUICK, "--fail-if", rule, port]
+    found, _, err = call(*arguments)
     assert found == code
     assert told in err
     assert len(err.splitlines()) == code
@@ -174,17 +166,16 @@ def test_rules_decide(rule: str, code: int, told: str) -> None:
 )
 def test_nonsense_is_refused(arguments: list[str], told: str) -> None:
     """One line that names the bad value, and 2."""
-    code, out, err = run("ping", *arguments)
+    code, out, err = call("ping", *arguments)
     assert (code, out) == (2, b"")
     assert told in err
     assert len(err.splitlines()) == 1
 
 
-def test_the_environment_below_the_options() -> None:
+def test_the_environment_below_the_options(port: str) -> None:
     """As for every command."""
-    with serving() as process:
-        environment = {"TECHO_COUNT": "2", "TECHO_SIZE": "9", "TECHO_INTERVAL": "0.01"}
-        _, out, _ = run("ping", "-c", "1", str(process.port), environment=environment)
+    environment = {"TECHO_COUNT": "2", "TECHO_SIZE": "9", "TECHO_INTERVAL": "0.01"}
+    _, out, _ = call("ping", "-c", "1", port, environment=environment)
     assert out.startswith(b"9 bytes from ")
     assert b"\n1 sent, 1 received" in out
 
@@ -200,20 +191,17 @@ def test_interrupted_it_prints_the_summary_and_dies_by_the_signal() -> None:
         assert b"\n1 sent, 1 received" in out
 
 
-def test_interrupted_with_a_bad_verdict_the_verdict_counts() -> None:
+def test_interrupted_with_a_bad_verdict_the_verdict_counts(port: str) -> None:
     """Nobody was there, or a rule fired."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    with pinging("-i", "60", port) as popen:
+    with pinging("-i", "60", free_endpoint("tcp")) as popen:
         assert "refused" in read_line(popen)
         popen.send_signal(signal.SIGINT)
         assert popen.wait(PATIENCE) == 2
-    with serving() as process:
-        arguments = ["-i", "60", "--fail-if", "received>0", str(process.port)]
-        with pinging(*arguments) as popen:
-            read_line(popen)
-            popen.send_signal(signal.SIGINT)
-            assert popen.wait(PATIENCE) == 1
+    arguments = ["-i", "60", "--fail-if", "received>0", port]
+    with pinging(*arguments) as popen:
+        read_line(popen)
+        popen.send_signal(signal.SIGINT)
+        assert popen.wait(PATIENCE) == 1
 
 
 def test_sigquit_asks_for_the_statistics_so_far() -> None:
@@ -260,7 +248,7 @@ def test_lost_datagrams_are_those_that_were_lost() -> None:
     with serving("--fault", "drop=10%", "--seed", "3", "udp://127.0.0.1:0") as process:
         target = str(process.endpoints[0])
         arguments = ["--json", "-c", "100", "-i", "0.005", "-W", "0.5", target]
-        code, out, _ = run("ping", *arguments)
+        code, out, _ = call("ping", *arguments)
         dropped = process.statistics()["datagrams"]["dropped"]["fault"]
     summary = events(out)[-1]
     assert code == 0
@@ -277,8 +265,8 @@ def test_tls_has_its_handshake_told_apart(tmp_path: Path) -> None:
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     with serving("--tls-cert", str(certificate), "tls://127.0.0.1:0") as process:
         target = str(process.endpoints[0])
-        trusted = run("ping", "--tls-ca", str(tmp_path / "ca.pem"), "-c", "1", target)
-        distrusted = run("ping", "-c", "1", target)
+        trusted = call("ping", "--tls-ca", str(tmp_path / "ca.pem"), "-c", "1", target)
+        distrusted = call("ping", "-c", "1", target)
     assert trusted[0] == 0
     assert re.search(rb"^connect \S+ ms; TLS handshake \S+ ms$", trusted[1], re.MULTILINE)
     assert distrusted[0] == 2

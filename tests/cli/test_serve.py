@@ -21,8 +21,10 @@ import techo
 from helpers import (
     PATIENCE,
     Process,
+    call,
     command,
     dial,
+    free_port,
     receive_exactly,
     run,
     serving,
@@ -61,8 +63,7 @@ def test_several_endpoints_and_raw() -> None:
 
 def test_the_port_alone_and_the_word_serve() -> None:
     """`techo PORT` and `techo serve PORT` are the same."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     for arguments in ([port], ["serve", port]):
         with serving(*arguments, "tcp://[::1]:0", sockets=2) as process:
             assert str(process.endpoints[0]) == f"tcp://127.0.0.1:{port}"
@@ -149,7 +150,7 @@ def test_json_log() -> None:
     ("arguments", "parts"),
     [
         (["nonsense"], ["'nonsense'", "write tcp://HOST:PORT"]),
-        (["--idle-timeout", "-1"], ["--idle-timeout", "-1.0", "more than 0 s"]),
+        (["--idle-timeout", "-1"], ["--idle-timeout", "-1.0", "above 0"]),
         (["--idle-timeout", "soon"], ["'soon'", "a number of seconds"]),
         (["--max-connections", "many"], ["'many'", "a whole number"]),
         (["--reply", "shout"], ["'shout'", "stamped", "raw"]),
@@ -162,7 +163,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(
     arguments: list[str], parts: list[str]
 ) -> None:
     """The line names the value and the remedy; no traceback."""
-    code, out, err = run(*arguments)
+    code, out, err = call(*arguments)
     assert (code, out) == (2, b"")
     assert len(err.splitlines()) == 1
     for part in parts:
@@ -173,7 +174,7 @@ def test_a_port_in_use_is_named() -> None:
     """With what to do about it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         endpoint = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
-        code, out, err = run("tcp://127.0.0.1:0", endpoint)
+        code, out, err = call("tcp://127.0.0.1:0", endpoint)
     assert (code, out) == (2, b"")
     assert err.startswith(f"techo: cannot listen on {endpoint}: address already in use; ")
     assert len(err.splitlines()) == 1
@@ -200,24 +201,24 @@ def test_a_privileged_port_is_explained() -> None:
 
 def test_the_environment_is_below_flags_and_above_defaults() -> None:
     """TECHO_ variables count, an option counts more, and a bad variable is named."""
-    bad = run(environment={"TECHO_IDLE_TIMEOUT": "-3"})
+    bad = call(environment={"TECHO_IDLE_TIMEOUT": "-3"})
     assert bad[0] == 2
     assert "TECHO_IDLE_TIMEOUT='-3': " in bad[2]
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        code, _, err = run(
+        code, _, err = call(
             environment={"TECHO_ENDPOINT": f"[::1]:0 {port}", "TECHO_QUIET": "no"}
         )
         assert (code, f"tcp://127.0.0.1:{port}: address already in use" in err) == (2, True)
-        code, _, err = run("192.0.2.1:1", environment={"TECHO_ENDPOINT": str(port)})
+        code, _, err = call("192.0.2.1:1", environment={"TECHO_ENDPOINT": str(port)})
         assert (code, "192.0.2.1" in err) == (2, True)
 
 
 def test_a_variable_for_what_is_no_option_is_nobodys_business() -> None:
     """Containers set TECHO_VERSION and the like; and help does not wait for sane variables."""
-    assert run("--version", environment={"TECHO_VERSION": "1"})[0] == 0
-    assert run("192.0.2.1:1", environment={"TECHO_VERSION": "1"})[2].count("no interface") == 1
-    assert run("--help", environment={"TECHO_IDLE_TIMEOUT": "x"})[0] == 0
+    assert call("--version", environment={"TECHO_VERSION": "1"})[0] == 0
+    assert call("192.0.2.1:1", environment={"TECHO_VERSION": "1"})[2].count("no interface") == 1
+    assert call("--help", environment={"TECHO_IDLE_TIMEOUT": "x"})[0] == 0
 
 
 def test_options_may_stand_between_endpoints() -> None:
@@ -291,7 +292,7 @@ def test_version_names_techo_trio_and_python() -> None:
 
 def test_help_shows_every_default_with_its_unit() -> None:
     """For every option that takes a value."""
-    code, out, _ = run("--help")
+    code, out, _ = call("--help")
     assert code == 0
     text = " ".join(out.decode().split())
     for default in ("60 s", "10,000 connections", "65,536 bytes", "stamped", "off", "text"):

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import pytest
 
-from helpers import PATIENCE, command, run, serving
+from helpers import PATIENCE, call, command, free_endpoint, run, serving
 
 Script = Callable[[socket.socket], None]
 
@@ -152,19 +152,18 @@ def test_a_server_that_is_no_echo_is_printed_all_the_same() -> None:
 
 def test_nobody_there_is_exit_code_2() -> None:
     """One line with endpoint, reason and remedy."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    code, out, err = run("talk", str(port))
+    endpoint = free_endpoint("tcp")
+    code, out, err = run("talk", endpoint)
     assert (code, out) == (2, b"")
     assert err == (
-        f"techo: cannot connect to tcp://127.0.0.1:{port}: connection refused; "
+        f"techo: cannot connect to {endpoint}: connection refused; "
         "start a server there, or check host and port\n"
     )
-    code, _, err = run("talk", "no-such-host.invalid:1")
+    code, _, err = call("talk", "no-such-host.invalid:1")
     assert (code, "unknown host" in err, len(err.splitlines())) == (2, True, 1)
-    code, _, err = run("talk", "*:8009")
+    code, _, err = call("talk", "*:8009")
     assert (code, "name host and port" in err, len(err.splitlines())) == (2, True, 1)
-    code, _, err = run("talk", "localhost", "8009")
+    code, _, err = call("talk", "localhost", "8009")
     assert (code, "'localhost'" in err, len(err.splitlines())) == (2, True, 1)
 
 

@@ -22,7 +22,7 @@ import trio
 import trustme
 
 import techo
-from helpers import PATIENCE, command, run
+from helpers import PATIENCE, call, command, free_endpoint, run
 
 KINDS = [str(kind) for kind in techo.Kind if kind is not techo.Kind.FD]
 DATAGRAMS = ["udp", "unixgram"]
@@ -213,11 +213,8 @@ def test_a_lost_datagram_is_told_and_the_talk_goes_on(
 def test_nobody_there_is_one_line_with_the_remedy(tmp_path: Path) -> None:
     """Exit code 2, whatever was tried."""
     path = str(tmp_path / "s")
-    with socket.socket(type=socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     cases = {
-        f"udp://127.0.0.1:{port}": "connection refused; start a server there",
+        free_endpoint("udp"): "connection refused; start a server there",
         f"unix:{path}": "no such file or directory; check the path",
         "unixgram:@techo-nobody": "connection refused; no server listens there; start one",
         "fd:0": "it is for servers",
@@ -229,7 +226,7 @@ def test_nobody_there_is_one_line_with_the_remedy(tmp_path: Path) -> None:
         assert endpoint in err
         assert reason in err
     with server_in_thread(f"unix:{path}"):
-        code, _, err = run("talk", f"unixpacket:{path}", stdin=b"x")
+        code, _, err = call("talk", f"unixpacket:{path}")
     assert (code, "another kind" in err, len(err.splitlines())) == (2, True, 1)
 
 
@@ -246,7 +243,7 @@ def test_what_is_wrong_with_tls_is_one_line_with_the_remedy(
             ([endpoint, "--tls-ca", certificates.file("ca"), "--tls-server-name", ""], "empty"),
         ]
         for arguments, reason in cases:
-            code, out, err = run("talk", *arguments, stdin=b"x")
+            code, out, err = call("talk", *arguments)
             assert (code, out, len(err.splitlines())) == (2, b"", 1)
             assert reason in err
         for arguments in (
@@ -255,7 +252,7 @@ def test_what_is_wrong_with_tls_is_one_line_with_the_remedy(
         ):
             assert run("talk", *arguments, stdin=b"x") == (0, b"x", "")
     with server_in_thread("tcp://127.0.0.1:0") as endpoint:
-        code, _, err = run("talk", endpoint.replace("tcp", "tls"), stdin=b"x")
+        code, _, err = call("talk", endpoint.replace("tcp", "tls"))
     assert (code, "speaks TLS" in err, len(err.splitlines())) == (2, True, 1)
 
 
@@ -286,7 +283,7 @@ def test_files_of_no_use_are_named(certificates: Certificates, tmp_path: Path) -
         (["--tls-key", key], "a certificate is missing: give --tls-cert FILE"),
     ]
     for arguments, reason in cases:
-        code, out, err = run("talk", "tls://127.0.0.1:1", *arguments, stdin=b"x")
+        code, out, err = call("talk", "tls://127.0.0.1:1", *arguments)
         assert (code, out, len(err.splitlines())) == (2, b"", 1)
         assert reason in err
 
@@ -297,7 +294,7 @@ def test_tls_options_are_for_tls_but_the_environment_may_say_more(
     """An option that cannot be heeded is an error; a variable may be meant for other talks."""
     with talking_to("unix", tmp_path, certificates) as (*_, endpoint):
         for option in (["--tls-ca", "x"], ["--tls-insecure"], ["--tls-server-name", "x"]):
-            code, _, err = run("talk", endpoint, *option, stdin=b"x")
+            code, _, err = call("talk", endpoint, *option)
             assert (code, err) == (
                 2,
                 f"techo: {option[0]} is for tls endpoints; there is none\n",
@@ -308,7 +305,7 @@ def test_tls_options_are_for_tls_but_the_environment_may_say_more(
         environment = {"TECHO_TLS_CA": certificates.file("ca"), "TECHO_ENDPOINT": endpoint}
         assert run("talk", stdin=b"x", environment=environment) == (0, b"x", "")
         wrong = {"TECHO_TLS_CA": "/nowhere"}
-        code, _, err = run("talk", endpoint, stdin=b"x", environment=wrong)
+        code, _, err = call("talk", endpoint, environment=wrong)
         assert (code, "/nowhere" in err) == (2, True)
 
 

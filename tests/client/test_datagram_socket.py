@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
@@ -212,12 +213,13 @@ async def test_a_silent_server_takes_as_long_as_the_caller_says(
 @example([b"", b"[", stamped(stamped(b"")), b"x" * 65_000])
 def test_any_datagrams_come_back_in_order(datagrams: list[bytes]) -> None:
     """Of any size and content, repeated, and such as look like stamped ones."""
+    path = f"unixgram:@techo-any-{os.getpid()}"
 
     async def main() -> None:
         for reply in (techo.raw, techo.stamped):
             async with contextlib.AsyncExitStack() as stack:
                 server = await stack.enter_async_context(
-                    techo.open_server("udp://127.0.0.1:0", "unixgram:@techo-any", reply=reply)
+                    techo.open_server("udp://127.0.0.1:0", path, reply=reply)
                 )
                 for endpoint in server.endpoints:
                     async with techo.open_client(endpoint) as client:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from helpers import run, serving
+from helpers import call, run, serving
 from techo import testing
 from techo._faults.text import parse_fault
 from techo.testing import Fault
@@ -120,7 +120,7 @@ def test_faults_that_are_given_replace_those_of_the_environment() -> None:
 
 def test_a_fault_that_cannot_happen_is_one_line() -> None:
     """Exit status 2, and where it could."""
-    code, out, err = run("--fault", "reset", "udp://127.0.0.1:0")
+    code, out, err = call("--fault", "reset", "udp://127.0.0.1:0")
     assert (code, out) == (2, b"")
     assert err.startswith("techo: Reset(")
     assert "cannot happen on udp://127.0.0.1:0, only on memory, tcp, tls\n" in err
