@@ -6,9 +6,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from techo._client.client import EchoClient, RoundTrip
+    from techo._client.client import EchoClient, RoundTrip, open_client
     from techo._client.comparison import EchoError, EchoMismatch, ShortReply
-    from techo._client.connecting import open_client
     from techo._load.load import load
     from techo._load.report import LoadReport
     from techo._ping.ping import Ping, ping
@@ -59,9 +58,8 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "_client.client": ("EchoClient", "RoundTrip"),
+    "_client.client": ("EchoClient", "RoundTrip", "open_client"),
     "_client.comparison": ("EchoError", "EchoMismatch", "ShortReply"),
-    "_client.connecting": ("open_client",),
     "_probing.failure_cause": ("FailureCause",),
     "_probing.histogram": ("Histogram",),
     "_load.load": ("load",),

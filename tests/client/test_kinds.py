@@ -6,19 +6,16 @@ import errno
 import os
 import socket
 import ssl
-import types
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-import attrs
 import pytest
 import trio
 import trio.testing
 
 import techo
-from helpers import PATIENCE, free_port, open_descriptors
-from techo._client import connecting
+from helpers import PATIENCE, open_descriptors
 
 Meet = Callable[
     [techo.Reply], AbstractAsyncContextManager[tuple[techo.EchoService, techo.EchoClient]]
@@ -236,39 +233,4 @@ async def test_connecting_to_a_path_fails_with_the_system_s_reason(tmp_path: Pat
         async with techo.open_client(f"unix:{path}"):
             assert await reason(f"unix:{path}") == "EAGAIN"
     assert await reason(f"unix:{path}") == "ECONNREFUSED"
-    assert await open_descriptors() == before
-
-
-@attrs.frozen
-class OnOnePort(trio.abc.SocketFactory):
-    """What the system does now and then: a client gets the very port that it connects to."""
-
-    make: Callable[..., socket.socket]
-
-    def socket(  # type: ignore[override]  # numbers do for the enumerations
-        self, family: int, kind: int, proto: int = 0
-    ) -> trio.socket.SocketType:
-        """Give a socket of trio."""
-        return trio.socket.from_stdlib_socket(self.make(family, kind, proto))
-
-
-@pytest.mark.parametrize("kind", ["tcp", "udp"])
-async def test_who_is_connected_to_himself_has_reached_nobody(
-    kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It would echo as a server does, and keep the real one from listening."""
-    port = free_port(socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
-
-    def make(*arguments: int) -> socket.socket:
-        sock = socket.socket(*arguments)
-        sock.bind(("127.0.0.1", port))
-        return sock
-
-    trio.socket.set_custom_socket_factory(OnOnePort(make))
-    system = types.SimpleNamespace(**{**vars(socket), "socket": make})
-    monkeypatch.setattr(connecting, "socket", system)
-    before = await open_descriptors()
-    with pytest.raises(ConnectionRefusedError):
-        async with techo.open_client(f"{kind}://127.0.0.1:{port}"):
-            pytest.fail("nobody is there")
     assert await open_descriptors() == before

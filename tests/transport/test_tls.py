@@ -74,7 +74,7 @@ async def caught(transport: TlsTransport) -> ssl.SSLError:
 
 async def failures(*both: TlsTransport) -> list[str]:
     """The reasons that two ends give for a handshake that fails on both sides."""
-    reasons: dict[TlsTransport, str] = {each: "" for each in both}
+    reasons: dict[TlsTransport, str] = dict.fromkeys(both, "")
 
     async def fail(each: TlsTransport) -> None:
         reasons[each] = str((await caught(each)).reason)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Final
+import ssl
+from collections.abc import AsyncIterator
 
 import attrs
 import trio
 
-from techo._client.comparison import Comparison
-from techo._client.datagram_socket import DatagramSocket
+from techo._client.comparison import Comparison, EchoError
 from techo._nursery import open_bare_nursery
-from techo._packets import PacketStream, check_fits
-
-RECEIVE_SIZE: Final = 2**16
-"""Bytes; what trio's own streams receive at a time."""
+from techo._transport.connect import connect
+from techo._transport.messages import check_fits
+from techo._transport.streams import transport_of
+from techo._transport.transport import RECEIVE_SIZE as RECEIVE_SIZE  # noqa: PLC0414  -- until all have moved
+from techo._transport.transport import Transport
+from techo.endpoint import Endpoint
 
 
 @attrs.frozen
@@ -31,16 +33,19 @@ class RoundTrip:
 
 @attrs.define(eq=False)
 class EchoClient:
-    """A client of one echo server. `open_client` makes one and closes it."""
+    """A client of one echo server. `open_client` opens one and closes it.
 
-    _stream: trio.abc.Stream | DatagramSocket
+    To use a connection of your own, pass its `trio.abc.Stream`, which stays yours to close.
+    """
+
+    _transport: Transport = attrs.field(converter=transport_of)
     _in_use: bool = attrs.field(default=False, init=False)
 
     async def round_trip(self, data: bytes) -> RoundTrip:
-        """Send `data` and wait until all of it has come back. Time is the caller's business.
+        """Send `data` and wait until all of it has come back.
 
-        Use `trio.fail_after`: a lost datagram, or a server that owes a reply for ever, is
-        waited for until cancelled.
+        Limit the time with `trio.fail_after`: a reply that never comes, such as to a lost
+        datagram, is waited for until cancelled.
 
         Over a connection the reply may come in any number of pieces. Sending and receiving go
         on at the same time, so no amount of data can make the two sides wait for each other.
@@ -64,38 +69,82 @@ class EchoClient:
             raise trio.BusyResourceError("another task is in mid-trip on this client")
         self._in_use = True
         try:
-            if isinstance(self._stream, DatagramSocket):
-                comparison, seconds = await self._stream.exchange(data)
-            else:
-                comparison, seconds = await _exchange(self._stream, data)
+            if (largest := self._transport.largest) is not None:
+                check_fits(len(data), largest)
+            exchange = _exchange_datagrams if self._transport.connectionless else _exchange
+            comparison, seconds = await exchange(self._transport, data)
         finally:
             self._in_use = False
         return RoundTrip(comparison.reply, seconds, comparison.stamps)
 
 
-async def _exchange(stream: trio.abc.Stream, data: bytes) -> tuple[Comparison, float]:
-    """Send over a connection and receive until all has come back; say how long that took."""
+async def _exchange(transport: Transport, data: bytes) -> tuple[Comparison, float]:
+    """Send over a connection and receive until all has come back; return how long it took."""
     comparison = Comparison(data)
-    if isinstance(stream, PacketStream):
-        check_fits(len(data), stream.largest)
     started = trio.current_time()
     try:
         async with open_bare_nursery() as nursery:
             if data:
-                nursery.start_soon(_send, stream, data)
+                nursery.start_soon(_send, transport, data)
             else:
-                await stream.send_all(data)  # tells whether we are closed
+                await transport.send(data)  # shows whether we are closed
             while not comparison.complete:
-                comparison.feed(await stream.receive_some(RECEIVE_SIZE))
+                comparison.feed(await transport.receive() or b"")
             seconds = trio.current_time() - started
     except BaseException:
-        await trio.aclose_forcefully(stream)
+        await trio.aclose_forcefully(transport)
         raise
     return comparison, seconds
 
 
-async def _send(stream: trio.abc.Stream, data: bytes) -> None:
+async def _send(transport: Transport, data: bytes) -> None:
     # A server that closes early breaks the sending too; the receiving side, which gets
-    # whatever still came back, is the one that tells how much that was.
+    # whatever still came back, reports how much that was.
     with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-        await stream.send_all(data)
+        await transport.send(data)
+
+
+async def _exchange_datagrams(transport: Transport, data: bytes) -> tuple[Comparison, float]:
+    """Send a datagram and wait for the one that echoes it; return how long it took."""
+    await _discard_earlier(transport)
+    started = trio.current_time()
+    await transport.send(data)
+    while True:
+        received = await transport.receive() or b""
+        seconds = trio.current_time() - started
+        comparison = Comparison(data)
+        with contextlib.suppress(EchoError):
+            comparison.feed(received)
+            if comparison.complete:
+                return comparison, seconds
+
+
+async def _discard_earlier(transport: Transport) -> None:
+    """Discard late replies, which could fill the queue, and errors about earlier sends."""
+    sock = transport.socket
+    while sock is not None and sock.fileno() >= 0 and sock.is_readable():
+        with contextlib.suppress(OSError):
+            await transport.receive()
+
+
+@contextlib.asynccontextmanager
+async def open_client(
+    endpoint: Endpoint | str,
+    *,
+    tls: ssl.SSLContext | None = None,
+    server_name: str | None = None,
+) -> AsyncIterator[EchoClient]:
+    """Connect to an echo server of any kind for the length of a block.
+
+    For tls endpoints, `tls` says whom to trust (by default, whom the system trusts) and
+    `server_name` whose certificate to expect (by default the host's).
+
+    Raises:
+        ValueError: the text is no endpoint, or one that can't be connected to, or `tls` or
+            `server_name` are given for one that is not tls.
+        OSError: the name is unknown, nobody answers or, as `ssl.SSLError`, TLS fails. Over udp,
+            only `EchoClient.round_trip` shows whether a server is there.
+    """
+    connected = await connect(endpoint, tls=tls, server_name=server_name)
+    async with connected.transport as transport:
+        yield EchoClient(transport)

@@ -7,12 +7,10 @@ import errno
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator
 from typing import Final, TypeAlias
 
 import trio
 
-from techo._client.client import EchoClient
 from techo._client.datagram_socket import DatagramSocket
 from techo._packets import PacketStream
 from techo.endpoint import EVERY_INTERFACE, Endpoint, Kind
@@ -173,26 +171,3 @@ async def _connect_udp(endpoint: Endpoint) -> DatagramSocket:
             return line
     assert unreachable is not None  # noqa: S101  -- getaddrinfo gives one at least
     raise unreachable
-
-
-@contextlib.asynccontextmanager
-async def open_client(
-    endpoint: Endpoint | str,
-    *,
-    tls: ssl.SSLContext | None = None,
-    server_name: str | None = None,
-) -> AsyncIterator[EchoClient]:
-    """Connect to an echo server of any kind for the length of a block.
-
-    For tls endpoints, `tls` says whom to trust (by default, whom the system trusts) and
-    `server_name` whose certificate to expect (by default the host's).
-
-    Raises:
-        ValueError: the text is no endpoint, or one that can't be connected to, or `tls` or
-            `server_name` are given for one that is not tls.
-        OSError: the name is unknown, nobody answers or, as `ssl.SSLError`, TLS fails. Nobody
-            answers datagrams at first, so over udp only `EchoClient.round_trip` can tell.
-    """
-    line = await connect(endpoint, tls=tls, server_name=server_name)
-    async with line:
-        yield EchoClient(line)

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 import techo
 from helpers import PATIENCE
-from techo._client.datagram_socket import DatagramSocket
 from techo.reply import stamped
 
 
@@ -143,8 +142,8 @@ async def test_a_refused_port_is_a_bare_error_of_the_trip_that_was_refused() -> 
             for _ in range(2):
                 with pytest.raises(ConnectionRefusedError):
                     await client.round_trip(b"hello")
-            assert isinstance(client._stream, DatagramSocket)
-            await client._stream.socket.send(b"refused, which is not seen")
+            assert client._transport.socket is not None
+            await client._transport.socket.send(b"refused, which is not seen")
             async with techo.open_server(f"udp://127.0.0.1:{port}"):
                 assert (await client.round_trip(b"hello")).reply.endswith(b"hello")
 
@@ -154,16 +153,16 @@ async def test_an_error_that_surfaces_while_sending_is_about_an_earlier_datagram
 ) -> None:
     """It is sent once more."""
     errors = [ConnectionRefusedError(111, "earlier")]
-    line = peer.client._stream
-    assert isinstance(line, DatagramSocket)
-    send = line.socket.send
+    sock = peer.client._transport.socket
+    assert sock is not None
+    send = sock.send
 
     async def refuse_once(data: bytes) -> int:
         if errors:
             raise errors.pop()
         return await send(data)
 
-    monkeypatch.setattr(line.socket, "send", refuse_once)
+    monkeypatch.setattr(sock, "send", refuse_once)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(peer.trip, b"hello")
         assert await peer.receive() == b"hello"
