@@ -14,12 +14,11 @@ import trio
 from techo._cli.complaints import CONNECTING_BY_PATH, complain
 from techo._cli.standard_input import StandardInput
 from techo._cli.tls import client_context
-from techo._client.client import RECEIVE_SIZE, EchoClient
+from techo._client.client import EchoClient
 from techo._client.comparison import Comparison, EchoMismatch
-from techo._client.connecting import Line, connect
-from techo._client.datagram_socket import DatagramSocket
 from techo._nursery import open_bare_nursery
-from techo._packets import PacketStream
+from techo._transport.connect import connect
+from techo._transport.transport import Transport
 from techo.endpoint import Endpoint
 
 _HANDSHAKE: Final = 10.0
@@ -42,29 +41,29 @@ def talk(options: argparse.Namespace) -> int:
 async def _talk(options: argparse.Namespace) -> int:
     endpoint: Endpoint = options.endpoint
     try:
-        line = await _connect(endpoint, options)
+        transport = await _connect(endpoint, options)
     except OSError as error:  # first, because a bad certificate is a ValueError as well
         return _complain(f"cannot connect to {endpoint}", error, endpoint)
     except ValueError as error:
         sys.stderr.write(f"techo: {error}\n")
         return 2
-    async with line:
-        if isinstance(line, DatagramSocket):
-            return await _talk_in_datagrams(line, endpoint)
-        longest = line.largest if isinstance(line, PacketStream) else None
-        talker = _Talker(line, StandardInput(longest))
+    async with transport:
+        if transport.connectionless:
+            return await _talk_in_datagrams(transport, endpoint)
+        talker = _Talker(transport, StandardInput(transport.largest))
         await talker.run()
     if talker.cut_short:
         sys.stderr.write(f"techo: {endpoint} ended the connection {talker.cut_short}\n")
     return talker.source.failure or (1 if talker.cut_short else 0)
 
 
-async def _connect(endpoint: Endpoint, options: argparse.Namespace) -> Line:
+async def _connect(endpoint: Endpoint, options: argparse.Namespace) -> Transport:
     tls = client_context(options)
     if tls is None:
-        return await connect(endpoint)
+        return (await connect(endpoint)).transport
     with trio.move_on_after(_HANDSHAKE):
-        return await connect(endpoint, tls=tls, server_name=options.tls_server_name)
+        connected = await connect(endpoint, tls=tls, server_name=options.tls_server_name)
+        return connected.transport
     raise TimeoutError(f"no TLS connection within {_HANDSHAKE:g} s")
 
 
@@ -72,9 +71,9 @@ def _complain(what: str, error: OSError, endpoint: Endpoint) -> int:
     return complain(what, error, *([CONNECTING_BY_PATH] if endpoint.path else []))
 
 
-async def _talk_in_datagrams(sock: DatagramSocket, endpoint: Endpoint) -> int:
+async def _talk_in_datagrams(transport: Transport, endpoint: Endpoint) -> int:
     """Send each line as a datagram and print the reply to it before the next."""
-    client, source = EchoClient(sock), StandardInput(sock.largest)
+    client, source = EchoClient(transport), StandardInput(transport.largest)
     answered = unanswered = 0
     while line := await source.read():
         try:
@@ -101,7 +100,7 @@ def _print(data: bytes | bytearray) -> None:
 class _Talker:
     """One conversation: standard input to the server, its replies to standard output."""
 
-    stream: trio.abc.Stream
+    transport: Transport
     source: StandardInput
     cut_short: str = ""
     """Once it is over: what was left undone, or nothing."""
@@ -132,13 +131,13 @@ class _Talker:
                 self._comparison.expect(chunk)
             # If the server is gone, the receiving side tells how far it came.
             with contextlib.suppress(trio.BrokenResourceError):
-                await self.stream.send_all(chunk)
+                await self.transport.send(chunk)
             if self.source.terminal:
                 await self._answered.wait()
         self._finished = True
-        if isinstance(self.stream, trio.abc.HalfCloseableStream):
+        if self.transport.half_closeable:
             with contextlib.suppress(trio.BrokenResourceError):
-                await self.stream.send_eof()
+                await self.transport.send_eof()
             return
         # TLS knows no half-close: saying that nothing more comes would end the replies, too.
         await self._answered.wait()
@@ -148,7 +147,7 @@ class _Talker:
 
     async def _print_replies(self) -> None:
         try:
-            while chunk := await self.stream.receive_some(RECEIVE_SIZE):
+            while chunk := await self.transport.receive():
                 answered = self._answers(chunk)
                 if answered and self.source.terminal:
                     chunk += b"\n"
