@@ -115,7 +115,7 @@ class Handler:
             connection.outcome = await self._converse(transport, connection, plan)
         except trio.BrokenResourceError as error:
             connection.outcome = Outcome.RESET
-            _log.debug("%s broke the connection: %s", connection.peer.name, error)
+            _log_reason("%s broke the connection: %s", connection, error)
         except trio.ClosedResourceError:
             connection.outcome = Outcome.ABORTED  # our own program closed it
         except Exception:  # noqa: BLE001  -- anybody's function; it must not end the server
@@ -163,9 +163,9 @@ class Handler:
         try:
             if self.hook is not None:
                 self.hook.connection_ended(connection)
-            _log_closed(connection)
-        except Exception:  # noqa: BLE001  -- of the hook, or of a filter of an embedder's log
-            _log_failure("reporting on %s failed", connection)
+        except Exception:  # noqa: BLE001  -- as in `_handle`
+            _log_failure("reporting the end of %s failed", connection)
+        _log_closed(connection)
 
 
 async def _shake_hands(transport: Transport, connection: Connection) -> Outcome | None:
@@ -174,7 +174,7 @@ async def _shake_hands(transport: Transport, connection: Connection) -> Outcome 
         with connection.watch(resumable=True) as scope:
             await transport.handshake()
     except ssl.SSLError as error:
-        _log.debug("no handshake with %s: %s", connection.peer.name, error)
+        _log_reason("no handshake with %s: %s", connection, error)
         return Outcome.RESET
     return connection.timeout_outcome() if scope.cancelled_caught else None
 
@@ -238,10 +238,14 @@ async def _misbehave(
     return outcome
 
 
+# What an embedder's filters and handlers of a log raise must cost no connection.
+
+
 def _log_connected(connection: Connection) -> None:
     if _log.isEnabledFor(logging.INFO):
         extra = {"event": "connected", "peer": connection.peer.name}
-        _log.info("connected %s", connection.peer.name, extra=extra)
+        with contextlib.suppress(Exception):
+            _log.info("connected %s", connection.peer.name, extra=extra)
 
 
 def _log_closed(connection: Connection) -> None:
@@ -254,15 +258,18 @@ def _log_closed(connection: Connection) -> None:
         "bytes_out": connection.bytes_out,
         "seconds": round(trio.current_time() - connection.opened, 6),
     }
-    _log.info(
-        "closed %s %s",
-        connection.peer.name,
-        " ".join(f"{name}={value}" for name, value in facts.items()),
-        extra={"event": "closed", "peer": connection.peer.name, **facts},
-    )
+    text = " ".join(f"{name}={value}" for name, value in facts.items())
+    extra = {"event": "closed", "peer": connection.peer.name, **facts}
+    with contextlib.suppress(Exception):
+        _log.info("closed %s %s", connection.peer.name, text, extra=extra)
+
+
+def _log_reason(text: str, connection: Connection, reason: Exception) -> None:
+    with contextlib.suppress(Exception):
+        _log.debug(text, connection.peer.name, reason)
 
 
 def _log_failure(text: str, connection: Connection) -> None:
-    """Log the present exception, whatever the log makes of it."""
-    with contextlib.suppress(Exception):  # of a filter or handler of an embedder's
+    """Log the present exception with its traceback."""
+    with contextlib.suppress(Exception):
         _log.exception(text, connection.peer.name)
