@@ -135,6 +135,17 @@ def test_every_file_is_read_in_one_sitting_and_says_why_it_exists(path: Path) ->
     assert len(lines) <= 400
 
 
+@pytest.mark.parametrize(
+    ("rooms", "most"), [(("_server", "_pump", "_client"), 3500), (("_transport",), 1000)]
+)
+def test_the_core_can_be_read_in_an_afternoon(rooms: tuple[str, ...], most: int) -> None:
+    """What everything else stands beside stays small; lines that hold nothing don't count."""
+    files = [path for room in rooms for path in (SOURCE / room).rglob("*.py")]
+    lines = [line for path in files for line in path.read_text().splitlines()]
+    assert files
+    assert len(list(filter(str.strip, lines))) <= most
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_only_the_command_line_prints_or_exits(path: Path) -> None:
     """Library code never prints, never exits, never touches signals."""
