@@ -25,6 +25,8 @@ class Requirement:
     is_met: Callable[[Any], bool]
     off: tuple[float | None, ...] = ()
     """A value beside these that switches off what the value would limit."""
+    also: Requirement | None = None
+    """What it has to be above this; only named if that is what is missing."""
 
     def __call__(self, _instance: object, field: attrs.Attribute[Any], value: Any) -> None:
         """Check a field of an attrs class; see `check`."""
@@ -37,13 +39,16 @@ class Requirement:
             ValueError: the text has the name, the value and what would be right.
         """
         for name, value in values.items():
-            if not self.accepts(value):
-                off = "".join(", or " + _name_of(each) for each in self.off)
-                raise ValueError(f"{name} {value!r:.{_SHOWN}} is not {self.what}{off}")
+            if (missing := self.missing(value)) is not None:
+                raise ValueError(f"{name} {value!r:.{_SHOWN}} is not {missing}")
 
-    def accepts(self, value: Any) -> bool:
-        """Return whether the value meets the requirement or switches it off."""
-        return value in self.off or self.is_met(value)
+    def missing(self, value: Any) -> str | None:
+        """Return what a value is not; None if it is as required or switches that off."""
+        if value in self.off:
+            return None
+        if not self.is_met(value):
+            return self.what + "".join(", or " + _name_of(each) for each in self.off)
+        return None if self.also is None else self.also.missing(value)
 
     def or_off(self, value: float | None = None) -> Requirement:
         """Return the same requirement, which accepts `value`, too."""
@@ -54,13 +59,16 @@ def _name_of(off: float | None) -> str:
     return "None" if off is None else "math.inf"
 
 
+_SENSIBLE: Final = Requirement("below 1e18", lambda value: value < ENDLESS)
+
+
 def whole(least: int, most: int | None = None) -> Requirement:
     """Require an int in a range; True and False are none."""
 
     def is_met(value: Any) -> bool:
         return _is_number(value, int) and least <= value and (most is None or value <= most)
 
-    return Requirement(f"a whole number from {least}{_to(most)}", is_met)
+    return Requirement(f"a whole number from {least}{_to(most)}", is_met, also=_SENSIBLE)
 
 
 def number(
@@ -77,7 +85,7 @@ def number(
         low = value >= least if above is None else value > above
         return bool(low) and (most is None or value <= most)
 
-    return Requirement(what, is_met)
+    return Requirement(what, is_met, also=_SENSIBLE)
 
 
 def _is_number(value: object, kind: type | UnionType) -> bool:
@@ -85,16 +93,14 @@ def _is_number(value: object, kind: type | UnionType) -> bool:
 
 
 def _to(most: int | None) -> str:
-    if most is None:
-        return ""
-    return f" to {most}" if most < ENDLESS else " to 1e18"
+    return "" if most is None else f" to {most}"
 
 
-COUNT: Final = whole(1, ENDLESS)
-NATURAL: Final = whole(0, ENDLESS)
-SECONDS_ABOVE_0: Final = number(above=0, most=ENDLESS, unit="seconds")
-SECONDS_FROM_0: Final = number(most=ENDLESS, unit="seconds")
-AMOUNT: Final = number(most=ENDLESS)
+COUNT: Final = whole(1)
+NATURAL: Final = whole(0)
+SECONDS_ABOVE_0: Final = number(above=0, unit="seconds")
+SECONDS_FROM_0: Final = number(unit="seconds")
+AMOUNT: Final = number()
 SHARE: Final = number(most=1)
 FLAG: Final = Requirement("true or false", lambda value: type(value) is bool)
 TEXT: Final = Requirement(

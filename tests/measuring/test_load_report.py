@@ -263,7 +263,7 @@ NATURALS = (*ADDED, "size", "pipeline")
         ({"service_histogram": {"bits": 6}}, "the histogram lacks 'buckets'"),
         ({"service_histogram": [1]}, "a histogram has bits 6"),
         ({"lost": 1}, "has lost 1, and errors for fewer"),
-        ({"lost": 10**19}, "lost 10{19} is not a whole number from 0 to 1e18"),
+        ({"lost": 10**18}, "lost 10{18} is not below 1e18"),
         ({"endpoint": "\x1b[2J"}, "is not a text that can be printed"),
         ({"reasons": {"tls": "\n"}}, "is not a mapping from causes to texts"),
         ({"event": "reply"}, "no report of schema 1"),

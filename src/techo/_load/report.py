@@ -37,12 +37,12 @@ SCHEMA: Final = 1
 
 _COUNTS: Final = Requirement(
     "a mapping from causes to whole numbers from 1",
-    lambda value: _maps_causes(value) and all(map(COUNT.accepts, value.values())),
+    lambda value: _maps_causes(value) and not any(map(COUNT.missing, value.values())),
 )
 
 _TEXTS: Final = Requirement(
     "a mapping from causes to texts that can be printed",
-    lambda value: _maps_causes(value) and all(map(TEXT.accepts, value.values())),
+    lambda value: _maps_causes(value) and not any(map(TEXT.missing, value.values())),
 )
 
 
