@@ -73,8 +73,8 @@ def test_a_path_that_is_not_there_has_its_own_remedy(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--patience", "0"], "expected a number of seconds above 0, got '0'"),
-        (["--connections", "x"], "expected a whole number above 0, got 'x'"),
+        (["--patience", "0"], "--patience: '0' is not a number of seconds above 0"),
+        (["--connections", "x"], "--connections: 'x' is not a whole number from 1"),
         (["--skip", "nothing"], "no check 'nothing'; there are"),
         (["--tls-insecure"], "--tls-insecure is for tls endpoints"),
         (["fd:3"], "it is for servers"),

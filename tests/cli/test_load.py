@@ -155,7 +155,7 @@ def test_nobody_there_is_exit_status_two() -> None:
     assert re.search(rb"\nerrors: refused \d\n  refused: connection refused\n", out)
     assert re.fullmatch(
         rf"techo: {re.escape(endpoint)} was never reached \(refused [4-9]\); "
-        r"start a server there, or check where it listens\n",
+        r"start a server there, or check host and port\n",
         err,
     )
 
@@ -225,7 +225,7 @@ def test_rules_decide(rule: str, code: int, told: str, port: str) -> None:
         (["--json", "/nowhere/a.json"], "no folder '/nowhere'"),
         (["--json", "/"], "it is a folder"),
         (["--plot", "a.svg", "--json", "./a.svg"], "--plot and --json both name 'a.svg'"),
-        (["-r", "1e18"], "rate 1e+18 is not a number of trips per second above 0"),
+        (["-r", "1e18"], "'1e18' is not below 1e18"),
         (["--plot", "a.pdf"], "'a.pdf' is neither .svg nor .png"),
         (["--plot", "/nowhere/a.svg"], "no folder '/nowhere'"),
         (["*:8009"], "name host and port"),
@@ -233,7 +233,7 @@ def test_rules_decide(rule: str, code: int, told: str, port: str) -> None:
         (["--tls-insecure"], "--tls-insecure"),
         (["-s", "65508", "udp://127.0.0.1:9"], "size 65508: 65508 bytes do not fit"),
         (["-s", "300000000"], "size 300000000 is not a whole number from 1 to 134217728"),
-        (["--json="], "got ''"),
+        (["--json="], "'' is not the name of a file"),
         (["-c", "1000000000"], "files may be open, which is too few for 1000000000"),
     ],
 )
@@ -299,7 +299,7 @@ def test_interrupted_it_reports_what_was_measured() -> None:
             popen.send_signal(number)
             out, err = popen.communicate(timeout=PATIENCE)
         assert popen.returncode == code
-        assert err in {b"", b"techo: waiting for what is under way; again to stop now\n"}
+        assert err in {b"", b"techo: waiting for trips in flight; again to stop now\n"}
         assert b"10 connections x 64 bytes\n" in out
 
 
@@ -312,13 +312,13 @@ def test_interrupted_twice_it_does_not_wait() -> None:
             os.waitid(os.P_PID, process.popen.pid, os.WSTOPPED)
             popen.send_signal(signal.SIGINT)
             assert popen.stderr is not None
-            assert b"waiting for what is under way" in popen.stderr.readline()
+            assert b"waiting for trips in flight" in popen.stderr.readline()
             popen.send_signal(signal.SIGINT)
             out, _ = popen.communicate(timeout=PATIENCE)
         finally:
             process.popen.send_signal(signal.SIGCONT)
     assert popen.returncode == -signal.SIGINT
-    assert b" 0 reconnects, 10 under way\n" in out
+    assert b" 0 reconnects, 10 in flight\n" in out
 
 
 def test_late_signals_cost_no_report() -> None:

@@ -60,7 +60,7 @@ def test_ctrl_c_twice_waits_for_nobody() -> None:
             terminal.type(b"\x03")
             terminal.read_until("again to stop now")
             terminal.type(b"\x03")
-            terminal.read_until("under way")
+            terminal.read_until(", 10 in flight")
             assert terminal.popen.wait(PATIENCE) == -signal.SIGINT
         finally:
             process.popen.send_signal(signal.SIGCONT)

@@ -66,8 +66,8 @@ def test_nobody_there_is_exit_status_two(kind: str) -> None:
     assert "5 sent, 0 received, 5 lost (100 %)" in lines
     assert "failures: refused 5" in lines
     assert err == (
-        f"techo: {target} was never reached (refused 5); start a server there, or check where "
-        "it listens\n"
+        f"techo: {target} was never reached (refused 5); start a server there, or check host "
+        "and port\n"
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import techo
-from techo._cli.measuring.rules import LOAD, PING, Rule, Table, names_of
+from techo._cli.rules import LOAD, PING, Rule, Table, names_of
 
 OPERATORS = {
     ">": operator.gt,

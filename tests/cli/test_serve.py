@@ -150,7 +150,10 @@ def test_json_log() -> None:
     ("arguments", "parts"),
     [
         (["nonsense"], ["'nonsense'", "write tcp://HOST:PORT"]),
-        (["--idle-timeout", "-1"], ["--idle-timeout", "-1.0", "above 0"]),
+        (
+            ["--idle-timeout", "-1"],
+            ["--idle-timeout", "'-1'", "a number of seconds above 0, or off"],
+        ),
         (["--idle-timeout", "soon"], ["'soon'", "a number of seconds"]),
         (["--max-connections", "many"], ["'many'", "a whole number"]),
         (["--reply", "shout"], ["'shout'", "stamped", "raw"]),
@@ -297,7 +300,7 @@ def test_help_shows_every_default_with_its_unit() -> None:
     text = " ".join(out.decode().split())
     for default in ("60 s", "10,000 connections", "65,536 bytes", "stamped", "off", "text"):
         assert f"(default: {default})" in text
-    assert text.count("(default: ") == 20
+    assert len(re.findall(r"[(;] ?default: ", text)) == 20
 
 
 def test_descriptors_exhausted_make_one_line_and_accepting_resumes() -> None:

@@ -135,15 +135,18 @@ WRONG = [
     (["unix:{folder}/no/x"], "no such file or directory; make its directory first"),
     (["fd:99"], "cannot listen on fd:99: bad file descriptor; nothing was passed under"),
     (["fd:0"], "cannot listen on fd:0: socket operation on non-socket; pass a socket"),
-    (["--unix-mode", "888", "unix:x"], "expected permissions in octal digits"),
-    (["--unix-mode", "1777", "unix:x"], "expected permissions in octal digits"),
+    (["--unix-mode", "888", "unix:x"], "is not permissions in octal digits"),
+    (["--unix-mode", "1777", "unix:x"], "is not permissions in octal digits"),
     (["fd:x"], "write fd:N"),
     (["unix:"], "neither a printable path"),
     (
         ["--max-datagrams-per-second", "0"],
-        "max_datagrams_per_second 0 is not a whole number from 1",
+        "--max-datagrams-per-second: '0' is not a whole number from 1, or off",
     ),
-    (["--handshake-timeout", "0"], "handshake_timeout 0.0 is not a number of seconds above 0"),
+    (
+        ["--handshake-timeout", "0"],
+        "--handshake-timeout: '0' is not a number of seconds above 0, or off",
+    ),
 ]
 
 
@@ -282,7 +285,7 @@ def test_a_manager_that_is_gone_is_no_reason_to_stop() -> None:
     with serving(environment={"NOTIFY_SOCKET": "/nowhere/notify"}) as process:
         code, _, err = process.finish()
     assert code == 0
-    assert "cannot tell /nowhere/notify of READY=1: No such file or directory" in err
+    assert "cannot notify /nowhere/notify of READY=1: No such file or directory" in err
 
 
 def test_nonsense_from_systemd_is_one_line() -> None:

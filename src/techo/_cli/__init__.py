@@ -9,34 +9,31 @@ import sys
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
-from techo._cli import output
-from techo._cli.options import parse
+from techo._cli import process
+from techo._cli.options import Command, parse
 
-_MODULES: Final = {
-    "serve": "serve",
-    "talk": "talk",
-    "check": "check",
-    "ping": "measuring.ping",
-    "load": "measuring.load",
-    "merge": "measuring.merge",
-}
-"""Where each command is: a function of its own name."""
+_COMMANDS: Final = ("serve", "talk", "check", "ping", "load", "merge")
+"""Each is a file of this name, which has its `COMMAND`."""
+
+_DEFAULT: Final = "serve"
+"""The command that need not be named."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command and give its exit code; wrong usage leaves by `SystemExit`."""
-    options = parse(arguments, os.environ)
-    # Imported only now, because --help should not wait for trio.
-    module = importlib.import_module(f"techo._cli.{_MODULES[options.command]}")
-    code: int = getattr(module, options.command)(options)
-    return code
+    """Run one command and return its exit code; wrong usage leaves by `SystemExit`."""
+    name = _DEFAULT
+    if arguments and arguments[0] in _COMMANDS:
+        name, arguments = arguments[0], arguments[1:]
+    # Only this one, and none imports trio before it runs: --help should not wait for that.
+    command: Command = importlib.import_module(f"techo._cli.{name}").COMMAND
+    return command.run(parse(command, arguments, os.environ))
 
 
 def entry() -> NoReturn:
     """Run the command that this process was started for."""
     # Until a command asks for signals itself, Ctrl-C just ends it, without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    output.open_missing_streams()
+    process.open_missing_streams()
     try:
         try:
             code = main(sys.argv[1:])
@@ -45,7 +42,7 @@ def entry() -> NoReturn:
     except OSError as error:  # what goes wrong on the network does not come this far
         if not isinstance(error, BrokenPipeError):
             sys.stderr.write(f"techo: cannot write to standard output: {error.strerror}\n")
-        output.give_up()
+        process.abandon_output()
         code = 1
     if code == -signal.SIGINT:
         # A shell that runs us in a loop stops the loop only if the signal is what ended us.

@@ -4,43 +4,78 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
-import trio
-
-from techo._checking.kit import CHECK_NAMES, check_echo_service
-from techo._checking.report import Check, CheckReport, EchoServiceError, Verdict
-from techo._cli.complaints import CONNECTING_BY_PATH, complain, refuse
+from techo._cli.errors import cannot_reach, refuse
+from techo._cli.options import CLIENT, Command, Group, Option, option
+from techo._cli.readers import NUMBER, SECONDS, Form, choice
 from techo._cli.tls import client_context
 from techo.endpoint import Endpoint
 from techo.reply import Reply, raw, stamped
+
+if TYPE_CHECKING:
+    from techo._checking.report import Check, CheckReport
 
 _NANOSECONDS: Final = 1_000_000_000
 
 _REPLIES: Final[dict[str, Reply | None]] = {"raw": raw, "stamped": stamped, "any": None}
 
-_ROW: Final = (
-    f"{{:{max(map(len, CHECK_NAMES))}}}  {{:{max(map(len, Verdict))}}}  {{:>9}}  {{}}".format
-)
+_DESCRIPTION = """\
+Try out whether a server, with what is in front of it, is a good echo. Every byte comes back,
+much or little, after a half-close too. Many connections are served at once. A client that
+never reads has to wait. Datagrams of every size come back whole, once, from the address that
+was asked."""
+
+_NOTES = """\
+The checks send some 40 MiB, and up to 64 MiB to a server that lets a client send for ever.
+Standard output: a line for each check, with the evidence. With --json, an object for each, and
+one for all of them at the end; times are whole nanoseconds.
+
+Exit status: 0 nothing failed, 1 something did, 2 wrong usage or not reachable."""
+
+_OPTIONS: Final[Sequence[Option | Group]] = [
+    *CLIENT,
+    option(
+        "--reply",
+        form=choice(*_REPLIES),
+        default="any",
+        help="what must come back: the bytes unchanged, the bytes with stamps, or either",
+    ),
+    option("--patience", form=SECONDS, default=10.0, help="how long each check may take"),
+    option("--connections", form=NUMBER, default=100, help="how many must be served at once"),
+    option(
+        "--skip",
+        form=Form("CHECK", str),
+        repeatable=True,
+        shown="none",
+        help="leave out a check, such as back-pressure",
+    ),
+    option("--json", help="print objects instead of a table"),
+]
 
 
 def check(options: argparse.Namespace) -> int:
-    """Do all checks and print each as soon as it is done; give the exit code."""
+    """Do all checks and print each as soon as it is done; return the exit code."""
+    import trio
+
     try:
         report = trio.run(_check, options)
     except OSError as error:  # first, because a bad certificate is a ValueError as well
-        remedies = [CONNECTING_BY_PATH] if options.endpoint.path else []
-        return complain(f"cannot check {options.endpoint}", error, *remedies)
+        return cannot_reach("cannot check", options.endpoint, error)
     except ValueError as error:
         return refuse(str(error))
-    say = _object_of_all if options.json else _last_line
-    print(say(options.endpoint, report), flush=True)
+    line_of = _object_of_all if options.json else _last_line
+    print(line_of(options.endpoint, report), flush=True)
     return 0 if report.passed else 1
 
 
 async def _check(options: argparse.Namespace) -> CheckReport:
+    from techo._checking.kit import check_echo_service
+    from techo._checking.report import EchoServiceError
+
     tls = client_context(options)
-    say = _object if options.json else _row
+    line_of = _object if options.json else _row
     try:
         return await check_echo_service(
             options.endpoint,
@@ -50,17 +85,24 @@ async def _check(options: argparse.Namespace) -> CheckReport:
             skip=options.skip,
             tls=tls,
             server_name=None if tls is None else options.tls_server_name,
-            watch=lambda each: print(say(each), flush=True),
+            watch=lambda each: print(line_of(each), flush=True),
         )
     except EchoServiceError as error:
         return error.report
 
 
 def _row(each: Check) -> str:
-    return _ROW(each.name, each.verdict, f"{each.seconds * 1000:,.1f} ms", each.evidence)
+    from techo._checking.kit import CHECK_NAMES
+    from techo._checking.report import Verdict
+
+    name, verdict = max(map(len, CHECK_NAMES)), max(map(len, Verdict))
+    took = f"{each.seconds * 1000:,.1f} ms"
+    return f"{each.name:{name}}  {each.verdict:{verdict}}  {took:>9}  {each.evidence}"
 
 
 def _last_line(endpoint: Endpoint, report: CheckReport) -> str:
+    from techo._checking.report import Verdict
+
     reply = "unknown" if report.reply is None else report.reply.__name__
     counts = [f"{len(report.counted(verdict))} {verdict}" for verdict in Verdict]
     return f"{endpoint} ({reply} replies): {', '.join(counts)}"
@@ -81,6 +123,8 @@ def _object(each: Check) -> str:
 
 
 def _object_of_all(endpoint: Endpoint, report: CheckReport) -> str:
+    from techo._checking.report import Verdict
+
     return json.dumps(
         {
             "endpoint": str(endpoint),
@@ -91,3 +135,14 @@ def _object_of_all(endpoint: Endpoint, report: CheckReport) -> str:
             "elapsed_ns": round(sum(each.seconds for each in report.checks) * _NANOSECONDS),
         }
     )
+
+
+COMMAND: Final = Command(
+    "check",
+    "[OPTION]... [ENDPOINT]",
+    _DESCRIPTION,
+    _OPTIONS,
+    check,
+    variables="TECHO_ENDPOINT or TECHO_PATIENCE",
+    notes=_NOTES,
+)

@@ -1,4 +1,4 @@
-"""Logs: where log lines go, what they look like, and which are too many."""
+"""Logs: where log lines go, what they look like, and which are left out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "asctime",
     "taskName",
 }
-"""What every log record has; whatever else one has is a fact about the event."""
+"""What every log record has; everything else in one is a fact about the event."""
 
 _SHORTAGE_PAUSE: Final = 60.0
 """Seconds between two lines about the same shortage."""
@@ -23,7 +23,7 @@ class JsonFormatter(logging.Formatter):
     """One JSON object per line: ``time`` (UTC), ``level``, ``event`` and the event's facts."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write one record, its traceback as the field ``traceback``."""
+        """Return one record as a line, its traceback as the field ``traceback``."""
         when = datetime.fromtimestamp(record.created, UTC)
         facts = {
             "time": when.isoformat(timespec="milliseconds"),
@@ -44,7 +44,7 @@ class ShortageFilter(logging.Filter):
     _last = -_SHORTAGE_PAUSE
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let one record a minute pass, rewritten to say what to do."""
+        """Let one record a minute pass, rewritten to name the remedy."""
         now = time.monotonic()
         if now - self._last < _SHORTAGE_PAUSE:
             return False

@@ -1,80 +1,241 @@
-"""Options: from arguments and TECHO_ variables to the checked values of a command."""
+"""Options: how each is made, and how arguments and TECHO_ variables become their values."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.metadata
 import platform
-from collections.abc import Mapping, Sequence
-from typing import Final, NoReturn
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NoReturn, TypeAlias
 
-from techo._cli.arguments import flag
-from techo._cli.check_options import CHECK
-from techo._cli.measuring.load_options import LOAD
-from techo._cli.measuring.merge_options import MERGE
-from techo._cli.measuring.ping_options import PING
-from techo._cli.serve_options import SERVE
-from techo._cli.talk_options import TALK
+import attrs
 
-_COMMANDS: Final = {
-    "serve": SERVE,
-    "talk": TALK,
-    "check": CHECK,
-    "ping": PING,
-    "load": LOAD,
-    "merge": MERGE,
-}
+from techo._cli.readers import FILE, TEXT, Form
+from techo.endpoint import FORMS, Endpoint
 
-_DEFAULT: Final = "serve"
-"""The command that need not be named."""
+_WIDTH: Final = 95
+"""Columns of the help's paragraphs, as the lines of these files have."""
 
-_ARGUMENTS: Final = {"command", "files"}
-"""What is for the command line alone."""
+_Container: TypeAlias = argparse.ArgumentParser | argparse._ActionsContainer  # noqa: SLF001  -- what groups are
+
+
+@attrs.frozen
+class Option:
+    """One option, or an argument that has no name; `option` makes it."""
+
+    names: tuple[str, ...]
+    help: str
+    form: Form | None
+    """None for a switch, which the environment cannot set."""
+    default: Any
+    repeatable: bool
+    bare: Any
+    """The value of an option that is given without one; None if it needs one."""
+    in_environment: bool
+
+    @property
+    def positional(self) -> bool:
+        """Whether it is an argument without a name."""
+        return not self.names[-1].startswith("-")
+
+    @property
+    def dest(self) -> str:
+        """The name of its value."""
+        name = self.names[-1].removeprefix("--").replace("-", "_")
+        return name.removeprefix("no_") if self.form is None else name
+
+    @property
+    def variable(self) -> str:
+        """The variable of the environment that sets it; empty if there is none."""
+        if self.form is None or not self.in_environment:
+            return ""
+        return "TECHO_" + self.dest.upper()
+
+    def add_to(self, parser: _Container) -> None:
+        """Make the argparse argument. It sets nothing unless it is given."""
+        keywords: dict[str, Any] = {"help": self.help.replace("%", "%%")}
+        if not self.positional:
+            keywords |= {"dest": self.dest, "default": argparse.SUPPRESS}
+        if self.form is None:
+            keywords["action"] = "store_false" if self.default else "store_true"
+        else:
+            keywords |= {"metavar": self.form.metavar, "type": _explaining(self.form.read)}
+            if self.positional:
+                keywords["nargs"] = "*" if self.repeatable else "?"
+            elif self.repeatable:
+                keywords["action"] = "append"
+            elif self.bare is not None:
+                keywords |= {"nargs": "?", "const": self.bare}
+        parser.add_argument(*self.names, **keywords)
+
+    def read_variable(self, text: str) -> Any:
+        """Read the value of its variable.
+
+        Raises:
+            ValueError: the text has the value and what would be right.
+        """
+        assert self.form is not None  # noqa: S101  -- it has a variable
+        if not self.repeatable:
+            return self.form.read(text)
+        return [self.form.read(each) for each in (text.split() if self.positional else [text])]
+
+
+def option(
+    *names: str,
+    help: str,  # noqa: A002  -- as argparse calls it
+    form: Form | None = None,
+    default: Any = None,
+    shown: str | None = None,
+    repeatable: bool = False,
+    bare: Any = None,
+    in_environment: bool = True,
+) -> Option:
+    """Return an option whose help ends in its default, with the unit.
+
+    Without `form` it is a switch. `shown` is what help says of a default that is no value, or
+    empty where there is none to say.
+    """
+    if form is None:
+        default = bool(default)
+        help += f" (default: {shown})" * bool(shown)  # noqa: A001  -- likewise
+    else:
+        if shown is None:
+            value = f"{default:,g}" if isinstance(default, int | float) else str(default)
+            shown = f"{value} {form.unit}".rstrip()
+        again = "repeatable; " * (repeatable and names[0].startswith("-"))
+        help += f" ({again}default: {shown})" * bool(shown)  # noqa: A001  -- likewise
+    if repeatable and default is None:
+        default = []
+    return Option(names, help, form, default, repeatable, bare, in_environment)
+
+
+@attrs.frozen
+class Group:
+    """Options that help shows together, or of which at most one can be given."""
+
+    title: str
+    options: Sequence[Option | Group]
+    exclusive: bool = False
+
+
+@attrs.frozen
+class Command:
+    """One command: its help, its options and what runs it."""
+
+    name: str
+    usage: str
+    """What follows its name."""
+    description: str
+    options: Sequence[Option | Group]
+    run: Callable[[argparse.Namespace], int]
+    """Returns the exit code, or minus the number of the signal that ends the process."""
+    variables: str
+    """Examples of variables that set options, for help."""
+    notes: str = ""
+    """What help says behind the options: paragraphs."""
+
+    @property
+    def all_options(self) -> Iterator[Option]:
+        """Its options without their groups."""
+        return _flat(self.options)
+
+
+def _flat(options: Iterable[Option | Group]) -> Iterator[Option]:
+    for each in options:
+        if isinstance(each, Group):
+            yield from _flat(each.options)
+        else:
+            yield each
+
+
+ENDPOINT: Final = option(
+    "endpoint",
+    form=Form("ENDPOINT", Endpoint.parse),
+    default=Endpoint(),
+    help=f"where the server is: {FORMS.removesuffix(', fd:N')}",
+)
+
+CLIENT: Final = (
+    ENDPOINT,
+    Group(
+        "tls endpoints",
+        (
+            Group(
+                "",
+                (
+                    option(
+                        "--tls-ca",
+                        form=FILE,
+                        shown="those that the system trusts",
+                        help="PEM certificates to trust",
+                    ),
+                    option("--tls-insecure", help="accept any certificate (insecure)"),
+                ),
+                exclusive=True,
+            ),
+            option(
+                "--tls-server-name",
+                form=TEXT,
+                shown="the host",
+                help="the name that the server's certificate must have",
+            ),
+            option(
+                "--tls-cert",
+                form=FILE,
+                shown="none",
+                help="PEM certificate to show to a server that asks for one",
+            ),
+            option("--tls-key", form=FILE, shown="in the same file", help="its PEM key"),
+        ),
+    ),
+)
+"""The options of every client command: where the server is, and TLS."""
 
 
 class _Parser(argparse.ArgumentParser):
-    source = ""
-    """What to name in an error besides the option."""
-
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {self.source}{message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
-def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> argparse.Namespace:
-    """Read the arguments of one command; `command` says which it is.
+def parse(
+    command: Command, arguments: Sequence[str], environment: Mapping[str, str]
+) -> argparse.Namespace:
+    """Read the arguments of a command, and for what they leave out, the environment.
 
-    `given` lists what the arguments themselves change, whatever the environment says.
+    `given` lists the options that the arguments themselves set.
 
     Raises:
         SystemExit: with 2 after one line about what is wrong, or with 0 after help.
     """
-    name = _DEFAULT
-    if arguments and arguments[0] in _COMMANDS:
-        name, arguments = arguments[0], arguments[1:]
-    parser = _parser(name)
-    # Before the environment: --help does not wait for a sane one.
+    parser = _parser(command)
+    # Before the environment: --help does not wait for a valid one.
     given = vars(parser.parse_intermixed_args(arguments))
-    defaults = vars(parser.parse_args([]))
-    _apply_environment(parser, environment)
-    options = parser.parse_intermixed_args(arguments)
-    options.given = sorted(name for name in given if given[name] != defaults[name])
-    for name in options.given:
-        if isinstance(given[name], list):  # to which argparse has added the environment's
-            setattr(options, name, given[name])
+    options = argparse.Namespace()
+    for each in command.all_options:
+        if each.positional and given[each.dest] in (None, []):
+            del given[each.dest]  # argparse always sets these
+        value = each.default
+        if each.variable and each.variable in environment:
+            text = environment[each.variable]
+            try:
+                value = each.read_variable(text)
+            except ValueError as error:
+                parser.error(f"{each.variable}={text!r}: {error}")
+        setattr(options, each.dest, given.get(each.dest, value))
+    options.given = sorted(given)
     return options
 
 
-def _parser(name: str) -> _Parser:
-    command = _COMMANDS[name]
+def _parser(command: Command) -> _Parser:
     parser = _Parser(
-        prog="techo" if name == _DEFAULT else f"techo {name}",
+        prog="techo" if command.name == "serve" else f"techo {command.name}",
         usage=f"%(prog)s {command.usage}",
         description=command.description,
-        epilog=command.more,
+        epilog=f"{command.notes}\n\n{_environment(command)}".strip(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.set_defaults(command=name)
     parser.add_argument(
         "--version",
         action=_Version,
@@ -83,8 +244,28 @@ def _parser(name: str) -> _Parser:
         default=argparse.SUPPRESS,
         help="print versions and exit",
     )
-    command.add_arguments(parser)
+    _add(parser, command.options)
     return parser
+
+
+def _add(parser: _Container, options: Iterable[Option | Group]) -> None:
+    for each in options:
+        if isinstance(each, Option):
+            each.add_to(parser)
+        elif each.exclusive:
+            _add(parser.add_mutually_exclusive_group(), each.options)
+        else:
+            _add(parser.add_argument_group(each.title), each.options)
+
+
+def _environment(command: Command) -> str:
+    text = (
+        "Options that take a value can also be set in the environment, such as "
+        f"{command.variables}. An option on the command line wins."
+    )
+    if any(each is ENDPOINT for each in command.all_options):
+        text += " TECHO_TLS_... apply to tls endpoints and are ignored for others."
+    return textwrap.fill(text, _WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 class _Version(argparse.Action):
@@ -94,14 +275,18 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _apply_environment(parser: _Parser, environment: Mapping[str, str]) -> None:
-    """Turn TECHO_ variables into defaults; flags, which only switch something on, have none."""
-    for name, default in vars(parser.parse_args([])).items():
-        variable = "TECHO_" + name.upper()
-        if variable not in environment or name in _ARGUMENTS or isinstance(default, bool):
-            continue
-        text = environment[variable]
-        given = ["--", *text.split()] if name == "endpoint" else [flag(name) + "=" + text]
-        parser.source = f"{variable}={text!r}: "
-        parser.set_defaults(**{name: getattr(parser.parse_args(given), name)})
-    parser.source = ""
+def _explaining(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Keep the words of a `ValueError`, which argparse would replace by its own."""
+
+    def explained(text: str) -> Any:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return explained
+
+
+def flag(name: str) -> str:
+    """Return the option that sets `name`."""
+    return "--" + name.replace("_", "-")

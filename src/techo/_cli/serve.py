@@ -1,4 +1,4 @@
-"""The serve command: a server that lives until a signal."""
+"""The serve command: a server that runs until a signal."""
 
 from __future__ import annotations
 
@@ -7,37 +7,156 @@ import json
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
-import trio
 
 import techo
 from techo._cli import logs, systemd
-from techo._cli.complaints import complain_of_binding, refuse
-from techo._cli.descriptors import shortage
-from techo._cli.output import say
+from techo._cli.errors import cannot_listen, refuse
+from techo._cli.options import Command, Group, Option, flag, option
+from techo._cli.process import print_line, shortage
+from techo._cli.readers import FILE, MODE, SEED, Form, choice, count_reader, number_reader
 from techo._cli.tls import server_context
-from techo._nursery import open_bare_nursery
+from techo._faults.text import forms, parse_fault
+from techo._server.limits import Limits
+from techo.endpoint import FORMS, Endpoint
+
+if TYPE_CHECKING:
+    import trio
 
 _log = logging.getLogger("techo.server")
 
-_STOP = (signal.SIGTERM, signal.SIGINT)
+_STOP: Final = (signal.SIGTERM, signal.SIGINT)
 # Windows has none.
-_REPORT = tuple(getattr(signal, name) for name in ("SIGUSR1",) if hasattr(signal, name))
+_REPORT: Final = tuple(getattr(signal, name) for name in ("SIGUSR1",) if hasattr(signal, name))
+
+_DESCRIPTION = """\
+Serve echoes until told to stop: every chunk that arrives is sent back.
+
+Other commands: talk, a client that sends what it reads and prints what comes back; check,
+which tries out whether a server is a good echo; ping, which measures loss and latency; load,
+which makes many round trips and measures those; merge, which adds up the reports of several
+loads (%(prog)s talk --help, and so on)."""
+
+_NOTES = """\
+Standard output: a line "listening on ENDPOINT" for each socket. Standard error: the log.
+Without an endpoint, sockets that systemd passes are served. systemd is notified when all are
+listening. SIGTERM and SIGINT drain the server: it stops accepting and ends each connection
+once no reply is pending. A second one stops it at once. SIGUSR1 prints the statistics.
+
+Exit status: 0 drained, 1 connections were aborted, 2 wrong usage or nothing to listen on,
+130 (by SIGINT) after Ctrl-C."""
+
+
+def _limit(field: attrs.Attribute[Any]) -> Option:
+    """Return the option for a field of `Limits`, which has all that help says of it."""
+    meaning, unit = field.metadata["meaning"], field.metadata["unit"]
+    if isinstance(field.default, bool):
+        return option(
+            flag("no_" + field.name), default=True, help=f"do not {meaning}", shown="drop them"
+        )
+    requirement: Any = field.validator
+    read = number_reader(requirement) if unit == "s" else count_reader(requirement)
+    shown = "off" if field.default in requirement.off else None
+    return option(
+        flag(field.name),
+        form=Form({"s": "SECONDS", "bytes": "BYTES"}.get(unit, "N"), read, unit),
+        default=field.default,
+        shown="the kernel's maximum" if field.name == "backlog" else shown,
+        help=meaning,
+    )
+
+
+def _options() -> Iterator[Option | Group]:
+    yield option(
+        "endpoint",
+        form=Form("ENDPOINT", Endpoint.parse),
+        repeatable=True,
+        shown=f"what systemd passes, or {Endpoint()}",
+        help=f"where to listen: {FORMS}; host * is every interface, port 0 any free port, "
+        "@NAME an abstract name, N a descriptor that the parent process has bound",
+    )
+    yield option(
+        "--reply",
+        form=choice("stamped", "raw"),
+        default="stamped",
+        help='"[date and time] chunk", or the bytes unchanged',
+    )
+    yield Group("limits", [_limit(field) for field in attrs.fields(Limits)])
+    yield Group(
+        "sockets",
+        [
+            option(
+                "--tls-cert",
+                form=FILE,
+                shown="none",
+                help="what tls endpoints show: a certificate and its signers, PEM",
+            ),
+            option("--tls-key", form=FILE, shown="in the same file", help="its key"),
+            option(
+                "--tls-client-ca",
+                form=FILE,
+                shown="off",
+                help="ask for clients' certificates, which these signed",
+            ),
+            option(
+                "--unix-mode",
+                form=MODE,
+                shown="as the umask says",
+                help="permissions of Unix paths, such as 660",
+            ),
+        ],
+    )
+    yield Group(
+        "faults, to test clients with",
+        [
+            option(
+                "--fault",
+                form=Form("FAULT", parse_fault),
+                repeatable=True,
+                shown="none",
+                help=f"misbehave on purpose: {forms()}; each may go on with "
+                ",probability=SHARE ,every=N (connections) ,from=BYTES",
+            ),
+            option(
+                "--seed",
+                form=SEED,
+                default=0,
+                help="what chance depends on: the same seed, the same faults",
+            ),
+        ],
+    )
+    loudness = [
+        option("-q", "--quiet", help="do not log individual connections"),
+        option("-v", "--verbose", help="log more"),
+    ]
+    yield Group(
+        "log",
+        [
+            option(
+                "--log-format",
+                form=choice("text", "json"),
+                default="text",
+                help="lines for people, or one JSON object per line",
+            ),
+            Group("", loudness, exclusive=True),
+        ],
+    )
 
 
 def serve(options: argparse.Namespace) -> int:
-    """Serve until drained, and give the exit code: minus the signal's number for SIGINT."""
+    """Serve until drained and return the exit code: minus the signal's number for SIGINT."""
+    import trio
+
     logs.configure(quiet=options.quiet, verbose=options.verbose, log_format=options.log_format)
-    limits = techo.Limits(
-        **{field.name: getattr(options, field.name) for field in attrs.fields(techo.Limits)}
-    )
+    limits = Limits(**{each.name: getattr(options, each.name) for each in attrs.fields(Limits)})
     if (short := shortage(limits.max_connections)) is not None:
         _log.warning("%s or lower --max-connections", short)
     try:
         inherited = systemd.take_inherited(os.environ)
-        endpoints = options.endpoint or inherited or [techo.Endpoint()]
+        endpoints = options.endpoint or inherited or [Endpoint()]
         service = techo.EchoService(
             getattr(techo, options.reply),
             limits=limits,
@@ -54,17 +173,22 @@ def serve(options: argparse.Namespace) -> int:
 
 @attrs.define(eq=False)
 class _Server:
-    """One service and the signals that it lives by."""
+    """One service and the signals that end it."""
 
     service: techo.EchoService
     notify: Callable[[str], None]
-    """Tells whoever started us how far we are."""
+    """Reports our state to systemd."""
     _stop: int = 0
     """The first signal that asked for the end."""
-    _starting: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    _stopping: trio.Event = attrs.field(factory=trio.Event)
+    _starting: trio.CancelScope = attrs.field(init=False)
+    _stopping: trio.Event = attrs.field(init=False)
 
-    async def run(self, endpoints: list[techo.Endpoint]) -> int:
+    async def run(self, endpoints: list[Endpoint]) -> int:
+        import trio
+
+        from techo._nursery import open_bare_nursery
+
+        self._starting, self._stopping = trio.CancelScope(), trio.Event()
         # The handlers that come back in the end let late signals pass, so that they don't
         # change the exit code of a server that has already drained.
         for number in (*_STOP, *_REPORT):
@@ -77,12 +201,12 @@ class _Server:
                         await nursery.start(self.service.serve, *endpoints)
                 except OSError as error:
                     nursery.cancel_scope.cancel(reason="not listening")
-                    return complain_of_binding(error)
+                    return cannot_listen(error)
                 except ValueError as error:  # such as a fault that cannot happen there
                     nursery.cancel_scope.cancel(reason="not listening")
                     return refuse(str(error))
                 for endpoint in self.service.endpoints:
-                    say(f"listening on {endpoint}")
+                    print_line(f"listening on {endpoint}")
                 if self.service.endpoints:  # or it was stopped before it was listening
                     self.notify("READY=1")
                 await self._stopping.wait()
@@ -95,13 +219,24 @@ class _Server:
         return 1 if self.service.statistics().outcomes[techo.Outcome.ABORTED] else 0
 
     async def _heed(self, signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
-        """Report when asked; drain at the first signal to stop, and end at the second."""
+        """Print statistics when asked; drain at the first signal to stop, end at the second."""
         async for number in signals:
             if number in _REPORT:
-                say(json.dumps(attrs.asdict(self.service.statistics())))
+                print_line(json.dumps(attrs.asdict(self.service.statistics())))
             elif self._stop:
                 scope.cancel(reason="a second signal")
             else:
                 self._stop = number
                 self._starting.cancel(reason="stopped before it was listening")
                 self._stopping.set()
+
+
+COMMAND: Final = Command(
+    "serve",
+    "[serve] [OPTION | ENDPOINT]...",
+    _DESCRIPTION,
+    [*_options()],
+    serve,
+    variables='TECHO_IDLE_TIMEOUT=5 or TECHO_ENDPOINT="8009 9000" (which clients read too)',
+    notes=_NOTES,
+)

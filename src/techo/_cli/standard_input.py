@@ -7,7 +7,8 @@ import sys
 from typing import Final
 
 import attrs
-import trio
+
+from techo._cli.errors import fail, refuse
 
 _PROMPT: Final = "> "
 _NUMBER: Final = 0
@@ -24,7 +25,7 @@ class StandardInput:
     terminal: bool = attrs.field(factory=lambda: os.isatty(_NUMBER))
     """Whether to prompt; a line is read without its end there, and an empty one is the end."""
     failure: int = 0
-    """Once it has ended: the exit code if that was an error, which was told."""
+    """Once it has ended: the exit code if that was an error, which was reported."""
     _ahead: bytearray = attrs.field(factory=bytearray)
     """What was read behind a line."""
     _ended: bool = False
@@ -38,11 +39,10 @@ class StandardInput:
         else:
             piece = await self._read_line(self.longest)
         if self.longest is not None and len(piece) > self.longest:
-            sys.stderr.write(
-                f"techo: a line has more than the {self.longest} bytes that fit into one "
-                "message here; send shorter lines, or talk over tcp or unix\n"
+            self.failure = refuse(
+                f"a line has more than the {self.longest} bytes that fit into one message "
+                "here; send shorter lines, or talk over tcp or unix"
             )
-            self.failure = 2
             return b""
         return piece
 
@@ -63,7 +63,9 @@ class StandardInput:
 
     async def _read(self) -> bytes:
         """Read what there is; nothing means the end."""
-        if sys.stdin is None:  # closed by whoever started us; the number may be in use again
+        import trio
+
+        if sys.stdin is None:  # closed by the parent process; the number may be in use again
             return b""
         if self.terminal:
             sys.stderr.write(_PROMPT)
@@ -75,6 +77,5 @@ class StandardInput:
                 os.read, _NUMBER, _READ_SIZE, abandon_on_cancel=True
             )
         except OSError as error:
-            sys.stderr.write(f"techo: cannot read standard input: {error.strerror}\n")
-            self.failure = 1
+            self.failure = fail(f"cannot read standard input: {error.strerror}")
             return b""

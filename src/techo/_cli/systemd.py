@@ -1,4 +1,4 @@
-"""systemd: sockets that whoever started us has bound, and telling it how far we are."""
+"""systemd: sockets that it has bound for us, and notifying it when we are ready."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Environment = MutableMapping[str, str]
 
 
 def take_inherited(environment: Environment) -> list[Endpoint]:
-    """Give the sockets passed to this process by sd_listen_fds(3)'s rules, which may be none.
+    """Return the sockets passed to this process by sd_listen_fds(3)'s rules, if any.
 
-    Removes the variables and closes the sockets to processes that we start, so that nobody
-    takes them for theirs.
+    Removes the variables and closes the sockets to processes that we start, so that these
+    do not take them for their own.
 
     Raises:
         ValueError: LISTEN_FDS is not a number.
@@ -36,7 +36,7 @@ def take_inherited(environment: Environment) -> list[Endpoint]:
         raise ValueError(f"LISTEN_FDS={count!r} is not a number of descriptors")
     found = [Endpoint(kind=Kind.FD, descriptor=_FIRST + number) for number in range(int(count))]
     for endpoint in found:
-        with contextlib.suppress(OSError):  # whoever serves it says what is wrong
+        with contextlib.suppress(OSError):  # serving it reports what is wrong
             os.set_inheritable(int(endpoint.descriptor or 0), False)
     if found:
         _log.info("inherited %d sockets: %s", len(found), names or "without names")
@@ -44,9 +44,9 @@ def take_inherited(environment: Environment) -> list[Endpoint]:
 
 
 def notifier(environment: Environment) -> Callable[[str], None]:
-    """Give what sends a state such as ``READY=1`` by sd_notify(3)'s rules; drop the variable.
+    """Return what sends a state such as ``READY=1`` by sd_notify(3)'s rules.
 
-    What it gives does nothing where nobody wants to know, and only logs what goes wrong.
+    Removes the variable. Without one, what is returned does nothing; it only logs failures.
     """
     address = environment.pop("NOTIFY_SOCKET", "")
 
@@ -58,6 +58,6 @@ def notifier(environment: Environment) -> Callable[[str], None]:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
                 sock.sendto(state.encode(), name)
         except OSError as error:
-            _log.warning("cannot tell %s of %s: %s", address, state, error.strerror or error)
+            _log.warning("cannot notify %s of %s: %s", address, state, error.strerror or error)
 
     return notify

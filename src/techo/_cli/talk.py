@@ -6,51 +6,68 @@ import argparse
 import contextlib
 import ssl
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
-import trio
 
-from techo._cli.complaints import CONNECTING_BY_PATH, complain
+from techo._cli.errors import SHOW_CERTIFICATE, cannot_reach, refuse
+from techo._cli.options import CLIENT, Command
 from techo._cli.standard_input import StandardInput
 from techo._cli.tls import client_context
-from techo._client.client import EchoClient
-from techo._client.comparison import Comparison, EchoMismatch
-from techo._nursery import open_bare_nursery
-from techo._transport.connect import connect
-from techo._transport.transport import Transport
 from techo.endpoint import Endpoint
 
-_HANDSHAKE: Final = 10.0
-"""Seconds for connecting with TLS, as servers allow by default: who does not speak it may wait
-for us to say something else, for ever."""
+if TYPE_CHECKING:
+    import trio
 
-_PATIENCE: Final = 1.0
+    from techo._client.comparison import Comparison
+    from techo._transport.transport import Transport
+
+_CONNECT_TIMEOUT: Final = 10.0
+"""Seconds for connecting with TLS, as servers allow by default: a peer that does not speak it
+may wait for us to send something else, for ever."""
+
+_TIMEOUT: Final = 1.0
 """Seconds after which a datagram counts as lost: more than a round trip takes on earth, and
 what ping waits between two."""
 
 _LINGER: Final = 1.0
-"""Seconds for a server that is no echo to say more, where nothing marks the end of it."""
+"""Seconds for a server that is no echo to send more, where nothing marks the end of it."""
+
+_DESCRIPTION = """\
+Send what is read from standard input and print what comes back.
+
+On a terminal: a prompt, a line in, its reply out; an empty line or Ctrl-D ends it. In a pipe:
+everything as it comes, until the input ends and all of it has come back.
+
+Over udp, unixgram and unixpacket a line is a message. A message without a reply, over udp and
+unixgram, is reported after a second, and the talk goes on."""
+
+_NOTES = """\
+Exit status: 0 all came back, 1 the server ended it early or a reply is missing, 2 wrong usage,
+a line too long for a message, or no connection."""
 
 
 def talk(options: argparse.Namespace) -> int:
-    """Talk until the input ends and everything owed was printed; give the exit code."""
+    """Talk until the input ends and every reply was printed; return the exit code."""
+    import trio
+
     return trio.run(_talk, options)
 
 
 async def _talk(options: argparse.Namespace) -> int:
+    from techo._client.comparison import Comparison
+
     endpoint: Endpoint = options.endpoint
     try:
         transport = await _connect(endpoint, options)
     except OSError as error:  # first, because a bad certificate is a ValueError as well
-        return _complain(f"cannot connect to {endpoint}", error, endpoint)
+        return cannot_reach("cannot connect to", endpoint, error)
     except ValueError as error:
-        sys.stderr.write(f"techo: {error}\n")
-        return 2
+        return refuse(str(error))
     async with transport:
         if transport.connectionless:
             return await _talk_in_datagrams(transport, endpoint)
-        talker = _Talker(transport, StandardInput(transport.largest))
+        talker = _Talker(transport, StandardInput(transport.largest), Comparison())
         await talker.run()
     if talker.cut_short:
         sys.stderr.write(f"techo: {endpoint} ended the connection {talker.cut_short}\n")
@@ -58,33 +75,37 @@ async def _talk(options: argparse.Namespace) -> int:
 
 
 async def _connect(endpoint: Endpoint, options: argparse.Namespace) -> Transport:
+    import trio
+
+    from techo._transport.connect import connect
+
     tls = client_context(options)
     if tls is None:
         return (await connect(endpoint)).transport
-    with trio.move_on_after(_HANDSHAKE):
+    with trio.move_on_after(_CONNECT_TIMEOUT):
         connected = await connect(endpoint, tls=tls, server_name=options.tls_server_name)
         return connected.transport
-    raise TimeoutError(f"no TLS connection within {_HANDSHAKE:g} s")
-
-
-def _complain(what: str, error: OSError, endpoint: Endpoint) -> int:
-    return complain(what, error, *([CONNECTING_BY_PATH] if endpoint.path else []))
+    raise TimeoutError(f"no TLS connection within {_CONNECT_TIMEOUT:g} s")
 
 
 async def _talk_in_datagrams(transport: Transport, endpoint: Endpoint) -> int:
     """Send each line as a datagram and print the reply to it before the next."""
+    import trio
+
+    from techo._client.client import EchoClient
+
     client, source = EchoClient(transport), StandardInput(transport.largest)
     answered = unanswered = 0
     while line := await source.read():
         try:
-            with trio.move_on_after(_PATIENCE) as scope:
+            with trio.move_on_after(_TIMEOUT) as scope:
                 trip = await client.round_trip(line)
         except OSError as error:
-            code = _complain(f"cannot talk to {endpoint}", error, endpoint)
+            code = cannot_reach("cannot talk to", endpoint, error)
             return 1 if answered else code
         if scope.cancelled_caught:
             unanswered += 1
-            sys.stderr.write(f"techo: no echo of {len(line)} bytes within {_PATIENCE:g} s\n")
+            sys.stderr.write(f"techo: no echo of {len(line)} bytes within {_TIMEOUT:g} s\n")
         else:
             answered += 1
             _print(trip.reply + b"\n" if source.terminal else trip.reply)
@@ -102,17 +123,22 @@ class _Talker:
 
     transport: Transport
     source: StandardInput
+    _comparison: Comparison | None
+    """None once the server has proved to be no echo: then replies are just printed."""
     cut_short: str = ""
-    """Once it is over: what was left undone, or nothing."""
+    """Once it is over: what is missing, or nothing."""
     _finished: bool = False
-    _comparison: Comparison | None = attrs.field(factory=Comparison)
-    """None once the server has proved to be no echo: then it is just printed."""
-    _answered: trio.Event = attrs.field(factory=trio.Event)
+    _answered: trio.Event = attrs.field(init=False)
     _refused: bool = False
     """Whether TLS broke before anything came back."""
 
     async def run(self) -> None:
-        self._answered.set()  # nothing is owed yet
+        import trio
+
+        from techo._nursery import open_bare_nursery
+
+        self._answered = trio.Event()
+        self._answered.set()  # no reply is pending yet
         async with open_bare_nursery() as nursery:
             nursery.start_soon(self._send_input, nursery.cancel_scope)
             await self._print_replies()
@@ -122,14 +148,16 @@ class _Talker:
         elif self._comparison is not None and not self._comparison.complete:
             self.cut_short = f"and owes {self._comparison.owed} bytes"
         if self.cut_short and self._refused:
-            self.cut_short += "; --tls-cert FILE, if it wants to know who you are"
+            self.cut_short += f"; {SHOW_CERTIFICATE}"
 
     async def _send_input(self, conversation: trio.CancelScope) -> None:
+        import trio
+
         while chunk := await self.source.read():
             self._answered = trio.Event()
             if self._comparison is not None:
                 self._comparison.expect(chunk)
-            # If the server is gone, the receiving side tells how far it came.
+            # If the server is gone, the receiving side notices how far it came.
             with contextlib.suppress(trio.BrokenResourceError):
                 await self.transport.send(chunk)
             if self.source.terminal:
@@ -139,13 +167,15 @@ class _Talker:
             with contextlib.suppress(trio.BrokenResourceError):
                 await self.transport.send_eof()
             return
-        # TLS knows no half-close: saying that nothing more comes would end the replies, too.
+        # TLS has no half-close: to end our side would end the replies, too.
         await self._answered.wait()
         if self._comparison is None:
             await trio.sleep(_LINGER)
         conversation.cancel(reason="everything has come back")
 
     async def _print_replies(self) -> None:
+        import trio
+
         try:
             while chunk := await self.transport.receive():
                 answered = self._answers(chunk)
@@ -155,12 +185,14 @@ class _Talker:
                 if answered:
                     self._answered.set()
         except trio.BrokenResourceError as error:
-            # A broken connection is told by what is missing, as an early end is.
+            # What is missing shows a broken connection, as it shows an early end.
             nothing_came = self._comparison is not None and not self._comparison.matched
             self._refused = nothing_came and isinstance(error.__cause__, ssl.SSLError)
 
     def _answers(self, chunk: bytes | bytearray) -> bool:
-        """Whether everything sent is answered with this chunk."""
+        """Return whether everything sent is answered with this chunk."""
+        from techo._client.comparison import EchoMismatch
+
         if self._comparison is None:
             return True
         try:
@@ -170,3 +202,14 @@ class _Talker:
             return True
         self._comparison.forget()
         return self._comparison.complete
+
+
+COMMAND: Final = Command(
+    "talk",
+    "[OPTION]... [ENDPOINT]",
+    _DESCRIPTION,
+    CLIENT,
+    talk,
+    variables="TECHO_ENDPOINT or TECHO_TLS_CA",
+    notes=_NOTES,
+)

@@ -1,4 +1,4 @@
-"""TLS: from files to contexts, with errors that say which file is at fault."""
+"""TLS: from files to contexts, with errors that name the file at fault."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import ssl
 from collections.abc import Iterable
 from pathlib import Path
 
-from techo._cli.arguments import flag
+from techo._cli.options import flag
 from techo.endpoint import Endpoint, Kind
 
 
 def server_context(
     options: argparse.Namespace, endpoints: Iterable[Endpoint]
 ) -> ssl.SSLContext | None:
-    """Make what serve's options say about TLS; None if none of the endpoints is tls.
+    """Return the context that serve's options describe; None if no endpoint is tls.
 
     Raises:
-        ValueError: an option is given that does not fit, or its file is of no use.
+        ValueError: an option is given that does not apply, or its file cannot be used.
     """
     if not _wanted(options, endpoints):
         return None
@@ -31,7 +31,7 @@ def server_context(
 
 
 def _wanted(options: argparse.Namespace, endpoints: Iterable[Endpoint]) -> bool:
-    """Whether an endpoint needs TLS; the environment may say how even if none does."""
+    """Return whether an endpoint is tls; only the environment may have options if none is."""
     if any(each.kind is Kind.TLS for each in endpoints):
         return True
     for name in options.given:
@@ -41,10 +41,10 @@ def _wanted(options: argparse.Namespace, endpoints: Iterable[Endpoint]) -> bool:
 
 
 def client_context(options: argparse.Namespace) -> ssl.SSLContext | None:
-    """Make what a client's options say about TLS; None for an endpoint that is not tls.
+    """Return the context that a client's options describe; None if the endpoint is not tls.
 
     Raises:
-        ValueError: an option is given that does not fit, or its file is of no use.
+        ValueError: an option is given that does not apply, or its file cannot be used.
     """
     if not _wanted(options, [options.endpoint]):
         return None
@@ -82,7 +82,7 @@ def _load_certificate(context: ssl.SSLContext, cert: str | None, key: str | None
 
 
 def _context(purpose: ssl.Purpose, option: str, authority: str | None) -> ssl.SSLContext:
-    """Make a context that trusts `authority`, or whom the system trusts if that is None."""
+    """Return a context that trusts `authority`, or what the system trusts if it is None."""
     if authority is not None:
         _check_readable(option, authority)
     try:

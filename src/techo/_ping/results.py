@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import attrs
 
-from techo._probing.causes import FailureCause
+from techo._probing.failure_cause import FailureCause
 
 
 @attrs.frozen

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import attrs
 
-from techo._probing.causes import NEVER_REACHED, FailureCause
+from techo._probing.failure_cause import NEVER_REACHED, FailureCause
 from techo._probing.histogram import Histogram
 
 SCHEMA: Final = 1

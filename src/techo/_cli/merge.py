@@ -8,15 +8,47 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
-from techo._cli.complaints import refuse
-from techo._cli.measuring.report_delivery import check_deliverable, deliver
-from techo._cli.measuring.report_options import STANDARD_OUTPUT
+from techo._cli.errors import refuse
+from techo._cli.options import Command, option
+from techo._cli.readers import FILE
+from techo._cli.report import REPORT_OPTIONS, STANDARD_OUTPUT, check_deliverable, deliver
+from techo._cli.rules import LOAD, names_of
 from techo._load.report import LoadReport
+
+_DESCRIPTION = """\
+Add up the reports that several runs of techo load have written with --json, such as those of
+several machines that have loaded one server at the same time. Histograms are merged, so that
+percentiles are those of all trips; nothing is averaged but the mean."""
+
+_NOTES = f"""\
+{names_of(LOAD)}
+  Where there was a rate, min to max are of the response time, otherwise of the service time;
+  behind is the most by which a trip was sent too late.
+
+A file may have several reports, one on each line; - is standard input. With --json, the sum
+is printed as techo load --json prints a report, and can be merged again.
+
+Exit status: 0 no error and no rule fired, 1 an error or a rule fired or nothing came back,
+2 wrong usage or the server was never reached."""
+
+_OPTIONS: Final = [
+    option(
+        "files",
+        form=FILE,
+        repeatable=True,
+        shown="",
+        in_environment=False,
+        help="reports to add up, at least one",
+    ),
+    option("--json", help="print an object instead of text"),
+    *REPORT_OPTIONS,
+]
 
 
 def merge(options: argparse.Namespace) -> int:
-    """Read all reports, add them up, and give the exit code that the sum deserves."""
+    """Read all reports, add them up, and return the exit code for the sum."""
     options.json = STANDARD_OUTPUT if options.json else None
     try:
         merged = LoadReport.merged([each for name in _names(options) for each in _read(name)])
@@ -27,7 +59,7 @@ def merge(options: argparse.Namespace) -> int:
 
 
 def _names(options: argparse.Namespace) -> list[str]:
-    """Give the files.
+    """Return the files.
 
     Raises:
         ValueError: there is none, or one would count twice.
@@ -48,12 +80,13 @@ def _read(name: str) -> Iterator[LoadReport]:
     """Read the reports in a file, one on each line.
 
     Raises:
-        ValueError: it cannot be read, has none, or something else; names the file and line.
+        ValueError: it cannot be read, or has none, or something else in it; the text names the
+            file and the line.
     """
     try:
         if name != STANDARD_OUTPUT:
             text = Path(name).read_text("utf-8", "replace")
-        else:  # which whoever started us may have closed
+        else:  # which the parent process may have closed
             text = "" if sys.stdin is None else sys.stdin.read()
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()
@@ -69,3 +102,14 @@ def _read(name: str) -> Iterator[LoadReport]:
             raise ValueError(f"{name!r}, line {number}: {what}") from None
         except (ValueError, RecursionError) as error:  # what json and the report raise
             raise ValueError(f"{name!r}, line {number}: {error}") from None
+
+
+COMMAND: Final = Command(
+    "merge",
+    "[OPTION]... FILE...",
+    _DESCRIPTION,
+    _OPTIONS,
+    merge,
+    variables="TECHO_PLOT or TECHO_FAIL_IF",
+    notes=_NOTES,
+)

@@ -1,20 +1,21 @@
-"""Rules: what --fail-if is told, and whether a measurement breaks it."""
+"""Rules: what --fail-if takes, and whether a measurement breaks it."""
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import enum
 import math
 import operator
 import re
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Self, TypeAlias
 
 import attrs
 
-from techo._cli.arguments import explaining
+from techo._cli.errors import fail
+from techo._cli.options import Option, option
+from techo._cli.readers import Form
 from techo._probing.failure_cause import FailureCause
 
 
@@ -101,7 +102,7 @@ class Rule:
     dimension: Dimension
     comparison: str
     limit: float
-    """In what its dimension is counted in."""
+    """In the unit of its dimension."""
 
     @classmethod
     def parse(cls, text: str, table: Table) -> Self:
@@ -134,7 +135,7 @@ class Rule:
         return cls(text, name, dimension, comparison, limit)
 
     def judge(self, figures: Mapping[str, float | None]) -> str | None:
-        """Say what was found if the rule fires; so it does if there is nothing to judge by."""
+        """Return what was found if the rule fires, which it also does for lack of samples."""
         found = figures[self.name]
         if found is None or math.isnan(found):
             return f"{self.text}: cannot tell, there were too few round trips"
@@ -156,7 +157,7 @@ class _Reader:
         return self.text[self.at :].strip()
 
     def take(self, pattern: str, or_else: str) -> str:
-        """Take what matches, and blanks around it."""
+        """Return what matches, and go on behind it and the blanks around it."""
         found = re.compile(rf"\s*({pattern})\s*", re.ASCII | re.IGNORECASE).match(
             self.text, self.at
         )
@@ -166,28 +167,35 @@ class _Reader:
         return found[1]
 
     def wrong(self, what: str, at: int | None = None) -> ValueError:
-        """Make the error, with the rule and the position."""
+        """Return the error, with the rule and the position."""
         place = 1 + (self.at if at is None else at)
         return ValueError(f"rule {self.text!r}, character {place}: {what}")
 
 
-def add_rules(parser: argparse.ArgumentParser, table: Table) -> None:
-    """Let a command be told what makes its verdict bad."""
-    parser.add_argument(
+def any_fired(rules: Sequence[Rule], figures: Mapping[str, float | None]) -> bool:
+    """Report on standard error which rules fired, and return whether any did."""
+    sentences = [found for rule in rules if (found := rule.judge(figures)) is not None]
+    for sentence in sentences:
+        fail(sentence)
+    return bool(sentences)
+
+
+def rules_about(table: Table) -> Option:
+    """Return the option that takes rules about these figures."""
+    return option(
         "--fail-if",
-        metavar="RULE",
-        action="append",
-        type=explaining(lambda text: Rule.parse(text, table)),
-        default=[],
+        form=Form("RULE", lambda text: Rule.parse(text, table)),
+        repeatable=True,
+        shown="none",
         help="exit with 1 if this holds: a figure, one of > >= < <= == !=, and a limit with "
-        "its unit, such as 'p99>5ms' (repeatable; default: none)",
+        "its unit, such as 'p99>5ms'",
     )
 
 
 def names_of(table: Table) -> str:
-    """Tell for help what rules can be about."""
+    """Return for help what rules can be about."""
     lines = [
-        "Figures for --fail-if; what cannot be judged, for want of round trips, has fired:"
+        "Figures for --fail-if. A rule also fires if there are too few samples for its figure."
     ]
     for dimension, what in [
         (Dimension.TIME, "times (ns, us, ms, s)"),

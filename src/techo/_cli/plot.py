@@ -1,4 +1,4 @@
-"""The picture of a report: which share of the trips took how long at the most."""
+"""The picture of a report: percentile curves of its times."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TICKS: Final = {"0": 1, "50 %": 2} | {
 
 
 def check_can_plot() -> None:
-    """Find out before a measurement whether it can be drawn.
+    """Check before a measurement whether it can be drawn.
 
     Raises:
         ValueError: matplotlib is not installed; the text says how to.

@@ -1,0 +1,160 @@
+"""Errors: what went wrong, in one line on standard error, with the remedy."""
+
+from __future__ import annotations
+
+import enum
+import errno
+import ssl
+import sys
+from collections.abc import Mapping
+from typing import Final
+
+from techo._probing.failure_cause import FailureCause
+from techo.endpoint import Endpoint
+
+
+class Attempt(enum.Enum):
+    """What was tried; remedies depend on it."""
+
+    CONNECT = enum.auto()
+    CONNECT_TO_PATH = enum.auto()
+    LISTEN = enum.auto()
+    LISTEN_ON_PATH = enum.auto()
+    LISTEN_ON_DESCRIPTOR = enum.auto()
+
+
+_REMEDIES: Final[dict[Attempt, dict[int | FailureCause, str]]] = {
+    Attempt.CONNECT: {
+        FailureCause.DNS: "check the spelling of its name",
+        FailureCause.REFUSED: "start a server there, or check host and port",
+        FailureCause.UNREACHABLE: "check the address, and the way there",
+        FailureCause.TIMEOUT_CONNECT: (
+            "check that the host is up and lets connections to this port through"
+        ),
+        FailureCause.TLS: (
+            "check that it speaks TLS on this port, and --tls-ca and --tls-server-name"
+        ),
+    },
+    Attempt.CONNECT_TO_PATH: {
+        FailureCause.REFUSED: "no server listens there; start one",
+        FailureCause.TIMEOUT_CONNECT: "check that the server accepts connections",
+        errno.ENOENT: "check the path, and that the server is running",
+        errno.EPROTOTYPE: "the server there is of another kind: unix, unixgram or unixpacket",
+        errno.EACCES: "connecting takes permission to write to that path",
+        errno.EAGAIN: "too many clients are waiting to be accepted; try again",
+    },
+    Attempt.LISTEN: {
+        FailureCause.DNS: "check the spelling of its name",
+        errno.EADDRINUSE: "stop what listens there, or choose another port (0 is any free one)",
+        errno.EACCES: "ports below 1024 need privileges; choose a higher one",
+        errno.EADDRNOTAVAIL: (
+            "no interface of this machine has that address; 127.0.0.1 and * exist"
+        ),
+    },
+    Attempt.LISTEN_ON_PATH: {
+        errno.EADDRINUSE: "stop the server that is alive there, or choose another path",
+        errno.EEXIST: "what is there is no socket; move it, or choose another path",
+        errno.ENOENT: "make its directory first",
+        errno.EACCES: "that file or directory is another user's; choose another path",
+        errno.EPERM: "that file is another user's; remove it, or choose another path",
+    },
+    Attempt.LISTEN_ON_DESCRIPTOR: {
+        errno.EBADF: "nothing was passed under that number",
+        errno.ENOTSOCK: "pass a socket",
+        errno.ENOTCONN: "pass a socket that is bound",
+        errno.EINVAL: "pass a socket that listens",
+        errno.EPROTONOSUPPORT: "pass a socket of TCP, UDP or Unix",
+    },
+}
+"""By what the system says or, where that makes no difference, by the cause."""
+
+_OTHERWISE: Final = "check the address"
+
+_NAME_MISMATCHES: Final = {62, 64}
+"""Of a host name and of an IP address: X509_V_ERR_..._MISMATCH in OpenSSL's x509_vfy.h."""
+
+_OUT_OF_DATE: Final = {9, 10}
+"""X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
+
+SHOW_CERTIFICATE: Final = "--tls-cert FILE, if it asks for a client's certificate"
+"""The remedy where a server ended the connection because of our certificate."""
+
+
+def report(reason: str, code: int) -> int:
+    """Write one line to standard error; return the exit code for it."""
+    sys.stderr.write(f"techo: {reason}\n")
+    return code
+
+
+def refuse(reason: str) -> int:
+    """Report why nothing was tried; return the exit code for that."""
+    return report(reason, 2)
+
+
+def fail(reason: str) -> int:
+    """Report what came out badly; return the exit code for that."""
+    return report(reason, 1)
+
+
+def cannot_listen(error: OSError) -> int:
+    """Report what could not be listened on, and why; return the exit code for that."""
+    name = str(error.filename)
+    attempt = Attempt.LISTEN
+    if name.startswith("unix"):
+        attempt = Attempt.LISTEN_ON_PATH
+    elif name.startswith("fd:"):
+        attempt = Attempt.LISTEN_ON_DESCRIPTOR
+    return _refuse_for(f"cannot listen on {name}", error, attempt)
+
+
+def cannot_reach(what: str, endpoint: Endpoint, error: OSError) -> int:
+    """Report what could not be done with a server, and why; return the exit code for that."""
+    return _refuse_for(f"{what} {endpoint}", error, _connecting_to(endpoint))
+
+
+def never_reached(endpoint: Endpoint | str, causes: Mapping[FailureCause, int]) -> int:
+    """Report that no server was there, and why; return the exit code for that."""
+    most = max(causes, key=lambda cause: causes[cause])
+    remedy = _remedy(_connecting_to(endpoint), 0, most)
+    return refuse(f"{endpoint} was never reached ({counted(causes)}); {remedy}")
+
+
+def counted(causes: Mapping[FailureCause, int]) -> str:
+    """Return causes with their counts, for people."""
+    return ", ".join(f"{cause} {count:,}" for cause, count in causes.items())
+
+
+def _connecting_to(endpoint: Endpoint | str) -> Attempt:
+    by_path = str(endpoint).startswith("unix")
+    return Attempt.CONNECT_TO_PATH if by_path else Attempt.CONNECT
+
+
+def _refuse_for(what: str, error: OSError, attempt: Attempt) -> int:
+    # Here, because they import trio, for which --help should not wait.
+    from techo._client.connecting import first_cause
+    from techo._probing.causes import cause_of, words_of
+
+    first = first_cause(error)
+    words = words_of(first)
+    if isinstance(first, ssl.SSLError):
+        remedy = _tls_remedy(first, words)
+    else:
+        remedy = _remedy(attempt, first.errno or 0, cause_of(first))
+    return refuse(f"{what}: {words}; {remedy}")
+
+
+def _remedy(attempt: Attempt, number: int, cause: FailureCause) -> str:
+    remedies = _REMEDIES[attempt]
+    return remedies.get(number) or remedies.get(cause) or _OTHERWISE
+
+
+def _tls_remedy(error: ssl.SSLError, words: str) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        if error.verify_code in _NAME_MISMATCHES:
+            return "--tls-server-name NAME, if it goes by another name"
+        if error.verify_code in _OUT_OF_DATE:
+            return "renew it, or check the clock"
+        return "--tls-ca FILE with who signed it, if you trust that"
+    if "alert" in words:  # which is the server's, about us
+        return SHOW_CERTIFICATE
+    return "check that it speaks TLS on this port"

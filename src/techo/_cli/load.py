@@ -1,0 +1,261 @@
+"""The load command: runs a load, shows its progress, and delivers its report."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from techo._cli.errors import refuse
+from techo._cli.options import CLIENT, Command, Group, Option, option
+from techo._cli.process import shortage
+from techo._cli.readers import BYTES, NUMBER, RATE, SECONDS, WARM_UP
+from techo._cli.report import (
+    REPORT_FILE,
+    REPORT_OPTIONS,
+    STANDARD_OUTPUT,
+    check_deliverable,
+    deliver,
+)
+from techo._cli.rules import LOAD, names_of
+from techo._cli.tls import client_context
+
+if TYPE_CHECKING:
+    import trio
+
+    from techo._load.report import LoadReport
+
+_STOP: Final = (signal.SIGINT, signal.SIGTERM)
+
+_SOON: Final = 0.5
+"""Seconds after a signal within which it may end without a word about what it waits for."""
+
+_MILLISECOND: Final = 1_000_000
+
+_DESCRIPTION = """\
+Make many round trips to any echo server over many connections, and verify every byte.
+
+Without --rate, a connection sends its next message when one has come back. With it, trips are
+due at that rate whatever comes back, and there are two times for each: service time from when
+it was sent, response time from when it was due. Ctrl-C ends it with the summary; a second one
+does not wait for trips in flight."""
+
+_NOTES = f"""\
+{names_of(LOAD)}
+  With --rate, min to max are of the response time, otherwise of the service time; behind is
+  the most by which a trip was sent too late.
+
+Exit status: 0 no error and no rule fired, 1 an error or a rule fired or nothing came back,
+2 wrong usage or the server was never reached. After Ctrl-C 130 (by SIGINT) where it would have
+been 0. SIGTERM ends it like Ctrl-C, without changing the status."""
+
+_OPTIONS: Final[Sequence[Option | Group]] = [
+    *CLIENT,
+    option("-c", "--connections", form=NUMBER, default=10, help="how many at the same time"),
+    option(
+        "-d",
+        "--duration",
+        form=SECONDS,
+        shown="10 s",
+        help="how long trips begin, after the warm-up",
+    ),
+    option(
+        "-n",
+        "--trips",
+        form=NUMBER,
+        shown="as many as there is time for",
+        help="how many begin, instead of how long",
+    ),
+    option(
+        "-r",
+        "--rate",
+        form=RATE,
+        shown="the next when one has come back",
+        help="how many are due in each second, over all connections",
+    ),
+    option("-s", "--size", form=BYTES, default=64, help="of each message"),
+    option(
+        "--pipeline",
+        form=NUMBER,
+        default=1,
+        help="messages in flight on each connection, at the most",
+    ),
+    option(
+        "--warm-up",
+        form=WARM_UP,
+        default=0.0,
+        help="how long to load before anything is counted",
+    ),
+    option(
+        "-W",
+        "--timeout",
+        form=SECONDS,
+        shown="10 s; 1 s over udp and unixgram",
+        help="how long to wait for a reply or a connection. With nothing coming back any more, "
+        "the load gives up after this time, and after ten times as long over udp and unixgram",
+    ),
+    option(
+        "--json",
+        form=REPORT_FILE,
+        shown="no",
+        bare=STANDARD_OUTPUT,
+        help="print an object instead of text, or write it to a file as well",
+    ),
+    *REPORT_OPTIONS,
+]
+
+
+def load(options: argparse.Namespace) -> int:
+    """Load until the end and return the exit code: minus the signal's number for SIGINT."""
+    import trio
+
+    if options.duration is not None and options.trips is not None:
+        # Of the two, one may come from the environment, and then the other was meant.
+        left_out = {"duration", "trips"}.difference(options.given)
+        if len(left_out) != 1:
+            return refuse("--duration and --trips: give one of them")
+        setattr(options, left_out.pop(), None)
+    if (short := shortage(options.connections)) is not None:
+        return refuse(f"{short} or lower --connections")
+    # The handlers that come back in the end let late signals pass: a load that is stopped
+    # twice delivers its report all the same.
+    for number in _STOP:
+        signal.signal(number, signal.SIG_IGN)
+    command = _Load(options)
+    try:
+        check_deliverable(options, scheduled=options.rate is not None)
+        trio.run(command.run)
+    except ValueError as error:
+        return refuse(str(error))
+    if command.report is None:
+        return -signal.SIGINT if command.stopped_by == signal.SIGINT else 1
+    code = deliver(command.report, options)
+    return -signal.SIGINT if not code and command.stopped_by == signal.SIGINT else code
+
+
+@attrs.define(eq=False)
+class _Load:
+    """One load, and the signals that end it."""
+
+    options: argparse.Namespace
+    report: LoadReport | None = None
+    """The last there was: that of the end, or after a second signal the one before."""
+    stopped_by: int = 0
+    """The signal that asked for the end."""
+
+    async def run(self) -> None:
+        import trio
+
+        from techo._load.load import SECONDS as DURATION
+        from techo._nursery import open_bare_nursery
+
+        options, stop = self.options, trio.Event()
+        progress = _progress(options.warm_up, options.duration or DURATION, options.trips)
+        with trio.open_signal_receiver(*_STOP) as signals, progress as show:
+            async with open_bare_nursery() as nursery:
+                nursery.start_soon(self._heed, signals, nursery, stop)
+                self.report = await self._measure(show, stop)
+                nursery.cancel_scope.cancel(reason="the load is over")
+
+    async def _measure(
+        self, show: Callable[[LoadReport], None], stop: trio.Event
+    ) -> LoadReport:
+        from techo._load.load import load
+
+        options = self.options
+        tls = client_context(options)
+
+        def watch(report: LoadReport) -> None:
+            self.report = report
+            show(report)
+
+        return await load(
+            options.endpoint,
+            connections=options.connections,
+            seconds=options.duration,
+            trips=options.trips,
+            rate=options.rate,
+            size=options.size,
+            pipeline=options.pipeline,
+            warm_up=options.warm_up,
+            timeout=options.timeout,
+            tls=tls,
+            server_name=None if tls is None else options.tls_server_name,
+            watch=watch,
+            stop=stop,
+        )
+
+    async def _heed(
+        self, signals: AsyncIterator[int], nursery: trio.Nursery, stop: trio.Event
+    ) -> None:
+        self.stopped_by = await anext(signals)
+        stop.set()
+        nursery.start_soon(_explain)
+        self.stopped_by = await anext(signals)
+        nursery.cancel_scope.cancel(reason="a second signal")
+
+
+async def _explain() -> None:
+    import trio
+
+    await trio.sleep(_SOON)
+    sys.stderr.write("techo: waiting for trips in flight; again to stop now\n")
+
+
+@contextlib.contextmanager
+def _progress(
+    warm_up: float, seconds: float, trips: int | None
+) -> Iterator[Callable[[LoadReport], None]]:
+    """Show a bar on a terminal; give the function that takes reports so far.
+
+    The bar is of the trips where their number is given, else of the seconds with the warm-up.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(file=sys.stderr, markup=False)
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield lambda _: None
+        return
+    columns = (BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    # Without a thread, whose turns would be part of what is measured.
+    with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
+        task = progress.add_task("connecting", total=trips or warm_up + seconds)
+        started: float | None = None
+
+        def show(report: LoadReport) -> None:
+            nonlocal started
+            started = started or time.monotonic()  # when the first report came
+            elapsed = time.monotonic() - started
+            over = report.round_trips + report.lost
+            description = "warming up" if elapsed < warm_up and not over else _so_far(report)
+            completed = over if trips else elapsed
+            progress.update(task, completed=completed, description=description, refresh=True)
+
+        progress.refresh()
+        yield show
+
+
+def _so_far(report: LoadReport) -> str:
+    p99 = report.latency.percentile(99)
+    shown_p99 = "-" if p99 is None else f"{p99 / _MILLISECOND:,.3f}"
+    return (
+        f"{report.round_trips_per_second:,.0f}/s, p99 {shown_p99} ms, {report.failed:,} errors"
+    )
+
+
+COMMAND: Final = Command(
+    "load",
+    "[OPTION]... [ENDPOINT]",
+    _DESCRIPTION,
+    _OPTIONS,
+    load,
+    variables="TECHO_ENDPOINT or TECHO_CONNECTIONS",
+    notes=_NOTES,
+)

@@ -1,0 +1,342 @@
+"""The ping command: prints what becomes of each probe, until it ends or is stopped."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from techo._cli.errors import counted, fail, never_reached, refuse
+from techo._cli.options import CLIENT, Command, Group, Option, option
+from techo._cli.readers import NUMBER, SECONDS, Form
+from techo._cli.rules import PING, any_fired, names_of, rules_about
+from techo._cli.tls import client_context
+from techo._ping.results import PingReply, PingResult
+from techo._ping.statistics import PERCENTS, SCHEMA, Outage, PingStatistics, nanoseconds
+from techo._probing.failure_cause import FailureCause
+from techo._probing.histogram import Histogram
+
+if TYPE_CHECKING:
+    import trio
+
+    from techo._ping.ping import Ping
+
+_STOP: Final = (signal.SIGINT, signal.SIGTERM)
+_REPORT: Final = tuple(getattr(signal, name) for name in ("SIGQUIT",) if hasattr(signal, name))
+"""Windows has none."""
+
+_NANOSECONDS: Final = 1_000_000_000
+_TERMINAL: Final = 0
+"""Standard input, if that is where the Enter key is."""
+_BACKGROUND: Final = 1.0
+"""Seconds between two looks at the terminal while another process reads it."""
+
+_DESCRIPTION = """\
+Probe any echo server again and again: one line for each reply, or for the cause of its loss.
+
+A probe carries its number, the run's nonce and a pattern, and its reply must be the same bytes.
+When a stream breaks, the probes in flight are lost, and the next probe connects again. Ctrl-C
+ends it with a summary; Enter, or SIGQUIT, prints the statistics so far on standard error."""
+
+_NOTES = f"""\
+{names_of(PING)}
+
+Exit status: 0 a reply came and no rule fired, 1 none came or one fired, 2 wrong usage or the
+server was never reached. After Ctrl-C 130 (by SIGINT) where it would have been 0. SIGTERM ends
+it like Ctrl-C, without changing the status."""
+
+
+def _read_size(text: str) -> int | range:
+    """Read a number of bytes, or a range of them with an optional step."""
+    found = re.fullmatch(r"([0-9]+)(?:-([0-9]+)(?:/([0-9]+))?)?", text, re.ASCII)
+    least, most, step = (int(each or 1) for each in found.groups()) if found else (0, 0, 0)
+    ranged = found is not None and found[2] is not None
+    if least < 1 or step < 1 or (ranged and most < least):
+        raise ValueError(
+            f"{text!r} is not a number of bytes from 1, such as 64, or a range, such as "
+            "1-1400 or 100-1400/100"
+        )
+    return range(least, most + 1, step) if ranged else least
+
+
+_OPTIONS: Final[Sequence[Option | Group]] = [
+    *CLIENT,
+    option(
+        "-c",
+        "--count",
+        form=NUMBER,
+        shown="no end; of a range of sizes, each once",
+        help="how many probes",
+    ),
+    option("-i", "--interval", form=SECONDS, default=1.0, help="from one probe to the next"),
+    option(
+        "-W",
+        "--timeout",
+        form=SECONDS,
+        default=1.0,
+        help="how long to wait for a reply, or for a connection",
+    ),
+    option(
+        "-s",
+        "--size",
+        form=Form("BYTES", _read_size, "bytes"),
+        default=64,
+        help="of a probe; LEAST-MOST or LEAST-MOST/STEP takes one after the other, and finds "
+        "the largest that returns",
+    ),
+    option("-D", "--timestamps", help="print the Unix time before each line"),
+    option("-q", "--quiet", help="print the summary only"),
+    option("--json", help="print an object for each line"),
+    rules_about(PING),
+]
+
+
+def ping(options: argparse.Namespace) -> int:
+    """Probe until the end and return the exit code: minus the signal's number for SIGINT."""
+    import trio
+
+    from techo._ping.ping import ping as start
+
+    try:
+        tls = client_context(options)
+        pinging = start(
+            options.endpoint,
+            count=options.count,
+            interval=options.interval,
+            timeout=options.timeout,
+            size=options.size,
+            tls=tls,
+            server_name=None if tls is None else options.tls_server_name,
+        )
+        command = _Ping(pinging, options)
+        # The handlers that come back in the end let late signals pass: the summary is printed.
+        for number in (*_STOP, *_REPORT):
+            signal.signal(number, signal.SIG_IGN)
+        trio.run(command.run)
+    except ValueError as error:
+        return refuse(str(error))
+    return command.verdict()
+
+
+@attrs.define(eq=False)
+class _Ping:
+    """One ping, with the signals and the key that control it."""
+
+    ping: Ping
+    options: argparse.Namespace
+    _stop: int = 0
+    """The signal that asked for the end."""
+
+    async def run(self) -> None:
+        import trio
+
+        from techo._nursery import open_bare_nursery
+
+        with trio.open_signal_receiver(*_STOP, *_REPORT) as signals:
+            async with open_bare_nursery() as nursery, self.ping as results:
+                nursery.start_soon(self._heed, signals, nursery.cancel_scope)
+                if os.isatty(_TERMINAL):
+                    nursery.start_soon(self._heed_enter)
+                async for result in results:
+                    self._print(result)
+                nursery.cancel_scope.cancel(reason="no more probes")
+        self._print_summary()
+
+    async def _heed(self, signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+        async for number in signals:
+            if number in _REPORT:
+                self._print_so_far()
+            else:
+                self._stop = number
+                scope.cancel(reason="a signal")
+
+    async def _heed_enter(self) -> None:
+        import trio
+
+        while True:
+            await trio.lowlevel.wait_readable(_TERMINAL)
+            # To read a terminal from the background would stop this process (termios(3)).
+            if not _in_foreground():
+                await trio.sleep(_BACKGROUND)  # there is no event for the foreground
+            elif os.read(_TERMINAL, 1024):  # and not just Ctrl-D
+                self._print_so_far()
+
+    def _print(self, result: PingResult) -> None:
+        if self.options.quiet:
+            return
+        if self.options.json:
+            line = _object_of(result)
+        else:
+            line = _line_of(str(self.options.endpoint), result)
+            if self.options.timestamps:
+                line = f"[{result.at:.6f}] {line}"
+        print(line, flush=True)
+
+    def _print_so_far(self) -> None:
+        statistics = self.ping.statistics()
+        sys.stderr.write(f"{_counts(statistics)}; {_times(statistics)}\n")
+
+    def _print_summary(self) -> None:
+        statistics = self.ping.statistics()
+        if self.options.json:
+            print(json.dumps(statistics.to_json()))
+        else:
+            sweep = isinstance(self.options.size, range)
+            print(*_summary(statistics, sweep=sweep), sep="\n")
+
+    def verdict(self) -> int:
+        """Report what was bad, if anything was, and return the exit code."""
+        statistics = self.ping.statistics()
+        if statistics.never_reached:
+            return never_reached(self.options.endpoint, statistics.failures)
+        fired = any_fired(self.options.fail_if, _figures(statistics))
+        if not statistics.received:
+            return fail(f"none of {statistics.sent} probes came back")
+        if fired:
+            return 1
+        return -signal.SIGINT if self._stop == signal.SIGINT else 0
+
+
+def _in_foreground() -> bool:
+    """Return whether what is typed on the terminal is for this process."""
+    try:
+        return os.tcgetpgrp(_TERMINAL) == os.getpgrp()
+    except OSError:  # it is no terminal, or not ours
+        return False
+
+
+def _figures(statistics: PingStatistics) -> dict[str, float | None]:
+    """Return the figures that rules are about: times in nanoseconds, the loss in per cent."""
+    longest = statistics.longest_outage
+    counts = ("sent", "received", "lost", "late", "duplicate", "corrupt", "reconnects")
+    return {
+        **{cause: statistics.failures.get(cause, 0) for cause in FailureCause},
+        **{name: getattr(statistics, name) for name in counts},
+        "loss": statistics.loss,
+        **statistics.rtt.figures(*PERCENTS),
+        "avg": statistics.rtt.mean,
+        "mdev": statistics.mdev,
+        "jitter": statistics.jitter,
+        "outage": 0 if longest is None else longest.seconds * _NANOSECONDS,
+    }
+
+
+def _line_of(endpoint: str, result: PingResult) -> str:
+    """Return a result as a line for people."""
+    if isinstance(result, PingReply):
+        notes = " (late)" * result.late + " (duplicate)" * result.duplicate
+        size, time_ms = _number(result.size, "byte"), f"{result.seconds * 1000:.3f} ms"
+        return f"{size} from {endpoint}: seq={result.seq} time={time_ms}{notes}"
+    which = "between two probes" if result.seq is None else f"seq={result.seq}"
+    return f"no reply from {endpoint}: {which} {result.cause} ({result.reason})"
+
+
+def _object_of(result: PingResult) -> str:
+    """Return a result as a line for machines."""
+    if isinstance(result, PingReply):
+        fields: dict[str, object] = {
+            "event": "reply",
+            "seq": result.seq,
+            "bytes": result.size,
+            "rtt_ns": nanoseconds(result.seconds),
+            "late": result.late,
+            "duplicate": result.duplicate,
+        }
+    else:
+        fields = {
+            "event": "failure",
+            "seq": result.seq,
+            "cause": result.cause,
+            "reason": result.reason,
+        }
+    return json.dumps({"schema": SCHEMA, **fields, "at_ns": nanoseconds(result.at)})
+
+
+def _summary(statistics: PingStatistics, *, sweep: bool) -> Iterator[str]:
+    """Return the statistics as lines for people."""
+    yield f"--- {statistics.endpoint} ---"
+    yield _counts(statistics)
+    yield (
+        f"{statistics.late} late, {statistics.duplicate} duplicate, "
+        f"{statistics.corrupt} corrupt, {_number(statistics.reconnects, 'reconnect')}"
+    )
+    if statistics.failures:
+        yield f"failures: {counted(statistics.failures)}"
+    yield _times(statistics)
+    if statistics.longest_outage is not None:
+        yield _outages(statistics, statistics.longest_outage)
+    if statistics.setup:
+        yield "; ".join(_step(name, each) for name, each in statistics.setup.items())
+    if sweep:
+        largest = "none" if statistics.largest is None else f"{statistics.largest} bytes"
+        yield f"largest that returned: {largest}"
+
+
+def _counts(statistics: PingStatistics) -> str:
+    loss = "" if statistics.loss is None else f" ({statistics.loss:.4g} %)"
+    in_flight = f", {statistics.in_flight} in flight" if statistics.in_flight else ""
+    return (
+        f"{statistics.sent} sent, {statistics.received} received, "
+        f"{statistics.lost} lost{loss}{in_flight}"
+    )
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" + "s" * (count != 1)
+
+
+def _times(statistics: PingStatistics) -> str:
+    rtt = statistics.rtt
+    if not rtt.count:
+        return "no round trip times"
+    times = [rtt.min, rtt.mean, *map(rtt.percentile, PERCENTS), rtt.max, statistics.mdev]
+    shown = "/".join(map(_milliseconds, times))
+    jitter = _milliseconds(statistics.jitter)
+    return f"min/avg/p50/p95/p99/max/mdev = {shown} ms, jitter {jitter} ms, n = {rtt.count}"
+
+
+def _milliseconds(nanoseconds: int | None) -> str:
+    return "-" if nanoseconds is None else f"{nanoseconds / 1e6:.3f}"
+
+
+_STEPS: Final = {"lookup": "look-up", "connect": "connect", "handshake": "TLS handshake"}
+
+
+def _step(name: str, durations: Histogram) -> str:
+    what = f"{_STEPS[name]} {_milliseconds(durations.mean)} ms"
+    if durations.count == 1:
+        return what
+    return f"{what} (mean of {durations.count}, {_milliseconds(durations.max)} at the most)"
+
+
+def _outages(statistics: PingStatistics, longest: Outage) -> str:
+    until = "the end" if longest.until is None else _clock_time(longest.until)
+    count = f"{statistics.outages} outages of {statistics.outage_seconds:.3f} s, the longest"
+    return (
+        f"{'1 outage' if statistics.outages == 1 else count} of {longest.seconds:.3f} s "
+        f"({_number(longest.probes, 'probe')}), from {_clock_time(longest.since)} to {until}"
+    )
+
+
+def _clock_time(at: float) -> str:
+    local = dt.datetime.fromtimestamp(at, tz=dt.UTC).astimezone()
+    return local.isoformat(sep=" ", timespec="milliseconds")
+
+
+COMMAND: Final = Command(
+    "ping",
+    "[OPTION]... [ENDPOINT]",
+    _DESCRIPTION,
+    _OPTIONS,
+    ping,
+    variables="TECHO_ENDPOINT or TECHO_INTERVAL",
+    notes=_NOTES,
+)

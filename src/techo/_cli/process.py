@@ -1,0 +1,57 @@
+"""The process: its standard streams, which others may close, and its file descriptors."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Final
+
+_log = logging.getLogger("techo.server")
+
+_SPARE: Final = 64
+"""For listening sockets, the run's own, and the files that a program happens to open."""
+
+
+def open_missing_streams() -> None:
+    """Replace standard streams that the parent process has closed."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123  -- for good
+
+
+def print_line(line: str) -> None:
+    """Print a line at once, and go on if it cannot be written."""
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        _log.warning("cannot write to standard output: %s", error.strerror)
+        abandon_output()
+
+
+def abandon_output() -> None:
+    """Discard what could not be printed, and everything printed from now on."""
+    # The interpreter flushes once more on its way out, and would complain.
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+def shortage(connections: int) -> str | None:
+    """Raise the limit on open files to what `connections` take; return why it stays short."""
+    if sys.platform == "win32":
+        return None  # which has no such limit
+    import resource
+
+    needed = connections + _SPARE
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return None
+    room = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (room, hard))
+    if room == needed:
+        return None
+    return (
+        f"only {room} files may be open, which is too few for {connections} connections: raise "
+        "the limit (ulimit -Hn)"
+    )
