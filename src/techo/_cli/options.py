@@ -106,7 +106,7 @@ def option(
         again = "repeatable; " * (repeatable and names[0].startswith("-"))
         help += f" ({again}default: {shown})" * bool(shown)  # noqa: A001  -- likewise
     if repeatable and default is None:
-        default = []
+        default = ()
     return Option(names, help, form, default, repeatable, bare, in_environment)
 
 
