@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from techo.endpoint import Endpoint
 
 # Each async fixture is one task's business from beginning to end, as both plugins run it. When
-# the test is over nobody is left to be polite to: the servers end at once, without a drain.
+# the test is over no peer is left: the servers end at once, without a drain.
 
 
 @pytest.fixture
@@ -60,10 +60,10 @@ async def techo_memory_server() -> AsyncIterator[MemoryServer]:
 
 @pytest.fixture
 async def techo_faulty_server() -> AsyncIterator[Callable[..., Awaitable[EchoService]]]:
-    """What starts servers with faults, such as `Stall(after=100)`; to be awaited.
+    """A function that starts servers with faults, such as `Stall(after=100)`; to be awaited.
 
     It takes faults, and as keywords `endpoint` (by default 127.0.0.1 and a free port) and
-    whatever else `techo.open_server` takes, such as `seed`. It gives an `EchoService` that
+    whatever else `techo.open_server` takes, such as `seed`. It returns an `EchoService` that
     sends back every byte unchanged, but for the faults. Any number can be started; all are
     closed when the test is over.
     """
@@ -100,7 +100,7 @@ async def _serve_faulty(
 
 @pytest.fixture
 def closed_port() -> Iterator[int]:
-    """A TCP port of 127.0.0.1 that refuses connections; nobody else gets it meanwhile."""
+    """A TCP port of 127.0.0.1 that refuses connections; no other program gets it meanwhile."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))  # and does not listen
         yield sock.getsockname()[1]

@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 import attrs
 
 DEFAULT_HOST = "127.0.0.1"
-"""What an endpoint without a host means: nothing is reachable from outside unless told to."""
+"""What an endpoint without a host means: reachable from this machine only."""
 
 EVERY_INTERFACE = "*"
 """The host that means all interfaces, of IPv4 and of IPv6, on one port."""
@@ -33,7 +33,7 @@ class Kind(enum.StrEnum):
     UNIXPACKET = "unixpacket"
     """Connections that keep the boundaries of messages (SOCK_SEQPACKET)."""
     FD = "fd"
-    """A socket that whoever started this process has bound; it knows what it is."""
+    """A socket inherited from the parent process, which has bound it."""
 
 
 _INTERNET: Final = {Kind.TCP, Kind.TLS, Kind.UDP}

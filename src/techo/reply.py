@@ -1,4 +1,4 @@
-"""Replies: what to say back to a chunk, and how to recognise a stamp in what came back."""
+"""Replies: what to send back for a chunk, and how to recognise a stamp in what came back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 Reply: TypeAlias = Callable[[bytes], bytes]
-"""Takes a chunk as it was received and gives what to send back, which may be empty."""
+"""Takes a chunk as it was received and returns what to send back, which may be empty."""
 
 
 def raw(chunk: bytes) -> bytes:
@@ -55,18 +55,18 @@ _ALLOWED: Final = tuple(frozenset(column.encode()) for column in _COLUMNS)
 
 
 def stamp_at(data: bytes | bytearray, offset: int) -> str | None:
-    """Give the stamp that stands in `data` at `offset`, in ctime's words, if one does."""
+    """Return the stamp at `offset` in `data`, as ctime writes it, if there is one."""
     found = _STAMP.match(data, offset)
     return None if found is None else found[1].decode("ascii")
 
 
 def stamps_in(data: bytes | bytearray, first: int, last: int) -> list[int]:
-    """Give the offsets, from `first` to `last`, at which stamps begin in `data`."""
+    """Return the offsets, from `first` to `last`, at which stamps begin in `data`."""
     return [found.start() for found in _STAMP.finditer(data, first, last + STAMP_LENGTH)]
 
 
 def may_become_stamp(tail: bytes | bytearray) -> bool:
-    """Whether `tail`, shorter than a stamp, could be the beginning of one."""
+    """Return whether `tail`, shorter than a stamp, could be the beginning of one."""
     return len(tail) < STAMP_LENGTH and all(
         byte in allowed for byte, allowed in zip(tail, _ALLOWED, strict=False)
     )

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.parametrize("kind", KINDS, indirect=True)
 async def exchange(
     address: str, faults: Sequence[Fault], count: int, seed: int = 0
 ) -> tuple[list[bytes], tuple[testing.FaultEvent, ...], techo.Statistics]:
-    """Send the messages at once; give `count` replies in their order, and what was recorded."""
+    """Send the messages at once; return `count` replies in order, and what was recorded."""
     async with techo.open_server(address, reply=techo.raw, faults=faults, seed=seed) as server:
         line = await connect(server.endpoints[0])
         async with line:
@@ -43,7 +43,7 @@ async def exchange(
 
 
 def fileno(line: object) -> int:
-    """The descriptor of whatever leads to a server."""
+    """Return the descriptor of a connection, or of a datagram socket."""
     sock = getattr(line, "socket", None)
     assert sock is not None
     return int(sock.fileno())
@@ -61,7 +61,7 @@ FAULTS: list[tuple[Fault, list[bytes]]] = [
 async def test_a_fault_happens_and_only_when_asked_for(
     address: str, fault: Fault, expected: list[bytes]
 ) -> None:
-    """It is seen by the client and recorded by the server; without it, neither."""
+    """The client sees the fault and the server records it; without it, neither does."""
     begun = trio.current_time()
     replies, history, _ = await exchange(address, [fault], len(expected))
     assert replies == expected
@@ -73,7 +73,7 @@ async def test_a_fault_happens_and_only_when_asked_for(
 
 
 async def test_every_byte_can_be_wrong_and_replies_too_long(address: str) -> None:
-    """Corrupted and lengthened, one answer for each message."""
+    """Each message gets one reply, corrupted and lengthened."""
     faults = [testing.Corrupt(1.0), testing.Lengthen(2)]
     replies, _, _ = await exchange(address, faults, len(MESSAGES))
     assert [len(each) for each in replies] == [len(each) + 2 for each in MESSAGES]
@@ -84,7 +84,7 @@ async def test_every_byte_can_be_wrong_and_replies_too_long(address: str) -> Non
 async def test_a_share_of_the_replies_is_lost_and_counted(
     address: str, kind: techo.Kind
 ) -> None:
-    """The same ones for the same seed."""
+    """The same seed loses the same messages."""
     stories = []
     for _ in range(2):
         async with techo.open_server(
@@ -111,7 +111,7 @@ async def test_a_share_of_the_replies_is_lost_and_counted(
 
 
 async def test_a_drain_sends_what_was_delayed(address: str, kind: techo.Kind) -> None:
-    """It was counted as sent, so it is."""
+    """A delayed reply was counted as sent, so a drain sends it."""
     async with techo.open_server(
         address, reply=techo.raw, faults=[testing.Delay(PATIENCE)]
     ) as server:
@@ -129,7 +129,7 @@ async def test_a_drain_sends_what_was_delayed(address: str, kind: techo.Kind) ->
 
 
 async def test_replies_come_out_of_order(address: str, kind: techo.Kind) -> None:
-    """One that is held back comes behind a later one, and the last does not wait for ever."""
+    """A reply held back comes behind a later one, and the last does not wait for ever."""
     if kind is techo.Kind.UNIXPACKET:  # one connection, so the share decides
         reorder = testing.ReorderReplies(0.5)
     else:
@@ -143,7 +143,7 @@ async def test_replies_come_out_of_order(address: str, kind: techo.Kind) -> None
 async def test_a_held_back_reply_goes_after_a_second_whatever_comes(
     address: str, kind: techo.Kind
 ) -> None:
-    """Its own second, not that of another; and at the end of a connection at once."""
+    """Each reply waits a second of its own; at the end of a connection all go at once."""
     reorder = testing.ReorderReplies(1.0, depth=1000)
     async with techo.open_server(address, reply=techo.raw, faults=[reorder]) as server:
         line = await connect(server.endpoints[0])
@@ -167,7 +167,7 @@ async def test_a_held_back_reply_goes_after_a_second_whatever_comes(
 async def test_late_replies_are_held_back_when_they_are_sent(
     address: str, kind: techo.Kind
 ) -> None:
-    """Delay and order compose: both happen to each of them."""
+    """Delay and reordering both happen to each reply."""
     faults = [testing.Delay(0.1), testing.ReorderReplies(1.0)]
     replies, history, _ = await exchange(address, faults, 4)
     assert sorted(replies) == sorted(MESSAGES)

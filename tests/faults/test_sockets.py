@@ -22,7 +22,7 @@ DATA = bytes(range(256)) * 40
 
 
 async def talk(stream: trio.abc.HalfCloseableStream) -> tuple[bytes, str]:
-    """Send it all, half-close, and give what comes back and how it ends."""
+    """Send it all, half-close, and return what comes back and how it ends."""
     back = b""
     try:
         await stream.send_all(DATA)
@@ -49,7 +49,7 @@ async def talk(stream: trio.abc.HalfCloseableStream) -> tuple[bytes, str]:
     ids=str,
 )
 async def test_sockets_and_memory_tell_the_same_story(address: str, fault: Fault) -> None:
-    """Same seed, same connection: same bytes, same faults at the same places."""
+    """The same seed and connection give the same bytes, and faults at the same places."""
     # Replies that come whole, so that a stream's chunks are no part of the story.
     limits = techo.Limits(receive_size=2**16)
     stories = []
@@ -77,7 +77,7 @@ async def test_sockets_and_memory_tell_the_same_story(address: str, fault: Fault
 
 
 async def test_a_reset_is_a_real_one() -> None:
-    """The client's system says so: connection reset by peer."""
+    """The client's system reports a connection reset by its peer."""
     async with techo.open_server("tcp://127.0.0.1:0", faults=[testing.Reset()]) as server:
         stream = await connect(server.endpoints[0])
         assert isinstance(stream, trio.SocketStream)
@@ -103,7 +103,7 @@ CANNOT = [
 async def test_a_fault_that_cannot_happen_is_a_value_error(
     fault: Fault, endpoint: str, reason: str
 ) -> None:
-    """Before anything listens; it says where it could."""
+    """It is refused before anything listens; the text names where it could happen."""
     with pytest.raises(ValueError, match=reason):
         async with techo.open_server(endpoint, faults=[fault]):
             pass
@@ -146,13 +146,13 @@ async def test_tls_can_be_truncated_while_its_peer_sends(
 
 
 async def flood(stream: trio.abc.Stream) -> None:
-    """Send a MiB, as far as that goes."""
+    """Send a MiB, or as much as the peer takes."""
     with contextlib.suppress(trio.BrokenResourceError):
         await stream.send_all(bytes(2**20))
 
 
 async def test_nor_can_it_in_memory() -> None:
-    """TLS is not spoken there, and messages have no bounds."""
+    """Faults of TLS and of messages are refused in memory."""
     for fault in (testing.NoCloseNotify(), testing.DuplicateReply()):
         with pytest.raises(ValueError, match="cannot happen on memory"):
             async with testing.open_memory_server(faults=[fault]):
@@ -160,7 +160,7 @@ async def test_nor_can_it_in_memory() -> None:
 
 
 async def trip(server: techo.EchoService, tls: ssl.SSLContext) -> str:
-    """What a TLS client makes of a server."""
+    """Return what a TLS client finds."""
     try:
         with trio.fail_after(PATIENCE):
             stream = await connect(server.endpoints[0], tls=tls)
@@ -188,7 +188,7 @@ async def test_faults_of_tls(
     server_tls: ssl.SSLContext,
     client_tls: ssl.SSLContext,
 ) -> None:
-    """Each is what the client finds, and only when it was asked for."""
+    """The client finds each fault, and only when it was asked for."""
     fault, found = {
         "handshake": (testing.NeverHandshake(), "no handshake"),
         "notify": (testing.NoCloseNotify(), "cut off"),
@@ -214,7 +214,7 @@ async def test_faults_of_tls(
 async def test_a_bad_certificate_for_every_second(
     authority: trustme.CA, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
-    """The others get the right one."""
+    """The other connections get the right certificate."""
     async with techo.open_server(
         "tls://127.0.0.1:0",
         reply=techo.raw,

@@ -61,7 +61,7 @@ async def converse(stream: trio.abc.HalfCloseableStream, messages: Sequence[byte
 
 
 async def send(stream: trio.abc.HalfCloseableStream, messages: Sequence[bytes]) -> None:
-    """Send a message a second as long as somebody takes them."""
+    """Send a message a second until that fails."""
     try:
         for message in messages:
             await stream.send_all(message)
@@ -72,7 +72,7 @@ async def send(stream: trio.abc.HalfCloseableStream, messages: Sequence[bytes]) 
 
 
 async def see(*faults: Fault, seed: int = 0, messages: Sequence[bytes] = MESSAGES) -> Seen:
-    """One connection to a memory server with these faults."""
+    """Return what one connection to a memory server with these faults saw."""
     limits = techo.Limits(idle_timeout=IDLE)
     async with testing.open_memory_server(
         reply=techo.raw, limits=limits, faults=faults, seed=seed
@@ -82,7 +82,7 @@ async def see(*faults: Fault, seed: int = 0, messages: Sequence[bytes] = MESSAGE
 
 
 def first_at(time: float) -> Callable[[Seen], bool]:
-    """Whether the first byte came then, and everything in the end."""
+    """Return whether the first byte came then, and everything in the end."""
     return lambda seen: seen.pieces[0][0] == time and seen.data == ALL
 
 
@@ -133,7 +133,7 @@ FAULTS: list[tuple[Fault, Callable[[Seen], bool]]] = [
 async def test_a_fault_happens_and_only_when_asked_for(
     fault: Fault, happens: Callable[[Seen], bool], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """It is seen by the client and recorded by the server; without it, neither."""
+    """The client sees the fault and the server records it; without it, neither does."""
     seen = await see(fault)
     assert happens(seen)
     assert {event.fault for event in seen.history} == {fault}
@@ -146,7 +146,7 @@ async def test_a_fault_happens_and_only_when_asked_for(
 async def test_history_tells_connection_offset_and_time(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """In the order in which things went wrong."""
+    """Events are recorded in the order in which things went wrong."""
     delay, stall = testing.Delay(0.5), testing.Stall(after=7)
     seen = await see(delay, stall)
     assert seen.history == (
@@ -169,7 +169,7 @@ async def test_history_tells_connection_offset_and_time(
 async def test_the_same_seed_is_the_same_story(
     fault: Fault, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Bytes, times and history; another seed tells another."""
+    """Bytes, times and history repeat with the seed; another seed gives others."""
     first, again = await see(fault, seed=5), await see(fault, seed=5)
     assert (first.data, first.when, first.history) == (again.data, again.when, again.history)
     others = [await see(fault, seed=seed) for seed in range(6, 12)]
@@ -177,7 +177,7 @@ async def test_the_same_seed_is_the_same_story(
 
 
 async def test_faults_compose(autojump_clock: trio.testing.MockClock) -> None:
-    """Each does its part, whatever the others do."""
+    """Each fault happens, whatever the others do."""
     seen = await see(testing.Delay(1.0), testing.Lengthen(1), testing.Truncate(8))
     assert len(seen.data) == 8
     assert seen.data[:5] == b"hello"
@@ -187,7 +187,7 @@ async def test_faults_compose(autojump_clock: trio.testing.MockClock) -> None:
 
 @pytest.mark.parametrize("every", [1, 2, 3])
 async def test_every_nth_connection(every: int, autojump_clock: trio.testing.MockClock) -> None:
-    """The others are served as usual."""
+    """The other connections are served as usual."""
     refuse = testing.Refuse(every=every)
     async with testing.open_memory_server(reply=techo.raw, faults=[refuse]) as server:
         seen = [await converse(await server.connect(), MESSAGES) for _ in range(6)]
@@ -201,7 +201,7 @@ async def test_every_nth_connection(every: int, autojump_clock: trio.testing.Moc
 async def test_a_probability_is_that_of_a_connection(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """About so many of many, the same ones for the same seed."""
+    """The share of connections is about right, and the same for the same seed."""
     fault = testing.CloseUnread(probability=0.3)
     stories = []
     for _ in range(2):
@@ -222,7 +222,7 @@ async def test_a_probability_is_that_of_a_connection(
 async def test_an_offset_is_where_it_begins(
     offset: int, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """What was sent before is right."""
+    """What was sent before the offset is right."""
     seen = await see(testing.Corrupt(1.0, offset=offset))
     assert seen.data[:offset] == ALL[:offset]
     assert all(a != b for a, b in zip(seen.data[offset:], ALL[offset:], strict=True))
@@ -250,7 +250,7 @@ def test_what_goes_wrong_does_not_depend_on_how_bytes_come_in(
 
 
 async def test_a_minute_s_stall_costs_no_time(autojump_clock: trio.testing.MockClock) -> None:
-    """The README's promise: a peer that stalls, found out in milliseconds."""
+    """A peer that stalls is found in milliseconds, as the README promises."""
     async with testing.open_memory_server(faults=[testing.Stall()]) as server:
         stream = await server.connect()
         await stream.send_all(b"hello")
@@ -260,7 +260,7 @@ async def test_a_minute_s_stall_costs_no_time(autojump_clock: trio.testing.MockC
 
 
 def test_without_faults_nothing_is_in_the_way() -> None:
-    """Neither a planner nor a wrapper: the path is the one that is measured."""
+    """A service without faults has neither a planner nor a wrapper."""
     service = techo.EchoService()
     assert service._planner is None
     assert service.history == ()
@@ -274,14 +274,14 @@ def test_without_faults_nothing_is_in_the_way() -> None:
 async def test_an_ending_comes_when_the_last_byte_before_it_was_sent(
     fault: Fault, end: str, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Whether or not another is owed."""
+    """The end comes at its byte, whether or not another byte follows."""
     seen = await see(fault, messages=[b"hello"])
     assert (seen.end, [event.fault for event in seen.history]) == (end, [fault])
     assert seen.history[0].offset == 5
 
 
 async def test_an_offset_can_lie_within_a_reply(autojump_clock: trio.testing.MockClock) -> None:
-    """What begins there begins there, however long the reply is."""
+    """A fault begins at its offset, however long the reply is."""
     seen = await see(testing.Throttle(10, offset=10), messages=[b"x" * 30])
     assert seen.pieces[0] == (0.0, b"x" * 10) or seen.pieces[0][1].startswith(b"x" * 10)
     assert seen.pieces[-1][0] == pytest.approx(1.9, abs=0.11)
@@ -292,7 +292,7 @@ async def test_an_offset_can_lie_within_a_reply(autojump_clock: trio.testing.Moc
 async def test_a_corruption_is_told_when_and_where_it_leaves(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Not for bytes that never left."""
+    """Nothing is recorded for bytes that were never sent."""
     delay, corrupt, truncate = testing.Delay(5), testing.Corrupt(1.0), testing.Truncate(2)
     seen = await see(delay, corrupt, truncate, messages=[b"hello"])
     assert [(event.offset, event.fault) for event in seen.history] == [
@@ -307,14 +307,14 @@ async def test_a_corruption_is_told_when_and_where_it_leaves(
 async def test_a_rate_can_be_as_small_as_can_be(
     rate: float, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """It never comes to pass."""
+    """A rate that is too small never happens."""
     assert (await see(testing.Corrupt(rate))).data == ALL
 
 
 async def test_a_slow_reader_is_as_alive_as_without_faults(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Each piece that it takes counts, with a fault and with one that does not happen."""
+    """Each piece that the peer takes counts as progress, with and without a fault."""
     data = bytes(300_000)
     for fault in (testing.Delay(0), testing.Refuse(every=1000)):
         async with testing.open_memory_server(
@@ -331,7 +331,7 @@ async def test_a_slow_reader_is_as_alive_as_without_faults(
 
 
 async def test_a_drain_does_not_wait_for_a_stall() -> None:
-    """Nothing comes of it; in real time."""
+    """A stalled connection ends at once in a drain, in real time too."""
     limits = techo.Limits(drain_timeout=30)
     async with testing.open_memory_server(faults=[testing.Stall()], limits=limits) as server:
         stream = await server.connect()

@@ -49,7 +49,7 @@ from techo.testing import Fault
     ],
 )
 def test_a_text_is_a_fault(text: str, fault: Fault) -> None:
-    """With units as people write them."""
+    """Values are read with their units."""
     assert parse_fault(text) == fault
 
 
@@ -91,13 +91,13 @@ def test_a_bad_text_is_explained(text: str, reason: str) -> None:
     ],
 )
 def test_a_field_out_of_range_is_a_value_error(make: Callable[[], Fault], reason: str) -> None:
-    """It names the field and the value."""
+    """The error names the field and the value."""
     with pytest.raises(ValueError, match=re.escape(reason)):
         make()
 
 
 def test_the_command_line_misbehaves_as_told() -> None:
-    """Several faults and a seed; the replies show it."""
+    """The replies show several faults and a seed given as options."""
     options = ["--fault", "lengthen=3", "--fault", "truncate=7", "--seed", "4"]
     with serving("--reply=raw", *options) as process:
         endpoint = f"127.0.0.1:{process.port}"
@@ -110,7 +110,7 @@ def test_the_command_line_misbehaves_as_told() -> None:
 
 
 def test_faults_that_are_given_replace_those_of_the_environment() -> None:
-    """As every option does."""
+    """Faults given as options replace those of the environment, as every option does."""
     environment = {"TECHO_FAULT": "lengthen=3"}
     for options, size in (([], 8), (["--fault", "lengthen=1"], 6)):
         with serving("--reply=raw", *options, environment=environment) as process:
@@ -119,7 +119,7 @@ def test_faults_that_are_given_replace_those_of_the_environment() -> None:
 
 
 def test_a_fault_that_cannot_happen_is_one_line() -> None:
-    """Exit status 2, and where it could."""
+    """The exit status is 2, and the text names where it could happen."""
     code, out, err = call("--fault", "reset", "udp://127.0.0.1:0")
     assert (code, out) == (2, b"")
     assert err.startswith("techo: Reset(")

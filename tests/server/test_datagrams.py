@@ -39,14 +39,14 @@ def peer(
 
 
 async def ask(sock: trio.socket.SocketType, data: bytes) -> bytes:
-    """One datagram there and back."""
+    """Send one datagram and receive its reply."""
     with trio.fail_after(PATIENCE):
         await sock.send(data)
         return await sock.recv(2**18)
 
 
 async def until_received(service: techo.EchoService, count: int) -> techo.DatagramStatistics:
-    """Wait until `count` datagrams have arrived; give the figures of that moment."""
+    """Wait until `count` datagrams have arrived; return the figures of that moment."""
     await until(lambda: service.statistics().datagrams.received >= count)
     found = service.statistics().datagrams
     assert found.received == found.echoed + sum(found.dropped.values())
@@ -54,14 +54,14 @@ async def until_received(service: techo.EchoService, count: int) -> techo.Datagr
 
 
 def reasons(datagrams: techo.DatagramStatistics) -> dict[str, int]:
-    """Why datagrams were dropped, as far as any were."""
+    """Return why datagrams were dropped, and how many."""
     return {str(reason): count for reason, count in datagrams.dropped.items() if count}
 
 
 @pytest.mark.parametrize("size", [0, 1, 2048, 2049, 65_507])
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 async def test_a_datagram_of_any_size_comes_back(host: str, size: int) -> None:
-    """From nothing to the largest that IPv4 carries, over both families."""
+    """Every size comes back, from nothing to the largest that IPv4 carries."""
     data, udp = os.urandom(size), techo.Endpoint(host, 0, kind=techo.Kind.UDP)
     async with techo.open_server(udp, reply=techo.raw) as server:
         with peer(server.endpoints[0]) as sock:
@@ -76,7 +76,7 @@ async def test_a_datagram_of_any_size_comes_back(host: str, size: int) -> None:
 @settings(max_examples=20, deadline=None)
 @given(messages=st.lists(st.binary(max_size=9000), min_size=1, max_size=8))
 def test_messages_keep_their_bounds(endpoint: str, messages: list[bytes]) -> None:
-    """One answer for each datagram, whole, with a stamp of its own, in order."""
+    """Each datagram gets one reply, whole, with a stamp of its own, in order."""
 
     async def main() -> None:
         async with techo.open_server(endpoint.format(pid=os.getpid())) as server:
@@ -94,7 +94,7 @@ def test_messages_keep_their_bounds(endpoint: str, messages: list[bytes]) -> Non
 
 
 async def test_the_answer_leaves_from_the_address_that_was_hit() -> None:
-    """On wildcard binds too, where the kernel would choose one that the peer did not ask."""
+    """It does on wildcard binds too, where the kernel would choose another one."""
     async with techo.open_server("udp://*:0", reply=techo.raw) as server:
         four, six = server.endpoints
         assert (four.host, six.host) == ("0.0.0.0", "::")  # noqa: S104  -- what * means
@@ -105,7 +105,7 @@ async def test_the_answer_leaves_from_the_address_that_was_hit() -> None:
 
 
 async def test_our_own_ports_are_not_answered() -> None:
-    """Two of our sockets, told by a forger that each was asked by the other, stay silent."""
+    """A forged datagram does not set two of our sockets against each other."""
     async with techo.open_server("udp://127.0.0.1:0", "udp://127.0.0.2:0") as server:
         first, second = server.endpoints
         with peer(first, bound=("127.0.0.3", second.port)) as sock:
@@ -114,7 +114,7 @@ async def test_our_own_ports_are_not_answered() -> None:
 
 
 async def test_a_port_is_ours_as_long_as_one_socket_has_it() -> None:
-    """Another socket on the same port may end before."""
+    """The port stays guarded when another socket on it has ended."""
     service = techo.EchoService()
     async with trio.open_nursery() as nursery:
         (first,) = await nursery.start(service.serve, ANY)
@@ -128,7 +128,7 @@ async def test_a_port_is_ours_as_long_as_one_socket_has_it() -> None:
 
 
 async def test_without_the_guard_they_are() -> None:
-    """It can be switched off, by those who know what they do."""
+    """The loop guard can be switched off."""
     limits = techo.Limits(loop_guard=False)
     async with techo.open_server(ANY, "udp://127.0.0.2:0", limits=limits) as server:
         first, second = server.endpoints
@@ -138,7 +138,7 @@ async def test_without_the_guard_they_are() -> None:
 
 @pytest.mark.parametrize("port", sorted(ANSWERING_PORTS - {0}))
 async def test_ports_that_answer_everything_are_not_answered(port: int) -> None:
-    """Echo, chargen, DNS and the like: what they answer to would come back for ever."""
+    """A datagram from echo, chargen, DNS and the like is dropped: they answer replies."""
     async with techo.open_server(ANY) as server:
         try:
             with peer(server.endpoints[0], bound=("127.0.0.1", port)) as sock:
@@ -165,7 +165,7 @@ async def test_port_zero_is_nobody_s() -> None:
 
 
 async def test_each_source_has_its_own_rate() -> None:
-    """Beyond it datagrams are dropped, and other addresses are not concerned."""
+    """Datagrams beyond the rate are dropped; other addresses are not affected."""
     limits = techo.Limits(max_datagrams_per_second=3)
     async with techo.open_server(ANY, limits=limits, reply=techo.raw) as server:
         to = server.endpoints[0]
@@ -184,7 +184,7 @@ async def test_each_source_has_its_own_rate() -> None:
 def test_a_bucket_admits_a_second_s_worth_at_once_and_its_rate_for_ever(
     rate: int, arrivals: list[float]
 ) -> None:
-    """Never more than a burst of `rate` plus `rate` a second; all, where it is slow enough."""
+    """A bucket admits a burst of `rate` and then `rate` a second, and all that is slower."""
     buckets, now = Buckets(rate), 0.0
     admitted = 0
     for pause in arrivals:
@@ -242,7 +242,7 @@ async def test_a_reply_function_may_fail_or_be_silent(
 async def test_a_unix_peer_that_never_reads_does_not_hold_up_the_others(
     tmp_path: Path,
 ) -> None:
-    """Its queue is full after some replies; what follows is dropped, and the loop goes on."""
+    """When its queue is full, what follows is dropped, and the loop goes on."""
     async with techo.open_server(f"unixgram:{tmp_path}/echo", reply=techo.raw) as server:
         to = server.endpoints[0]
         with (
@@ -259,7 +259,7 @@ async def test_a_unix_peer_that_never_reads_does_not_hold_up_the_others(
 
 
 async def test_unread_replies_use_up_the_socket_s_buffer_and_no_more(tmp_path: Path) -> None:
-    """The kernel charges them to whoever sent them: the loop goes on, and drops."""
+    """The kernel charges them to their sender, so the loop goes on, and drops."""
     async with techo.open_server(f"unixgram:{tmp_path}/echo", reply=techo.raw) as server:
         to = server.endpoints[0]
         with peer(to, bound=f"{tmp_path}/deaf") as deaf:  # connected: its queue has no bounds
@@ -291,7 +291,7 @@ async def test_a_unix_peer_that_has_gone_is_unreachable(tmp_path: Path) -> None:
 
 
 async def test_a_datagram_cut_short_is_not_echoed(tmp_path: Path) -> None:
-    """One of more than 256 KiB, which takes enlarged buffers, arrives in part only."""
+    """A datagram of more than 256 KiB arrives in part only, and is dropped."""
     async with techo.open_server(f"unixgram:{tmp_path}/echo", reply=techo.raw) as server:
         with peer(server.endpoints[0], bound=f"{tmp_path}/peer") as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**20)
@@ -317,7 +317,7 @@ async def test_a_drain_answers_what_had_arrived() -> None:
 
 
 async def test_a_flood_from_many_leaves_loop_and_memory_alone(tmp_path: Path) -> None:
-    """Random sizes from many sources, some of which have gone: the counts add up."""
+    """The counts add up for random sizes from many sources, some of which have gone."""
     chooser = random.Random(7)  # noqa: S311  -- for repeatable sizes, not for secrets
     async with techo.open_server(ANY, f"unixgram:{tmp_path}/echo", reply=techo.raw) as server:
         udp, unix = server.endpoints

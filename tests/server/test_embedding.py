@@ -90,7 +90,7 @@ async def test_limits_hold_for_an_open_listener(nursery: trio.Nursery) -> None:
 
 
 async def test_a_fault_that_an_open_listener_cannot_have_is_refused() -> None:
-    """As for endpoints, before anything is accepted."""
+    """It is refused as for endpoints, before anything is accepted."""
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     for each in (listener, MemoryListener()):
         with pytest.raises(ValueError, match="cannot happen on"):
@@ -216,7 +216,7 @@ async def test_a_hook_comes_before_tls(
 
 
 async def test_a_hook_also_sees_other_sockets(tmp_path: Path, nursery: trio.Nursery) -> None:
-    """Of every kind that is bound."""
+    """The hook sees every socket that is bound."""
     hook = Hook()
     service = techo.EchoService(hook=hook)
     places = ("udp://127.0.0.1:0", f"unix:{tmp_path}/s", f"unixgram:{tmp_path}/g")
@@ -247,7 +247,7 @@ class Spiteful(trio.abc.Stream):
 
 @pytest.fixture
 def spiteful_log() -> Iterator[None]:
-    """A log whose filter raises."""
+    """Give the log a filter that raises."""
     log = logging.getLogger("techo.server")
     level = log.level
 

@@ -26,7 +26,7 @@ Dial = Callable[[techo.EchoService], Awaitable[trio.abc.Stream]]
 
 @pytest.fixture
 def dial(kind: techo.Kind, client_tls: ssl.SSLContext) -> Dial:
-    """Connects to a server of that kind."""
+    """Return a function that connects to a server of that kind."""
 
     async def dialled(server: techo.EchoService) -> trio.abc.Stream:
         tls = client_tls if kind is techo.Kind.TLS else None
@@ -38,7 +38,7 @@ def dial(kind: techo.Kind, client_tls: ssl.SSLContext) -> Dial:
 
 
 async def finish(stream: trio.abc.Stream) -> None:
-    """Say that nothing more comes, as far as the kind can, and wait for the end."""
+    """Half-close, as far as the kind can, and wait for the end."""
     if isinstance(stream, trio.abc.HalfCloseableStream):
         await stream.send_eof()
         assert await stream.receive_some() == b""
@@ -60,7 +60,7 @@ def fail(_: bytes) -> bytes:
 async def test_what_passes_is_counted_and_the_end_is_an_end(
     address: str, server_tls: ssl.SSLContext, dial: Dial
 ) -> None:
-    """Chunks, bytes in, bytes out, one outcome."""
+    """Chunks, bytes in and bytes out are counted, and there is one outcome."""
     async with techo.open_server(address, tls=server_tls) as server:
         stream = await dial(server)
         with trio.fail_after(PATIENCE):
@@ -97,7 +97,7 @@ async def test_silence_ends_on_time(
 async def test_a_peer_that_never_reads_is_stalled(
     address: str, server_tls: ssl.SSLContext, dial: Dial
 ) -> None:
-    """It is cut after the idle timeout, and cost one reply."""
+    """It is aborted after the idle timeout, and costs one reply."""
     limits = techo.Limits(idle_timeout=0.2)
     async with techo.open_server(
         address, tls=server_tls, limits=limits, reply=techo.raw
@@ -113,7 +113,7 @@ async def test_a_peer_that_never_reads_is_stalled(
 async def test_one_too_many_is_refused(
     address: str, server_tls: ssl.SSLContext, dial: Dial
 ) -> None:
-    """Closed at once; the first stays."""
+    """The second is closed at once; the first stays."""
     limits = techo.Limits(max_connections=1)
     async with techo.open_server(address, tls=server_tls, limits=limits) as server:
         first = await dial(server)
@@ -133,7 +133,7 @@ async def test_one_too_many_is_refused(
 async def test_a_reply_that_raises_ends_its_own_connection(
     address: str, server_tls: ssl.SSLContext, dial: Dial
 ) -> None:
-    """The server lives."""
+    """The server goes on serving others."""
     async with techo.open_server(address, tls=server_tls, reply=fail) as server:
         for count in (1, 2):
             stream = await dial(server)
@@ -146,7 +146,7 @@ async def test_a_reply_that_raises_ends_its_own_connection(
 async def test_a_drain_lets_go_of_the_quiet_at_once_and_of_the_busy_between_two_messages(
     address: str, server_tls: ssl.SSLContext, dial: Dial
 ) -> None:
-    """Nobody gets half a message."""
+    """No peer gets half a message."""
     message = bytes(range(256)) * 200
     torn: list[int] = []
 
@@ -179,7 +179,7 @@ async def test_a_drain_lets_go_of_the_quiet_at_once_and_of_the_busy_between_two_
 
 @every_connection
 async def test_cancelling_aborts(address: str, server_tls: ssl.SSLContext, dial: Dial) -> None:
-    """Whatever was going on."""
+    """A cancelled connection counts as aborted, whatever it was doing."""
     service = techo.EchoService(tls=server_tls)
     async with trio.open_nursery() as nursery:
         await nursery.start(service.serve, address)
@@ -199,7 +199,7 @@ only_packets = pytest.mark.parametrize("kind", [techo.Kind.UNIXPACKET], indirect
 async def test_messages_that_arrive_at_once_keep_their_bounds(
     address: str, dial: Dial, reply: techo.Reply
 ) -> None:
-    """However short they are and however many: one reply for each, in order."""
+    """Each message gets one reply, in order, however short and however many they are."""
     messages = [os.urandom(size) for size in (1, 2, 60_000, 1, 500, 3, 3, 3, 70_000, 1)]
     async with techo.open_server(address, reply=reply) as server:
         stream = await dial(server)
@@ -220,7 +220,7 @@ async def test_messages_that_arrive_at_once_keep_their_bounds(
 async def test_messages_beside_streams_with_chunks_as_long_as_their_buffer(
     tmp_path: Path,
 ) -> None:
-    """Where a short receive means two things, neither is taken for the other."""
+    """A short receive is understood for streams and for messages in the same batch."""
     limits = techo.Limits(receive_size=LARGEST_PACKET + 1)
     endpoints = ("tcp://127.0.0.1:0", f"unixpacket:{tmp_path}/s")
     async with techo.open_server(*endpoints, reply=techo.raw, limits=limits) as server:
@@ -243,7 +243,7 @@ async def test_messages_beside_streams_with_chunks_as_long_as_their_buffer(
 
 @only_packets
 async def test_an_empty_message_is_the_end(address: str, dial: Dial) -> None:
-    """It cannot be told from it; what was sent before is answered."""
+    """An empty message counts as the end; what was sent before it is answered."""
     async with techo.open_server(address, reply=techo.raw) as server:
         stream = await dial(server)
         assert isinstance(stream, techo._packets.PacketStream)
@@ -258,7 +258,7 @@ async def test_an_empty_message_is_the_end(address: str, dial: Dial) -> None:
 
 @only_packets
 async def test_the_longest_message_comes_back_stamped(address: str, dial: Dial) -> None:
-    """As long as a peer can send without changing its buffers."""
+    """A message as long as a peer can send without changing its buffers is answered."""
     async with techo.open_server(address) as server:
         stream = await dial(server)
         assert isinstance(stream, techo._packets.PacketStream)
@@ -289,7 +289,7 @@ async def test_a_message_that_is_too_long_ends_the_connection(address: str, dial
 async def test_a_reply_too_long_for_a_message_is_a_fault_of_the_reply(
     address: str, dial: Dial, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """So the connection ends as crashed, with a traceback in the log."""
+    """The connection ends as crashed, with a traceback in the log."""
     async with techo.open_server(address, reply=lambda data: data * 1000) as server:
         stream = await dial(server)
         await stream.send_all(bytes(1000))

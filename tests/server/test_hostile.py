@@ -92,7 +92,7 @@ async def half_close_and_be_silent(
 
 
 async def send_and_be_silent(stream: trio.SocketStream, _server: techo.EchoService) -> None:
-    """Say one thing, then nothing until the server ends it."""
+    """Send one message, then nothing until the server ends it."""
     await echoed(stream, b"hello")
     assert await stream.receive_some() == b""
 

@@ -19,7 +19,7 @@ TYPES = [socket.SOCK_STREAM, socket.SOCK_DGRAM]
 
 
 def bound(family: int, kind: int, address: object) -> socket.socket:
-    """A socket as systemd would pass it."""
+    """Return a socket as systemd would pass it."""
     sock = socket.socket(family, kind)
     sock.bind(address)  # type: ignore[arg-type]  # a tuple or a path
     if kind != socket.SOCK_DGRAM:
@@ -29,7 +29,7 @@ def bound(family: int, kind: int, address: object) -> socket.socket:
 
 
 async def hello(like: socket.socket, address: object) -> bytes:
-    """One message there and back."""
+    """Send one message and receive its reply."""
     with socket.socket(like.family, like.type) as sock:
         if (sock.family, sock.type) == (socket.AF_UNIX, socket.SOCK_DGRAM):
             sock.bind("")
@@ -43,7 +43,7 @@ async def hello(like: socket.socket, address: object) -> bytes:
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize(("family", "host"), INTERNET)
 async def test_family_and_type_are_found_out(family: int, kind: int, host: str) -> None:
-    """What is served is told as the endpoint that it is; the end closes it."""
+    """What is served is reported as the endpoint that it is; the end closes it."""
     before = await open_descriptors()
     sock = bound(family, kind, (host, 0))
     address = sock.getsockname()
@@ -70,7 +70,7 @@ async def test_family_and_type_are_found_out(family: int, kind: int, host: str) 
 async def test_an_inherited_path_is_never_unlinked(
     kind: int, name: str, tmp_path: Path
 ) -> None:
-    """It belongs to whoever bound it, and waits for the next server."""
+    """It belongs to the process that bound it, and waits for the next server."""
     path = str(tmp_path / "echo")
     sock = bound(socket.AF_UNIX, kind, path)
     with sock:
@@ -81,38 +81,38 @@ async def test_an_inherited_path_is_never_unlinked(
 
 
 async def test_an_inherited_abstract_name_is_told(tmp_path: Path) -> None:
-    """As our own would be; what a text can't hold is shown as question marks."""
+    """A name is shown as ours would be; what a text can't hold becomes question marks."""
     with bound(socket.AF_UNIX, socket.SOCK_STREAM, f"\0techo\n{os.getpid()}") as sock:
         async with techo.open_server(f"fd:{os.dup(sock.fileno())}") as server:
             assert [str(each) for each in server.endpoints] == [f"unix:@techo?{os.getpid()}"]
 
 
 def not_open() -> int:
-    """A number that nothing is open under."""
+    """Return a number that no descriptor has."""
     descriptor = os.dup(0)
     os.close(descriptor)
     return descriptor
 
 
 def no_socket() -> int:
-    """A file."""
+    """Return a file's descriptor."""
     return os.open(os.devnull, os.O_RDONLY)
 
 
 def not_bound() -> int:
-    """A datagram socket that nobody has bound."""
+    """Return a datagram socket that is not bound."""
     return socket.socket(socket.AF_INET, socket.SOCK_DGRAM).detach()
 
 
 def not_listening() -> int:
-    """A stream socket that is bound, and no more."""
+    """Return a stream socket that is bound but does not listen."""
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
     return sock.detach()
 
 
 def of_another_family() -> int:
-    """A socket to the kernel."""
+    """Return a socket to the kernel."""
     return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW).detach()
 
 
@@ -144,7 +144,7 @@ async def test_what_cannot_be_served_is_told(make: Callable[[], int], number: in
 async def test_what_else_the_kernel_tells_of_a_datagram_is_passed_over(
     family: int, host: str
 ) -> None:
-    """Whoever made the socket may have asked for times; answers leave from the right place."""
+    """The socket's opener may have asked for times; replies leave from the right address."""
     sock = bound(family, socket.SOCK_DGRAM, (host, 0))
     for option in (29, 35):  # SO_TIMESTAMP and SO_TIMESTAMPNS, see socket(7)
         sock.setsockopt(socket.SOL_SOCKET, option, 1)
@@ -157,7 +157,7 @@ async def test_what_else_the_kernel_tells_of_a_datagram_is_passed_over(
 
 
 async def test_a_descriptor_is_served_once() -> None:
-    """Two owners would close each other's socket."""
+    """A descriptor given twice is refused: two owners would close each other's socket."""
     descriptor = bound(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0)).detach()
     with pytest.raises(ValueError, match="give each only once"):
         async with techo.open_server(f"fd:{descriptor}", f"fd:{descriptor}"):
@@ -167,7 +167,7 @@ async def test_a_descriptor_is_served_once() -> None:
 
 @pytest.mark.parametrize("name", [b"\xff" * 50, b"\xff" * 107, b"\0", "é".encode()])
 async def test_any_abstract_name_can_be_inherited(name: bytes) -> None:
-    """Also one that is no text."""
+    """An abstract name that is no text is served, too."""
     unique = b"\0" + name[: 107 - 8] + b"%08d" % os.getpid()
     with bound(socket.AF_UNIX, socket.SOCK_STREAM, unique) as sock:
         async with techo.open_server(f"fd:{os.dup(sock.fileno())}", reply=techo.raw) as server:

@@ -28,7 +28,7 @@ pytestmark = [
 
 
 async def sockets() -> tuple[trio.SocketStream, trio.SocketStream]:
-    """Two ends of a connection, without a listener."""
+    """Return two ends of a connection, without a listener."""
     ours, theirs = trio.socket.socketpair()
     await trio.lowlevel.checkpoint()
     return trio.SocketStream(ours), trio.SocketStream(theirs)
@@ -37,7 +37,7 @@ async def sockets() -> tuple[trio.SocketStream, trio.SocketStream]:
 async def test_sockets_go_through_the_pump_and_nothing_else_does(
     conversation: str, monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery
 ) -> None:
-    """One place decides, by the stream alone; hidden, the pump is not even started."""
+    """One place decides, by the transport alone; a hidden pump is not even started."""
     added: list[int] = []
     add = Pump.add
 
@@ -61,7 +61,7 @@ async def test_sockets_go_through_the_pump_and_nothing_else_does(
     ids=["longer", "shorter", "empty", "much longer"],
 )
 async def test_a_reply_of_any_length_arrives_whole(reply: Callable[[bytes], bytes]) -> None:
-    """Also one that no socket takes at once."""
+    """A reply that no socket takes at once arrives whole, too."""
     async with (
         techo.open_server(ANY, reply=reply) as server,
         await connect(server) as stream,
@@ -163,7 +163,7 @@ async def test_cancelling_in_the_middle_of_a_batch(victims: Sequence[int]) -> No
 
 
 async def test_cancelling_the_run_in_the_middle_of_a_batch() -> None:
-    """Everything unwinds, the pump last of all."""
+    """Everything unwinds, and the pump last of all."""
     service: techo.EchoService
     outer = trio.CancelScope()
 
@@ -183,7 +183,7 @@ async def test_cancelling_the_run_in_the_middle_of_a_batch() -> None:
 
 
 async def test_a_number_in_use_again_belongs_to_the_new_connection() -> None:
-    """A stream closed by our own program is aborted, and nobody gets another's bytes."""
+    """A stream closed by our own program is aborted, and no peer gets another's bytes."""
     service = techo.EchoService(techo.raw, limits=techo.Limits(idle_timeout=PATIENCE))
     ours, theirs = await sockets()
     async with trio.open_nursery() as nursery:
@@ -206,7 +206,7 @@ async def test_a_number_in_use_again_belongs_to_the_new_connection() -> None:
 
 
 async def test_a_reply_that_closes_the_socket_ends_its_own_connection() -> None:
-    """Even that does not reach the others."""
+    """The others are served on."""
     ours, theirs = await sockets()
 
     def close_it(chunk: bytes) -> bytes:
@@ -258,7 +258,7 @@ async def test_no_busy_connection_keeps_other_tasks_waiting() -> None:
 
 
 def test_a_guest_run() -> None:
-    """The pump lives in whatever runs the run."""
+    """The pump works in a guest run."""
     todo: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
     results: list[techo.RoundTrip] = []
 

@@ -16,7 +16,7 @@ from helpers import ended, receive_until_end
 
 
 async def exchange(service: techo.EchoService, *messages: bytes) -> bytes:
-    """One connection: send the messages, half-close, and give all that comes back."""
+    """Make one connection: send, half-close, and return all that comes back."""
     ours, theirs = trio.testing.memory_stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(service.handle, theirs)
@@ -38,7 +38,7 @@ async def test_every_chunk_is_answered_and_counted() -> None:
 
 
 async def test_the_default_reply_is_stamped() -> None:
-    """As in the tutorial."""
+    """The default reply is stamped, as in the tutorial."""
     assert (await exchange(techo.EchoService(), b"hello")).endswith(b"] hello")
 
 
@@ -83,7 +83,7 @@ async def test_a_reply_is_given_bytes() -> None:
 
 
 async def test_an_empty_reply_sends_nothing() -> None:
-    """A reply may be silence."""
+    """A reply may be empty."""
     assert await exchange(techo.EchoService(lambda _: b""), b"hello") == b""
 
 
@@ -161,7 +161,7 @@ async def test_a_stream_closed_by_our_own_program_is_aborted(
 async def test_a_stream_that_fails_to_close_ends_only_its_own_connection(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """No Exception ever leaves the handler."""
+    """No `Exception` ever leaves the handler."""
     service = techo.EchoService()
     ours, theirs = trio.testing.memory_stream_pair()
     await ours.send_eof()
@@ -175,10 +175,10 @@ async def test_a_stream_that_fails_to_close_ends_only_its_own_connection(
     assert caplog.messages == ["closing StapledStream failed"]
 
 
-async def test_a_stream_closed_by_our_own_program_during_the_goodbye_is_no_crash(
+async def test_a_stream_closed_by_our_own_program_during_the_graceful_close_is_no_crash(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """What the connection was ended by stays its outcome."""
+    """What ended the conversation stays its outcome."""
     service = techo.EchoService(limits=techo.Limits(idle_timeout=1, close_timeout=10))
     _ours, theirs = trio.testing.memory_stream_pair()
     async with trio.open_nursery() as nursery:
@@ -202,7 +202,7 @@ async def test_connections_beyond_the_limit_are_closed_at_once() -> None:
 
 
 async def exchange_refused(service: techo.EchoService) -> bool:
-    """Whether a connection is closed without having been listened to."""
+    """Return whether a connection is closed without having been served."""
     ours, theirs = trio.testing.memory_stream_pair()
     await service.handle(theirs)
     return await ours.receive_some() == b""
@@ -211,7 +211,7 @@ async def exchange_refused(service: techo.EchoService) -> bool:
 async def test_a_connection_makes_two_lines_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """`connected` and `closed`, with who, outcome, chunks, bytes in and out, seconds."""
+    """`connected` and `closed` are logged, with peer, outcome, counts and seconds."""
     caplog.set_level(logging.INFO, "techo")
     await exchange(techo.EchoService(techo.raw), b"hello")
     connected, closed = caplog.records
@@ -256,7 +256,7 @@ async def test_handle_is_a_checkpoint_even_when_it_refuses() -> None:
     ],
 )
 def test_a_limit_out_of_range_names_field_and_value(name: str, value: object) -> None:
-    """Bad configuration is a ValueError that says what was given, where."""
+    """Bad configuration is a ValueError that names the field and the value."""
     with pytest.raises(ValueError, match=name) as caught:
         techo.Limits(**{name: value})  # type: ignore[arg-type]  # a wrong value, on purpose
     assert repr(value) in str(caught.value)

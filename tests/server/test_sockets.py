@@ -116,7 +116,7 @@ async def test_several_endpoints_and_the_default(monkeypatch: pytest.MonkeyPatch
 
 
 async def test_a_port_in_use_is_a_bare_os_error_that_names_the_endpoint() -> None:
-    """No group around it, nothing left listening, and the endpoint as its filename."""
+    """The error is in no group, names the endpoint, and nothing is left listening."""
     before = await open_descriptors()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         busy = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
@@ -129,7 +129,7 @@ async def test_a_port_in_use_is_a_bare_os_error_that_names_the_endpoint() -> Non
 
 
 async def test_an_unknown_host_is_a_gaierror_that_names_the_endpoint() -> None:
-    """The name service's own error."""
+    """The name service's own error comes out."""
     with pytest.raises(socket.gaierror) as caught:
         async with techo.open_server("no-such-host.invalid:1"):
             raise AssertionError("it can't be listening")
@@ -146,7 +146,7 @@ async def test_what_the_block_raises_comes_out_bare_and_everything_is_closed() -
     assert server.statistics().active == 0
 
 
-async def test_half_close_gets_all_that_is_owed() -> None:
+async def test_half_close_gets_every_pending_reply() -> None:
     """A peer that finished sending still receives everything, then end-of-file."""
     data = bytes(range(256)) * 4096
     async with (
@@ -166,7 +166,7 @@ async def test_half_close_gets_all_that_is_owed() -> None:
 
 @pytest.mark.parametrize("size", [1, 15, 16, 17, 24, 32, 500])
 async def test_an_end_that_arrives_with_the_last_bytes_is_seen(size: int) -> None:
-    """However many receives the bytes take, and whether or not the last is a full one."""
+    """The end is seen however many receives the bytes take, a full last one included."""
     limits = techo.Limits(receive_size=16)
     async with (
         techo.open_server(ANY, reply=techo.raw, limits=limits) as server,
@@ -181,7 +181,7 @@ async def test_an_end_that_arrives_with_the_last_bytes_is_seen(size: int) -> Non
 
 
 async def test_progress_in_either_direction_keeps_a_connection_alive() -> None:
-    """For far longer than the idle timeout: small messages, then a reply read slowly."""
+    """Small messages and a reply read slowly go on far longer than the idle timeout."""
     limits = techo.Limits(idle_timeout=0.5)
     async with (
         techo.open_server(ANY, reply=techo.raw, limits=limits) as server,
@@ -222,7 +222,7 @@ async def test_drain_sends_the_rest_of_a_reply_that_was_stuck() -> None:
 
 
 async def test_an_early_end_is_end_of_file_not_a_reset() -> None:
-    """What arrives during the goodbye is read and thrown away, so the reply survives."""
+    """What arrives during the graceful close is discarded, so the reply survives."""
     limits = techo.Limits(lifetime=0.2, close_timeout=5)
     async with (
         techo.open_server(ANY, reply=techo.raw, limits=limits) as server,
@@ -236,7 +236,7 @@ async def test_an_early_end_is_end_of_file_not_a_reset() -> None:
         assert ended(await until_ended(server, 1)) == {"expired": 1}
 
 
-async def test_a_reset_during_the_goodbye_changes_nothing() -> None:
+async def test_a_reset_during_the_graceful_close_changes_nothing() -> None:
     """The outcome is what ended the conversation, and the others are served on."""
     limits = techo.Limits(lifetime=0.05, close_timeout=60)
     async with (
@@ -251,7 +251,7 @@ async def test_a_reset_during_the_goodbye_changes_nothing() -> None:
 async def test_a_reset_at_any_moment_is_one_outcome_and_no_traceback(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Right after connecting, in mid-message, in mid-reply, after half-closing."""
+    """A reset may come after connecting, in mid-message, in mid-reply or after an end."""
     caplog.set_level("DEBUG", "techo")
     async with techo.open_server(ANY, reply=techo.raw) as server:
         for index in range(200):
@@ -273,7 +273,7 @@ async def test_a_reset_at_any_moment_is_one_outcome_and_no_traceback(
 
 
 async def test_max_per_host_counts_addresses() -> None:
-    """One address over its share is refused, another is served."""
+    """One address beyond its share is refused, and another is served."""
     limits = techo.Limits(max_per_host=2)
     async with (
         techo.open_server(ANY, limits=limits) as server,
@@ -295,7 +295,7 @@ async def test_max_per_host_counts_addresses() -> None:
 async def test_a_peer_on_a_dual_stack_socket_is_known_by_its_ipv4_address(
     nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """::ffff:127.0.0.1 is 127.0.0.1, for limits and in the log."""
+    """The address ::ffff:127.0.0.1 counts as 127.0.0.1, for limits and in the log."""
     caplog.set_level("INFO", "techo")
     sock = trio.socket.socket(socket.AF_INET6)
     sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -323,7 +323,7 @@ async def test_a_unix_socket_has_a_peer_without_address(nursery: trio.Nursery) -
     nursery.cancel_scope.cancel()
 
 
-async def test_drain_under_load_owes_nobody_anything() -> None:
+async def test_drain_under_load_sends_every_pending_reply() -> None:
     """Every client in mid-message gets all of it; the listener is closed first."""
     data = bytes(range(256)) * 1024
     async with (
@@ -355,7 +355,7 @@ async def test_drain_under_load_owes_nobody_anything() -> None:
 
 
 async def test_what_the_block_raises_while_it_is_cancelled_is_not_lost() -> None:
-    """An error and a cancellation at once: the error survives, in a group as trio's own do."""
+    """The error survives a cancellation at the same time, in a group as trio's own do."""
     with pytest.RaisesGroup(KeyError), trio.move_on_after(0.01):
         async with techo.open_server(ANY):
             try:

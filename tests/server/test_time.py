@@ -20,14 +20,14 @@ LIMITS = techo.Limits(idle_timeout=60, close_timeout=1, drain_timeout=5)
 
 @pytest.fixture
 def service() -> techo.EchoService:
-    """A service that answers with the same bytes."""
+    """Return a service that answers with the same bytes."""
     return techo.EchoService(techo.raw, limits=LIMITS)
 
 
-async def test_a_silent_peer_is_told_goodbye_after_exactly_the_idle_timeout(
+async def test_a_silent_peer_is_closed_gracefully_after_exactly_the_idle_timeout(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, service: techo.EchoService
 ) -> None:
-    """End-of-file after 60 s; a peer that closes in turn is gone without the close timeout."""
+    """The end comes after 60 s; a peer that closes in turn does not wait any longer."""
     ours, theirs = trio.testing.memory_stream_pair()
     start = trio.current_time()
     nursery.start_soon(service.handle, theirs)
@@ -42,7 +42,7 @@ async def test_a_silent_peer_is_told_goodbye_after_exactly_the_idle_timeout(
 async def test_a_peer_that_does_not_close_in_turn_is_closed_after_the_close_timeout(
     autojump_clock: trio.testing.MockClock, service: techo.EchoService
 ) -> None:
-    """The goodbye takes no longer than the limit says."""
+    """The graceful close takes no longer than the limit says."""
     ours, theirs = trio.testing.memory_stream_pair()
     start = trio.current_time()
     await service.handle(theirs)
@@ -70,7 +70,7 @@ async def test_one_byte_a_minute_less_a_second_is_alive(
 async def test_a_peer_that_never_reads_is_stalled_after_exactly_the_idle_timeout(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, service: techo.EchoService
 ) -> None:
-    """It is cut without a goodbye, which it would not read either."""
+    """It is closed without a graceful close, which it would not read either."""
     ours, theirs = trio.testing.lockstep_stream_pair()
     start = trio.current_time()
 
@@ -123,7 +123,7 @@ async def test_a_lifetime_ends_a_busy_connection(
 async def test_a_lifetime_ends_a_stuck_reply(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:
-    """Expired is expired, whatever is owed; without a goodbye if something is."""
+    """The outcome is expired even if a reply is pending; then there is no graceful close."""
     service = techo.EchoService(techo.raw, limits=techo.Limits(lifetime=10))
     ours, theirs = trio.testing.lockstep_stream_pair()
     start = trio.current_time()
@@ -190,7 +190,7 @@ async def test_drain_ends_a_chatterbox_between_two_messages(
     service: techo.EchoService,
     pipelined: int,
 ) -> None:
-    """A peer that sends on with every answer is made to pause, and is then owed nothing."""
+    """A peer that sends on with every reply is made to pause, and no reply is pending then."""
     ours, theirs = trio.testing.memory_stream_pair()
     nursery.start_soon(service.handle, theirs)
     message = b"and another thing"
@@ -219,7 +219,7 @@ async def test_drain_ends_a_chatterbox_between_two_messages(
 async def test_drain_goes_on_for_a_stream_without_pauses_until_its_time_is_over(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, service: techo.EchoService
 ) -> None:
-    """Answers are held back, but no more of them than a drain should keep."""
+    """Replies are held back, but no more of them than a drain should keep."""
     ours, theirs = trio.testing.memory_stream_pair()
     nursery.start_soon(service.handle, theirs)
     sent = received = most = 0
@@ -257,7 +257,7 @@ async def test_who_never_pauses_is_answered_until_the_drain_is_over(
     service: techo.EchoService,
     interval: float,
 ) -> None:
-    """No answer is held back for longer than a pause and the time to the next message."""
+    """No reply is held back for longer than a pause and the time to the next message."""
     ours, theirs = trio.testing.memory_stream_pair()
     nursery.start_soon(service.handle, theirs)
     sent: list[float] = []
@@ -287,10 +287,10 @@ async def test_who_never_pauses_is_answered_until_the_drain_is_over(
     assert ended(service.statistics()) == {"aborted": 1}
 
 
-async def test_drain_without_time_lets_the_idle_go_and_cuts_the_others(
+async def test_drain_without_time_ends_the_idle_and_aborts_the_others(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:
-    """Even then whoever owes nothing is drained, not aborted."""
+    """Even then a connection without a pending reply is drained, not aborted."""
     service = techo.EchoService(techo.raw, limits=techo.Limits(drain_timeout=0))
     stuck, their_stuck = trio.testing.lockstep_stream_pair()
     _idle, their_idle = trio.testing.memory_stream_pair()
@@ -303,10 +303,10 @@ async def test_drain_without_time_lets_the_idle_go_and_cuts_the_others(
     assert ended(service.statistics()) == {"drained": 1, "aborted": 1}
 
 
-async def test_drain_cuts_what_still_owes_after_the_drain_timeout(
+async def test_drain_aborts_what_is_still_pending_after_the_drain_timeout(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, service: techo.EchoService
 ) -> None:
-    """A reply that nobody reads does not hold up the end."""
+    """A reply that is not read does not delay the end."""
     ours, theirs = trio.testing.lockstep_stream_pair()
     nursery.start_soon(service.handle, theirs)
     await ours.send_all(b"x")
@@ -316,7 +316,7 @@ async def test_drain_cuts_what_still_owes_after_the_drain_timeout(
     assert ended(service.statistics()) == {"aborted": 1}
 
 
-async def test_a_goodbye_in_progress_is_not_cut_short_by_a_drain_but_by_its_end(
+async def test_a_graceful_close_is_not_cut_short_by_a_drain_but_by_its_end(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:
     """The close timeout goes on counting, within the drain timeout."""
@@ -334,7 +334,7 @@ async def test_a_goodbye_in_progress_is_not_cut_short_by_a_drain_but_by_its_end(
 async def test_little_time_to_drain_makes_short_pauses_count(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:
-    """A twentieth of the drain timeout, where that is less than a quarter of a second."""
+    """A pause is a twentieth of the drain timeout, if that is less than 0.25 s."""
     service = techo.EchoService(techo.raw, limits=techo.Limits(drain_timeout=1))
     ours, theirs = trio.testing.memory_stream_pair()
     nursery.start_soon(service.handle, theirs)
@@ -346,10 +346,10 @@ async def test_little_time_to_drain_makes_short_pauses_count(
     assert trio.current_time() - start == pytest.approx(0.05)
 
 
-async def test_cancelling_a_drain_cuts_what_is_left(
+async def test_cancelling_a_drain_aborts_what_is_left(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, service: techo.EchoService
 ) -> None:
-    """Whoever has no more patience gets an end at once, and nothing is accepted again."""
+    """A cancelled drain ends everything at once, and nothing is accepted again."""
     ours, theirs = trio.testing.lockstep_stream_pair()
     nursery.start_soon(service.handle, theirs)
     await ours.send_all(b"x")
@@ -366,7 +366,7 @@ async def test_cancelling_a_drain_cuts_what_is_left(
 async def test_a_newcomer_during_a_drain_is_answered_and_let_go(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, service: techo.EchoService
 ) -> None:
-    """Whoever was accepted in the last moment is drained like the others: it need not close."""
+    """A connection accepted in the last moment is drained like the others."""
     stuck, their_stuck = trio.testing.lockstep_stream_pair()
     nursery.start_soon(service.handle, their_stuck)
     await stuck.send_all(b"x")

@@ -54,7 +54,7 @@ async def test_serve_ssl_over_tcp_works_with_the_same_handler(
 async def test_drain_ends_tls_conversations_between_two_messages(
     nursery: trio.Nursery, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
-    """Chatty clients with messages of many records get whole ones, then close_notify."""
+    """Busy clients with messages of many records get whole ones, then close_notify."""
     service = techo.EchoService(techo.raw)
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listeners[0].socket.getsockname()[1]
@@ -93,7 +93,7 @@ async def test_drain_ends_tls_conversations_between_two_messages(
     nursery.cancel_scope.cancel()
 
 
-async def test_a_silent_tls_peer_is_idle_and_cannot_hang_the_goodbye(
+async def test_a_silent_tls_peer_is_idle_and_cannot_hang_the_close(
     nursery: trio.Nursery, server_tls: ssl.SSLContext
 ) -> None:
     """A peer that never shakes hands is gone after the handshake's own, shorter timeout."""
@@ -111,7 +111,7 @@ async def test_a_silent_tls_peer_is_idle_and_cannot_hang_the_goodbye(
 async def test_a_tls_endpoint_is_served_like_any_other(
     server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
-    """`serve` takes it, says where it is, and counts what passes."""
+    """`serve` takes it, reports where it is, and counts what passes."""
     async with techo.open_server(ANY, reply=techo.raw, tls=server_tls) as server:
         (endpoint,) = server.endpoints
         assert str(endpoint) == f"tls://127.0.0.1:{endpoint.port}"
@@ -125,14 +125,14 @@ async def test_a_tls_endpoint_is_served_like_any_other(
 
 
 async def test_a_tls_endpoint_without_certificate_is_refused() -> None:
-    """Before anything listens, with the remedy."""
+    """It is refused before anything listens, with the remedy."""
     with pytest.raises(ValueError, match="needs a certificate"):
         async with techo.open_server("tcp://127.0.0.1:0", ANY):
             pass
 
 
 async def speak_plain(stream: trio.SocketStream) -> None:
-    """Say something that is no TLS, and wait for the end."""
+    """Send what is no TLS, and wait for the end."""
     await stream.send_all(b"GET / HTTP/1.0\r\n\r\n")
     with contextlib.suppress(trio.BrokenResourceError):
         while await stream.receive_some():
@@ -140,17 +140,17 @@ async def speak_plain(stream: trio.SocketStream) -> None:
 
 
 async def say_nothing(stream: trio.SocketStream) -> None:
-    """Wait for the end without a word."""
+    """Send nothing, and wait for the end."""
     assert await stream.receive_some() == b""
 
 
 async def leave_early(stream: trio.SocketStream) -> None:
-    """Go before the handshake."""
+    """Close before the handshake."""
     await stream.aclose()
 
 
 async def break_off(stream: trio.SocketStream) -> None:  # noqa: ASYNC124  -- one of several
-    """Go before the handshake, rudely."""
+    """Reset before the handshake."""
     reset(stream)
 
 
@@ -169,7 +169,7 @@ async def test_misuse_is_a_counted_outcome_without_a_traceback(
     server_tls: ssl.SSLContext,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """And the next peer is served."""
+    """Misuse costs its own connection only."""
     caplog.set_level(logging.DEBUG, "techo")
     limits = techo.Limits(handshake_timeout=0.1)
     async with techo.open_server(ANY, limits=limits, tls=server_tls) as server:
@@ -211,7 +211,7 @@ async def test_mutual_tls_takes_known_clients_only(
 async def test_a_drain_does_not_wait_for_a_handshake(
     server_tls: ssl.SSLContext,
 ) -> None:
-    """Who has not shaken hands is owed nothing."""
+    """A connection in its handshake ends at once in a drain."""
     limits = techo.Limits(drain_timeout=PATIENCE)
     async with (
         techo.open_server(ANY, limits=limits, tls=server_tls) as server,

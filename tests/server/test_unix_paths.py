@@ -27,7 +27,7 @@ pytestmark = pytest.mark.parametrize("kind", KINDS)
 
 
 async def hello(kind: str, path: str) -> bytes:
-    """One message there and back."""
+    """Send one message and receive its reply."""
     with socket.socket(socket.AF_UNIX, KINDS[kind]) as sock:
         if kind == "unixgram":
             sock.bind("")
@@ -39,7 +39,7 @@ async def hello(kind: str, path: str) -> bytes:
 
 
 async def refused(text: str) -> OSError:
-    """The error of a server that cannot have its path."""
+    """Return the error of a server that cannot have its path."""
     with pytest.raises(OSError) as caught:  # noqa: PT011  -- the caller looks at it
         async with techo.open_server(text):
             pass
@@ -48,7 +48,7 @@ async def refused(text: str) -> OSError:
 
 
 async def test_a_path_is_served_and_removed(kind: str, tmp_path: Path) -> None:
-    """From the start of the block to its end."""
+    """The path is there from the start of the block to its end."""
     path = tmp_path / "echo"
     async with techo.open_server(f"{kind}:{path}", reply=techo.raw) as server:
         assert [str(each) for each in server.endpoints] == [f"{kind}:{path}"]
@@ -60,7 +60,7 @@ async def test_a_path_is_served_and_removed(kind: str, tmp_path: Path) -> None:
 async def test_an_abstract_name_is_served_without_a_path(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Linux keeps it; no file is made."""
+    """Linux keeps an abstract name; no file appears."""
     name = f"techo-test-{os.getpid()}-{kind}"
     monkeypatch.chdir(tmp_path)
     async with techo.open_server(f"{kind}:@{name}", reply=techo.raw):
@@ -69,7 +69,7 @@ async def test_an_abstract_name_is_served_without_a_path(
 
 
 async def test_a_live_path_is_not_disturbed(kind: str, tmp_path: Path) -> None:
-    """The second server gets an error, the first goes on; whatever the second's kind."""
+    """The second server gets an error and the first goes on, whatever the second's kind."""
     path = tmp_path / "echo"
     async with techo.open_server(f"{kind}:{path}", reply=techo.raw):
         for other in KINDS:
@@ -79,7 +79,7 @@ async def test_a_live_path_is_not_disturbed(kind: str, tmp_path: Path) -> None:
 
 
 async def test_a_full_backlog_is_alive_too(kind: str, tmp_path: Path) -> None:
-    """Whoever has no room for a connection now is not dead."""
+    """A server whose queue is full counts as alive."""
     if kind == "unixgram":
         pytest.skip("datagrams know no backlog")
     path = str(tmp_path / "echo")
@@ -96,7 +96,7 @@ async def test_a_full_backlog_is_alive_too(kind: str, tmp_path: Path) -> None:
 
 
 async def test_a_path_left_behind_is_replaced(kind: str, tmp_path: Path) -> None:
-    """Of a server that was killed, whatever its kind."""
+    """A path of a server that was killed is replaced, whatever its kind."""
     path = tmp_path / "echo"
     for other in KINDS.values():
         with socket.socket(socket.AF_UNIX, other) as dead:
@@ -109,7 +109,7 @@ async def test_a_path_left_behind_is_replaced(kind: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("what", ["file", "directory", "link"])
 async def test_what_is_no_socket_is_left_alone(kind: str, what: str, tmp_path: Path) -> None:
-    """It is somebody's, and in the way."""
+    """A file that is no socket is left alone."""
     path = tmp_path / "echo"
     if what == "file":
         path.write_text("precious")
@@ -122,7 +122,7 @@ async def test_what_is_no_socket_is_left_alone(kind: str, what: str, tmp_path: P
 
 
 async def test_a_path_that_is_somebody_else_s_now_stays(kind: str, tmp_path: Path) -> None:
-    """Whoever has moved it away and put its own there keeps it."""
+    """A path that another server has replaced is not removed."""
     path = tmp_path / "echo"
     async with techo.open_server(f"{kind}:{path}"):
         path.rename(tmp_path / "old")
@@ -135,7 +135,7 @@ async def test_a_path_that_is_somebody_else_s_now_stays(kind: str, tmp_path: Pat
 async def test_permissions_are_as_wanted_at_every_moment(
     kind: str, mode: int, umask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When it is bound nobody may do what the mode forbids, and in the end it is the mode."""
+    """The mode holds from the moment of binding."""
     path = tmp_path / "echo"
     seen: list[int] = []
     chmod = os.chmod
@@ -156,7 +156,7 @@ async def test_permissions_are_as_wanted_at_every_moment(
 
 
 def test_a_server_that_was_killed_can_be_started_again(kind: str, tmp_path: Path) -> None:
-    """`kill -9` leaves the path behind, which is no obstacle."""
+    """The path that `kill -9` leaves behind is no obstacle."""
     path = tmp_path / "echo"
     for _ in range(2):
         command = [sys.executable, "-m", "techo", "-q", f"{kind}:{path}"]

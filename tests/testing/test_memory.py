@@ -23,13 +23,13 @@ wait_for_room: Attempt = MemoryStream.wait_send_all_might_not_block
 
 
 async def make() -> tuple[MemoryStream, MemoryStream]:
-    """A connection."""
+    """Return both ends of a connection."""
     await trio.lowlevel.checkpoint()
     return MemoryStream.pair()
 
 
 async def make_clogged() -> tuple[MemoryStream, MemoryStream]:
-    """A connection with no room to send in either direction."""
+    """Return a connection with no room to send in either direction."""
     ours, theirs = MemoryStream.pair(buffer_size=10)
     await ours.send_all(bytes(10))
     await theirs.send_all(bytes(10))
@@ -37,7 +37,7 @@ async def make_clogged() -> tuple[MemoryStream, MemoryStream]:
 
 
 async def test_memory_streams_are_what_trio_asks_of_streams() -> None:
-    """Trio's own conformance checks, those for streams that can be clogged included."""
+    """Trio's own conformance checks pass, those for clogged streams included."""
     await trio.testing.check_half_closeable_stream(make, make_clogged)
 
 
@@ -54,7 +54,7 @@ async def test_sending_waits_for_the_reader(autojump_clock: trio.testing.MockClo
 
 
 async def test_whatever_has_bytes_can_be_sent() -> None:
-    """A view of wider items too: bytes are counted, not items."""
+    """A view of wider items can be sent, too: bytes are counted, not items."""
     ours, theirs = MemoryStream.pair(buffer_size=3)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ours.send_all, memoryview(b"abcdefgh").cast("I"))
@@ -63,7 +63,7 @@ async def test_whatever_has_bytes_can_be_sent() -> None:
 
 @pytest.mark.parametrize("attempt", [send, receive, say_eof, wait_for_room])
 async def test_after_a_reset_the_peers_every_attempt_fails(attempt: Attempt) -> None:
-    """Whatever it tries, and as often as it tries; for the one who did it, it is closed."""
+    """All that the peer tries fails, each time; for this end the stream is closed."""
     ours, theirs = MemoryStream.pair()
     await ours.send_all(b"lost")
     ours.reset()
@@ -91,7 +91,7 @@ async def test_a_reset_ends_what_the_peer_waits_for(attempt: Attempt) -> None:
 
 
 async def test_resetting_what_is_closed_does_nothing() -> None:
-    """As with a socket: what was said before the end still arrives."""
+    """What was sent before the end still arrives, as over a socket."""
     ours, theirs = MemoryStream.pair()
     await ours.send_all(b"last words")
     ours.close()
@@ -100,7 +100,7 @@ async def test_resetting_what_is_closed_does_nothing() -> None:
 
 
 async def test_closing_with_unread_input_is_a_reset() -> None:
-    """RFC 1122, 4.2.2.13: the peer learns that it was not heard."""
+    """The peer learns that its bytes were not read (RFC 1122, 4.2.2.13)."""
     ours, theirs = MemoryStream.pair()
     await theirs.send_all(b"unheard")
     await ours.send_all(b"lost")
@@ -135,7 +135,7 @@ async def test_a_listener_serves_with_trio() -> None:
 async def test_a_full_backlog_makes_connecting_wait(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Until one of those that wait is accepted."""
+    """Connecting waits until one of those that wait is accepted."""
     listener = MemoryListener(backlog=2)
     await listener.connect()
     await listener.connect()
@@ -151,7 +151,7 @@ async def test_a_full_backlog_makes_connecting_wait(
 
 
 async def test_a_closed_listener_refuses() -> None:
-    """Those who wait to connect, those who come later; those it had not accepted are reset."""
+    """Waiting and later attempts to connect are refused; those not accepted are reset."""
     listener = MemoryListener(backlog=1)
     early = await listener.connect()
     refused = functools.partial(pytest.raises, ConnectionRefusedError)
@@ -174,7 +174,7 @@ async def test_a_closed_listener_refuses() -> None:
 
 
 async def test_closing_a_listener_ends_an_accept() -> None:
-    """Whoever waits in `accept` is told."""
+    """A pending `accept` raises."""
     listener = MemoryListener()
 
     async def accept() -> None:
@@ -195,7 +195,7 @@ def test_nonsense_is_refused(wrong: dict[str, int]) -> None:
 
 
 async def test_everything_that_may_wait_is_a_checkpoint() -> None:
-    """Connecting and accepting too, when they need not wait."""
+    """Connecting and accepting are checkpoints even when they need not wait."""
     listener = MemoryListener()
     with trio.testing.assert_checkpoints():
         await listener.connect()
@@ -206,7 +206,7 @@ async def test_everything_that_may_wait_is_a_checkpoint() -> None:
 
 
 async def test_leaving_the_block_drains(autojump_clock: trio.testing.MockClock) -> None:
-    """The peer sees an end, and nobody can connect any more."""
+    """The peer sees an end, and later attempts to connect are refused."""
     async with open_memory_server() as server:
         stream = await server.connect()
         await stream.send_all(b"hello")
@@ -218,7 +218,7 @@ async def test_leaving_the_block_drains(autojump_clock: trio.testing.MockClock) 
 
 
 async def test_an_exception_closes_everything_and_comes_out_bare() -> None:
-    """As `open_server` does it."""
+    """The memory server ends as `open_server` does."""
     found: list[MemoryServer] = []
 
     async def fail_while_connected(found: list[MemoryServer]) -> None:

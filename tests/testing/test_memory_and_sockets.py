@@ -53,7 +53,7 @@ class Place:
 
 
 def reset(stream: trio.abc.Stream) -> None:
-    """Break the connection, whatever it is made of."""
+    """Reset the connection."""
     if isinstance(stream, MemoryStream):
         stream.reset()
     else:
@@ -62,7 +62,7 @@ def reset(stream: trio.abc.Stream) -> None:
 
 
 async def exactly(stream: trio.abc.ReceiveStream, size: int) -> bytes:
-    """So many bytes, or fewer if the end comes first."""
+    """Receive so many bytes, or fewer if the end comes first."""
     data = b""
     while len(data) < size and (chunk := await stream.receive_some(size - len(data))):
         data += chunk
@@ -70,7 +70,7 @@ async def exactly(stream: trio.abc.ReceiveStream, size: int) -> bytes:
 
 
 async def end_of(stream: trio.abc.ReceiveStream) -> bytes | str:
-    """What comes until the end, or that it is none."""
+    """Return what comes until the end, or that it is a reset."""
     try:
         return await receive_until_end(stream)
     except trio.BrokenResourceError:
@@ -78,7 +78,7 @@ async def end_of(stream: trio.abc.ReceiveStream) -> bytes | str:
 
 
 async def hello(place: Place) -> object:
-    """One message, then goodbye."""
+    """Send one message, and close after its reply."""
     async with await place.connect() as stream:
         await stream.send_all(b"hello")
         answer = await exactly(stream, 5)
@@ -87,7 +87,7 @@ async def hello(place: Place) -> object:
 
 
 async def many_messages(place: Place) -> object:
-    """One after the other, each answered before the next."""
+    """Send one message after the other, each answered before the next."""
     async with await place.connect() as stream:
         answers = []
         for message in MESSAGES:
@@ -98,7 +98,7 @@ async def many_messages(place: Place) -> object:
 
 
 async def half_close_with_everything_owed(place: Place) -> object:
-    """All is sent and ended while nothing has been read, as far as it goes."""
+    """Send all and half-close before anything is read."""
     async with await place.connect() as stream:
 
         async def send() -> None:
@@ -112,14 +112,14 @@ async def half_close_with_everything_owed(place: Place) -> object:
 
 
 async def silence(place: Place) -> object:
-    """Say something once, and then nothing."""
+    """Send one message, and then nothing."""
     async with await place.connect() as stream:
         await stream.send_all(b"hello")
         return await end_of(stream)
 
 
 async def one_too_many(place: Place) -> object:
-    """Two, where there is room for one."""
+    """Make two connections where one is allowed."""
     async with await place.connect() as first:
         await first.send_all(b"first")
         before = await exactly(first, 5)
@@ -130,14 +130,14 @@ async def one_too_many(place: Place) -> object:
 
 
 async def a_message(place: Place) -> object:
-    """One message, whatever becomes of it, and the end as it comes."""
+    """Send one message, and receive until the end."""
     async with await place.connect() as stream:
         await stream.send_all(b"x")
         return await end_of(stream)
 
 
 async def reset_by_the_client(place: Place) -> object:
-    """Broken in the middle of it."""
+    """Reset in the middle of a message."""
     stream = await place.connect()
     await stream.send_all(b"hello")
     answer = await exactly(stream, 5)
@@ -146,7 +146,7 @@ async def reset_by_the_client(place: Place) -> object:
 
 
 async def flood(place: Place) -> object:
-    """Send for ever, never read, and see how it ends."""
+    """Send for ever without reading, and return how it ends."""
     stream = await place.connect()
     try:
         while True:
@@ -160,7 +160,7 @@ async def flood(place: Place) -> object:
 
 
 async def drain_while_quiet(place: Place) -> object:
-    """It is let go with an end-of-file."""
+    """The drained client sees an end-of-file."""
     async with trio.open_nursery() as nursery, await place.connect() as stream:
         await stream.send_all(b"hello")
         answer = await exactly(stream, 5)
@@ -170,7 +170,7 @@ async def drain_while_quiet(place: Place) -> object:
 
 
 async def come_after_a_drain(place: Place) -> object:
-    """Nobody is listening any more."""
+    """An attempt to connect after the drain is refused."""
     await place.server.drain()
     with pytest.raises(ConnectionRefusedError) as caught:
         await place.connect()
@@ -178,7 +178,7 @@ async def come_after_a_drain(place: Place) -> object:
 
 
 async def close_unread(place: Place) -> object:
-    """A client that does not want its answers, and resets by closing."""
+    """Close with unread replies, which is a reset."""
     stream = await place.connect()
     await stream.send_all(b"one")
     await until(lambda: place.server.statistics().bytes_out >= 3)
@@ -218,13 +218,13 @@ Open = Callable[..., AbstractAsyncContextManager[MemoryServer | techo.EchoServic
 
 @asynccontextmanager
 async def open_socket_server(**options: Any) -> AsyncIterator[techo.EchoService]:
-    """A server on a free port, which takes what the one in memory takes."""
+    """Serve on a free port, with the parameters of the memory server."""
     async with techo.open_server("tcp://127.0.0.1:0", **options) as server:
         yield server
 
 
 async def play(open_server: Open, script: Script, options: dict[str, Any]) -> object:
-    """Play a script; give what the client saw, and what the server counted."""
+    """Play a script; return what the client saw, and what the server counted."""
     async with open_server(**{"reply": techo.raw, **options}) as server:
         endpoint = None if isinstance(server, MemoryServer) else server.endpoints[0]
         place = Place(server, endpoint)
@@ -244,7 +244,7 @@ async def play(open_server: Open, script: Script, options: dict[str, Any]) -> ob
 def test_memory_and_sockets_behave_the_same(
     script: Script, options: dict[str, Any], seen: object, outcomes: dict[str, int]
 ) -> None:
-    """What the client sees and how the server counts it; in memory no time is spent waiting."""
+    """Client and counts agree over both; in memory no time is spent waiting."""
     clock = trio.testing.MockClock(autojump_threshold=0)
     in_memory = trio.run(play, open_memory_server, script, options, clock=clock)
     over_sockets = trio.run(play, open_socket_server, script, options)

@@ -30,7 +30,7 @@ import techo
 
 
 async def greet(host, port):
-    """The program under test: a client that says hello."""
+    """Return the program under test: a client that sends hello."""
     async with await trio.open_tcp_stream(host, port) as stream:
         await stream.send_all(b"hello")
         return await stream.receive_some()
@@ -89,7 +89,7 @@ Run = Callable[..., pytest.RunResult]
 
 @pytest.fixture
 def run(pytester: pytest.Pytester) -> Run:
-    """Runs pytest on a test file, warnings being errors, with the plugin and those given."""
+    """Run pytest on a test file, warnings being errors, with the given plugins."""
 
     def run(source: str, *arguments: str, ini: Sequence[str] = ()) -> pytest.RunResult:
         pytester.makeini("\n".join(["[pytest]", "filterwarnings = error", *ini]))
@@ -101,7 +101,7 @@ def run(pytester: pytest.Pytester) -> Run:
 
 
 def test_the_readmes_example_passes_as_printed(run: Run) -> None:
-    """A reader who copies it sees it pass."""
+    """The example passes as it stands."""
     readme = PYPROJECT.with_name("README.md").read_text()
     examples = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     (example,) = [each for each in examples if "techo_server" in each]
@@ -111,17 +111,17 @@ def test_the_readmes_example_passes_as_printed(run: Run) -> None:
 
 
 def test_under_trio_mode(run: Run) -> None:
-    """Every async test is trio's, and so are the fixtures."""
+    """Every async test and fixture is trio's in trio mode."""
     run(EXAMPLE.replace("MARK", ""), ini=["trio_mode = true"]).assert_outcomes(passed=6)
 
 
 def test_under_an_explicit_mark(run: Run) -> None:
-    """Only the test says that it is trio's."""
+    """A test can be marked as trio's alone."""
     run(EXAMPLE.replace("MARK", "@pytest.mark.trio")).assert_outcomes(passed=6)
 
 
 def test_under_anyio(run: Run) -> None:
-    """With its trio backend, where pytest-trio is not even installed."""
+    """The fixtures work with anyio's trio backend, without pytest-trio."""
     backend = "\n@pytest.fixture\ndef anyio_backend():\n    return 'trio'\n"
     source = EXAMPLE.replace("MARK", "@pytest.mark.anyio") + backend
     for arguments in ((), ("-p", "no:trio")):
@@ -193,12 +193,12 @@ async def test_what_cannot_be(techo_faulty_server):
 
 @pytest.mark.parametrize("mark", ["trio", "anyio"])
 def test_servers_with_faults_are_made_by_the_test(run: Run, mark: str) -> None:
-    """As many as it wants; a fault that cannot happen there is told as it is."""
+    """A test can start many; a fault that cannot happen there is a plain error."""
     run(FAULTY.replace("MARK", f"@pytest.mark.{mark}")).assert_outcomes(passed=3)
 
 
 def test_every_test_has_servers_of_its_own(run: Run) -> None:
-    """What one test did, the next does not see."""
+    """Each test has a server of its own."""
     source = """
 import pytest
 
@@ -237,7 +237,7 @@ async def test_anyio(techo_server, techo_memory_server):
 
 
 def test_a_test_without_async_can_use_the_closed_port(run: Run) -> None:
-    """Connecting is refused, and nobody else can have the port meanwhile."""
+    """Connecting is refused, and no other program can have the port meanwhile."""
     source = """
 import socket
 import pytest
@@ -252,7 +252,7 @@ def test_refused(closed_port):
 
 
 def test_the_fixtures_say_what_they_are(run: Run) -> None:
-    """`pytest --fixtures` shows the first line of each."""
+    """The first line of each fixture is shown by `pytest --fixtures`."""
     shown = run("", "--fixtures").stdout
     for name in ("techo_server", "techo_memory_server", "techo_faulty_server", "closed_port"):
         shown.re_match_lines([f"{name} -- .*_pytest_plugin.py.*", "    [A-Z].+"])
@@ -274,6 +274,6 @@ def test_the_plugin_makes_nobody_wait() -> None:
 
 
 def test_the_entry_point_is_the_plugin() -> None:
-    """What pytest is told to load, where techo is installed, exists."""
+    """The plugin that pytest loads where techo is installed exists."""
     project = tomllib.loads(PYPROJECT.read_text())["project"]
     assert project["entry-points"]["pytest11"] == {"techo": "techo._pytest_plugin"}

@@ -1,4 +1,4 @@
-"""Certificates that are no good: expired, or somebody else's."""
+"""Bad certificates: expired ones, and ones for another name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAMES = ("localhost", "127.0.0.1", "::1")
 
 @functools.lru_cache(maxsize=16)  # issuing one takes a while, and each connection asks
 def bad_context(fault: ExpiredCertificate | WrongName) -> ssl.SSLContext:
-    """Make a server's context that shows what the fault says.
+    """Return a server's context with the certificate that the fault asks for.
 
     Raises:
         ValueError: trustme is not installed, which issues them.

@@ -17,7 +17,7 @@ from techo._faults.plan import Planner
 from techo._faults.values import Delay
 
 Send: TypeAlias = Callable[[bytes], int]
-"""Answers one certain datagram, whenever that is."""
+"""Answers one certain datagram, at any time; returns the bytes sent."""
 
 
 class LostOnPurposeError(OSError):
@@ -40,7 +40,7 @@ class FaultySender:
 
     planner: Planner
     later: Callable[[Any], Send]
-    """Gives what answers the datagram received last, from a peer, at any later time."""
+    """Returns what answers the datagram received last, from a peer, at any later time."""
     _held_back: HeldBack[_Reply] = attrs.field(factory=HeldBack)
     _due: list[tuple[float, int, _Reply]] = attrs.field(factory=list)
     """A heap: when, in which order, and what to send."""
@@ -50,7 +50,7 @@ class FaultySender:
     _changed: trio.Event = attrs.field(factory=trio.Event)
 
     def send(self, data: memoryview | bytes, peer: Any) -> int:
-        """Answer the datagram received last; give the bytes sent now or later.
+        """Answer the datagram received last; return the bytes sent now or later.
 
         Raises:
             LostOnPurposeError: nothing will be sent.
@@ -109,6 +109,6 @@ class FaultySender:
 
 
 def _send_late(send: Callable[[], int]) -> None:
-    """Send what was counted as sent already; that nobody is there now changes nothing."""
+    """Send what was counted as sent already; if that fails now, it stays counted."""
     with contextlib.suppress(OSError):
         send()

@@ -1,4 +1,4 @@
-"""Messages that go wrong: changed, lost, doubled, held back; datagrams and SEQPACKET alike."""
+"""Messages that go wrong: changed, lost, doubled, held back; datagrams and packets alike."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class HeldBack(Generic[T]):
         return self._waiting[0].deadline if self._waiting else math.inf
 
     def add(self, thing: T, depth: int, size: int) -> bool:
-        """Hold it back until `depth` others were sent; whether there was room for it."""
+        """Hold it back until `depth` others were sent; return whether there was room."""
         if self._bytes + size > MOST_WAITING:
             return False
         self._bytes += size
@@ -68,16 +68,16 @@ class HeldBack(Generic[T]):
         return True
 
     def after_one_more(self) -> Iterator[T]:
-        """Give that whose turn it is, now that another was sent."""
+        """Return what goes next, now that another was sent."""
         self._waiting = [attrs.evolve(each, depth=each.depth - 1) for each in self._waiting]
         return self._take(lambda held: held.depth == 0)
 
     def expired(self, now: float) -> Iterator[T]:
-        """Give that which has waited long enough."""
+        """Return what has waited long enough."""
         return self._take(lambda held: held.deadline <= now)
 
     def all(self) -> Iterator[T]:
-        """Give everything, because nothing else comes."""
+        """Return everything, because nothing else comes."""
         return self._take(lambda _: True)
 
     def _take(self, wanted: Callable[[_Held[T]], bool]) -> Iterator[T]:
@@ -125,7 +125,7 @@ class MessageFaults:
         return Fate(copies, reorder.depth if reorder else 0)
 
     def _happens(self, kind: type[F]) -> F | None:
-        """Say which fault of a kind happens to this message, and record it."""
+        """Return the fault of a kind that happens to this message, if any, and record it."""
         for fault, chance in self.plan.all_of(kind):
             # Drawn for every message, whether its offset has come or not.
             if chance.random() < fault.rate and self.plan.offset >= fault.offset:

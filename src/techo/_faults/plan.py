@@ -24,7 +24,7 @@ _FAR: Final = 2.0**62
 
 
 def check_applicable(faults: Iterable[Fault], transport: str, where: object) -> None:
-    """See whether all of `faults` can happen on a transport.
+    """Refuse faults that cannot happen on a transport.
 
     Raises:
         ValueError: one cannot; the text names it and where it can.
@@ -39,14 +39,14 @@ def check_applicable(faults: Iterable[Fault], transport: str, where: object) -> 
 
 @attrs.define(eq=False)
 class Planner:
-    """Makes a plan for each connection of a server."""
+    """Plans the faults of each connection of a server."""
 
     faults: Sequence[Fault]
     seed: int
     events: collections.deque[FaultEvent] = attrs.field(
         factory=lambda: collections.deque(maxlen=_REMEMBERED)
     )
-    """What was done, the latest last."""
+    """What was put into effect, the latest last."""
     _connections: int = 0
 
     def next(self) -> Plan:
@@ -74,11 +74,11 @@ class Plan:
     """Bytes of replies that were sent."""
 
     def all_of(self, kind: type[F]) -> list[tuple[F, random.Random]]:
-        """Give the faults of a kind with their chances."""
+        """Return the faults of a kind with their generators of chances."""
         return [(fault, chance) for fault, chance in self.chosen if isinstance(fault, kind)]
 
     def first(self, kind: type[F]) -> F | None:
-        """Give the first fault of a kind, if there is one."""
+        """Return the first fault of a kind, if there is one."""
         return next((fault for fault, _ in self.all_of(kind)), None)
 
     def note(self, fault: Fault, *, further: int = 0) -> None:

@@ -144,7 +144,7 @@ def _make(name: str, fields: dict[str, Any]) -> Fault:
 
 
 def forms(*names: str) -> str:
-    """Say how some faults are written, or all of them."""
+    """Return how some faults are written, or all of them."""
     return ", ".join(
         name + (f"={_FORMS[name].value}" if _FORMS[name].value else "")
         for name in names or _FORMS

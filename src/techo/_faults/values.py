@@ -10,7 +10,7 @@ from techo._validation import SECONDS_FROM_0, SHARE, whole
 
 STREAMS: Final = frozenset({"tcp", "tls", "unix", "memory"})
 MESSAGES: Final = frozenset({"udp", "unixgram", "unixpacket"})
-"""What keeps the bounds of what is sent."""
+"""What keeps messages apart."""
 DATAGRAMS: Final = frozenset({"udp", "unixgram"})
 CONNECTIONS: Final = STREAMS | {"unixpacket"}
 EVERYTHING: Final = STREAMS | MESSAGES
@@ -84,7 +84,7 @@ class Stall(Fault):
 
 @attrs.frozen
 class SlowClose(Fault):
-    """The end is told late."""
+    """The server delays its end-of-file."""
 
     transports = CONNECTIONS
     has_offset = False
@@ -133,7 +133,7 @@ class Lengthen(Fault):
 
 @attrs.frozen
 class Reset(Fault):
-    """After some bytes the connection is broken, and whatever is under way is lost."""
+    """After some bytes the connection is broken, and what is in flight is lost."""
 
     # A Unix socket knows no reset.
     transports = frozenset({"tcp", "tls", "memory"})
@@ -151,7 +151,7 @@ class CloseUnread(Fault):
 
 @attrs.frozen
 class HalfCloseFirst(Fault):
-    """The server says at once that it will send nothing; it reads on, and answers nothing."""
+    """The server half-closes at once; it reads on, and answers nothing."""
 
     transports = CONNECTIONS - {"tls"}  # which knows no half-close
     has_offset = False
@@ -223,7 +223,7 @@ class NeverHandshake(Fault):
 
 @attrs.frozen
 class NoCloseNotify(Fault):
-    """TLS ends without its closing message, as if somebody had cut the line."""
+    """TLS ends without its closing message, as if the connection had failed."""
 
     transports = frozenset({"tls"})
     has_offset = False
@@ -237,18 +237,18 @@ class ExpiredCertificate(Fault):
     has_offset = False
 
     authority: Any = None
-    """The `trustme.CA` that issues it; None makes one that nobody trusts."""
+    """The `trustme.CA` that issues it; None creates one that no client trusts."""
 
 
 @attrs.frozen
 class WrongName(Fault):
-    """The certificate is somebody else's: of wrong.example."""
+    """The certificate is for another name: wrong.example."""
 
     transports = frozenset({"tls"})
     has_offset = False
 
     authority: Any = None
-    """The `trustme.CA` that issues it; None makes one that nobody trusts."""
+    """The `trustme.CA` that issues it; None creates one that no client trusts."""
 
 
 @attrs.frozen

@@ -32,7 +32,7 @@ class MemoryListener(trio.abc.Listener[MemoryStream]):
         self._waiting = trio.lowlevel.ParkingLot()
 
     async def connect(self) -> MemoryStream:
-        """Connect, and give the client's end; as over sockets, nobody need have accepted yet.
+        """Connect, and return the client's end, before it is accepted, as over sockets.
 
         Waits while the backlog is full. Cancellation means that nothing was connected.
 
@@ -50,7 +50,7 @@ class MemoryListener(trio.abc.Listener[MemoryStream]):
         return ours
 
     async def accept(self) -> MemoryStream:
-        """Wait for a connection, and give the server's end; cancellation loses none.
+        """Wait for a connection, and return the server's end; cancellation loses none.
 
         Raises:
             trio.ClosedResourceError: the listener was closed.
@@ -64,7 +64,7 @@ class MemoryListener(trio.abc.Listener[MemoryStream]):
         return self._queue.popleft()
 
     async def aclose(self) -> None:
-        """Close at once, also when cancelled; connections that nobody accepted are reset."""
+        """Close at once, also when cancelled; connections not accepted yet are reset."""
         self._closed = True
         while self._queue:
             self._queue.popleft().reset()

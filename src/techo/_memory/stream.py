@@ -12,7 +12,7 @@ import trio
 
 BUFFER_SIZE: Final = 2**16
 """Bytes that one direction holds until they are read. Small beside a socket's buffers, so that
-whoever sends without reading is found out soon."""
+a peer that sends without reading is noticed soon."""
 
 
 @attrs.define(eq=False)
@@ -22,9 +22,9 @@ class _Pipe:
     capacity: int = attrs.field()
     data: bytearray = attrs.field(factory=bytearray)
     ended: bool = False
-    """The sender has said that nothing more comes."""
+    """The sender has half-closed: nothing more comes."""
     unread: bool = False
-    """The receiver has closed: nobody will read this."""
+    """The receiver has closed: this will not be read."""
     broken: bool = False
     """One of the ends was reset."""
     _waiting: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
@@ -35,7 +35,7 @@ class _Pipe:
             raise ValueError(f"buffer_size must be at least 1 byte; got {capacity!r}")
 
     def changed(self) -> None:
-        """Make both ends look again."""
+        """Wake both ends, which look again."""
         self._waiting.unpark_all()
 
     async def wait(self) -> None:
@@ -43,14 +43,14 @@ class _Pipe:
         await self._waiting.park()
 
     def check_sendable(self) -> None:
-        """Raise what a sender is told when there is nobody to send to."""
+        """Raise an error if the receiver is gone."""
         if self.broken:
             raise trio.BrokenResourceError("the connection was reset")
         if self.unread:
             raise trio.BrokenResourceError("the peer has closed the connection")
 
     def put(self, data: memoryview) -> int:
-        """Take what there is room for; give how much that was."""
+        """Take what there is room for; return how much that was."""
         taken = data[: self.capacity - len(self.data)]
         if taken:
             self.data += taken
@@ -58,14 +58,14 @@ class _Pipe:
         return len(taken)
 
     def take(self, most: int | None) -> bytes:
-        """Give what has arrived, at most so many bytes of it."""
+        """Return what has arrived, at most so many bytes of it."""
         taken = bytes(self.data[:most])
         del self.data[:most]
         self.changed()
         return taken
 
     def wreck(self) -> None:
-        """Lose what was on its way, and let nothing more through."""
+        """Drop what is in flight, and let nothing more through."""
         self.broken = True
         self.data.clear()
         self.changed()
@@ -73,7 +73,7 @@ class _Pipe:
 
 @attrs.define(eq=False)
 class _OneAtATime:
-    """Keeps two tasks from doing the same thing to one stream."""
+    """Keeps two tasks from doing the same to one stream."""
 
     doing: str
     _busy: bool = False
@@ -90,7 +90,7 @@ class _OneAtATime:
 
 
 class MemoryStream(trio.abc.HalfCloseableStream):
-    """One end of a connection inside this process; `pair` makes the two of them.
+    """One end of a connection inside this process; `pair` creates the two of them.
 
     Each direction holds a bounded number of bytes: `send_all` waits while the peer does not
     read. Closing an end that holds unread input resets the connection, as it does over TCP.
@@ -105,7 +105,7 @@ class MemoryStream(trio.abc.HalfCloseableStream):
 
     @classmethod
     def pair(cls, buffer_size: int = BUFFER_SIZE) -> tuple[Self, Self]:
-        """Make a connection; each direction holds up to `buffer_size` bytes.
+        """Return the two ends of a new connection; each direction holds `buffer_size` bytes.
 
         Raises:
             ValueError: `buffer_size` is less than 1.
@@ -180,9 +180,9 @@ class MemoryStream(trio.abc.HalfCloseableStream):
                 await self._incoming.wait()
 
     async def send_eof(self) -> None:
-        """Say that nothing more will be sent; receiving goes on. Saying it again is harmless.
+        """Report that nothing more will be sent; receiving goes on. Again is harmless.
 
-        Cancellation means that it was not said.
+        Cancellation means that it was not reported.
 
         Raises:
             trio.BrokenResourceError: the peer has reset the connection.
@@ -212,10 +212,10 @@ class MemoryStream(trio.abc.HalfCloseableStream):
         await trio.lowlevel.checkpoint()
 
     def reset(self) -> None:
-        """Break the connection the rude way, and close this end.
+        """Reset the connection, and close this end.
 
-        What is on its way is lost in both directions. What the peer is doing and whatever it
-        tries later raises `trio.BrokenResourceError`. After closing it does nothing.
+        What is in flight is lost in both directions. What the peer is doing and what it tries
+        later raise `trio.BrokenResourceError`. After closing it does nothing.
         """
         if not self._closed:
             self._closed = True
