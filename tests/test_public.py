@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -49,3 +51,15 @@ def test_importing_techo_does_not_import_trio() -> None:
     """Help and the version are there before trio would be."""
     code = "import sys, techo, techo._cli; sys.exit('trio' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_public_name_is_in_the_file_that_is_only_type_checked() -> None:
+    """tests/typing/api.py uses all of them, so that a change of type is noticed."""
+    rooms = {"techo", "testing", "techo.testing"}
+    tree = ast.parse((Path(__file__).parent / "typing" / "api.py").read_text())
+    used = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in rooms
+    }
+    assert used >= {*techo.__all__, *techo.testing.__all__}

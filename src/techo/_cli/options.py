@@ -31,7 +31,7 @@ class Option:
     default: Any
     repeatable: bool
     bare: Any
-    """The value of an option that is given without one; None if it needs one."""
+    """The text that an option given without one stands for; None if it needs one."""
     in_environment: bool
 
     @property

@@ -1,0 +1,156 @@
+"""The public surface as an embedder uses it: only type-checked, never run (nox -s types).
+
+Every name of `techo.__all__` and of `techo.testing.__all__` occurs here, which
+tests/test_public.py checks. What has changed its type fails to type-check.
+"""
+
+from __future__ import annotations
+
+import math
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, assert_type
+
+import trio
+
+import techo
+import techo.testing
+from techo import testing
+
+
+async def serve() -> None:
+    """A server in one block, and one that is started, read and drained."""
+    limits = techo.Limits(idle_timeout=math.inf, max_per_host=None, loop_guard=False)
+    async with techo.open_server("tcp://127.0.0.1:0", reply=techo.raw, limits=limits) as server:
+        assert_type(server, techo.EchoService)
+        assert_type(server.endpoints, tuple[techo.Endpoint, ...])
+
+    upper: techo.Reply = bytes.upper
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    service = techo.EchoService(upper, tls=context, unix_mode=0o660, seed=1)
+    listeners = await trio.open_tcp_listeners(0)
+    async with trio.open_nursery() as nursery:
+        bound: tuple[techo.Endpoint, ...] = await nursery.start(
+            service.serve, techo.Endpoint("::1", 0), "udp://127.0.0.1:0", *listeners
+        )
+        assert_type(bound[0].kind, techo.Kind)
+        assert_type(bound[0].port, int)
+        nursery.start_soon(trio.serve_tcp, service.handle, 0)
+        await service.drain()
+
+    statistics = service.statistics()
+    assert_type(statistics, techo.Statistics)
+    assert_type(statistics.outcomes, Mapping[techo.Outcome, int])
+    assert_type(statistics.datagrams, techo.DatagramStatistics)
+    assert_type(statistics.datagrams.dropped, Mapping[techo.DropReason, int])
+
+
+async def talk() -> bytes:
+    """Round trips over a connection of techo's and over one of our own."""
+    tls = ssl.create_default_context()
+    async with techo.open_client("tls://localhost:8009", tls=tls, server_name="x") as client:
+        assert_type(client, techo.EchoClient)
+    endpoint = techo.Endpoint.parse("unix:@echo")
+    assert_type(endpoint, techo.Endpoint)
+    ours, _theirs = trio.testing.memory_stream_pair()
+    try:
+        trip = await techo.EchoClient(ours).round_trip(techo.stamped(b"hello"))
+    except techo.EchoMismatch as error:
+        assert_type(error.offset, int)
+        raise
+    except techo.ShortReply as error:
+        assert_type(error.received, int)
+        raise
+    except techo.EchoError:
+        raise
+    assert_type(trip, techo.RoundTrip)
+    assert_type(trip.seconds, float)
+    assert_type(trip.stamps, tuple[str, ...])
+    return trip.reply
+
+
+async def ping(connect: Callable[[], Awaitable[trio.abc.Stream]]) -> techo.PingStatistics:
+    """Results one by one, then all of them in figures."""
+    async with techo.ping(connect, count=3, interval=0.1, size=range(1, 1400)) as pinging:
+        assert_type(pinging, techo.Ping)
+        async for result in pinging:
+            kept: techo.PingResult = result
+            if isinstance(kept, techo.PingReply):
+                assert_type(kept.late, bool)
+            else:
+                assert_type(kept, techo.PingFailure)
+                assert_type(kept.cause, techo.FailureCause)
+    statistics = pinging.statistics()
+    assert_type(statistics.failures, Mapping[techo.FailureCause, int])
+    assert_type(statistics.longest_outage, techo.Outage | None)
+    assert_type(statistics.rtt, techo.Histogram)
+    assert_type(statistics.rtt.percentile(99), int | None)
+    assert_type(statistics.to_json(), dict[str, Any])
+    return statistics
+
+
+async def load(stop: trio.Event) -> techo.LoadReport:
+    """A load that reports as it goes, and the sum of two."""
+
+    def watch(report: techo.LoadReport) -> None:
+        assert_type(report.round_trips_per_second, float)
+
+    endpoint = techo.Endpoint(kind=techo.Kind.UDP)
+    report = await techo.load(endpoint, rate=100, trips=10, watch=watch, stop=stop)
+    assert_type(report, techo.LoadReport)
+    assert_type(report.response, techo.Histogram | None)
+    assert_type(report.errors, Mapping[techo.FailureCause, int])
+    return techo.LoadReport.merged([report, techo.LoadReport.from_json(report.to_json())])
+
+
+FAULTS: tuple[testing.Fault, ...] = (
+    testing.Chunk(1, 2),
+    testing.CloseUnread(),
+    testing.Corrupt(0.1),
+    testing.Delay(0.1, jitter=0.05),
+    testing.DropReply(probability=0.5),
+    testing.DuplicateReply(),
+    testing.ExpiredCertificate(),
+    testing.HalfCloseFirst(),
+    testing.IgnoreEnd(),
+    testing.Lengthen(3),
+    testing.NeverHandshake(),
+    testing.NeverRead(every=2),
+    testing.NoCloseNotify(),
+    testing.Refuse(),
+    testing.ReorderReplies(depth=2),
+    testing.Reset(100),
+    testing.SlowAccept(1),
+    testing.SlowClose(1),
+    testing.Stall(offset=100),
+    testing.Throttle(1000),
+    testing.Truncate(5),
+    testing.WrongName(),
+)
+
+
+async def test_without_sockets() -> None:
+    """A server inside the process, with faults, and streams of our own."""
+    async with testing.open_memory_server(reply=techo.raw, faults=FAULTS) as server:
+        assert_type(server, testing.MemoryServer)
+        assert_type(await server.connect(), testing.MemoryStream)
+        assert_type(server.history, tuple[testing.FaultEvent, ...])
+        assert_type(server.history[0].fault, testing.Fault)
+        assert_type(server.statistics(), techo.Statistics)
+    listener = testing.MemoryListener(buffer_size=1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(techo.EchoService().serve, listener)
+        ours, theirs = testing.MemoryStream.pair()
+        await ours.send_eof()
+        theirs.reset()
+
+
+async def check() -> techo.Reply | None:
+    """The report on any echo service, good or bad."""
+    try:
+        report = await techo.testing.check_echo_service("8009", reply=None, skip=["16-MiB"])
+    except testing.EchoServiceError as error:
+        report = error.report
+    assert_type(report, testing.CheckReport)
+    assert_type(report.counted(testing.Verdict.FAILED), tuple[testing.Check, ...])
+    return report.reply
