@@ -48,7 +48,7 @@ MAY_IMPORT = {
         "_client",
         "_transport",
         "_nursery",
-        "_packets",
+        "_validation",
         "endpoint",
         "reply",
         "trio",

@@ -14,7 +14,8 @@ async def open_bare_nursery() -> AsyncIterator[trio.Nursery]:
 
     A trio nursery puts its body's exceptions into a group even when nothing else failed, so
     that callers would have to write ``except*`` for an `OSError` or their own errors. What
-    the tasks raise comes in a group, the body's error beside it.
+    the tasks raise comes in a group, the body's error beside it. A cancellation at the same
+    time is no error.
     """
     failure: Exception | None = None
     try:
@@ -25,7 +26,8 @@ async def open_bare_nursery() -> AsyncIterator[trio.Nursery]:
                 failure = error
                 raise
     except BaseExceptionGroup as group:
-        if group.exceptions != (failure,):
+        _, errors = group.split(trio.Cancelled)
+        if errors is None or errors.exceptions != (failure,):
             raise
     if failure is not None:
         raise failure

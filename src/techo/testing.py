@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from techo._checking.kit import check_echo_service
-from techo._checking.report import Check, CheckReport, EchoServiceError, Verdict
+from techo._checking.context import Check, CheckReport, EchoServiceError, Verdict
+from techo._checking.suite import check_echo_service
 from techo._faults.values import (
     Chunk,
     CloseUnread,

@@ -1,4 +1,4 @@
-"""The kit on datagrams: bad services, each rejected by the rule that it breaks."""
+"""The suite on datagrams: bad services, each rejected by the rule that it breaks."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ BAD: dict[str, tuple[Callable[[], Service], set[str]]] = {
 async def report_on(
     service: Service, *, elsewhere: bool = False, patience: float = 1.5
 ) -> CheckReport:
-    """What the kit finds out about a service that answers datagrams."""
+    """What the suite finds out about a service that answers datagrams."""
     with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as sock:
         await sock.bind(("127.0.0.1", 0))
         with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as other:

@@ -1,4 +1,4 @@
-"""The kit on connections with messages: services that lose where one ends."""
+"""The suite on connections with messages: services that lose where one ends."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def test_messages_that_change_their_bounds_are_rejected(bad: str, tmp_path
                     for part in filter(None, BAD[bad](data)):
                         await sock.send(part)
             except OSError:
-                return  # the kit has seen enough
+                return  # the suite has seen enough
 
     kind = socket.SOCK_SEQPACKET
     with trio.socket.socket(socket.AF_UNIX, kind) as listener, trio.fail_after(PATIENCE):

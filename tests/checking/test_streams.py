@@ -1,4 +1,4 @@
-"""The kit on connections: bad services, each rejected by the rule that it breaks."""
+"""The suite on connections: bad services, each rejected by the rule that it breaks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 from helpers import PATIENCE, set_linger_zero
-from techo._checking.kit import CHECK_NAMES
+from techo._checking.suite import CHECK_NAMES
 from techo.reply import STAMP_LENGTH, stamps_in
 from techo.testing import CheckReport, EchoServiceError, Verdict, check_echo_service
 
@@ -149,7 +149,7 @@ BAD: dict[str, tuple[Handler, set[str]]] = {
 async def report_on(
     handler: Handler, *, skip: Collection[str] = (), patience: float = 2.0
 ) -> CheckReport:
-    """What the kit finds out about a handler that serves on a socket."""
+    """What the suite finds out about a handler that serves on a socket."""
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
             serve = functools.partial(trio.serve_tcp, tolerant(handler), 0, host="127.0.0.1")
@@ -258,3 +258,56 @@ async def test_memory_streams_are_checked_as_sockets_are() -> None:
     assert report.passed
     (skipped,) = [each for each in report.checks if each.name == "16-MiB"]
     assert skipped.evidence == "not wanted"
+
+
+async def test_connections_reset_all_at_once_are_one_failed_check() -> None:
+    """As stock inetd does with the second connection; no exception group comes out."""
+    count = 0
+
+    async def resetting_many(stream: trio.SocketStream) -> None:
+        nonlocal count
+        count += 1
+        try:
+            if count > 5:  # of the checks that are not skipped, the last opens many
+                await trio.sleep(0.01)  # so that they all are there
+                set_linger_zero(stream.socket)
+            else:
+                await good(stream)
+        finally:
+            stream.socket.close()
+
+    names = {"empty", "1-byte", "1460-bytes", "many-at-once"}
+    report = await report_on(resetting_many, skip=set(CHECK_NAMES) - names)
+    (failed,) = report.failed
+    assert failed.name == "many-at-once"
+    assert "the connection broke" in failed.evidence
+
+
+async def test_what_speaks_first_to_many_at_once_is_one_failed_check() -> None:
+    """Each of them fails at the same time, and is cancelled because of the others."""
+    for _ in range(3):
+        report = await report_on(greeting, skip=set(CHECK_NAMES) - {"many-at-once"})
+        (failed,) = report.failed
+        assert "differs at offset 0" in failed.evidence
+
+
+@pytest.mark.parametrize("good_ones", [0, 1, 5])
+async def test_what_the_caller_s_function_raises_comes_out_bare(good_ones: int) -> None:
+    """From the first connection, from one check's, and from that which opens many."""
+    async with trio.open_nursery() as nursery:
+        count = 0
+
+        async def connect() -> trio.abc.Stream:
+            nonlocal count
+            await trio.lowlevel.checkpoint()
+            count += 1
+            if count > good_ones:
+                raise LookupError("mine")
+            ours, theirs = trio.testing.memory_stream_pair()
+            nursery.start_soon(tolerant(good), theirs)
+            return ours
+
+        names = {"empty", "1-byte", "1460-bytes", "many-at-once"}
+        with pytest.raises(LookupError, match="mine"):
+            await check_echo_service(connect, connections=5, skip=set(CHECK_NAMES) - names)
+        nursery.cancel_scope.cancel()

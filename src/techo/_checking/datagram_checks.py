@@ -1,4 +1,4 @@
-"""Checks of datagrams: one function for each rule."""
+"""Checks of datagrams: one function for each rule, and the prober that they all use."""
 
 from __future__ import annotations
 
@@ -6,45 +6,174 @@ import contextlib
 import functools
 import os
 from collections.abc import AsyncIterator
-from typing import Final
+from itertools import takewhile
+from operator import eq
+from typing import Any, Final, cast
 
+import attrs
 import trio
 
-from techo._checking.correspondent import Correspondent
-from techo._checking.exchange import QUIET
-from techo._checking.stream_checks import BYTE_VALUES, STAMP_LIKE
-from techo._checking.subject import CheckFunction, FailedError, Subject, Trace, told, why
-from techo._client.datagram_socket import DatagramSocket
+from techo._checking.context import (
+    CheckFunction,
+    Context,
+    FailedError,
+    Trace,
+    describe,
+    evidence_of,
+    size_text,
+)
+from techo._checking.stream_checks import BYTE_VALUES, QUIET, STAMP_LIKE
+from techo._transport.addresses import Address
+from techo._transport.messages import LARGEST_PACKET, DatagramTransport
+from techo.reply import STAMP_LENGTH, raw, stamp_at
+
+_TRIES: Final = 4
+"""How often a datagram is sent before what it asks counts as unanswered: networks lose some."""
+
+_WAIT: Final = 1.0
+"""Seconds after which a datagram counts as lost: more than a round trip takes on earth."""
+
+_DECISIVE: Final = 8
+"""Bytes that, equal from the start, show which datagram an answer is to."""
 
 _PROBE_TRIES: Final = 2
 _PROBE_WAIT: Final = 0.2
 """Seconds. The search for the largest that comes back asks some twenty times."""
 
 
+@attrs.frozen
+class Answer:
+    """A datagram that came back, held against the one it may answer."""
+
+    question: bytes
+    data: bytes
+    sender: Any
+    stamps: int
+    """How many stamps stand before what is taken for the echo."""
+    offset: int
+    """How many bytes of the question it has right."""
+
+    @property
+    def echo(self) -> bytes:
+        """What came back, without the stamp."""
+        return self.data[STAMP_LENGTH * self.stamps :]
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is the question, with or without a stamp."""
+        return self.echo == self.question
+
+    @property
+    def decided(self) -> bool:
+        """Whether it answers this question, rightly or not; an earlier one's may be late."""
+        return self.whole or self.offset >= _DECISIVE
+
+    def mismatch(self) -> str:
+        """Return in words what is wrong with it."""
+        wanted, came = len(self.question), len(self.echo)
+        if self.offset == came < wanted:
+            return f"{size_text(wanted)} came back cut to {came:,}"
+        return (
+            f"{size_text(wanted)} came back as {came:,} which differ at offset {self.offset}: "
+            f"expected {self.question[self.offset :][:16]!r}, "
+            f"received {self.echo[self.offset :][:16]!r}"
+        )
+
+
+def _compared(question: bytes, data: bytes, sender: Any) -> Answer:
+    readings = [0]
+    if stamp_at(data, 0) is not None:
+        readings.append(1)
+    answers = []
+    for stamps in readings:
+        echo = data[STAMP_LENGTH * stamps :]
+        offset = sum(1 for _ in takewhile(bool, map(eq, question, echo)))
+        answers.append(Answer(question, data, sender, stamps, offset))
+    return max(answers, key=lambda answer: (answer.whole, answer.offset))
+
+
+@attrs.define(eq=False)
+class Prober:
+    """A socket that receives from anybody, and the service that it sends to."""
+
+    context: Context
+    trace: Trace
+    largest: int
+    """Bytes that fit into a datagram there and, with its stamp if it has one, back."""
+    _address: Address
+    expected: Any
+    """The address that answers should come from."""
+    socket: trio.socket.SocketType
+
+    @classmethod
+    async def open(cls, context: Context, trace: Trace) -> Prober:
+        """Open one; the caller closes `socket`."""
+        async with context.opened() as transport:
+            datagrams = cast("DatagramTransport", transport)  # as all without a connection are
+            sock, address, expected = datagrams.open_unconnected()
+            room = 0 if context.reply is raw else STAMP_LENGTH
+            return cls(context, trace, datagrams.largest - room, address, expected, sock)
+
+    async def receive(self, question: bytes) -> Answer:
+        """Wait for a datagram, whatever it is."""
+        data, sender = await self.socket.recvfrom(LARGEST_PACKET)
+        self.trace.received += len(data)
+        return _compared(question, data, sender)
+
+    async def ask(
+        self, question: bytes, tries: int = _TRIES, wait: float = _WAIT
+    ) -> Answer | None:
+        """Send it until it is answered; return the answer, else the last stray one, or None."""
+        stray = None
+        for _ in range(tries):
+            await self.socket.sendto(question, self._address)
+            self.trace.sent += len(question)
+            with trio.move_on_after(min(wait, self.context.patience / (tries + 1))):
+                while True:
+                    answer = await self.receive(question)
+                    if answer.decided:
+                        return answer
+                    stray = answer
+        return stray
+
+    async def insist(self, question: bytes) -> Answer:
+        """Send it until it is echoed.
+
+        Raises:
+            FailedError: it is not, or not as it should be.
+        """
+        answer = await self.ask(question)
+        if answer is None:
+            raise FailedError(f"no answer to {_TRIES} datagrams of {size_text(len(question))}")
+        if not answer.whole:
+            self.trace.offset = answer.offset
+            raise FailedError(answer.mismatch())
+        self.context.found(stamps=answer.stamps)
+        return answer
+
+
 @contextlib.asynccontextmanager
-async def open_correspondent(
-    subject: Subject[DatagramSocket], trace: Trace
-) -> AsyncIterator[Correspondent]:
-    """Get ready to write to the subject for the length of a block."""
-    correspondent = await Correspondent.open(subject, trace)
-    with correspondent.socket:
-        yield correspondent
+async def open_prober(context: Context, trace: Trace) -> AsyncIterator[Prober]:
+    """Open a prober for the length of a block."""
+    prober = await Prober.open(context, trace)
+    with prober.socket:
+        yield prober
 
 
-async def _random(size: int, subject: Subject[DatagramSocket], trace: Trace) -> str:
-    return await _content(os.urandom(size), subject, trace)
+async def _random(size: int, context: Context, trace: Trace) -> str:
+    return await _content(os.urandom(size), context, trace)
 
 
-async def _content(data: bytes, subject: Subject[DatagramSocket], trace: Trace) -> str:
-    async with open_correspondent(subject, trace) as correspondent:
-        await correspondent.insist(data)
-    return f"{told(len(data))} came back unchanged" if data else "came back empty"
+async def _content(data: bytes, context: Context, trace: Trace) -> str:
+    async with open_prober(context, trace) as prober:
+        await prober.insist(data)
+    return f"{size_text(len(data))} came back unchanged" if data else "came back empty"
 
 
-async def _reply_address(subject: Subject[DatagramSocket], trace: Trace) -> str:
-    async with open_correspondent(subject, trace) as correspondent:
-        answer = await correspondent.insist(os.urandom(100))
-        expected = correspondent.expected
+async def _reply_address(context: Context, trace: Trace) -> str:
+    async with open_prober(context, trace) as prober:
+        answer = await prober.insist(os.urandom(100))
+        expected = prober.expected
     if _place(answer.sender) != _place(expected):
         raise FailedError(f"the answer came from {answer.sender!r}, not from {expected!r}")
     return "the answer came from the address that was asked"
@@ -55,31 +184,31 @@ def _place(address: object) -> object:
     return address[:2] if isinstance(address, tuple) else address
 
 
-async def _one_reply(subject: Subject[DatagramSocket], trace: Trace) -> str:
+async def _one_reply(context: Context, trace: Trace) -> str:
     count = 3
-    async with open_correspondent(subject, trace) as correspondent:
+    async with open_prober(context, trace) as prober:
         for _ in range(count):
             question = os.urandom(100)
-            await correspondent.insist(question)
+            await prober.insist(question)
             with trio.move_on_after(QUIET):
                 while True:
-                    answer = await correspondent.receive(question)
+                    answer = await prober.receive(question)
                     if answer.decided:
                         raise FailedError("a datagram was answered more than once")
     return f"{count} datagrams, each answered once"
 
 
-async def _largest(subject: Subject[DatagramSocket], trace: Trace) -> str:
-    until = trio.current_time() + subject.patience * 0.9
-    async with open_correspondent(subject, trace) as correspondent:
-        most = correspondent.largest
+async def _largest(context: Context, trace: Trace) -> str:
+    until = trio.current_time() + context.patience * 0.9
+    async with open_prober(context, trace) as prober:
+        most = prober.largest
         question = os.urandom(most)
         try:
-            answer = await correspondent.ask(question, wait=subject.patience * 0.1)
+            answer = await prober.ask(question, wait=context.patience * 0.1)
         except OSError as error:
-            answer, problem = None, why(error)
+            answer, problem = None, describe(error)
         else:
-            problem = f"no answer to {most:,} bytes" if answer is None else answer.tell()
+            problem = f"no answer to {most:,} bytes" if answer is None else answer.mismatch()
         if answer is not None and answer.whole:
             return f"{most:,} bytes, as much as the transport carries, came back whole"
         guesses = []
@@ -90,7 +219,7 @@ async def _largest(subject: Subject[DatagramSocket], trace: Trace) -> str:
         while cut - whole > 1 and trio.current_time() < until:
             size = guesses.pop(0) if guesses else (whole + cut) // 2
             if whole < size < cut:
-                if await _comes_back(correspondent, size):
+                if await _comes_back(prober, size):
                     whole = size
                 else:
                     cut = size
@@ -98,37 +227,36 @@ async def _largest(subject: Subject[DatagramSocket], trace: Trace) -> str:
     raise FailedError(f"{problem}; the largest that came back whole has {found} bytes")
 
 
-async def _comes_back(correspondent: Correspondent, size: int) -> bool:
+async def _comes_back(prober: Prober, size: int) -> bool:
     try:
-        answer = await correspondent.ask(os.urandom(size), _PROBE_TRIES, _PROBE_WAIT)
+        answer = await prober.ask(os.urandom(size), _PROBE_TRIES, _PROBE_WAIT)
     except OSError:  # too large for some hop that we know of
         return False
     return answer is not None and answer.whole
 
 
-async def _many_at_once(subject: Subject[DatagramSocket], trace: Trace) -> str:
-    failures: list[str] = []
+async def _many_at_once(context: Context, trace: Trace) -> str:
+    failures: list[Exception] = []
 
     async def one() -> None:
         try:
-            async with open_correspondent(subject, trace) as correspondent:
-                await correspondent.insist(os.urandom(1000))
-        except FailedError as error:
-            failures.append(str(error))
-        except OSError as error:
-            failures.append(why(error))
+            async with open_prober(context, trace) as prober:
+                await prober.insist(os.urandom(1000))
+        except (FailedError, OSError) as error:
+            failures.append(error)
 
     async with trio.open_nursery() as nursery:
-        for _ in range(subject.connections):
+        for _ in range(context.connections):
             nursery.start_soon(one)
     if failures:
         raise FailedError(
-            f"{len(failures)} of {subject.connections} sockets got no echo: {failures[0]}"
+            f"{len(failures)} of {context.connections} sockets got no echo: "
+            f"{evidence_of(failures[0])}"
         )
-    return f"{subject.connections} sockets, each with bytes of its own"
+    return f"{context.connections} sockets, each with bytes of its own"
 
 
-DATAGRAM_CHECKS: Final[dict[str, CheckFunction[DatagramSocket]]] = {
+DATAGRAM_CHECKS: Final[dict[str, CheckFunction]] = {
     "1-byte": functools.partial(_random, 1),
     "empty": functools.partial(_content, b""),
     "1460-bytes": functools.partial(_random, 1460),

@@ -15,7 +15,7 @@ from techo.endpoint import Endpoint
 from techo.reply import Reply, raw, stamped
 
 if TYPE_CHECKING:
-    from techo._checking.report import Check, CheckReport
+    from techo._checking.context import Check, CheckReport
 
 _NANOSECONDS: Final = 1_000_000_000
 
@@ -71,8 +71,8 @@ def check(options: argparse.Namespace) -> int:
 
 
 async def _check(options: argparse.Namespace) -> CheckReport:
-    from techo._checking.kit import check_echo_service
-    from techo._checking.report import EchoServiceError
+    from techo._checking.context import EchoServiceError
+    from techo._checking.suite import check_echo_service
 
     tls = client_context(options)
     line_of = _object if options.json else _row
@@ -92,8 +92,8 @@ async def _check(options: argparse.Namespace) -> CheckReport:
 
 
 def _row(each: Check) -> str:
-    from techo._checking.kit import CHECK_NAMES
-    from techo._checking.report import Verdict
+    from techo._checking.context import Verdict
+    from techo._checking.suite import CHECK_NAMES
 
     name, verdict = max(map(len, CHECK_NAMES)), max(map(len, Verdict))
     took = f"{each.seconds * 1000:,.1f} ms"
@@ -101,7 +101,7 @@ def _row(each: Check) -> str:
 
 
 def _last_line(endpoint: Endpoint, report: CheckReport) -> str:
-    from techo._checking.report import Verdict
+    from techo._checking.context import Verdict
 
     reply = "unknown" if report.reply is None else report.reply.__name__
     counts = [f"{len(report.counted(verdict))} {verdict}" for verdict in Verdict]
@@ -123,7 +123,7 @@ def _object(each: Check) -> str:
 
 
 def _object_of_all(endpoint: Endpoint, report: CheckReport) -> str:
-    from techo._checking.report import Verdict
+    from techo._checking.context import Verdict
 
     return json.dumps(
         {

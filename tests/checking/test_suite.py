@@ -1,4 +1,4 @@
-"""The kit as a whole: techo passes it on every kind of endpoint, and nonsense is refused."""
+"""The suite as a whole: techo passes it on every kind of endpoint, and nonsense is refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def test_techo_passes(
     server_tls: ssl.SSLContext,
     client_tls: ssl.SSLContext,
 ) -> None:
-    """On every kind of endpoint, whichever reply it gives, and the kit finds out which."""
+    """On every kind of endpoint, whichever reply it gives, and the suite finds out which."""
     seen: list[Check] = []
     before = await open_descriptors()
     async with techo.open_server(address, reply=reply, tls=server_tls) as server:
@@ -81,6 +81,17 @@ async def test_nonsense_is_a_value_error(arguments: dict[str, Any], match: str) 
     """Before anything is tried."""
     with pytest.raises(ValueError, match=match):
         await check_echo_service("127.0.0.1:9", **arguments)
+
+
+async def test_what_watch_raises_comes_out_bare() -> None:
+    """The checks end there."""
+
+    def watch(check: Check) -> None:
+        raise LookupError(check.name)
+
+    async with techo.open_server("tcp://127.0.0.1:0", reply=techo.raw) as server:
+        with pytest.raises(LookupError, match="empty"):
+            await check_echo_service(server.endpoints[0], watch=watch)
 
 
 async def test_tls_does_not_go_with_a_function() -> None:

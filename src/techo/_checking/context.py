@@ -1,0 +1,194 @@
+"""The context of a check: the service, what was counted, and the verdict with its evidence."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final, TypeAlias
+
+import attrs
+import trio
+
+from techo._client.comparison import EchoError, EchoMismatch
+from techo._transport.transport import Transport
+from techo.reply import Reply, raw, stamped
+
+_CLOSE_TIMEOUT: Final = 0.5
+"""Seconds that a connection may take to close before it is just dropped."""
+
+_RETRY_DELAY: Final = 0.01
+"""Seconds before connecting again to a Unix server whose queue is full for a moment."""
+
+
+class Verdict(enum.StrEnum):
+    """How a check came out."""
+
+    PASSED = "pass"
+    FAILED = "fail"
+    NOT_APPLICABLE = "not applicable"
+    """It makes no sense there, was not wanted, or is undecided; the evidence says which."""
+
+
+@attrs.frozen
+class Check:
+    """One rule, tried out on one service."""
+
+    name: str
+    """The same in every version and on every transport; `skip` takes it."""
+    verdict: Verdict
+    evidence: str
+    """What was seen, in words."""
+    sent: int = 0
+    """Bytes."""
+    received: int = 0
+    """Bytes, stamps included."""
+    offset: int | None = None
+    """How many of the bytes sent had come back right where it differs; None if nothing does."""
+    seconds: float = 0.0
+    """How long the check took, in the run's clock."""
+
+
+@attrs.frozen
+class CheckReport:
+    """All checks of one service, in the order in which they were done."""
+
+    checks: tuple[Check, ...]
+    reply: Reply | None
+    """`raw` or `stamped`, as it was asked for or found; None if nothing that came back told."""
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """Those that failed."""
+        return self.counted(Verdict.FAILED)
+
+    @property
+    def passed(self) -> bool:
+        """Whether none failed."""
+        return not self.failed
+
+    def counted(self, verdict: Verdict) -> tuple[Check, ...]:
+        """Return those that came out so."""
+        return tuple(each for each in self.checks if each.verdict is verdict)
+
+
+class EchoServiceError(EchoError):
+    """A service is not the echo service it should be."""
+
+    def __init__(self, report: CheckReport) -> None:
+        super().__init__(report)
+        self.report = report
+        """All of it, what passed included."""
+
+    def __str__(self) -> str:
+        failed = self.report.failed
+        lines = [f"{len(failed)} of {len(self.report.checks)} checks of an echo service failed"]
+        return "\n".join([*lines, *(f"  {each.name}: {each.evidence}" for each in failed)])
+
+
+class FailedError(Exception):
+    """The service broke the rule; the text is the evidence."""
+
+
+class NotApplicableError(Exception):
+    """There is nothing to be found out here; the text says why."""
+
+
+@attrs.define(eq=False)
+class Trace:
+    """What a check has counted so far, which is reported even if its time runs out."""
+
+    sent: int = 0
+    received: int = 0
+    offset: int | None = None
+
+
+@attrs.define(eq=False)
+class Context:
+    """The service that is checked, and what every check keeps to."""
+
+    open: Callable[[], Awaitable[Transport]]
+    """Opens a new connection to it, or a new socket for datagrams."""
+    reply: Reply | None
+    """What it should reply; None until that is found out."""
+    patience: float
+    """Seconds that a check may take."""
+    connections: int
+    """How many connections count as many."""
+
+    def found(self, *, stamps: int) -> None:
+        """Take note of how many stamps stood in an echo that was right otherwise.
+
+        Raises:
+            FailedError: another reply is wanted, or was found before.
+        """
+        if self.reply is None:
+            self.reply = stamped if stamps else raw
+        if self.reply is raw and stamps:
+            raise FailedError(f"the echo has {stamps} stamps in it, and should be raw")
+        if self.reply is stamped and not stamps:
+            raise FailedError("the echo has no stamp in it, and should have one")
+
+    @contextlib.asynccontextmanager
+    async def opened(self) -> AsyncIterator[Transport]:
+        """Connect for the length of a block; what does not close in time is dropped."""
+        while True:
+            try:
+                transport = await self.open()
+                break
+            except BlockingIOError:
+                await trio.sleep(_RETRY_DELAY)
+        try:
+            yield transport
+        finally:
+            with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+                await transport.aclose()
+
+
+CheckFunction: TypeAlias = Callable[[Context, Trace], Awaitable[str]]
+"""Does one check, and returns the evidence if it passes."""
+
+
+async def carry_out(name: str, function: CheckFunction, context: Context) -> Check:
+    """Do one check, for as long as the context allows. Only a bug raises here."""
+    trace = Trace()
+    started = trio.current_time()
+    verdict, evidence = Verdict.FAILED, ""
+    with trio.move_on_after(context.patience) as scope:
+        try:
+            evidence = await function(context, trace)
+            verdict = Verdict.PASSED
+        except NotApplicableError as reason:
+            verdict, evidence = Verdict.NOT_APPLICABLE, str(reason)
+        except Exception as error:  # noqa: BLE001  -- it is raised again if it is a bug
+            evidence = evidence_of(error)
+            if isinstance(error, EchoMismatch):
+                trace.offset = error.offset
+    if scope.cancelled_caught:
+        evidence = (
+            f"not done after {context.patience:g} s: {size_text(trace.sent)} sent, "
+            f"{trace.received:,} received"
+        )
+    seconds = trio.current_time() - started
+    return Check(name, verdict, evidence, trace.sent, trace.received, trace.offset, seconds)
+
+
+def evidence_of(error: Exception) -> str:
+    """Return what an error shows about the service; raise it if it is not about the service."""
+    if isinstance(error, FailedError | EchoError):
+        return str(error)
+    if isinstance(error, OSError | trio.BrokenResourceError):
+        return describe(error)
+    raise error
+
+
+def describe(error: Exception) -> str:
+    """Return in words what went wrong on the network."""
+    if isinstance(error, trio.BrokenResourceError):
+        return f"the connection broke ({error.__cause__ or error})"
+    return f"the system refused ({error})"
+
+
+def size_text(count: int) -> str:
+    """Return a number of bytes as text."""
+    return f"{count:,} byte" + ("" if count == 1 else "s")

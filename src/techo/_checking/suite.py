@@ -1,0 +1,140 @@
+"""The suite: all checks of one echo service, one after the other."""
+
+from __future__ import annotations
+
+import math
+import os
+import ssl
+from collections.abc import Awaitable, Callable, Collection
+from typing import Final
+
+import trio
+
+from techo._checking.context import (
+    Check,
+    CheckReport,
+    Context,
+    EchoServiceError,
+    Trace,
+    Verdict,
+    carry_out,
+)
+from techo._checking.datagram_checks import DATAGRAM_CHECKS, Prober
+from techo._checking.stream_checks import STREAM_CHECKS
+from techo._client.client import EchoClient
+from techo._transport.connect import opener_of
+from techo._transport.transport import Transport
+from techo._validation import number, whole
+from techo.endpoint import Endpoint
+from techo.reply import Reply, raw, stamped
+
+CHECK_NAMES: Final = tuple(dict.fromkeys([*STREAM_CHECKS, *DATAGRAM_CHECKS]))
+"""All that can be skipped."""
+
+_FIRST_ANSWER: Final = 2.0
+"""Seconds for the first datagram to be answered; then others are asked who may answer."""
+
+
+async def check_echo_service(
+    service: Endpoint | str | Callable[[], Awaitable[trio.abc.Stream]],
+    *,
+    reply: Reply | None = raw,
+    patience: float = 10.0,
+    connections: int = 100,
+    skip: Collection[str] = (),
+    tls: ssl.SSLContext | None = None,
+    server_name: str | None = None,
+    watch: Callable[[Check], object] | None = None,
+) -> CheckReport:
+    """Check all that an echo service must do; return the report if nothing failed.
+
+    `service` is an endpoint, with `tls` and `server_name` as for `open_client`, or an async
+    function that opens a new stream to the service each time. Datagrams need an endpoint.
+
+    Each check takes `patience` seconds and a moment at most, whatever the service does, and
+    all of them a few tens of MiB. They send some 40 MiB; the one for back-pressure sends until
+    the service makes it wait, 64 MiB at most. `connections` are open at once in the last one.
+    If not even one byte comes back, those that depend on it are not tried.
+
+    Args:
+        service: what to check.
+        reply: `raw` or `stamped`, as it must reply, or None to find out how it does.
+        patience: seconds that each check may take.
+        connections: how many the service must serve at once.
+        skip: names of checks to leave out, such as "back-pressure".
+        tls: whom to trust; by default, whom the system trusts.
+        server_name: whose certificate to expect; by default the host's.
+        watch: called with each check as soon as it is done.
+
+    Raises:
+        EchoServiceError: something failed; `report` is all of it.
+        ValueError: an argument makes no sense.
+        OSError: it could not be reached at the first attempt, as `TimeoutError` if nothing
+            answers.
+    """
+    if reply not in (raw, stamped, None):
+        raise ValueError(f"reply {reply!r} is neither raw, nor stamped, nor None")
+    number(above=0, unit="seconds").or_off(math.inf).check(patience=patience)
+    whole(1).check(connections=connections)
+    if unknown := sorted(set(skip) - set(CHECK_NAMES)):
+        raise ValueError(f"no check {unknown[0]!r}; there are {', '.join(CHECK_NAMES)}")
+    if callable(service) and (tls is not None or server_name is not None):
+        raise ValueError("tls and server_name go with an endpoint, not with a function")
+    opener = opener_of(service, tls, server_name)
+
+    async def open_transport() -> Transport:
+        return (await opener()).transport
+
+    context = Context(open_transport, reply, patience, connections)
+    report = await _run(context, frozenset(skip), watch)
+    if not report.passed:
+        raise EchoServiceError(report)
+    return report
+
+
+async def _run(
+    context: Context, skip: frozenset[str], watch: Callable[[Check], object] | None
+) -> CheckReport:
+    """Do the checks that fit the way in which the service is reached."""
+    with trio.move_on_after(context.patience) as scope:
+        async with context.opened() as transport:
+            pass  # it was only to see what there is
+    if scope.cancelled_caught:
+        raise TimeoutError(f"no connection within {context.patience:g} s")
+    checks = STREAM_CHECKS
+    if transport.connectionless:
+        checks = DATAGRAM_CHECKS
+        await _find_anybody(context)
+    done: list[Check] = []
+    silent = False
+    for name, function in checks.items():
+        if name in skip:
+            check = Check(name, Verdict.NOT_APPLICABLE, "not wanted")
+        elif silent:
+            check = Check(name, Verdict.NOT_APPLICABLE, "not tried: nothing comes back")
+        else:
+            check = await carry_out(name, function, context)
+            silent = name == "1-byte" and bool(check.sent) and not check.received
+        done.append(check)
+        if watch is not None:
+            watch(check)
+    return CheckReport(tuple(done), context.reply)
+
+
+async def _find_anybody(context: Context) -> None:
+    """See whether datagrams are answered at all, which connecting does not show.
+
+    Raises:
+        OSError: they are not; `ConnectionRefusedError` if the system reports it.
+    """
+    probe = os.urandom(16)
+    async with context.opened() as transport:
+        for _ in range(2):
+            with trio.move_on_after(min(_FIRST_ANSWER, context.patience) / 2):
+                await EchoClient(transport).round_trip(probe)
+                return
+    # The answer may be wrong, or come from another address.
+    prober = await Prober.open(context, Trace())
+    with prober.socket:
+        if await prober.ask(probe) is None:
+            raise TimeoutError("no datagram was answered")
