@@ -11,7 +11,7 @@ from helpers import serving
 
 @pytest.fixture(scope="session")
 def port() -> Iterator[str]:
-    """The port of a server that stamps; it is everybody's, so that nobody may end it."""
+    """Return the port of a server that stamps; all tests share it, and none may end it."""
     with serving("-q") as process:
         yield str(process.port)
         process.finish()

@@ -14,7 +14,7 @@ QUICK = ["--connections", "5", "--skip", "16-MiB"]
 
 
 def test_a_good_server_gets_a_table_of_passes() -> None:
-    """A line for each check, one for all, and 0."""
+    """It prints a line for each check and one for all, and exits with 0."""
     with serving("--reply", "raw") as process:
         code, out, err = run("check", str(process.port), *QUICK)
     lines = out.decode().splitlines()
@@ -29,7 +29,7 @@ def test_a_good_server_gets_a_table_of_passes() -> None:
 
 
 def test_a_failure_is_told_and_is_exit_status_one() -> None:
-    """With what shows it."""
+    """The line of a failed check has the evidence."""
     with serving("--reply", "stamped") as process:
         code, out, err = call("check", "--reply", "raw", str(process.port), *QUICK)
     assert (code, err) == (1, "")
@@ -38,7 +38,7 @@ def test_a_failure_is_told_and_is_exit_status_one() -> None:
 
 
 def test_machines_get_objects() -> None:
-    """One per line; times are whole nanoseconds."""
+    """There is an object in each line, and times are whole nanoseconds."""
     with serving("udp://127.0.0.1:0") as process:
         code, out, _ = call("check", "--json", str(process.endpoints[0]), *QUICK)
     *checks, summary = map(json.loads, out.splitlines())
@@ -53,7 +53,7 @@ def test_machines_get_objects() -> None:
 
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
 def test_nobody_there_is_exit_status_two(kind: str) -> None:
-    """One line, with the remedy."""
+    """It prints one line, with the remedy."""
     endpoint = free_endpoint(kind)
     code, out, err = call("check", endpoint)
     assert (code, out) == (2, b"")
@@ -64,7 +64,7 @@ def test_nobody_there_is_exit_status_two(kind: str) -> None:
 
 
 def test_a_path_that_is_not_there_has_its_own_remedy(tmp_path: Path) -> None:
-    """As talk says it."""
+    """The remedy is the one that talk names."""
     code, _, err = call("check", f"unix:{tmp_path}/s")
     assert code == 2
     assert "check the path" in err
@@ -81,7 +81,7 @@ def test_a_path_that_is_not_there_has_its_own_remedy(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_usage_is_exit_status_two(arguments: list[str], words: str) -> None:
-    """One line that names the option or the value."""
+    """It prints one line that names the option or the value."""
     code, out, err = call("check", *arguments)
     assert (code, out) == (2, b"")
     assert words in err
@@ -89,7 +89,7 @@ def test_wrong_usage_is_exit_status_two(arguments: list[str], words: str) -> Non
 
 
 def test_tls_is_checked_with_talk_s_options(tmp_path: Path) -> None:
-    """Whom nobody trusts is not reachable."""
+    """A server whose certificate is not trusted cannot be reached."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca"))
     theirs = authority.issue_cert("echo.example").private_key_and_cert_chain_pem
@@ -104,6 +104,6 @@ def test_tls_is_checked_with_talk_s_options(tmp_path: Path) -> None:
 
 
 def test_options_come_from_the_environment_too(port: str) -> None:
-    """As with every command."""
+    """Variables set the options of check, as of every command."""
     environment = {"TECHO_ENDPOINT": port, "TECHO_REPLY": "raw"}
     assert call("check", *QUICK, environment=environment)[0] == 1

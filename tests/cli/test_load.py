@@ -21,14 +21,14 @@ FIGURE = r"[\d,]+\.\d+"
 
 
 def load(*arguments: str) -> tuple[int, dict[str, Any]]:
-    """The exit code and the object of a load."""
+    """Run a load and return its exit code and its object."""
     code, out, _ = call("load", "--json", "-", *arguments)
     found: dict[str, Any] = json.loads(out)
     return code, found
 
 
 def test_counts_times_and_a_histogram() -> None:
-    """For people; the server has counted the same, and all is well."""
+    """The text for people has the counts that the server has, too."""
     with serving("--reply", "raw") as process:
         code, out, err = run("load", "-c", "5", "-n", "1000", "-s", "100", str(process.port))
         counted = process.statistics()
@@ -50,7 +50,7 @@ def test_counts_times_and_a_histogram() -> None:
 
 
 def test_with_a_rate_there_are_three_times(port: str) -> None:
-    """Service, response and what lies between; the trips are those that were due."""
+    """There are service, response and what lies between, for the trips that were due."""
     code, out, _ = call("load", "-r", "500", "-d", "1", port)
     text = out.decode()
     assert code == 0
@@ -67,7 +67,7 @@ def test_no_percentile_for_which_there_are_too_few(port: str) -> None:
 
 
 def test_machines_get_an_object(port: str) -> None:
-    """With the fields that the README tells, and times in whole nanoseconds."""
+    """It has the fields that the README lists, and times in whole nanoseconds."""
     code, found = load("-c", "3", "-r", "200", "-n", "200", "-s", "9", port)
     assert code == 0
     assert (found["schema"], found["event"]) == (1, "summary")
@@ -93,7 +93,7 @@ def test_machines_get_an_object(port: str) -> None:
 
 
 def test_standard_output_may_be_gone_what_is_kept_is_kept(tmp_path: Path) -> None:
-    """Files are written first, and it is told that the rest could not be printed."""
+    """Files are written first; then the failure to print the rest is reported."""
     path, picture = tmp_path / "a.json", tmp_path / "a.png"
     with serving() as process, Path("/dev/full").open("wb") as full:
         arguments = ["-n", "10", str(process.port), "--json", str(path), "--plot", str(picture)]
@@ -111,7 +111,7 @@ def test_standard_output_may_be_gone_what_is_kept_is_kept(tmp_path: Path) -> Non
 
 
 def test_a_file_that_can_not_be_written_in_the_end_is_told(port: str) -> None:
-    """With 1, and the text is printed all the same."""
+    """The exit code is 1, and the text is printed all the same."""
     code, out, err = call("load", "-n", "10", port, "--json", "/dev/full")
     assert code == 1
     assert b"10 round trips" in out
@@ -119,7 +119,7 @@ def test_a_file_that_can_not_be_written_in_the_end_is_told(port: str) -> None:
 
 
 def test_messages_that_look_alike_are_not_taken_for_lost() -> None:
-    """Of one byte there are 256, and here 400 are under way at once."""
+    """There are 256 messages of one byte, and here 400 are in flight at once."""
     with serving("--reply", "raw", f"unixpacket:@alike-{os.getpid()}") as process:
         target = str(process.endpoints[0])
         code, found = load("-s", "1", "--pipeline", "400", "-c", "1", "-n", "2000", target)
@@ -128,7 +128,7 @@ def test_messages_that_look_alike_are_not_taken_for_lost() -> None:
 
 
 def test_who_closes_at_once_is_a_cause_and_no_silence() -> None:
-    """However quick it is; nothing came back, and the load is over in a timeout."""
+    """Nothing comes back, however quick it is, and the load ends within a timeout."""
     with serving("--fault", "refuse") as process:
         code, found = load("-c", "1", "-d", "60", "-W", "0.3", str(process.port))
     assert code == 1
@@ -138,7 +138,7 @@ def test_who_closes_at_once_is_a_cause_and_no_silence() -> None:
 
 
 def test_a_file_gets_the_object_and_people_the_text(tmp_path: Path, port: str) -> None:
-    """The file is written whole, whatever was in it."""
+    """The file is replaced as a whole."""
     path = tmp_path / "a.json"
     path.write_text("x" * 10_000)
     _, out, _ = call("load", "-n", "10", port, "--json", str(path))
@@ -147,7 +147,7 @@ def test_a_file_gets_the_object_and_people_the_text(tmp_path: Path, port: str) -
 
 
 def test_nobody_there_is_exit_status_two() -> None:
-    """The cause is counted, and told with the remedy."""
+    """The cause is counted and reported with the remedy."""
     endpoint = free_endpoint("tcp")
     code, out, err = call("load", "-c", "4", endpoint)
     assert code == 2
@@ -170,7 +170,7 @@ def test_nobody_there_is_exit_status_two() -> None:
     ],
 )
 def test_errors_are_exit_status_one(fault: str, causes: set[str]) -> None:
-    """And are counted by cause; what was broken is connected again."""
+    """Errors are counted by cause, and a broken connection is opened again."""
     with serving("--reply", "raw", "--fault", fault) as process:
         code, found = load("-c", "2", "-n", "100", str(process.port))
     assert code == 1
@@ -198,7 +198,7 @@ def test_errors_are_exit_status_one(fault: str, causes: set[str]) -> None:
     ],
 )
 def test_rules_decide(rule: str, code: int, told: str, port: str) -> None:
-    """What fires is told on standard error, and makes it 1."""
+    """A rule that fires is reported on standard error and makes the exit code 1."""
     arguments = ["-r", "2000", "-n", "200", "--fail-if", rule, port]
     found, _, err = call("load", *arguments)
     assert found == code
@@ -238,7 +238,7 @@ def test_rules_decide(rule: str, code: int, told: str, port: str) -> None:
     ],
 )
 def test_nonsense_is_refused(arguments: list[str], told: str) -> None:
-    """One line that names the bad value, and 2, before anything is sent."""
+    """One line names the bad value, and the exit code is 2, before anything is sent."""
     code, out, err = call("load", *arguments)
     assert (code, out) == (2, b"")
     assert told in err
@@ -247,13 +247,13 @@ def test_nonsense_is_refused(arguments: list[str], told: str) -> None:
 
 @pytest.mark.parametrize("nothing", ["0", "0.0", ".0"])
 def test_no_warm_up_may_be_asked_for(nothing: str, port: str) -> None:
-    """It is the default, in whatever way it is written."""
+    """Zero is the default, in whatever way it is written."""
     code, found = load("--warm-up", nothing, "-n", "5", port)
     assert (code, found["round_trips"]) == (0, 5)
 
 
 def test_interrupted_in_the_warm_up_it_says_that_nothing_was_counted() -> None:
-    """Which is not that nothing came back."""
+    """It does not say that nothing came back."""
     with (
         serving() as process,
         started("load", "--warm-up", "60", str(process.port)) as popen,
@@ -265,7 +265,7 @@ def test_interrupted_in_the_warm_up_it_says_that_nothing_was_counted() -> None:
 
 
 def test_more_connections_are_no_remedy_where_nobody_is() -> None:
-    """The hint about what is unsent is for servers that are there."""
+    """The hint about unsent trips is only for servers that can be reached."""
     with serving("--max-connections", "1") as process:
         _, slow, _ = call(
             "load", "-c", "1", "-r", "1e6", "-d", "0.1", "-W", "0.1", str(process.port)
@@ -281,7 +281,7 @@ def test_more_connections_are_no_remedy_where_nobody_is() -> None:
 
 
 def test_the_environment_below_the_options(tmp_path: Path, port: str) -> None:
-    """Of duration and trips, what is given counts, whichever the environment has."""
+    """Of duration and trips, the option counts, whichever the environment has."""
     environment = {"TECHO_CONNECTIONS": "2", "TECHO_SIZE": "9", "TECHO_DURATION": "60"}
     _, out, _ = call("load", "-n", "5", port, environment=environment)
     environment = {"TECHO_TRIPS": "1000000000", "TECHO_JSON": str(tmp_path / "b.json")}
@@ -292,7 +292,7 @@ def test_the_environment_below_the_options(tmp_path: Path, port: str) -> None:
 
 
 def test_interrupted_it_reports_what_was_measured() -> None:
-    """And dies by the signal, if the verdict is good; after SIGTERM it is just over."""
+    """It dies by SIGINT if the verdict is good, and exits with 0 after SIGTERM."""
     for number, code in [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 0)]:
         with serving() as process, started("load", "-d", "60", str(process.port)) as popen:
             wait_until(lambda: process.statistics()["bytes_out"] > 0, "no trips")
@@ -304,7 +304,7 @@ def test_interrupted_it_reports_what_was_measured() -> None:
 
 
 def test_interrupted_twice_it_does_not_wait() -> None:
-    """A server that halts keeps nobody; what is under way is told."""
+    """A server that halts does not hold it up; trips in flight are reported."""
     with serving() as process, started("load", "-W", "60", str(process.port)) as popen:
         wait_until(lambda: process.statistics()["bytes_out"] > 0, "no trips")
         process.popen.send_signal(signal.SIGSTOP)
@@ -322,7 +322,7 @@ def test_interrupted_twice_it_does_not_wait() -> None:
 
 
 def test_late_signals_cost_no_report() -> None:
-    """Somebody who presses Ctrl-C again and again gets it all the same."""
+    """It delivers the report, however often Ctrl-C is pressed."""
     with serving() as process, started("load", "-c", "300", str(process.port)) as popen:
         wait_until(lambda: process.statistics()["bytes_out"] > 0, "no trips")
         while popen.poll() is None:
@@ -334,7 +334,7 @@ def test_late_signals_cost_no_report() -> None:
 
 
 def test_a_server_that_halts_shows_in_response_time() -> None:
-    """Not in a flat p99: a third of the trips were due while it did, and few were sent."""
+    """A third of the trips were due while it halted, though few were sent."""
     with serving("--reply", "raw") as process:
         arguments = ["--json", "-", "-c", "5", "-r", "500", "-d", "3", str(process.port)]
         with started("load", *arguments) as popen:
@@ -359,7 +359,7 @@ def test_a_server_that_halts_shows_in_response_time() -> None:
     ("name", "begins"), [("a.svg", b"<?xml"), ("a.PNG", b"\x89PNG"), ("b.svg", b"<?xml")]
 )
 def test_the_picture_is_drawn(name: str, begins: bytes, tmp_path: Path, port: str) -> None:
-    """As its suffix says, with a curve for each time."""
+    """Its format is that of the suffix, and it has a curve for each time."""
     rate = ["-r", "1000"] if name.startswith("a") else []
     arguments = [*rate, "-n", "200", "--plot", str(tmp_path / name), port]
     code, _, err = call("load", *arguments)
@@ -372,7 +372,7 @@ def test_the_picture_is_drawn(name: str, begins: bytes, tmp_path: Path, port: st
 
 
 def test_without_matplotlib_it_says_so_before_it_begins() -> None:
-    """With what to install, and nothing is measured."""
+    """The line says what to install, and nothing is measured."""
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"
         "from techo._cli import main; sys.exit(main(sys.argv[1:]))"
@@ -391,14 +391,14 @@ def test_without_matplotlib_it_says_so_before_it_begins() -> None:
 
 
 def test_a_narrow_place_cuts_no_figure(port: str) -> None:
-    """Whoever reads the output must get all of it."""
+    """Every figure is printed whole, however narrow the terminal is."""
     _, out, _ = call("load", "-n", "1000", port, environment={"COLUMNS": "30"})
     assert re.search(rf"^  service +1,000( +{FIGURE}){{7}} *$", out.decode(), re.MULTILINE)
     assert "…" not in out.decode()
 
 
 def test_over_tls_the_server_is_left_in_good_manners(tmp_path: Path) -> None:
-    """Each connection is ended, not broken."""
+    """Each connection is closed gracefully."""
     authority, certificate = trustme.CA(), tmp_path / "certificate.pem"
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
@@ -417,7 +417,7 @@ def test_over_tls_the_server_is_left_in_good_manners(tmp_path: Path) -> None:
 
 
 def test_nobody_reads_what_is_printed() -> None:
-    """It ends, quietly."""
+    """It ends without a word."""
     with serving() as process, started("load", "-d", "0.2", str(process.port)) as popen:
         assert popen.stdout is not None
         popen.stdout.close()

@@ -12,7 +12,7 @@ from terminals import on_a_terminal
 
 
 def test_a_bar_shows_what_was_found_so_far() -> None:
-    """Rate, p99 and errors, while it runs; then the bar gives way to the summary."""
+    """It shows rate, p99 and errors until the summary takes its place."""
     with (
         serving() as process,
         on_a_terminal("load", "-r", "1000", "-d", "60", str(process.port)) as terminal,
@@ -28,7 +28,7 @@ def test_a_bar_shows_what_was_found_so_far() -> None:
 
 
 def test_a_warm_up_is_told() -> None:
-    """Until something counts."""
+    """The bar says so until trips are counted."""
     arguments = ["load", "--warm-up", "1", "-d", "2"]
     with serving() as process, on_a_terminal(*arguments, str(process.port)) as terminal:
         terminal.read_until("warming up")
@@ -37,7 +37,7 @@ def test_a_warm_up_is_told() -> None:
 
 
 def test_trips_have_a_bar_too() -> None:
-    """It comes to its end."""
+    """The bar of a number of trips comes to its end."""
     with (
         serving() as process,
         on_a_terminal("load", "-r", "1000", "-n", "600", str(process.port)) as terminal,
@@ -47,7 +47,7 @@ def test_trips_have_a_bar_too() -> None:
 
 
 def test_ctrl_c_twice_waits_for_nobody() -> None:
-    """While the server halts, the first asks for patience, and the second is the end."""
+    """The first waits for trips in flight, although the server halts; the second ends it."""
     with (
         serving() as process,
         on_a_terminal("load", "-W", "60", "-d", "60", str(process.port)) as terminal,
@@ -67,7 +67,7 @@ def test_ctrl_c_twice_waits_for_nobody() -> None:
 
 
 def test_without_colour_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """NO_COLOR is respected (no-color.org); what is bold may stay."""
+    """NO_COLOR is respected (no-color.org); bold text may stay."""
     monkeypatch.setenv("NO_COLOR", "1")
     with (
         serving() as process,

@@ -14,7 +14,7 @@ from helpers import call, run, serving
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two, of one server."""
+    """Write two reports about one server."""
     folder = tmp_path_factory.mktemp("reports")
     paths = folder / "a.json", folder / "b.json"
     with serving("--reply", "raw") as process:
@@ -39,7 +39,7 @@ def test_the_sum_is_that_of_the_histograms(reports: tuple[Path, Path]) -> None:
 
 
 def test_people_get_the_text_of_a_load(reports: tuple[Path, Path], tmp_path: Path) -> None:
-    """With a picture, if they want one."""
+    """It prints the same text as load, and draws a picture if asked."""
     code, out, _ = call("merge", *map(str, reports), "--plot", str(tmp_path / "a.svg"))
     assert code == 0
     assert b": 20 connections x 64 bytes, 4,000 trips/s wanted\n450 round trips in" in out
@@ -47,7 +47,7 @@ def test_people_get_the_text_of_a_load(reports: tuple[Path, Path], tmp_path: Pat
 
 
 def test_standard_input_and_several_in_a_file(reports: tuple[Path, Path]) -> None:
-    """One report on each line; empty lines do not matter."""
+    """A file has one report in each line; empty lines do not matter."""
     text = b"\n\n".join(path.read_bytes() for path in reports)
     code, out, _ = run("merge", "--json", "-", str(reports[0]), stdin=text)
     assert code == 0
@@ -58,7 +58,7 @@ def test_standard_input_and_several_in_a_file(reports: tuple[Path, Path]) -> Non
     ("rule", "code"), [("round_trips<450", 0), ("round_trips<451", 1), ("response.p99>0ns", 1)]
 )
 def test_rules_are_about_the_sum(rule: str, code: int, reports: tuple[Path, Path]) -> None:
-    """Neither report alone has so many."""
+    """Neither report alone has so many trips."""
     assert call("merge", "--fail-if", rule, *map(str, reports))[0] == code
 
 
@@ -72,7 +72,7 @@ def test_rules_are_about_the_sum(rule: str, code: int, reports: tuple[Path, Path
     ],
 )
 def test_what_is_no_report_is_refused(content: str, told: str, tmp_path: Path) -> None:
-    """One line with the file, the line and what is wrong, and 2."""
+    """One line names the file, the line and what is wrong, and the exit code is 2."""
     path = tmp_path / "c.json"
     path.write_text(content)
     code, out, err = call("merge", str(path))
@@ -93,14 +93,14 @@ def test_what_is_no_report_is_refused(content: str, told: str, tmp_path: Path) -
     ],
 )
 def test_nonsense_is_refused(arguments: list[str], told: str) -> None:
-    """Likewise."""
+    """One line names the bad value, and the exit code is 2."""
     code, out, err = call("merge", *arguments)
     assert (code, out) == (2, b"")
     assert told in err
 
 
 def test_a_rate_and_none_do_not_add_up(reports: tuple[Path, Path], tmp_path: Path) -> None:
-    """There is a response time for some of the trips only."""
+    """Only some of the trips would have a response time."""
     with serving() as process:
         call("load", "-n", "5", str(process.port), "--json", str(tmp_path / "c.json"))
     code, _, err = call("merge", str(reports[0]), str(tmp_path / "c.json"))

@@ -24,18 +24,18 @@ def pinging(*arguments: str) -> contextlib.AbstractContextManager[subprocess.Pop
 
 
 def read_line(popen: subprocess.Popen[bytes]) -> str:
-    """The next line of standard output."""
+    """Return the next line of standard output."""
     assert popen.stdout is not None
     return popen.stdout.readline().decode()
 
 
 def events(out: bytes) -> list[dict[str, Any]]:
-    """What --json has printed."""
+    """Return what --json has printed."""
     return [json.loads(line) for line in out.splitlines()]
 
 
 def test_replies_and_a_summary(port: str) -> None:
-    """A line for each, as ping(8) has it, and 0."""
+    """It prints a line for each reply, as ping(8) does, and exits with 0."""
     code, out, err = run("ping", "-c", "3", *QUICK, port)
     endpoint = f"tcp://127.0.0.1:{port}"
     *replies, end, counts, details, times, setup = out.decode().splitlines()
@@ -72,7 +72,7 @@ def test_nobody_there_is_exit_status_two(kind: str) -> None:
 
 
 def test_quiet_means_the_summary_only(port: str) -> None:
-    """And a timestamp stands before each line, if that is wanted."""
+    """Without --quiet, a timestamp stands before each line if wanted."""
     _, out, _ = call("ping", "-q", "-c", "2", *QUICK, port)
     _, stamped, _ = call("ping", "-D", "-c", "1", port)
     assert out.startswith(b"--- tcp://")
@@ -80,7 +80,7 @@ def test_quiet_means_the_summary_only(port: str) -> None:
 
 
 def test_machines_get_objects(port: str) -> None:
-    """One per line, with a schema; times are whole nanoseconds."""
+    """There is an object in each line, with a schema; times are whole nanoseconds."""
     code, out, _ = call("ping", "--json", "-c", "20", *QUICK, port)
     *replies, summary = events(out)
     assert code == 0
@@ -103,7 +103,7 @@ def test_machines_get_objects(port: str) -> None:
 
 
 def test_machines_get_failures_too() -> None:
-    """With the cause as a word."""
+    """The object of a failure has the cause as a word."""
     with serving("--fault", "close-unread") as process:
         code, out, _ = call("ping", "--json", "-c", "2", *QUICK, str(process.port))
     *failures, summary = events(out)
@@ -114,7 +114,7 @@ def test_machines_get_failures_too() -> None:
 
 
 def test_a_sweep_finds_the_largest_that_returns() -> None:
-    """Each size once, over a server that cuts datagrams."""
+    """Each size is sent once, over a server that cuts datagrams."""
     with serving("--reply", "raw", "--fault", "truncate=500", "udp://127.0.0.1:0") as process:
         endpoint = str(process.endpoints[0])
         code, out, _ = call("ping", *QUICK, "-s", "100-1000/100", "-W", "0.2", endpoint)
@@ -138,7 +138,7 @@ def test_a_sweep_finds_the_largest_that_returns() -> None:
     ],
 )
 def test_rules_decide(rule: str, code: int, told: str, port: str) -> None:
-    """What fires is told on standard error, and makes it 1."""
+    """A rule that fires is reported on standard error and makes the exit code 1."""
     arguments = ["ping", "-q", "-c", "3", *QUICK, "--fail-if", rule, port]
     found, _, err = call(*arguments)
     assert found == code
@@ -165,7 +165,7 @@ def test_rules_decide(rule: str, code: int, told: str, port: str) -> None:
     ],
 )
 def test_nonsense_is_refused(arguments: list[str], told: str) -> None:
-    """One line that names the bad value, and 2."""
+    """One line names the bad value, and the exit code is 2."""
     code, out, err = call("ping", *arguments)
     assert (code, out) == (2, b"")
     assert told in err
@@ -173,7 +173,7 @@ def test_nonsense_is_refused(arguments: list[str], told: str) -> None:
 
 
 def test_the_environment_below_the_options(port: str) -> None:
-    """As for every command."""
+    """Options win over variables, as for every command."""
     environment = {"TECHO_COUNT": "2", "TECHO_SIZE": "9", "TECHO_INTERVAL": "0.01"}
     _, out, _ = call("ping", "-c", "1", port, environment=environment)
     assert out.startswith(b"9 bytes from ")
@@ -181,7 +181,7 @@ def test_the_environment_below_the_options(port: str) -> None:
 
 
 def test_interrupted_it_prints_the_summary_and_dies_by_the_signal() -> None:
-    """130 for a shell, if the verdict is good; after SIGTERM it is just over."""
+    """It dies by SIGINT if the verdict is good, and exits with 0 after SIGTERM."""
     for number, code in [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 0)]:
         with serving() as process, pinging("-i", "60", str(process.port)) as popen:
             assert "seq=1" in read_line(popen)
@@ -192,7 +192,7 @@ def test_interrupted_it_prints_the_summary_and_dies_by_the_signal() -> None:
 
 
 def test_interrupted_with_a_bad_verdict_the_verdict_counts(port: str) -> None:
-    """Nobody was there, or a rule fired."""
+    """The exit code is the one for a server never reached, or for a rule that fired."""
     with pinging("-i", "60", free_endpoint("tcp")) as popen:
         assert "refused" in read_line(popen)
         popen.send_signal(signal.SIGINT)
@@ -205,7 +205,7 @@ def test_interrupted_with_a_bad_verdict_the_verdict_counts(port: str) -> None:
 
 
 def test_sigquit_asks_for_the_statistics_so_far() -> None:
-    """On standard error; ping goes on."""
+    """They are printed on standard error, and ping goes on."""
     with serving() as process, pinging("-i", "0.01", str(process.port)) as popen:
         read_line(popen)
         popen.send_signal(signal.SIGQUIT)
@@ -216,7 +216,7 @@ def test_sigquit_asks_for_the_statistics_so_far() -> None:
 
 
 def test_a_restart_of_the_server_is_an_outage() -> None:
-    """It is told from when to when, to the interval, and the connection is opened again."""
+    """Its begin and end are right to the interval, and the connection is opened again."""
     with serving() as first:
         endpoint = str(first.endpoints[0])
         with pinging("--json", "-i", "0.05", endpoint) as popen:
@@ -244,7 +244,7 @@ def test_a_restart_of_the_server_is_an_outage() -> None:
 
 
 def test_lost_datagrams_are_those_that_were_lost() -> None:
-    """A tenth is dropped on purpose; the server's count of them is ping's."""
+    """A tenth is dropped on purpose, and ping counts as many as the server."""
     with serving("--fault", "drop=10%", "--seed", "3", "udp://127.0.0.1:0") as process:
         target = str(process.endpoints[0])
         arguments = ["--json", "-c", "100", "-i", "0.005", "-W", "0.5", target]
@@ -259,7 +259,7 @@ def test_lost_datagrams_are_those_that_were_lost() -> None:
 
 
 def test_tls_has_its_handshake_told_apart(tmp_path: Path) -> None:
-    """And who is not trusted is named as the cause."""
+    """The handshake has a time of its own, and a bad certificate is the cause `tls`."""
     authority, certificate = trustme.CA(), tmp_path / "certificate.pem"
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
@@ -274,7 +274,7 @@ def test_tls_has_its_handshake_told_apart(tmp_path: Path) -> None:
 
 
 def test_nobody_reads_what_is_printed() -> None:
-    """It ends, quietly."""
+    """It ends without a word."""
     with serving() as process, pinging("-i", "0.01", str(process.port)) as popen:
         read_line(popen)
         assert popen.stdout is not None

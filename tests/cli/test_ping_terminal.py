@@ -9,7 +9,7 @@ from terminals import on_a_terminal
 
 
 def test_enter_asks_for_the_statistics_so_far() -> None:
-    """As often as it is pressed; ping goes on."""
+    """Each time that it is pressed they are printed, and ping goes on."""
     with (
         serving() as process,
         on_a_terminal("ping", "-i", "0.01", str(process.port)) as terminal,
@@ -22,7 +22,7 @@ def test_enter_asks_for_the_statistics_so_far() -> None:
 
 
 def test_ctrl_c_ends_it_with_the_summary() -> None:
-    """And it dies by SIGINT."""
+    """It prints the summary and dies by SIGINT."""
     with (
         serving() as process,
         on_a_terminal("ping", "-i", "0.01", str(process.port)) as terminal,
@@ -35,7 +35,7 @@ def test_ctrl_c_ends_it_with_the_summary() -> None:
 
 
 def test_ctrl_backslash_asks_for_the_statistics_too() -> None:
-    """It is SIGQUIT."""
+    """The terminal turns it into SIGQUIT."""
     with (
         serving() as process,
         on_a_terminal("ping", "-i", "0.01", str(process.port)) as terminal,

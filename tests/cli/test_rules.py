@@ -26,7 +26,7 @@ UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9}
 @pytest.mark.parametrize("comparison", OPERATORS)
 @pytest.mark.parametrize("found", [4, 5, 6])
 def test_it_fires_when_the_comparison_holds(comparison: str, found: int) -> None:
-    """On either side of the limit, and on it."""
+    """It does on either side of the limit, and on it."""
     rule = Rule.parse(f"lost{comparison}5", PING)
     fired = rule.judge({"lost": found}) is not None
     assert fired == OPERATORS[comparison](found, 5)
@@ -39,13 +39,13 @@ def test_it_fires_when_the_comparison_holds(comparison: str, found: int) -> None
     st.sampled_from(["", " ", "  "]),
 )
 def test_a_limit_is_in_its_unit(number: int, found: int, unit: str, blank: str) -> None:
-    """Whatever the unit, and however many blanks, it compares as exact arithmetic does."""
+    """It compares as exact arithmetic does, whatever the unit and the blanks."""
     rule = Rule.parse(f"{blank}p99{blank}>{blank}{number}{blank}{unit}{blank}", PING)
     assert (rule.judge({"p99": found}) is not None) == (Fraction(found) > number * UNITS[unit])
 
 
 def test_it_says_what_was_found() -> None:
-    """In the unit that people read."""
+    """What was found is in the unit that people read."""
     for text, found, sentence in [
         ("p99 > 5ms", 7_200_000, "p99 > 5ms: p99 was 7.2 ms"),
         ("loss>0.1%", 0.25, "loss>0.1%: loss was 0.25 %"),
@@ -59,7 +59,7 @@ def test_it_says_what_was_found() -> None:
 
 @pytest.mark.parametrize("found", [None, float("nan")])
 def test_what_cannot_be_judged_has_fired(found: float | None) -> None:
-    """Nobody may take it for a good verdict."""
+    """Too few samples must not pass for a good verdict."""
     told = Rule.parse("p99<5s", PING).judge({"p99": found})
     assert told == "p99<5s: cannot tell, there were too few round trips"
 
@@ -85,7 +85,7 @@ def test_what_cannot_be_judged_has_fired(found: float | None) -> None:
     ],
 )
 def test_a_bad_rule_is_named_with_the_place(text: str, place: int, reason: str) -> None:
-    """And with what is expected there."""
+    """The error also says what is expected there."""
     with pytest.raises(ValueError, match="rule") as caught:
         Rule.parse(text, PING)
     assert f"rule {text!r}, character {place}: " in str(caught.value)
@@ -94,6 +94,6 @@ def test_a_bad_rule_is_named_with_the_place(text: str, place: int, reason: str) 
 
 @pytest.mark.parametrize("table", [PING, LOAD])
 def test_every_cause_can_be_in_a_rule(table: Table) -> None:
-    """They are spelled out there, since help does not wait for trio; and help lists them."""
+    """The figures have every cause, and help lists them."""
     assert {str(cause) for cause in techo.FailureCause} <= table.keys()
     assert set(names_of(table).split()) > set(table)

@@ -36,7 +36,7 @@ HELLO = re.compile(rb"\[.{24}\] hello")
 
 
 def test_it_listens_says_so_and_stamps() -> None:
-    """First the line on standard output; then a stamped hello; SIGTERM ends it with 0."""
+    """It prints where it listens, stamps a hello, and SIGTERM ends it with 0."""
     with serving() as process:
         with dial(process) as sock:
             sock.sendall(b"hello")
@@ -49,7 +49,7 @@ def test_it_listens_says_so_and_stamps() -> None:
 
 
 def test_several_endpoints_and_raw() -> None:
-    """One line for each socket; the reply is the same on all."""
+    """It prints one line for each socket, and the reply is the same on all."""
     arguments = ["--reply", "raw", "-q", "tcp://127.0.0.1:0", "tcp://[::1]:0", "tcp://*:0"]
     with serving(*arguments, sockets=4) as process:
         for endpoint in process.endpoints:
@@ -71,7 +71,7 @@ def test_the_port_alone_and_the_word_serve() -> None:
 
 
 def test_sigint_drains_and_dies_by_sigint() -> None:
-    """So that a shell sees 130."""
+    """A shell sees 130."""
     with serving("-q") as process, dial(process) as sock:
         sock.sendall(b"hello")
         assert HELLO.fullmatch(receive_exactly(sock, 32))
@@ -83,7 +83,7 @@ def test_sigint_drains_and_dies_by_sigint() -> None:
 
 
 def stuff(process: Process, sock: socket.socket) -> None:
-    """Send, and never read, until the server is stuck with a reply."""
+    """Send without reading until the server is stuck with a reply."""
     sock.settimeout(0)
     before = None
     while before != (before := process.counters()) or before["bytes_in"] == before["bytes_out"]:
@@ -93,7 +93,7 @@ def stuff(process: Process, sock: socket.socket) -> None:
 
 
 def test_a_second_signal_ends_it_at_once() -> None:
-    """Long before the drain timeout, and the exit code tells that connections were cut."""
+    """It does so long before the drain timeout, and the exit code shows aborted connections."""
     with (
         serving("--drain-timeout", "300", "-v", "--reply", "raw") as process,
         dial(process) as sock,
@@ -107,7 +107,7 @@ def test_a_second_signal_ends_it_at_once() -> None:
 
 
 def test_what_is_cut_after_the_drain_timeout_makes_exit_code_1() -> None:
-    """A stuck peer does not hold up the end, and is not passed over."""
+    """A stuck peer does not hold up the end, and is counted."""
     with (
         serving("--drain-timeout", "0.2", "-q", "--reply", "raw") as process,
         dial(process) as sock,
@@ -117,7 +117,7 @@ def test_what_is_cut_after_the_drain_timeout_makes_exit_code_1() -> None:
 
 
 def test_statistics_on_sigusr1() -> None:
-    """One line of JSON on standard output, before and during the drain."""
+    """It prints one line of JSON, before and during the drain."""
     with serving("-q") as process, dial(process) as sock:
         sock.sendall(b"hello")
         receive_exactly(sock, 32)
@@ -132,7 +132,7 @@ def test_statistics_on_sigusr1() -> None:
 
 
 def test_json_log() -> None:
-    """The same two lines, as one object each."""
+    """There are the same two lines, as one object each."""
     with serving("--log-format", "json") as process:
         with dial(process) as sock:
             sock.sendall(b"hello")
@@ -174,7 +174,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(
 
 
 def test_a_port_in_use_is_named() -> None:
-    """With what to do about it."""
+    """The line says what to do about it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         endpoint = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
         code, out, err = call("tcp://127.0.0.1:0", endpoint)
@@ -184,7 +184,7 @@ def test_a_port_in_use_is_named() -> None:
 
 
 def test_a_privileged_port_is_explained() -> None:
-    """To a user who may not bind it."""
+    """A user who may not bind it gets the remedy."""
     if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) < 2:
         pytest.skip("on this system every port is for everybody")
     prefix = []
@@ -218,14 +218,14 @@ def test_the_environment_is_below_flags_and_above_defaults() -> None:
 
 
 def test_a_variable_for_what_is_no_option_is_nobodys_business() -> None:
-    """Containers set TECHO_VERSION and the like; and help does not wait for sane variables."""
+    """Containers set TECHO_VERSION and the like, and help does not wait for valid variables."""
     assert call("--version", environment={"TECHO_VERSION": "1"})[0] == 0
     assert call("192.0.2.1:1", environment={"TECHO_VERSION": "1"})[2].count("no interface") == 1
     assert call("--help", environment={"TECHO_IDLE_TIMEOUT": "x"})[0] == 0
 
 
 def test_options_may_stand_between_endpoints() -> None:
-    """In whatever order one thinks of them."""
+    """Their order does not matter."""
     arguments = ["tcp://127.0.0.1:0", "--reply", "raw", "tcp://[::1]:0"]
     with serving(*arguments, sockets=2) as process:
         assert [each.host for each in process.endpoints] == ["127.0.0.1", "::1"]
@@ -233,7 +233,7 @@ def test_options_may_stand_between_endpoints() -> None:
 
 
 def test_whoever_reads_standard_output_may_leave() -> None:
-    """The server goes on without it, and asking for statistics does not end it."""
+    """The server goes on without it, and printing statistics does not end it."""
     with serving() as process:
         assert process.popen.stdout is not None
         process.popen.stdout.close()
@@ -276,7 +276,7 @@ async def test_a_signal_ends_a_start_that_takes_long(restored_signals: None) -> 
 
 @pytest.fixture
 def restored_signals() -> Iterator[None]:
-    """Put the signal handlers back that a server in this process has changed."""
+    """Restore the signal handlers that a server in this process has changed."""
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
     handlers = [signal.getsignal(number) for number in numbers]
     yield
@@ -285,7 +285,7 @@ def restored_signals() -> Iterator[None]:
 
 
 def test_version_names_techo_trio_and_python() -> None:
-    """What a bug report needs."""
+    """It prints what a bug report needs."""
     code, out, _ = run("--version")
     assert code == 0
     assert re.fullmatch(
@@ -294,7 +294,7 @@ def test_version_names_techo_trio_and_python() -> None:
 
 
 def test_help_shows_every_default_with_its_unit() -> None:
-    """For every option that takes a value."""
+    """Each option that takes a value has its default in help."""
     code, out, _ = call("--help")
     assert code == 0
     text = " ".join(out.decode().split())
@@ -304,7 +304,7 @@ def test_help_shows_every_default_with_its_unit() -> None:
 
 
 def test_descriptors_exhausted_make_one_line_and_accepting_resumes() -> None:
-    """Those who are in are served on; those who wait get in when others leave."""
+    """Open connections are served on, and waiting ones are accepted when others leave."""
     limit = ["sh", "-c", 'ulimit -n 24 && exec "$@"', "sh"]
     with serving(prefix=limit) as process:
         inside: list[socket.socket] = []

@@ -27,7 +27,7 @@ from techo._cli import systemd
 
 @pytest.fixture
 def certificate(authority: trustme.CA, tmp_path: Path) -> list[str]:
-    """Options that name a certificate and its key."""
+    """Return the options that name a certificate and its key."""
     issued = authority.issue_cert("localhost", "127.0.0.1")
     issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
     issued.private_key_pem.write_to_path(tmp_path / "key.pem")
@@ -54,7 +54,7 @@ def dial(process: Process, number: int, client_tls: ssl.SSLContext) -> socket.so
 def test_seven_kinds_in_one_process(
     certificate: list[str], client_tls: ssl.SSLContext, tmp_path: Path
 ) -> None:
-    """Each is answered while the others are; SIGTERM drains all, and no path is left."""
+    """All are answered at the same time; SIGTERM drains all, and no path is left."""
     with socket.create_server(("127.0.0.1", 0)) as passed:
         descriptor = passed.detach()
         os.set_inheritable(descriptor, True)
@@ -95,7 +95,7 @@ def test_seven_kinds_in_one_process(
 
 
 def test_unix_mode_is_applied(tmp_path: Path) -> None:
-    """In octal digits, as chmod takes them."""
+    """It takes octal digits, as chmod does."""
     with serving("--unix-mode", "620", f"unix:{tmp_path}/s"):
         assert (tmp_path / "s").stat().st_mode & 0o777 == 0o620
 
@@ -179,7 +179,7 @@ def test_wrong_input_gets_one_line_and_exit_2(
 
 
 def test_a_second_server_does_not_disturb_the_first(tmp_path: Path) -> None:
-    """It is told why it can't have the path; the first answers on."""
+    """It reports why it can't have the path, and the first goes on answering."""
     path = f"unix:{tmp_path}/s"
     with serving(path, "--reply=raw"), socket.socket(socket.AF_UNIX) as sock:
         code, _, err = call(path)
@@ -207,7 +207,7 @@ os.execv(sys.argv[4], sys.argv[4:])
 def activated(
     *arguments: str, sockets: int = 2, notify: str = "", pid_offset: int = 0
 ) -> Iterator[tuple[Process, int, int]]:
-    """A techo that was passed a TCP and a UDP socket, and their ports."""
+    """Run a techo that was passed a TCP and a UDP socket; give it and their ports."""
     with (
         socket.create_server(("127.0.0.1", 0)) as tcp,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
@@ -230,7 +230,7 @@ def test_sockets_passed_by_systemd_are_served(
     abstract: bool,  # noqa: FBT001  -- a parameter of the test
     tmp_path: Path,
 ) -> None:
-    """Without a flag; READY=1 comes when all is bound, STOPPING=1 when the drain begins."""
+    """READY=1 comes when all are listening, and STOPPING=1 when the drain begins."""
     name = f"\0techo-notify-{os.getpid()}" if abstract else f"{tmp_path}/notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(name)
@@ -248,20 +248,20 @@ def test_sockets_passed_by_systemd_are_served(
 
 
 def test_sockets_passed_to_somebody_else_are_not_ours() -> None:
-    """LISTEN_PID says whose they are."""
+    """LISTEN_PID says which process they are for."""
     with activated("--drain-timeout=1", sockets=0, pid_offset=1) as (process, _, _):
         process.read_endpoints(1)
         assert str(process.endpoints[0]) == "tcp://127.0.0.1:8009"
 
 
 def test_an_endpoint_of_our_own_wins_over_sockets_passed() -> None:
-    """What is said is what is served."""
+    """Only the endpoints on the command line are served."""
     with activated("udp://127.0.0.1:0", sockets=1) as (process, tcp, udp):
         assert process.port not in (tcp, udp)
 
 
 def test_the_variables_of_systemd_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the sockets not passed on, so that no child takes them for its own."""
+    """The sockets are not passed on either, so that no child takes them for its own."""
     read, write = os.pipe()
     os.set_inheritable(read, True)
     monkeypatch.setattr(systemd, "_FIRST", read)
@@ -281,7 +281,7 @@ def test_the_variables_of_systemd_are_removed(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_manager_that_is_gone_is_no_reason_to_stop() -> None:
-    """It is logged."""
+    """The failure to notify it is logged."""
     with serving(environment={"NOTIFY_SOCKET": "/nowhere/notify"}) as process:
         code, _, err = process.finish()
     assert code == 0
@@ -289,7 +289,7 @@ def test_a_manager_that_is_gone_is_no_reason_to_stop() -> None:
 
 
 def test_nonsense_from_systemd_is_one_line() -> None:
-    """It names the variable and the value."""
+    """The line names the variable and the value."""
     command_line = ["sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", *command()]
     done = subprocess.run(
         command_line,

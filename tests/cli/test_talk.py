@@ -39,7 +39,7 @@ def talk_to(script: Script, stdin: bytes) -> tuple[int, bytes, str]:
 
 @pytest.mark.parametrize("reply", ["raw", "stamped"])
 def test_a_pipe_gets_everything_back(reply: str) -> None:
-    """More than any buffer holds, and the exit code is 0."""
+    """More than any buffer holds comes back, and the exit code is 0."""
     data = os.urandom(2**20) * 20
     with serving("-q", "--reply", reply) as process:
         code, out, err = run("talk", str(process.port), stdin=data)
@@ -48,7 +48,7 @@ def test_a_pipe_gets_everything_back(reply: str) -> None:
 
 
 def test_a_line_without_an_end_is_answered() -> None:
-    """As the tutorial's client sends it."""
+    """The tutorial's client sends such lines."""
     with serving("-q") as process:
         code, out, _ = run("talk", str(process.port), stdin=b"hello")
     assert code == 0
@@ -56,7 +56,7 @@ def test_a_line_without_an_end_is_answered() -> None:
 
 
 def test_no_input_is_no_failure() -> None:
-    """Nothing was asked, nothing is owed; a closed standard input is the same."""
+    """No reply is pending then; a closed standard input is the same."""
     with serving("-q") as process:
         assert run("talk", str(process.port)) == (0, b"", "")
         closed = subprocess.run(
@@ -69,7 +69,7 @@ def test_no_input_is_no_failure() -> None:
 
 
 def test_input_that_cannot_be_read_is_said() -> None:
-    """A file opened for writing, for instance."""
+    """An example is a file opened for writing."""
     with serving("-q") as process:
         done = subprocess.run(
             ["sh", "-c", 'exec "$@" 0>/dev/null', "sh", *command("talk", str(process.port))],
@@ -82,7 +82,7 @@ def test_input_that_cannot_be_read_is_said() -> None:
 
 
 def test_replies_are_printed_as_they_come() -> None:
-    """Before the input has ended."""
+    """They are printed before the input has ended."""
     with serving("-q", "--reply", "raw") as process:
         talk = subprocess.Popen(
             command("talk", str(process.port)), stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -99,7 +99,7 @@ def test_replies_are_printed_as_they_come() -> None:
 
 
 def read_all(sock: socket.socket) -> bytes:
-    """Until the client half-closes."""
+    """Receive until the client half-closes."""
     received = b""
     while chunk := sock.recv(65536):
         received += chunk
@@ -107,7 +107,7 @@ def read_all(sock: socket.socket) -> bytes:
 
 
 def test_a_server_that_owes_bytes_has_cut_it_short() -> None:
-    """Exit code 1, and how much is missing."""
+    """The exit code is 1, and the line says how much is missing."""
     code, out, err = talk_to(lambda sock: sock.sendall(read_all(sock)[:3]), b"hello")
     assert (code, out) == (1, b"hel")
     assert "owes 2 bytes" in err
@@ -115,7 +115,7 @@ def test_a_server_that_owes_bytes_has_cut_it_short() -> None:
 
 
 def test_a_reset_has_cut_it_short() -> None:
-    """The same, the rude way."""
+    """A reset is reported as an early end is."""
 
     def rude(sock: socket.socket) -> None:
         sock.recv(1)
@@ -127,7 +127,7 @@ def test_a_reset_has_cut_it_short() -> None:
 
 
 def test_a_server_that_closes_before_the_input_ends_has_cut_it_short() -> None:
-    """Even if it owes nothing."""
+    """It has, even if no reply is missing."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         talk = subprocess.Popen(
             command("talk", str(listener.getsockname()[1])),
@@ -142,7 +142,7 @@ def test_a_server_that_closes_before_the_input_ends_has_cut_it_short() -> None:
 
 
 def test_a_server_that_is_no_echo_is_printed_all_the_same() -> None:
-    """Talk compares only to know what is owed."""
+    """Talk compares only to know which replies are pending."""
 
     def shout(sock: socket.socket) -> None:
         sock.sendall(read_all(sock).upper() + b"!")
@@ -151,7 +151,7 @@ def test_a_server_that_is_no_echo_is_printed_all_the_same() -> None:
 
 
 def test_nobody_there_is_exit_code_2() -> None:
-    """One line with endpoint, reason and remedy."""
+    """One line has the endpoint, the reason and the remedy."""
     endpoint = free_endpoint("tcp")
     code, out, err = run("talk", endpoint)
     assert (code, out) == (2, b"")
@@ -168,7 +168,7 @@ def test_nobody_there_is_exit_code_2() -> None:
 
 
 def test_output_that_cannot_be_written_is_said() -> None:
-    """A full disk; and standard output that is closed is as good as nobody reading."""
+    """A full disk is reported; a closed standard output is as good as nobody reading."""
     with serving("-q") as process:
         for redirection, code, err in [
             (
@@ -202,7 +202,7 @@ def test_whoever_reads_the_output_may_leave() -> None:
 
 
 class Terminal:
-    """techo talk on a pseudo-terminal."""
+    """A techo talk on a pseudo-terminal."""
 
     def __init__(self, port: int) -> None:
         self.master, slave = pty.openpty()
@@ -225,7 +225,7 @@ class Terminal:
                 shown += os.read(self.master, 1000)
 
     def close(self) -> int:
-        """Wait for the end and give the exit code."""
+        """Wait for the end and return the exit code."""
         try:
             return self.talk.wait(PATIENCE)
         finally:
@@ -234,7 +234,7 @@ class Terminal:
 
 @pytest.mark.parametrize("ending", [b"\n", b"\x04"], ids=["empty line", "Ctrl-D"])
 def test_on_a_terminal_it_prompts_line_by_line(ending: bytes) -> None:
-    """A prompt, a line in, its reply out, and the next prompt on a line of its own."""
+    """It prints a prompt, reads a line, prints its reply, and prompts on a new line."""
     with serving("-q") as process:
         terminal = Terminal(process.port)
         terminal.expect(rb"> $")
@@ -245,7 +245,7 @@ def test_on_a_terminal_it_prompts_line_by_line(ending: bytes) -> None:
 
 
 def test_ctrl_c_ends_it_as_it_ends_any_program() -> None:
-    """No traceback, and the shell is told."""
+    """It prints no traceback, and the shell sees the signal."""
     with serving("-q") as process:
         terminal = Terminal(process.port)
         terminal.expect(rb"> $")
@@ -254,7 +254,7 @@ def test_ctrl_c_ends_it_as_it_ends_any_program() -> None:
 
 
 def test_a_server_that_stops_is_noticed_at_the_prompt() -> None:
-    """Without a key being pressed."""
+    """It is noticed before a key is pressed."""
     with serving("-q") as process:
         terminal = Terminal(process.port)
         terminal.expect(rb"> $")

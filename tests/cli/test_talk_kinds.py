@@ -47,13 +47,13 @@ class Certificates:
         ours.private_key_pem.write_to_path(self.file("key"))
 
     def file(self, name: str) -> str:
-        """Where one of them is: ca, both, certificate or key."""
+        """Return the path of one of them: ca, both, certificate or key."""
         return str(self.folder / f"{name}.pem")
 
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """One authority for this file."""
+    """Create one authority for this file."""
     return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
@@ -103,7 +103,7 @@ def talking_to(
 def test_a_pipe_gets_back_what_went_in(
     kind: str, tmp_path: Path, certificates: Certificates
 ) -> None:
-    """Short lines, long ones, empty ones, any bytes, and an end without a newline."""
+    """Lines of any length and any bytes come back, also without a newline at the end."""
     lines = [os.urandom(size).replace(b"\n", b"") for size in (3, 0, 50_000, 1, 0, 0)]
     data = b"\n".join([*lines * 5, b"no end"])
     with talking_to(kind, tmp_path, certificates) as arguments:
@@ -113,7 +113,7 @@ def test_a_pipe_gets_back_what_went_in(
 
 @pytest.mark.parametrize("kind", ["udp", "unixgram", "unixpacket"])
 def test_a_line_is_a_message(kind: str, tmp_path: Path, certificates: Certificates) -> None:
-    """Each gets a stamp of its own."""
+    """Each line gets a stamp of its own."""
     with talking_to(kind, tmp_path, certificates, techo.stamped) as arguments:
         code, out, err = run(*arguments, stdin=b"one\n\nthree")
     assert (code, err) == (0, "")
@@ -171,7 +171,7 @@ def test_a_terminal_talks_over_every_kind(
 def test_a_line_too_large_names_the_limit(
     kind: str, limit: int, tmp_path: Path, certificates: Certificates
 ) -> None:
-    """One line and exit code 2; what came before it is answered."""
+    """One line names it and the exit code is 2; earlier lines are answered."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         limit = limit or sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - 32
     with talking_to(kind, tmp_path, certificates) as arguments:
@@ -198,7 +198,7 @@ def test_a_line_too_large_names_the_limit(
 def test_a_lost_datagram_is_told_and_the_talk_goes_on(
     kind: str, tmp_path: Path, certificates: Certificates
 ) -> None:
-    """What comes back wrong is as good as lost; exit code 1 in the end."""
+    """A wrong reply is as good as a lost one, and the exit code is 1 in the end."""
     replies = {b"lost\n": b"", b"wrong\n": b"gnorw\n"}
     with talking_to(
         kind, tmp_path, certificates, lambda data: replies.get(data, data)
@@ -211,7 +211,7 @@ def test_a_lost_datagram_is_told_and_the_talk_goes_on(
 
 
 def test_nobody_there_is_one_line_with_the_remedy(tmp_path: Path) -> None:
-    """Exit code 2, whatever was tried."""
+    """The exit code is 2, whatever was tried."""
     path = str(tmp_path / "s")
     cases = {
         free_endpoint("udp"): "connection refused; start a server there",
@@ -233,7 +233,7 @@ def test_nobody_there_is_one_line_with_the_remedy(tmp_path: Path) -> None:
 def test_what_is_wrong_with_tls_is_one_line_with_the_remedy(
     certificates: Certificates,
 ) -> None:
-    """Not trusted, another name, no TLS at all: exit code 2."""
+    """The exit code is 2 for a bad certificate, another name and no TLS at all."""
     with server_in_thread("tls://127.0.0.1:0", tls=certificates.server) as endpoint:
         by_address = endpoint.replace("localhost", "127.0.0.1")
         cases = [
@@ -257,7 +257,7 @@ def test_what_is_wrong_with_tls_is_one_line_with_the_remedy(
 
 
 def test_files_of_no_use_are_named(certificates: Certificates, tmp_path: Path) -> None:
-    """Before anybody is connected to: exit code 2."""
+    """The exit code is 2, before anything is connected."""
     missing, empty = str(tmp_path / "missing"), tmp_path / "empty"
     empty.touch()
     ca, both, key = certificates.file("ca"), certificates.file("both"), certificates.file("key")
@@ -291,7 +291,7 @@ def test_files_of_no_use_are_named(certificates: Certificates, tmp_path: Path) -
 def test_tls_options_are_for_tls_but_the_environment_may_say_more(
     certificates: Certificates, tmp_path: Path
 ) -> None:
-    """An option that cannot be heeded is an error; a variable may be meant for other talks."""
+    """An option that does not apply is an error; a variable may be meant for other talks."""
     with talking_to("unix", tmp_path, certificates) as (*_, endpoint):
         for option in (["--tls-ca", "x"], ["--tls-insecure"], ["--tls-server-name", "x"]):
             code, _, err = call("talk", endpoint, *option)
@@ -310,7 +310,7 @@ def test_tls_options_are_for_tls_but_the_environment_may_say_more(
 
 
 def test_a_server_that_wants_a_certificate_gets_it(certificates: Certificates) -> None:
-    """From one file or from two; without it the talk is cut short, with the remedy."""
+    """It may be in one file or in two; without it the remedy is named."""
     wanting = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     certificates.authority.issue_cert("localhost").configure_cert(wanting)
     certificates.authority.configure_trust(wanting)
