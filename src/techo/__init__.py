@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from techo._load.report import LoadReport
     from techo._ping.ping import Ping, ping
     from techo._ping.results import PingFailure, PingReply, PingResult
-    from techo._ping.statistics import Outage, PingStatistics
+    from techo._ping.statistics import PingStatistics
     from techo._probing.failure_cause import FailureCause
     from techo._probing.histogram import Histogram
+    from techo._probing.outages import Outage
     from techo._server.connection import Outcome
     from techo._server.datagrams import DatagramStatistics, DropReason
     from techo._server.limits import Limits
@@ -66,7 +67,8 @@ _ROOMS = {
     "_load.report": ("LoadReport",),
     "_ping.ping": ("Ping", "ping"),
     "_ping.results": ("PingFailure", "PingReply", "PingResult"),
-    "_ping.statistics": ("Outage", "PingStatistics"),
+    "_ping.statistics": ("PingStatistics",),
+    "_probing.outages": ("Outage",),
     "_server.connection": ("Outcome",),
     "_server.datagrams": ("DatagramStatistics", "DropReason"),
     "_server.limits": ("Limits",),

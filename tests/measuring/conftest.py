@@ -6,7 +6,7 @@ import attrs
 import pytest
 import trio
 
-from techo._ping import ping_connection, ping_records
+from techo._ping import records
 from techo._pump import pump
 
 EPOCH = 1_000_000.0
@@ -37,6 +37,5 @@ class UnixTime:
 def unix_time(monkeypatch: pytest.MonkeyPatch) -> UnixTime:
     """What ping takes for Unix time, for tests in virtual time."""
     clock = UnixTime()
-    for module in (ping_records, ping_connection):
-        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(records, "time", clock)
     return clock

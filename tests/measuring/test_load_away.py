@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import ssl
 from pathlib import Path
@@ -15,11 +16,12 @@ import techo
 from helpers import PATIENCE, until
 from loads import causes, check, faulty
 from techo import load
-from techo._client.datagram_socket import DatagramSocket
-from techo._probing.carrying import carrier_for
-from techo._probing.lane import Work
+from techo._load.tally import Tally
+from techo._probing.drivers import driver_for
+from techo._probing.in_flight import Run
 from techo._probing.payloads import Payloads
 from techo._probing.schedule import Schedule
+from techo._transport.messages import DatagramTransport
 from techo.testing import (
     NeverHandshake,
 )
@@ -140,16 +142,15 @@ async def test_what_can_not_be_sent_ends_the_connection(tmp_path: Path, carrier:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as theirs:
         theirs.bind(f"{tmp_path}/s")
         ours = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        line = DatagramSocket.connected(ours, f"{tmp_path}/s")
+        transport = DatagramTransport.connected(ours, f"{tmp_path}/s")
+    tally = Tally(PATIENCE, lossy=True)
     schedule = Schedule(0.0, 0.0, 1e9, None, None)
-    work = Work(schedule, Payloads(64), 64, 8, trio.current_time)
-    work.begun = True
-    made = carrier_for(line, work)
-    made.go_on()
-    begun = 1 if carrier == "pump" else 8
-    assert work.in_flight == begun
+    tally.run = run = Run(schedule, Payloads(64), itertools.repeat(64), 8, tally)
+    driver = driver_for(transport, run)
     with trio.fail_after(PATIENCE):
-        made.lane.broke(await made.carry())
-        await made.close()
-    assert dict(work.tally.errors) == {"refused": begun}
-    assert (work.tally.lost, work.in_flight) == (begun, 0)
+        ending = await driver.run()
+        await driver.close()
+    lost = 1 if carrier == "pump" else 8
+    assert ending.cause is techo.FailureCause.REFUSED
+    assert dict(tally.errors) == {techo.FailureCause.REFUSED: lost}
+    assert (tally.lost, run.in_flight, run.begun) == (lost, 0, lost)

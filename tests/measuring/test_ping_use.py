@@ -15,7 +15,7 @@ import techo
 from helpers import ended
 from pings import add_up, see
 from techo import testing
-from techo._ping import ping_connection
+from techo._probing import engine
 from techo.testing import MemoryStream, open_memory_server
 
 pytestmark = pytest.mark.usefixtures("unix_time")
@@ -23,10 +23,6 @@ pytestmark = pytest.mark.usefixtures("unix_time")
 
 async def leave(ping: techo.Ping, way: str) -> None:
     """Ask once, and stop in one of many ways."""
-    if way == "aclose":
-        await anext(ping)
-        await ping.aclose()
-        return
     with trio.CancelScope() as scope:
         async with ping:
             async for _ in ping:
@@ -60,7 +56,7 @@ async def test_no_probe_is_like_any_other(autojump_clock: trio.testing.MockClock
     assert [len(each) for each in await payloads_of(size=range(1, 40))] == list(range(1, 40))
 
 
-@pytest.mark.parametrize("way", ["break", "raise", "aclose", "cancel"])
+@pytest.mark.parametrize("way", ["break", "raise", "cancel"])
 async def test_leaving_it_closes_the_connection(
     autojump_clock: trio.testing.MockClock, way: str
 ) -> None:
@@ -77,15 +73,16 @@ async def test_leaving_it_closes_the_connection(
         assert (found.sent, found.received, found.lost, found.in_flight) == (3, 1, 0, 2)
         with pytest.raises(StopAsyncIteration):
             await anext(ping)
-        await ping.aclose()  # once more does no harm
+        with pytest.raises(RuntimeError, match="only once"):
+            await ping.__aenter__()
         assert ping.statistics() == found
     assert server.statistics().accepted == sum(ended(server.statistics()).values()) == 1
 
 
-async def test_closed_it_gives_nothing_that_was_waiting(
+async def test_behind_the_block_there_are_no_results(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Three fail at once; whoever closes after the first is told no more, but it is counted."""
+    """Three fail at once; who leaves after the first gets no more, but they are counted."""
     ours, theirs = MemoryStream.pair()
 
     async def connect() -> trio.abc.Stream:
@@ -96,11 +93,9 @@ async def test_closed_it_gives_nothing_that_was_waiting(
         await trio.sleep(2.25)
         theirs.reset()
 
-    ping = techo.ping(connect, timeout=9)
-    async with trio.open_nursery() as nursery:
+    async with trio.open_nursery() as nursery, techo.ping(connect, timeout=9) as ping:
         nursery.start_soon(cut)
         assert isinstance(await anext(ping), techo.PingFailure)
-    await ping.aclose()
     with pytest.raises(StopAsyncIteration):
         await anext(ping)
     assert ping.statistics().lost == 3
@@ -144,8 +139,8 @@ async def test_an_endless_run_keeps_what_adds_up_and_no_more(
         for _ in range(3000):
             await anext(ping)
             records = ping._records
-            kept = len(records.results) + len(records._unsettled) + len(records.in_flight)
-            most = max(most, kept)
+            waiting = len(records._outages._settled) + ping._engine.run.in_flight
+            most = max(most, len(records.results) + waiting)
         assert most < 30
     assert ping.statistics().reconnects > 10
 
@@ -154,7 +149,7 @@ async def test_a_stream_that_only_swallows_is_opened_anew_in_the_end(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it owes is remembered, for replies may be late; but not without bound."""
-    monkeypatch.setattr(ping_connection, "_MOST_UNANSWERED", 10)
+    monkeypatch.setattr(engine, "_MOST_UNANSWERED", 10)
     async with (
         open_memory_server(faults=[testing.Stall()]) as server,
         techo.ping(server.connect, timeout=0.5) as ping,

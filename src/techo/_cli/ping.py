@@ -20,9 +20,10 @@ from techo._cli.readers import NUMBER, SECONDS, Form
 from techo._cli.rules import PING, any_fired, names_of, rules_about
 from techo._cli.tls import client_context
 from techo._ping.results import PingReply, PingResult
-from techo._ping.statistics import PERCENTS, SCHEMA, Outage, PingStatistics, nanoseconds
+from techo._ping.statistics import PERCENTS, SCHEMA, PingStatistics, nanoseconds
 from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import Histogram
+from techo._probing.outages import Outage
 
 if TYPE_CHECKING:
     import trio

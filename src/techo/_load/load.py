@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import ssl
 from collections.abc import Callable
@@ -9,13 +10,14 @@ from typing import Final
 
 import trio
 
-from techo._load.load_run import Run
 from techo._load.report import LoadReport
-from techo._probing.lane import Work
-from techo._probing.load_connections import Connections
-from techo._probing.opening import Target, name_of, opener
+from techo._load.run import LoadRun
+from techo._load.tally import Tally
+from techo._probing.engine import Engine, Reconnect
+from techo._probing.in_flight import Run
 from techo._probing.payloads import SIZE, Payloads
 from techo._probing.schedule import Schedule
+from techo._transport.connect import Target, name_of, opener_of
 from techo._validation import COUNT, SECONDS_ABOVE_0, SECONDS_FROM_0, number
 from techo.endpoint import Endpoint, Kind
 
@@ -25,9 +27,12 @@ _RATE: Final = number(above=0, most=10**9, unit="trips per second")
 SECONDS: Final = 10.0
 """How long trips begin by default."""
 
-_PATIENCE: Final = 10.0
-_PATIENCE_WITH_DATAGRAMS: Final = 1.0
+_TIMEOUT: Final = 10.0
+_TIMEOUT_OF_DATAGRAMS: Final = 1.0
 """Seconds for a reply. A datagram that is longer on its way is lost."""
+
+
+_DATAGRAMS: Final = (Kind.UDP, Kind.UNIXGRAM)
 
 
 async def load(
@@ -71,20 +76,30 @@ async def load(
     SECONDS_FROM_0.check(warm_up=warm_up)
     if seconds is not None and trips is not None:
         raise ValueError(f"seconds {seconds!r} and trips {trips!r}: give one of them")
-    open_line = opener(target, tls, server_name)
-    endpoint = Endpoint.parse(target) if isinstance(target, str) else target
+    opener = opener_of(target, tls, server_name)
+    if isinstance(target, str):
+        target = Endpoint.parse(target)
+    kind = target.kind if isinstance(target, Endpoint) else None
     if timeout is None:
-        datagrams = isinstance(endpoint, Endpoint) and endpoint.kind in (
-            Kind.UDP,
-            Kind.UNIXGRAM,
-        )
-        timeout = _PATIENCE_WITH_DATAGRAMS if datagrams else _PATIENCE
+        timeout = _TIMEOUT_OF_DATAGRAMS if kind in _DATAGRAMS else _TIMEOUT
     if seconds is None:
         seconds = math.inf if trips is not None else SECONDS
-    clock = trio.lowlevel.current_clock().current_time
-    schedule = Schedule(math.inf, warm_up, seconds, trips, rate)
-    work = Work(schedule, Payloads(size, least=size), size, pipeline, clock)
-    lines = Connections(connections, open_line, work, timeout)
-    stop = trio.Event() if stop is None else stop
-    watch = (lambda _: None) if watch is None else watch
-    return await Run(name_of(target), lines, work, timeout, stop, watch).run()
+    tally = Tally(timeout, lossy=kind in _DATAGRAMS or kind is Kind.UNIXPACKET)
+    run = tally.run = Run(
+        schedule=Schedule(math.inf, warm_up, seconds, trips, rate),
+        payloads=Payloads(size, least=size),
+        sizes=itertools.repeat(size),
+        pipeline=pipeline,
+        sink=tally,
+        clock=trio.lowlevel.current_clock().current_time,
+    )
+    engine = Engine(run, opener, connections, timeout, Reconnect.AT_ONCE, size)
+    return await LoadRun(
+        name_of(target),
+        engine,
+        tally,
+        size,
+        pipeline,
+        trio.Event() if stop is None else stop,
+        (lambda _: None) if watch is None else watch,
+    ).run()

@@ -1,12 +1,9 @@
-"""Ping: one probe after another, each matched to its reply or to the cause of its loss.
-
-Nothing runs between two results: whoever asks for the next makes ping send and receive. That
-keeps every task and every wait in the caller's hands. What arrives while nobody asks is taken
-in at the next call, and counts as having arrived then.
-"""
+"""Ping: one probe after another, each matched to its reply or to the cause of its loss."""
 
 from __future__ import annotations
 
+import contextlib
+import enum
 import itertools
 import math
 import ssl
@@ -17,12 +14,14 @@ from typing import Self
 import attrs
 import trio
 
-from techo._ping.ping_connection import PingConnection
-from techo._ping.ping_records import Probe, Records
-from techo._ping.results import PingFailure, PingResult
+from techo._ping.records import Records
+from techo._ping.results import PingResult
 from techo._ping.statistics import PingStatistics
-from techo._probing.opening import Target, name_of, opener
+from techo._probing.engine import UNBOUNDED, Engine, Reconnect
+from techo._probing.in_flight import Run
 from techo._probing.payloads import SIZE, Payloads
+from techo._probing.schedule import Overdue, Schedule
+from techo._transport.connect import Target, name_of, opener_of
 from techo._validation import COUNT, SECONDS_ABOVE_0
 
 
@@ -36,20 +35,20 @@ def ping(
     tls: ssl.SSLContext | None = None,
     server_name: str | None = None,
 ) -> Ping:
-    """Give an async iterator that probes `target` and gives a result for each probe.
+    """Return what probes `target` for the length of an ``async with`` block.
 
-    `target` is an endpoint, or an async function that connects. There is a probe of `size`
-    bytes every `interval` seconds, `count` of them or no end; where it took longer to ask for
-    the next result, those in between are left out. Those that are due while one can't be sent,
-    for want of a connection or of room, are lost with it when its time is over. If `size` is a
-    range, each probe has the next of its sizes; without `count` that is done once. A reply, as
-    a connection, is waited for up to `timeout` seconds.
-
-    Leave it by ``async with``, or call `aclose`, if you stop before the end.
+    Iterate it in the block: it returns a result for each probe. `target` is an endpoint, or an
+    async function that connects. A probe of `size` bytes is sent every `interval` seconds,
+    `count` of them or no end, whether results are asked for or not; 10,000 of these wait. What
+    could not be sent when it was due, because the program was busy or too many results wait, is
+    missed. Probes that are due while there is no connection are lost for the same cause. If
+    `size` is a range, each probe has the next of its sizes; without `count` that is done once.
+    A reply, as a connection, is waited for up to `timeout` seconds.
 
     Raises:
-        ValueError: an argument makes no sense; the text names it and its value. The first
-            probe raises it if it is larger than any message here, unless `size` is a range.
+        ValueError: an argument makes no sense; the text names it and its value. Iterating
+            raises it if a probe is larger than any message here, unless `size` is a range.
+        TypeError: `target` is neither an endpoint nor a function.
     """
     SECONDS_ABOVE_0.check(interval=interval, timeout=timeout)
     COUNT.or_off().check(count=count)
@@ -60,64 +59,90 @@ def ping(
     for end in ends:
         SIZE.check(size=end)
     records = Records(name_of(target))
+    probes = len(size) if count is None and isinstance(size, range) else count
+    run = records.run = Run(
+        schedule=Schedule(math.inf, 0.0, math.inf, probes, 1 / interval, Overdue.MISSED),
+        payloads=Payloads(max(ends), least=min(ends)),
+        sizes=_sizes(size),
+        pipeline=UNBOUNDED,
+        sink=records,
+    )
     fixed = None if isinstance(size, range) else size
-    payloads = Payloads(max(ends), least=min(ends))
-    open_line = opener(target, tls, server_name)
-    connection = PingConnection(open_line, timeout, records, payloads, fixed)
-    sizes = itertools.islice(_sizes(size, again=count is not None), count)
-    return Ping(interval, timeout, sizes, payloads, records, connection)
+    opener = opener_of(target, tls, server_name)
+    return Ping(Engine(run, opener, 1, timeout, Reconnect.WHEN_DUE, fixed), records)
 
 
-def _sizes(size: int | range, *, again: bool) -> Iterator[int]:
-    if not isinstance(size, range):
-        yield from itertools.repeat(size)
-    else:
-        yield from size
-        while again:
-            yield from size
+def _sizes(size: int | range) -> Iterator[int]:
+    if isinstance(size, int):
+        return itertools.repeat(size)
+    return itertools.chain.from_iterable(itertools.repeat(size))  # cycle would keep a copy
+
+
+class _State(enum.Enum):
+    NEW = enum.auto()
+    RUNNING = enum.auto()
+    """In its block."""
+    OVER = enum.auto()
+    """Behind it."""
 
 
 @attrs.define(eq=False)
 class Ping(AsyncIterator[PingResult]):
-    """Probes of one target, and what has come of them; made by `ping`.
+    """Probes of one target, and what has become of them; made by `ping`.
 
-    Whoever is cancelled while asking loses no result, but a connection over which a probe was
-    sent in part; it is opened again for the next. A probe of which nothing was sent is sent
-    when the next result is asked for.
+    The probes are sent by tasks of the block's, and cancelling who asks for a result loses
+    none. Leaving the block closes the connection: what is in flight then stays so.
     """
 
-    _interval: float
-    _timeout: float
-    _sizes: Iterator[int]
-    _payloads: Payloads
+    _engine: Engine
     _records: Records
-    _connection: PingConnection
-    _size: int | None = attrs.field(init=False)
-    """Of the next probe; None if there is none any more."""
-    _due: float = attrs.field(default=-math.inf, init=False)
-    """When the next probe is, in the run's clock: the first at once."""
-    _lost: PingFailure | None = attrs.field(default=None, init=False)
-    """What has become of the last probe, if it was carried in vain."""
-    _lost_until: float = attrs.field(default=-math.inf, init=False)
-    """Until when; probes that were due by then are lost for the same reason."""
-
-    def __attrs_post_init__(self) -> None:
-        self._size = next(self._sizes, None)
+    _state: _State = attrs.field(default=_State.NEW, init=False)
+    _block: contextlib.AsyncExitStack = attrs.field(
+        factory=contextlib.AsyncExitStack, init=False
+    )
+    """Ends the run."""
+    _asking: bool = attrs.field(default=False, init=False)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> PingResult:
-        await trio.lowlevel.checkpoint()
-        while not self._records.results:
-            if self._size is None and not self._records.in_flight:
-                await self.aclose()
-                raise StopAsyncIteration
-            await self._go_on()
-        return self._records.results.popleft()
+        """Return the next result.
+
+        Raises:
+            trio.BusyResourceError: another task is asking.
+            RuntimeError: there is no ``async with`` round it.
+            Exception: what the user's function that connects raised.
+        """
+        if self._state is _State.NEW:
+            raise RuntimeError(
+                "ping needs a block to run in: async with techo.ping(...) as ping: "
+                "async for result in ping: ..."
+            )
+        if self._asking:
+            raise trio.BusyResourceError("another task is asking this ping for results")
+        self._asking = True
+        try:
+            await trio.lowlevel.checkpoint()
+            while not self._records.results:
+                if self._engine.failure is not None:
+                    raise self._engine.failure
+                if self._state is _State.OVER or self._engine.run.done.is_set():
+                    raise StopAsyncIteration
+                await self._records.changed.park()
+        finally:
+            self._asking = False
+        return self._records.take()
 
     async def __aenter__(self) -> Self:
-        await trio.lowlevel.checkpoint()
+        if self._state is not _State.NEW:
+            raise RuntimeError("a ping can be run only once; make another")
+        async with contextlib.AsyncExitStack() as block:
+            nursery = await block.enter_async_context(self._engine.running())
+            self._state = _State.RUNNING
+            self._engine.start(nursery)
+            nursery.start_soon(self._wake_when_done)
+            self._block = block.pop_all()
         return self
 
     async def __aexit__(
@@ -125,55 +150,16 @@ class Ping(AsyncIterator[PingResult]):
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close the connection; no more results come. TLS says farewell, within the timeout."""
-        self._size = None
-        self._records.in_flight.clear()
+    ) -> bool:
+        self._state = _State.OVER
         self._records.results.clear()
-        await self._connection.aclose()
+        self._records.changed.unpark_all()
+        return bool(await self._block.__aexit__(kind, error, traceback))
+
+    async def _wake_when_done(self) -> None:
+        await self._engine.run.done.wait()
+        self._records.changed.unpark_all()
 
     def statistics(self) -> PingStatistics:
-        """Say what has become of all probes so far."""
+        """Return what has become of all probes so far."""
         return self._records.statistics()
-
-    async def _go_on(self) -> None:
-        """Do what is due, or wait for whatever comes next."""
-        now = trio.current_time()
-        await self._connection.give_up_overdue(now)
-        if self._records.results:
-            return
-        if (unsent := self._connection.unsent) in self._records.in_flight:
-            await self._carry(unsent)
-        elif self._size is not None and self._due <= now:
-            await self._probe(self._size, now)
-        else:
-            await self._connection.receive(self._next_event())
-
-    def _next_event(self) -> float:
-        """Give when there is something to do even if nothing comes."""
-        oldest = next(iter(self._records.in_flight), None)
-        return min(
-            math.inf if self._size is None else self._due,
-            math.inf if oldest is None else oldest.sent + self._timeout,
-        )
-
-    async def _probe(self, size: int, now: float) -> None:
-        """Make the next probe, and settle when the one after it is due."""
-        due = now if self._due < 0 else self._due
-        lost = self._lost if due <= self._lost_until else None
-        missed = 0 if lost else (now - due) // self._interval
-        self._due = due + (1 + missed) * self._interval
-        self._size = next(self._sizes, None)
-        probe = self._records.begin(self._payloads, size, now, due if lost else now)
-        if lost is None:
-            await self._carry(probe)
-        else:
-            self._connection.lose(probe, lost)
-
-    async def _carry(self, probe: Probe) -> None:
-        """Send it; those that are due while that is tried in vain are lost for its reason."""
-        await self._connection.carry(probe, self._next_event())
-        self._lost, self._lost_until = self._connection.in_vain, trio.current_time()

@@ -9,6 +9,7 @@ import attrs
 
 from techo._probing.failure_cause import NEVER_REACHED, FailureCause
 from techo._probing.histogram import Histogram
+from techo._probing.outages import Outage
 
 SCHEMA: Final = 1
 """The version of what JSON has, of results and of their statistics."""
@@ -22,24 +23,12 @@ _COUNTS: Final = (
     "received",
     "lost",
     "in_flight",
+    "missed",
     "late",
     "duplicate",
     "corrupt",
     "reconnects",
 )
-
-
-@attrs.frozen
-class Outage:
-    """Probes in a row that were not answered in time."""
-
-    since: float
-    """When the first of them was sent, in Unix time."""
-    until: float | None
-    """When the first was sent that was answered again; None if none has been."""
-    seconds: float
-    """From the one to the other; or to when the last of them had failed."""
-    probes: int
 
 
 @attrs.frozen(kw_only=True)
@@ -54,6 +43,9 @@ class PingStatistics:
     lost: int
     """How many have failed: the sum of `failures`."""
     in_flight: int
+    missed: int
+    """Probes that were not sent when they were due, because the program was busy or too many
+    results waited; not in `sent`."""
     late: int
     """How many came back after they had failed, and are not lost."""
     duplicate: int

@@ -132,14 +132,16 @@ class Pump:
             self._buffers[size, packets] = [memoryview(mmap.mmap(-1, size))]
         return self._buffers[size, packets]
 
-    def add(self, socket: PumpedSocket) -> None:
-        """Serve a socket from now on; what has arrived already is answered at once."""
+    def add(self, socket: PumpedSocket, first: bytes = b"") -> None:
+        """Serve a socket from now on: send `first`, then answer what has arrived already."""
         if socket.fd in self._sockets:
             # The number is in use again: our own program closed the socket that had it.
             closed = trio.ClosedResourceError("the stream was closed")
             self._end(self._sockets[socket.fd], closed)
         self._sockets[socket.fd] = socket
         self._epoll.register(socket.fd, _READ)
+        if first:
+            self.send(socket, first)
         self._serve([(socket.fd, _DATA)], trio.current_time())
 
     def send(self, socket: PumpedSocket, data: bytes) -> None:

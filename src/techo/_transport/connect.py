@@ -147,6 +147,7 @@ class Dial:
         """Connect to a Unix socket, which takes no time, whether a server is there or not."""
         self.step = Step.CONNECT
         await trio.lowlevel.checkpoint()
+        started = trio.current_time()
         kind, address = endpoint.kind, unix_address(endpoint.path)
         sock = self.options.open(socket.AF_UNIX, SOCKET_TYPES[kind])
         transport: Transport
@@ -167,7 +168,8 @@ class Dial:
         except BaseException:
             sock.close()
             raise
-        return Connected(transport, endpoint.path, ConnectTimes(None, 0.0, None))
+        times = ConnectTimes(None, trio.current_time() - started, None)
+        return Connected(transport, endpoint.path, times)
 
     def _datagrams(self, endpoint: Endpoint, found: Iterable[Found]) -> DatagramTransport:
         """Take the first address that there is a way to: no datagram has been answered yet."""

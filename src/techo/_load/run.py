@@ -1,0 +1,148 @@
+"""The run of a load: its beginning, its end and its report."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+import trio
+
+from techo._load.report import LoadReport
+from techo._load.tally import Tally
+from techo._nursery import open_bare_nursery
+from techo._probing.engine import Engine
+from techo._probing.failure_cause import FailureCause
+
+_LIMIT: Final = 0.9
+"""Share of one processor from which on the client counts as what was measured."""
+
+_ENOUGH: Final = 0.1
+"""Seconds below which no share is told: beginning takes some itself."""
+
+_WATCHED: Final = 0.2
+"""Seconds between two calls of `watch`."""
+
+
+@attrs.define(eq=False)
+class LoadRun:
+    """One load, from the first connection to the last reply."""
+
+    name: str
+    engine: Engine
+    tally: Tally
+    size: int
+    pipeline: int
+    stop: trio.Event
+    watch: Callable[[LoadReport], None]
+    """Called with a report so far, now and then and when it is stopped."""
+    _counted_from: tuple[float, float] | None = None
+    """When counting began, and the CPU that this process had used by then, in seconds."""
+    _over: tuple[float, float] | None = None
+    """The same of when no trip was in flight any more: closing connections takes some, too."""
+    _ending: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    """Ends the wait for the end."""
+
+    async def run(self) -> LoadReport:
+        """Connect, make all trips, and report.
+
+        Raises:
+            ValueError: the messages are larger than what carries them allows.
+            Exception: what a function of the user's raised.
+        """
+        engine = self.engine
+        async with open_bare_nursery() as nursery:
+            nursery.start_soon(self._heed_stop)
+            async with engine.running() as running:
+                if engine.reached and engine.failure is None and not self.stop.is_set():
+                    self._start(running)
+                    await self._until_done()
+                    self._over = self._now()
+            nursery.cancel_scope.cancel(reason="the load is over")
+        if engine.failure is not None:
+            raise engine.failure
+        return self.report()
+
+    def _start(self, nursery: trio.Nursery) -> None:
+        self.engine.start(nursery)
+        self.tally.last = self.engine.run.schedule.begin
+        if self.engine.run.schedule.warm_up:
+            nursery.start_soon(self._begin_counting)
+        else:
+            self._counted_from = self._now()
+        nursery.start_soon(self._report_progress)
+
+    async def _begin_counting(self) -> None:
+        await trio.sleep_until(self.engine.run.schedule.counts_from)
+        self._counted_from = self._now()
+
+    def _now(self) -> tuple[float, float]:
+        return self.engine.run.clock(), time.process_time()
+
+    async def _until_done(self) -> None:
+        """Wait until what is due was sent, or can't be, and has come back or was given up."""
+        run = self.engine.run
+        while not run.done.is_set() and run.clock() < run.schedule.end:
+            with trio.move_on_at(run.schedule.end) as self._ending:
+                await run.done.wait()
+        if run.schedule.unsent(run.clock()):
+            with trio.move_on_after(self.engine.timeout):
+                await run.done.wait()
+            run.stop_sending()
+        run.see_whether_done(run.clock())
+        await run.done.wait()
+
+    async def _heed_stop(self) -> None:
+        await self.stop.wait()
+        self.engine.stop()
+        self._ending.cancel(reason="stopped")
+        self._call_watch()
+
+    async def _report_progress(self) -> None:
+        while self.engine.failure is None:
+            self._call_watch()
+            await trio.sleep(_WATCHED)
+
+    def _call_watch(self) -> None:
+        try:
+            self.watch(self.report())
+        except Exception as error:  # noqa: BLE001  -- anybody's function; `run` raises it
+            self.engine.fail(error)
+
+    def report(self) -> LoadReport:
+        """Return what has happened so far."""
+        run, tally = self.engine.run, self.tally
+        schedule = run.schedule
+        scheduled, begun = schedule.rate is not None, schedule.begin < math.inf
+        seconds = max(0.0, tally.last - schedule.counts_from) if begun else 0.0
+        now, cpu_now = self._over or self._now()
+        since, cpu_then = self._counted_from or (now, cpu_now)
+        cpu = cpu_now - cpu_then
+        share = cpu / (now - since) if now - since >= _ENOUGH else None
+        errors = {cause: tally.errors[cause] for cause in FailureCause if tally.errors[cause]}
+        return LoadReport(
+            endpoint=self.name,
+            connections=self.engine.connections,
+            size=self.size,
+            pipeline=self.pipeline,
+            rate=schedule.rate,
+            seconds=seconds,
+            round_trips=tally.service.count,
+            bytes=tally.bytes,
+            lost=tally.lost,
+            in_flight=run.in_flight,
+            errors=errors,
+            reasons={cause: tally.reasons[cause] for cause in errors if cause in tally.reasons},
+            reconnects=tally.reconnects,
+            late=tally.late,
+            duplicate=tally.duplicate,
+            unsent=schedule.unsent(run.clock()) if begun else 0,
+            service=tally.service.copy(),
+            response=tally.response.copy() if scheduled else None,
+            behind=tally.send_lag.copy() if scheduled else None,
+            client_cpu_seconds=cpu,
+            client_cpu_share=share,
+            client_was_limit=share is not None and share >= _LIMIT,
+        )

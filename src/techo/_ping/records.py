@@ -1,0 +1,140 @@
+"""The records of ping: each result until it is asked for, and what adds up."""
+
+from __future__ import annotations
+
+import collections
+import math
+import time
+from typing import Final
+
+import attrs
+import trio
+
+from techo._ping.results import PingFailure, PingReply, PingResult
+from techo._ping.statistics import PingStatistics, nanoseconds
+from techo._probing.failure_cause import FailureCause
+from techo._probing.histogram import Histogram
+from techo._probing.in_flight import Run
+from techo._probing.outages import Outages
+from techo._probing.trip import Incident, IncidentKind, Trip, TripState
+from techo._transport.connect import Connected
+
+MOST_WAITING: Final = 10_000
+"""Results that wait for being asked for; while there are so many no probe is sent."""
+
+_STEPS: Final = ("lookup", "connect", "handshake")
+
+
+@attrs.define(eq=False)
+class Records:
+    """The sink of a ping."""
+
+    endpoint: str
+    run: Run = attrs.field(init=False)
+    """The run that this is the sink of."""
+    results: collections.deque[PingResult] = attrs.field(factory=collections.deque)
+    """What nobody has asked for yet."""
+    changed: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
+    """Where those wait who have asked for the next."""
+    _received: int = 0
+    _late: int = 0
+    _duplicate: int = 0
+    _corrupt: int = 0
+    _reconnects: int = 0
+    _failures: collections.Counter[FailureCause] = attrs.field(factory=collections.Counter)
+    _largest: int | None = None
+    _rtt: Histogram = attrs.field(factory=Histogram)
+    _squares: int = 0
+    """The sum of all squares of round trip times, in nanoseconds squared."""
+    _last: int | None = None
+    """The round trip time before the next, in nanoseconds."""
+    _differences: int = 0
+    """The sum of differences between one and the next, in nanoseconds."""
+    _outages: Outages = attrs.field(factory=Outages)
+    _setup: dict[str, Histogram] = attrs.field(factory=dict)
+
+    def add(self, trip: Trip) -> None:
+        """Count a probe whose state has just changed; see `Sink`."""
+        at, now = time.time(), self.run.clock()
+        if trip.state is TripState.LOST:
+            cause = trip.cause or FailureCause.TIMEOUT_REPLY
+            self._failures[cause] += 1
+            self._outages.settle(trip, now, at)
+            self._put(PingFailure(trip.number, cause, trip.reason, at))
+            return
+        late, duplicate = trip.state is TripState.LATE, trip.state is TripState.DUPLICATE
+        self._late += late
+        self._duplicate += duplicate
+        if late and trip.cause is not None:
+            self._failures[trip.cause] -= 1
+        seconds, size = trip.arrived - trip.sent, len(trip.payload)
+        if not duplicate:
+            self._count(size, nanoseconds(seconds))
+        if trip.state is TripState.ANSWERED:
+            self._outages.settle(trip, now, at)
+        self._put(PingReply(trip.number, size, seconds, at, late, duplicate))
+
+    def _count(self, size: int, duration: int) -> None:
+        self._received += 1
+        self._largest = max(self._largest or 0, size)
+        self._rtt.record(duration)
+        self._squares += duration**2
+        if self._last is not None:
+            self._differences += abs(duration - self._last)
+        self._last = duration
+
+    def note(self, incident: Incident) -> None:
+        """Count what happened other than to a probe; see `Sink`."""
+        kind, cause = incident.kind, incident.cause
+        if kind is IncidentKind.FORGOTTEN:  # no harm, and too late to tell which probe it was
+            return
+        broken = kind is IncidentKind.BROKEN
+        self._corrupt += cause is FailureCause.CORRUPT
+        if kind is IncidentKind.STRAY or (broken and not incident.trips):
+            self._put(PingFailure(None, cause, incident.reason, time.time()))
+
+    def connected(self, connected: Connected, *, again: bool) -> None:
+        """Count how long the steps to a connection took; see `Sink`."""
+        self._reconnects += again
+        for name in _STEPS:
+            seconds = getattr(connected.times, name)
+            if seconds is not None:
+                self._setup.setdefault(name, Histogram()).record(nanoseconds(seconds))
+
+    def _put(self, result: PingResult) -> None:
+        self.results.append(result)
+        self.run.schedule.paused = len(self.results) >= MOST_WAITING
+        self.changed.unpark()
+
+    def take(self) -> PingResult:
+        """Return the result that has waited for longest."""
+        result = self.results.popleft()
+        self.run.schedule.paused = False
+        return result
+
+    def statistics(self) -> PingStatistics:
+        """Return what is known by now."""
+        count = self._rtt.count
+        outages = self._outages.so_far()
+        variance = count * self._squares - self._rtt.sum**2  # times count squared; exact
+        return PingStatistics(
+            endpoint=self.endpoint,
+            sent=self.run.begun,
+            received=self._received,
+            lost=self._failures.total(),
+            in_flight=self.run.in_flight,
+            missed=self.run.schedule.missed,
+            late=self._late,
+            duplicate=self._duplicate,
+            corrupt=self._corrupt,
+            failures={cause: n for cause in FailureCause if (n := self._failures[cause])},
+            reconnects=self._reconnects,
+            largest=self._largest,
+            rtt=self._rtt.copy(),
+            mdev=math.isqrt(variance) // count if count else None,
+            jitter=round(self._differences / (count - 1)) if count > 1 else None,
+            outages=outages.count,
+            outage_seconds=outages.seconds,
+            longest_outage=outages.longest,
+            setup={name: each.copy() for name, each in self._setup.items()},
+        )

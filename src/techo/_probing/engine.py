@@ -1,0 +1,255 @@
+"""The engine: connections kept open, trips sent when due and given up when overdue.
+
+Ping is one connection at a rate whose trips are reported one by one, load is many whose trips
+are counted; both are thin over this. A run ends when `Run.done` is set, or sooner if its block
+is left; what it has measured is in the sink at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final, NoReturn
+
+import attrs
+import trio
+
+from techo._nursery import open_bare_nursery
+from techo._probing.causes import cause_of, words_of
+from techo._probing.drivers import Driver, driver_for
+from techo._probing.failure_cause import FailureCause
+from techo._probing.in_flight import InFlight, Run
+from techo._probing.trip import Ending, Incident, IncidentKind
+from techo._transport.connect import Opener
+from techo._transport.messages import check_fits
+
+_LOOKS: Final = 100
+"""How often overdue replies are looked for, at the most, within the time of one."""
+
+_FIRST_PAUSE: Final = 0.01
+_LONGEST_PAUSE: Final = 1.0
+"""Seconds before connecting again after that failed; each pause is twice the one before."""
+
+_MOST_UNANSWERED: Final = 10_000
+_MOST_UNANSWERED_BYTES: Final = 2**24
+"""Trips that a stream may owe, and how many bytes they may have, before it is given up: all of
+them have to be kept, because any of them may still come back."""
+
+
+UNBOUNDED: Final = math.inf
+"""Trips in flight where there is no limit to their number."""
+
+
+class Reconnect(enum.Enum):
+    """When a connection is opened, and opened again."""
+
+    AT_ONCE = enum.auto()
+    """Before the run begins, and soon after the one before has ended."""
+    WHEN_DUE = enum.auto()
+    """When a trip is due: what is due while that fails is lost for the same cause."""
+
+
+@attrs.define(eq=False)
+class Engine:
+    """The connections of one run, and when they send."""
+
+    run: Run
+    opener: Opener
+    connections: int
+    """How many there should be."""
+    timeout: float
+    """Seconds for connecting, and from sending to the reply."""
+    reconnect: Reconnect
+    size: int | None
+    """Bytes of every message; None if they differ, and some may be too large."""
+    sleep_until: Callable[[float], Awaitable[None]] = trio.sleep_until
+    """What waits until a trip is due."""
+    drivers: dict[InFlight, Driver] = attrs.field(factory=dict, init=False)
+    """Those of the connections there are."""
+    started: trio.Event = attrs.field(factory=trio.Event, init=False)
+    """Set when trips may begin."""
+    reached: bool = attrs.field(default=False, init=False)
+    """Whether there has been a connection."""
+    failure: Exception | None = attrs.field(default=None, init=False)
+    """Why the run could not go on: a message is too large, or a user's function raised."""
+    _opening: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[trio.Nursery]:
+        """Keep all connections for the length of a block.
+
+        Where they are opened at once, each has been tried once when the block begins. Leaving
+        it closes them, and loses what is in flight. Return the nursery of their tasks.
+        """
+        async with open_bare_nursery() as nursery:
+            nursery.start_soon(self._give_up_overdue)
+            if self.reconnect is Reconnect.AT_ONCE:
+                with self._opening:
+                    async with trio.open_nursery() as opening:
+                        for _ in range(self.connections):
+                            opening.start_soon(nursery.start, self._keep)
+            else:
+                nursery.start_soon(self._keep)
+            yield nursery
+            nursery.cancel_scope.cancel(reason="the run is over")
+
+    def start(self, nursery: trio.Nursery) -> None:
+        """Begin to send what is due, from now on."""
+        run = self.run
+        run.schedule.begin = run.clock()
+        self.started.set()
+        if run.schedule.rate is not None:
+            nursery.start_soon(self._pace)
+
+    def stop(self) -> None:
+        """Begin no more trips; the run is done when those in flight are over."""
+        self.run.schedule.stop(self.run.clock())
+        self.run.stop_sending()
+        self._opening.cancel(reason="stopped")
+
+    def fail(self, failure: Exception) -> None:
+        """End the run, of which nothing can come any more."""
+        self.failure = self.failure or failure
+        self._opening.cancel(reason="failed")
+        self.run.done.set()
+
+    async def _keep(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        try:
+            await self._keep_one(task_status)
+        except Exception as error:  # noqa: BLE001  -- anybody's function; raised by our caller
+            self.fail(error)
+            await trio.sleep_forever()  # until the block is left
+
+    async def _keep_one(self, task_status: trio.TaskStatus[None]) -> NoReturn:
+        """Have a connection, one after the other."""
+        pause, again, first = _FIRST_PAUSE, False, True
+        while True:
+            if self.reconnect is Reconnect.WHEN_DUE:
+                await self._wait_until_due()
+            driver = await self._connect(again=again)
+            if first:
+                task_status.started()
+                first = False
+            if driver is not None:
+                again = True
+                await self._carry(driver)
+            if self.reconnect is Reconnect.WHEN_DUE:
+                continue
+            if driver is not None and driver.in_flight.answered:
+                pause = _FIRST_PAUSE
+                continue
+            # Nothing came of it, and nothing would of asking again at once, for ever.
+            await trio.sleep(pause)
+            # Who answers wrongly should not be flooded, but each of the answers counts.
+            wrong = driver is not None and driver.in_flight.failed
+            if driver is None or not (wrong and driver.in_flight.traffic.chunks):
+                pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _wait_until_due(self) -> None:
+        await self.started.wait()
+        due = self.run.schedule.next_due(self.run.clock())
+        if due is None:
+            await trio.sleep_forever()
+        else:
+            await trio.sleep_until(due)
+
+    async def _connect(self, *, again: bool) -> Driver | None:
+        """Connect, or note why that failed."""
+        try:
+            with trio.fail_after(self.timeout):
+                connected = await self.opener()
+        except trio.TooSlowError:
+            reason = f"no connection within {self.timeout:g} s"
+            self._not_connected(Ending(FailureCause.TIMEOUT_CONNECT, reason))
+            return None
+        except (OSError, trio.BrokenResourceError) as error:
+            self._not_connected(Ending(cause_of(error), words_of(error), error))
+            return None
+        transport = connected.transport
+        if not self.reached and self.size is not None and transport.largest is not None:
+            try:
+                check_fits(self.size, transport.largest)
+            except ValueError as error:
+                transport.close()
+                raise ValueError(f"size {self.size}: {error}") from None
+        self.reached = True
+        self.run.sink.connected(connected, again=again and not transport.connectionless)
+        return driver_for(transport, self.run)
+
+    def _not_connected(self, ending: Ending) -> None:
+        if self.reconnect is Reconnect.WHEN_DUE:
+            self.run.lose_due(ending)
+            return
+        incident = Incident(
+            IncidentKind.NO_CONNECTION, ending.cause, ending.reason, ending.error
+        )
+        self.run.sink.note(incident)
+
+    async def _carry(self, driver: Driver) -> None:
+        """Make trips over a connection, when trips may begin, until it is over."""
+        try:
+            await self.started.wait()
+            self.drivers[driver.in_flight] = driver
+            ending = await driver.run()
+            if self.reconnect is Reconnect.WHEN_DUE and driver.in_flight.traffic.send_pending:
+                self.run.lose_due(ending)  # it could not be sent behind what was stuck
+        finally:
+            self.run.idle.pop(driver.in_flight, None)
+            self.drivers.pop(driver.in_flight, None)
+            await driver.close()  # noqa: ASYNC102  -- shielded, and over in a second
+
+    async def _pace(self) -> None:
+        """Send when it is time; a connection that becomes free sends what is overdue itself."""
+        run = self.run
+        while (due := run.schedule.next_due(run.clock())) is not None:
+            if not run.idle:
+                run.freed = trio.Event()
+                await run.freed.wait()
+            elif due > run.clock():
+                await self.sleep_until(due)
+            else:
+                # Whatever comes of it, this one does not come first again until it can send.
+                in_flight = next(iter(run.idle))
+                del run.idle[in_flight]
+                self.drivers[in_flight].go_on()
+
+    async def _give_up_overdue(self) -> NoReturn:
+        """Give up each reply that has not come, when its time is over."""
+        clock = self.run.clock
+        while True:
+            now = clock()
+            for driver in tuple(self.drivers.values()):
+                self._give_up(driver, now)
+            next_one = min(map(_oldest, self.drivers.values()), default=now)
+            soon = now + self.timeout / _LOOKS
+            await trio.sleep_until(max(soon, min(next_one, now) + self.timeout))
+
+    def _give_up(self, driver: Driver, now: float) -> None:
+        in_flight, latest = driver.in_flight, now - self.timeout
+        overdue = in_flight.oldest + self.timeout <= now
+        reason = f"no reply within {self.timeout:g} s"
+        if driver.send_pending_since + self.timeout <= now:
+            # Of what can't even send, another connection may make something.
+            reason = f"not sent within {self.timeout:g} s"
+            driver.abort(Ending(FailureCause.TIMEOUT_REPLY, reason))
+        elif overdue and not in_flight.keeps_messages and self.run.pipeline < UNBOUNDED:
+            driver.abort(Ending(FailureCause.TIMEOUT_REPLY, reason))
+        elif overdue:
+            size = len(next(iter(in_flight.trips)).payload)
+            in_flight.give_up(max(in_flight.oldest, latest), reason)
+            owed = in_flight.owed - len(in_flight.trips)
+            if owed >= max(1, min(_MOST_UNANSWERED, _MOST_UNANSWERED_BYTES // size)):
+                ending = Ending(FailureCause.TIMEOUT_REPLY, f"{owed} probes not answered")
+                driver.abort(ending)
+            else:
+                driver.go_on()
+        elif not in_flight.trips:
+            driver.go_on()  # it could not send, and now it may
+
+
+def _oldest(driver: Driver) -> float:
+    return min(driver.in_flight.oldest, driver.send_pending_since)

@@ -1,0 +1,228 @@
+"""Trips in flight: when they begin, what is sent next, and what came back. No I/O.
+
+A driver, which is the pump where there is one, hands in what has arrived and takes what is to
+be sent next. That is all that happens on the way of a message, so nothing else is done here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import attrs
+import trio
+
+from techo._probing.failure_cause import FailureCause
+from techo._probing.matching import InOrder, OneByOne, State
+from techo._probing.payloads import Payloads
+from techo._probing.schedule import Schedule
+from techo._probing.trip import Ending, Incident, IncidentKind, Sink, Trip, TripState
+
+_FORGOTTEN = Incident(IncidentKind.FORGOTTEN, FailureCause.TIMEOUT_REPLY, "long ago")
+_STRAY = Incident(IncidentKind.STRAY, FailureCause.CORRUPT, "what came back was not sent")
+_HARMED = Incident(IncidentKind.HARMED, FailureCause.CORRUPT, "it came back altered")
+
+
+@attrs.define(eq=False)
+class Traffic:
+    """What the pump keeps count of."""
+
+    chunks: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    progress: float = 0.0
+    send_pending: bool = False
+
+
+@attrs.define(eq=False)
+class Run:
+    """What all connections of one measurement share."""
+
+    schedule: Schedule
+    payloads: Payloads
+    sizes: Iterator[int]
+    """Bytes of one message after the other."""
+    pipeline: float
+    """Trips in flight over each connection, at the most; infinity for any number."""
+    sink: Sink
+    clock: Callable[[], float] = trio.current_time
+    """The run's clock, in seconds."""
+    begun: int = 0
+    """Trips that have begun."""
+    in_flight: int = 0
+    """Of these, how many have no fate yet."""
+    done: trio.Event = attrs.field(factory=trio.Event)
+    """Set when no trip is due any more and none is in flight."""
+    idle: dict[InFlight, None] = attrs.field(factory=dict)
+    """Connections that wait for a trip to be due, the longest first."""
+    freed: trio.Event = attrs.field(factory=trio.Event)
+    """Set when a connection becomes idle."""
+
+    def begin_trip(self, now: float) -> Trip | None:
+        """Begin a trip if one is due."""
+        due = self.schedule.take(now)
+        if due is None:
+            self.see_whether_done(now)
+            return None
+        self.in_flight += 1
+        return self._make(due, now)
+
+    def _make(self, due: float, now: float) -> Trip:
+        self.begun += 1
+        payload = self.payloads.make(self.begun, next(self.sizes))
+        return Trip(self.begun, payload, due, now)
+
+    def see_whether_done(self, now: float) -> None:
+        """Set `done` if no trip is due any more and none is in flight."""
+        if not self.in_flight and self.schedule.next_due(now) is None:
+            self.done.set()
+
+    def lose(self, trip: Trip, cause: FailureCause, reason: str) -> None:
+        """Note that a trip has failed."""
+        trip.state = TripState.LOST
+        trip.cause, trip.reason = cause, reason
+        self.sink.add(trip)
+        self.see_whether_done(self.clock())
+
+    def lose_due(self, ending: Ending) -> None:
+        """Begin and lose all trips that are due: nothing can carry them."""
+        if self.schedule.paused:
+            self.schedule.take(self.clock())  # which misses them
+        while (due := self.schedule.take_oldest(self.clock())) is not None:
+            self.lose(self._make(due, due), ending.cause, ending.reason)
+
+    def stop_sending(self) -> None:
+        """Begin no more trips; the run is done when those in flight are over."""
+        self.schedule.close()
+        self.see_whether_done(self.clock())
+
+    @property
+    def overdue(self) -> bool:
+        """Whether a trip is due that has not begun."""
+        now = self.clock()
+        due = self.schedule.next_due(now)
+        return due is not None and due <= now
+
+
+@attrs.define(eq=False)
+class InFlight:
+    """The trips in flight over one connection, or one socket for datagrams."""
+
+    run: Run
+    keeps_messages: bool
+    """Whether each message comes back as one."""
+    traffic: Traffic = attrs.field(factory=Traffic)
+    trips: dict[Trip, None] = attrs.field(factory=dict)
+    """Those that are waited for, the oldest first."""
+    answered: bool = False
+    """Whether a message came back whole."""
+    failed: bool = False
+    """Whether a trip was lost."""
+    _matching: InOrder[Trip] | OneByOne[Trip] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._matching = OneByOne(self.run.payloads) if self.keeps_messages else InOrder()
+
+    def answer(self, chunk: bytes) -> bytes:
+        """Take in what has arrived; return what to send now, of messages one at the most.
+
+        Raises:
+            EchoMismatch: over a stream, something else came back than was sent.
+        """
+        run, trips = self.run, self.trips
+        now = run.clock()
+        for state, trip in self._matching.feed(chunk):
+            if state is State.WHOLE and trip is not None and trip.state is TripState.IN_FLIGHT:
+                del trips[trip]
+                run.in_flight -= 1
+                self.answered = True
+                trip.state = TripState.ANSWERED
+                trip.arrived = now
+                run.sink.add(trip)
+            else:
+                self._note(state, trip, now, len(chunk))
+        return self.next(now)
+
+    def next(self, now: float) -> bytes:
+        """Begin the trips that there is room for; return what to send for them."""
+        run, pieces = self.run, list[bytes]()
+        if (
+            self.traffic.send_pending
+        ):  # what is sent next must not overtake the rest of what was
+            return b""
+        while len(self.trips) < run.pipeline and (trip := run.begin_trip(now)) is not None:
+            self.trips[trip] = None
+            self._matching.expect(trip)
+            pieces.append(trip.payload)
+            if self.keeps_messages:
+                break
+        if run.schedule.rate is not None:
+            self._wait_for_due()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _wait_for_due(self) -> None:
+        self.run.idle.pop(self, None)
+        if len(self.trips) < self.run.pipeline:
+            self.run.idle[self] = None
+            self.run.freed.set()
+
+    def _note(self, state: State, trip: Trip | None, now: float, size: int) -> None:
+        """Note a message that is not what was waited for."""
+        if state is State.FORGOTTEN:
+            self.answered = True
+            self.run.sink.note(_FORGOTTEN)
+        elif trip is None:
+            self.run.sink.note(_STRAY)
+        elif state is State.SHORT:
+            self.lose(trip, FailureCause.SHORT, f"{size} of {len(trip.payload)} bytes")
+        elif state is State.CORRUPT:
+            self.lose(trip, FailureCause.CORRUPT, _HARMED.reason)
+            self.run.sink.note(_HARMED)
+        else:
+            self.answered = True
+            late = trip.state is TripState.LOST
+            trip.state = TripState.LATE if late else TripState.DUPLICATE
+            trip.arrived = now
+            self.run.sink.add(trip)
+
+    def lose(self, trip: Trip, cause: FailureCause, reason: str) -> None:
+        """Wait for a trip no more; it is still recognised if it comes."""
+        del self.trips[trip]
+        self.failed = True
+        if isinstance(self._matching, OneByOne):
+            self._matching.give_up(trip)
+        self.run.in_flight -= 1
+        self.run.lose(trip, cause, reason)
+
+    @property
+    def oldest(self) -> float:
+        """When that was sent which is in flight for longest; infinity if nothing is."""
+        return next(iter(self.trips)).sent if self.trips else math.inf
+
+    @property
+    def newest(self) -> float:
+        """When that was sent which was sent last; minus infinity if nothing is in flight."""
+        return next(reversed(self.trips)).sent if self.trips else -math.inf
+
+    def give_up(self, until: float, reason: str) -> None:
+        """Wait no more for messages that were sent by then."""
+        for trip in [each for each in self.trips if each.sent <= until]:
+            self.lose(trip, FailureCause.TIMEOUT_REPLY, reason)
+
+    def end(self, ending: Ending, lost: Sequence[Trip]) -> None:
+        """Lose these trips: the connection is over, or is for them."""
+        for trip in lost:
+            self.lose(trip, ending.cause, ending.reason)
+        self.run.sink.note(
+            Incident(IncidentKind.BROKEN, ending.cause, ending.reason, ending.error, len(lost))
+        )
+
+    @property
+    def midway(self) -> bool:
+        """Whether some of the reply to the oldest trip has come, and not all."""
+        return isinstance(self._matching, InOrder) and self._matching.midway
+
+    @property
+    def owed(self) -> int:
+        """How many messages a stream has to carry back before the next is heard of."""
+        return self._matching.owed if isinstance(self._matching, InOrder) else 0
