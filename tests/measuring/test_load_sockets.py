@@ -240,7 +240,7 @@ async def test_without_a_descriptor_for_the_pump_there_is_a_cause(
 ) -> None:
     """And no connection is left open."""
 
-    async def fail(_: object) -> NoReturn:
+    async def fail(_: object, **_options: object) -> NoReturn:
         await trio.lowlevel.checkpoint()
         raise OSError(errno.EMFILE, "too many")
 

@@ -82,7 +82,7 @@ async def test_a_name_is_looked_up_again_when_it_is_connected_again(names: Names
         nursery.cancel_scope.cancel()
     assert set(names.asked) == {NAME}
     found = ping.statistics().setup
-    assert (found["lookup"].count, found["connect"].count) == (2, 2)
+    assert found["lookup"].count == found["connect"].count >= 2
     assert found["lookup"].min > 0
 
 
@@ -108,7 +108,8 @@ async def test_a_name_that_is_unknown_for_a_while(names: Names, kind: str) -> No
             failures = [await anext(ping), await anext(ping)]
             names.addresses = ["127.0.0.1"]
             with trio.fail_after(PATIENCE):
-                assert isinstance(await anext(ping), techo.PingReply)
+                while isinstance(result := await anext(ping), techo.PingFailure):
+                    failures.append(result)
         for seq, failure in enumerate(failures, 1):
             assert isinstance(failure, techo.PingFailure)
             assert (failure.seq, failure.cause) == (seq, techo.FailureCause.DNS)
