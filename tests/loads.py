@@ -19,11 +19,11 @@ def check(report: techo.LoadReport) -> techo.LoadReport:
     assert report.service.count == report.round_trips
     assert report.bytes == report.size * report.round_trips
     assert report.lost <= sum(report.errors.values()) == report.failed
-    assert (report.response is None) == (report.behind is None) == (report.rate is None)
-    if report.response is not None and report.behind is not None:
-        assert report.response.count == report.behind.count == report.round_trips
+    assert (report.response is None) == (report.send_lag is None) == (report.rate is None)
+    if report.response is not None and report.send_lag is not None:
+        assert report.response.count == report.send_lag.count == report.round_trips
         # Each waited for its turn, then for its reply; figures are cut to whole nanoseconds.
-        sum_of_both = report.service.sum + report.behind.sum
+        sum_of_both = report.service.sum + report.send_lag.sum
         assert abs(report.response.sum - sum_of_both) <= 2 * report.round_trips
     return report
 

@@ -55,11 +55,11 @@ async def test_a_rate_does_not_slow_down_when_the_server_does(autojump_clock: Cl
     # The kth was due at k/10, sent at k/4 and back at (k + 1)/4, for k from 0 to 19.
     assert (report.round_trips, report.unsent, report.seconds) == (20, 0, 5)
     assert report.service.min == report.service.max == NANOSECONDS // 4
-    assert report.behind is not None
+    assert report.send_lag is not None
     assert report.response is not None
-    assert (report.behind.min, report.behind.max) == pytest.approx((0, 2.85e9))
+    assert (report.send_lag.min, report.send_lag.max) == pytest.approx((0, 2.85e9))
     assert (report.response.min, report.response.max) == pytest.approx((0.25e9, 3.1e9))
-    assert report.behind.sum == pytest.approx(sum(0.15e9 * k for k in range(20)))
+    assert report.send_lag.sum == pytest.approx(sum(0.15e9 * k for k in range(20)))
     assert report.latency is report.response
 
 
@@ -71,9 +71,9 @@ async def test_a_rate_that_the_server_keeps_up_with_is_never_behind(
         report = check(await techo.load(server.connect, connections=4, rate=16, seconds=5))
     assert report.round_trips == 80
     assert report.seconds == 5 - 1 / 16 + 0.125
-    assert report.behind is not None
+    assert report.send_lag is not None
     assert report.response is not None
-    assert report.behind.max == 0
+    assert report.send_lag.max == 0
     assert report.response.max == report.service.max == NANOSECONDS // 8
 
 
@@ -235,13 +235,13 @@ async def test_a_stall_is_not_omitted_where_there_is_a_rate(autojump_clock: Cloc
     scheduled, closed = reports[1000.0], reports[None]
     assert (scheduled.round_trips, scheduled.unsent) == (10_000, 0)
     assert scheduled.response is not None
-    assert scheduled.behind is not None
+    assert scheduled.send_lag is not None
     for percent in (50, 99):
         assert scheduled.service.percentile(percent) == pytest.approx(0.005e9, rel=0.01)
         assert closed.latency.percentile(percent) == pytest.approx(0.005e9, rel=0.01)
     assert scheduled.response.percentile(50) == pytest.approx(0.005e9, rel=0.01)
     assert 1.85e9 < (scheduled.response.percentile(99) or 0) < 2e9
-    assert 1.85e9 < (scheduled.behind.percentile(99) or 0) < 2e9
+    assert 1.85e9 < (scheduled.send_lag.percentile(99) or 0) < 2e9
     # It was there, for those under way: that is all that the closed loop has seen of it.
     assert scheduled.service.max == pytest.approx(2e9, rel=0.01)
     assert closed.service.max == pytest.approx(2e9, rel=0.01)

@@ -56,7 +56,7 @@ def reports(draw: st.DrawFn, *, scheduled: bool | None = None) -> techo.LoadRepo
         unsent=draw(COUNTS),
         service=draw(histograms(count)),
         response=draw(histograms(count)) if scheduled else None,
-        behind=draw(histograms(count)) if scheduled else None,
+        send_lag=draw(histograms(count)) if scheduled else None,
         client_cpu_seconds=draw(AMOUNTS),
         client_cpu_share=draw(st.none() | AMOUNTS),
         client_was_limit=draw(st.booleans()),
@@ -79,7 +79,7 @@ def report(**changes: Any) -> techo.LoadReport:
         "reasons": {},
         "service": techo.Histogram.of([1, 2, 3, 4]),
         "response": None,
-        "behind": None,
+        "send_lag": None,
         "client_cpu_seconds": 0.5,
         "client_cpu_share": 0.25,
         "client_was_limit": False,
@@ -101,7 +101,7 @@ def test_json_says_what_people_ask_for() -> None:
         rate=50,
         service=times,
         response=times,
-        behind=techo.Histogram(),
+        send_lag=techo.Histogram(),
         errors={"eof": 2, "tls": 1},
         reasons={"tls": "bad certificate"},
     ).to_json()
@@ -137,7 +137,7 @@ def test_merging_adds_up(several: list[techo.LoadReport]) -> None:
     total = techo.LoadReport.merged(several)
     for name in ADDED:
         assert getattr(total, name) == sum(getattr(each, name) for each in several)
-    for name in ("service", "response", "behind"):
+    for name in ("service", "response", "send_lag"):
         added = techo.Histogram()
         for each in several:
             if (histogram := getattr(each, name)) is not None:
@@ -185,7 +185,7 @@ def test_what_can_not_be_merged() -> None:
         techo.LoadReport.merged([])
     times = techo.Histogram()
     with pytest.raises(ValueError, match="some of the reports have a rate"):
-        techo.LoadReport.merged([report(), report(rate=1.0, response=times, behind=times)])
+        techo.LoadReport.merged([report(), report(rate=1.0, response=times, send_lag=times)])
 
 
 def test_what_a_report_says_of_itself() -> None:
@@ -281,7 +281,7 @@ def test_what_is_no_report_is_refused(change: dict[str, object], words: str) -> 
 def test_a_rate_that_is_none_is_refused() -> None:
     """Also where there are all histograms that belong to one."""
     times = techo.Histogram.of([5] * 4)
-    data = report(rate=5.0, response=times, behind=times).to_json()
+    data = report(rate=5.0, response=times, send_lag=times).to_json()
     assert techo.LoadReport.from_json(data).rate == 5
     with pytest.raises(ValueError, match="not as many round trips as its histograms"):
         techo.LoadReport.from_json(data | {"behind_histogram": techo.Histogram().to_json()})

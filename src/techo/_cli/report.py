@@ -17,7 +17,7 @@ from techo._cli.options import option
 from techo._cli.plot import check_can_plot, plot
 from techo._cli.readers import Form
 from techo._cli.rules import LOAD, Rule, any_fired, rules_about
-from techo._load.report import PERCENTS, LoadReport
+from techo._load.report import PERCENTS, TIMES, LoadReport
 from techo._probing.failure_cause import NEVER_REACHED, FailureCause
 from techo._probing.histogram import Histogram
 from techo.endpoint import Endpoint
@@ -160,7 +160,7 @@ def _figures(report: LoadReport) -> Mapping[str, float | None]:
         **_figures_of("", report.latency),
         **_figures_of("service.", report.service),
         **_figures_of("response.", report.response),
-        "behind": report.behind.max if report.behind and report.behind.count else None,
+        "behind": report.send_lag.max if report.send_lag and report.send_lag.count else None,
     }
 
 
@@ -230,8 +230,8 @@ def _times(report: LoadReport) -> Table:
     table.add_column("ms")
     for heading in ("n", "min", "mean", *(f"p{percent}" for percent in PERCENTS), "max"):
         table.add_column(heading, justify="right")
-    for name in ("service", "response", "behind"):
-        histogram: Histogram | None = getattr(report, name)
+    for field, name in TIMES.items():
+        histogram: Histogram | None = getattr(report, field)
         if histogram is not None:
             percentiles = map(histogram.percentile, PERCENTS)
             times = [histogram.min, histogram.mean, *percentiles, histogram.max]

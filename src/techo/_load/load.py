@@ -54,7 +54,7 @@ async def load(
     """Make round trips for `seconds` (by default 10), or `trips` of them, and report.
 
     `target` is an endpoint, or an async function that connects. Each of the `connections` has
-    up to `pipeline` messages of `size` bytes under way, each its own, of which every byte is
+    up to `pipeline` messages of `size` bytes in flight, each its own, of which every byte is
     verified. Without `rate`, the next is sent when one comes back; with it, `rate` trips are
     due in each second, whatever comes back, and those for which there is no room are sent
     later, and counted from when they were due. A broken connection is opened again.
@@ -62,7 +62,7 @@ async def load(
     Times are in seconds. `warm_up` comes first and is not counted. A reply is waited for up
     to `timeout` (by default 10 s, for datagrams 1 s), also behind the end. `watch` is called
     five times a second with a report so far. Set `stop` to begin no more trips; `watch` is
-    called then, too, and the report is given when those under way are over. Cancellation
+    called then, too, and the report is returned when those in flight are over. Cancellation
     closes all connections and gives none.
 
     Raises:

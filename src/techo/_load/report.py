@@ -12,10 +12,10 @@ from techo._probing.histogram import Histogram
 from techo._validation import AMOUNT, COUNT, FLAG, NATURAL, TEXT, Requirement
 
 PERCENTS: Final = (50, 90, 99, 99.9)
-"""Those that are told of a load."""
+"""Percentiles that are reported of a load."""
 
-_TIMES: Final = ("service", "response", "behind")
-"""The fields that are histograms."""
+TIMES: Final = {"service": "service", "response": "response", "send_lag": "behind"}
+"""The fields that are histograms, each with its name in JSON, rules and tables."""
 
 _ADDED: Final = (
     "connections",
@@ -73,7 +73,7 @@ class LoadReport:
     size: int = attrs.field(validator=NATURAL)
     """Bytes in a message."""
     pipeline: int = attrs.field(validator=NATURAL)
-    """Messages under way on each connection, at the most."""
+    """Messages in flight on each connection, at the most."""
     rate: float | None = attrs.field(validator=AMOUNT.or_off())
     """Trips per second that were wanted; None for as many as possible."""
     seconds: float = attrs.field(validator=AMOUNT)
@@ -103,10 +103,10 @@ class LoadReport:
     """How long trips took from when they were sent."""
     response: Histogram | None
     """And from when they should have been; None without a rate."""
-    behind: Histogram | None
+    send_lag: Histogram | None
     """How much later than they should they were sent; None without a rate."""
     client_cpu_seconds: float = attrs.field(validator=AMOUNT)
-    """What this process used from the end of the warm-up until no trip was under way."""
+    """What this process used from the end of the warm-up until no trip was in flight."""
     client_cpu_share: float | None = attrs.field(validator=AMOUNT.or_off())
     """That as a share of one processor, of several machines the largest; None for too short a
     time to tell."""
@@ -125,7 +125,7 @@ class LoadReport:
 
     @property
     def loss(self) -> float | None:
-        """How much was lost of what is no longer under way, in per cent."""
+        """The share that was lost of what is no longer in flight, in per cent."""
         over = self.round_trips + self.lost
         return 100 * self.lost / over if over else None
 
@@ -167,7 +167,7 @@ class LoadReport:
             reasons={cause: text for each in reports for cause, text in each.reasons.items()},
             service=_sum_of(each.service for each in reports),
             response=_sum_of(each.response for each in reports) if rates else None,
-            behind=_sum_of(each.behind for each in reports) if rates else None,
+            send_lag=_sum_of(each.send_lag for each in reports) if rates else None,
             client_cpu_share=max(
                 (
                     each.client_cpu_share
@@ -181,9 +181,9 @@ class LoadReport:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as JSON has it: times are whole nanoseconds where the name ends in _ns."""
+        """Return it as JSON has it: whole nanoseconds where the name ends in _ns."""
         fields = attrs.asdict(self, recurse=False)
-        times = {name: fields.pop(name) for name in _TIMES}
+        times = {name: fields.pop(field) for field, name in TIMES.items()}
         return {
             "schema": SCHEMA,
             "event": "summary",
@@ -203,7 +203,7 @@ class LoadReport:
 
     @classmethod
     def from_json(cls, data: object) -> LoadReport:
-        """Take back what `to_json` gave.
+        """Read back what `to_json` returned.
 
         Raises:
             ValueError: it is not that; the text says what is wrong.
@@ -215,19 +215,19 @@ class LoadReport:
             raise ValueError(f"this is no report of schema {SCHEMA}: {str(data)[:60]!r}")
         try:
             names = [each.name for each in attrs.fields(cls)]
-            fields = {name: data[name] for name in names if name not in _TIMES}
-            for name in _TIMES:
+            fields = {name: data[name] for name in names if name not in TIMES}
+            for field, name in TIMES.items():
                 found = data[f"{name}_histogram"]
-                fields[name] = None if found is None else Histogram.from_json(found)
+                fields[field] = None if found is None else Histogram.from_json(found)
         except KeyError as error:
             raise ValueError(f"the report lacks {error}") from None
-        absent = [fields[name] is None for name in ("rate", "response", "behind")]
+        absent = [fields[name] is None for name in ("rate", "response", "send_lag")]
         if fields["service"] is None or any(absent) != all(absent):
             raise ValueError("the report lacks a histogram")
         report = cls(**fields)
         if any(
             each is not None and each.count != report.round_trips
-            for each in (report.service, report.response, report.behind)
+            for each in (report.service, report.response, report.send_lag)
         ):
             raise ValueError("the report has not as many round trips as its histograms")
         if report.lost > report.failed:

@@ -20,7 +20,7 @@ _LIMIT: Final = 0.9
 """Share of one processor from which on the client counts as what was measured."""
 
 _ENOUGH: Final = 0.1
-"""Seconds below which no share is told: beginning takes some itself."""
+"""Seconds below which there is no share: beginning takes some itself."""
 
 _WATCHED: Final = 0.2
 """Seconds between two calls of `watch`."""
@@ -141,7 +141,7 @@ class LoadRun:
             unsent=schedule.unsent(run.clock()) if begun else 0,
             service=tally.service.copy(),
             response=tally.response.copy() if scheduled else None,
-            behind=tally.send_lag.copy() if scheduled else None,
+            send_lag=tally.send_lag.copy() if scheduled else None,
             client_cpu_seconds=cpu,
             client_cpu_share=share,
             client_was_limit=share is not None and share >= _LIMIT,

@@ -32,7 +32,7 @@ class PingFailure:
     """A probe has failed, or the connection has between two probes."""
 
     seq: int | None
-    """Which one; None if what failed was none that is under way, and is not lost."""
+    """Which one; None if the failure cost no probe that was in flight."""
     cause: FailureCause
     reason: str
     """The same in words."""

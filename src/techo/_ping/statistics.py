@@ -16,7 +16,7 @@ SCHEMA: Final = 1
 
 _NANOSECONDS: Final = 1_000_000_000
 PERCENTS: Final = (50, 95, 99)
-"""Those that are told of a ping."""
+"""Percentiles that are reported of a ping."""
 _COUNTS: Final = (
     "endpoint",
     "sent",
@@ -51,7 +51,7 @@ class PingStatistics:
     duplicate: int
     """Replies to what had been answered before; not in `received`."""
     corrupt: int
-    """Replies that were not what was sent, those included that no probe could be told from."""
+    """Replies that were not what was sent, including those that belong to no probe."""
     failures: Mapping[FailureCause, int]
     reconnects: int
     """Times that the connection was opened again."""
@@ -73,7 +73,7 @@ class PingStatistics:
 
     @property
     def loss(self) -> float | None:
-        """How much was lost of what is no longer under way, in per cent."""
+        """The share that was lost of what is no longer in flight, in per cent."""
         over = self.received + self.lost
         return 100 * self.lost / over if over else None
 
@@ -83,7 +83,7 @@ class PingStatistics:
         return not self.received and self.lost > 0 and self.failures.keys() <= NEVER_REACHED
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as JSON has it: times are whole nanoseconds where the name ends in _ns."""
+        """Return it as JSON has it: whole nanoseconds where the name ends in _ns."""
         return {
             "schema": SCHEMA,
             "event": "summary",
@@ -117,5 +117,5 @@ def _outage_to_json(outage: Outage | None) -> dict[str, int | None] | None:
 
 
 def nanoseconds(seconds: float) -> int:
-    """Give them whole."""
+    """Return seconds as whole nanoseconds."""
     return round(seconds * _NANOSECONDS)

@@ -43,7 +43,7 @@ _BY_TYPE: Final[tuple[tuple[type[Exception], FailureCause], ...]] = (
 
 
 def cause_of(error: Exception) -> FailureCause:
-    """Name the cause behind what connecting, sending, receiving or comparing has raised."""
+    """Return the cause behind what connecting, sending, receiving or comparing has raised."""
     if isinstance(error, ShortReply):
         return FailureCause.SHORT if error.received else FailureCause.EOF
     below = _below(error)
@@ -55,7 +55,7 @@ def cause_of(error: Exception) -> FailureCause:
 
 
 def words_of(error: Exception) -> str:
-    """Say the same in words, for people: some, and in one line, whatever was raised."""
+    """Return the cause in words, for people: in one line, and never empty."""
     words = " ".join(_words(_below(error)).split())
     return "".join(each if each.isprintable() else "?" for each in words)
 
@@ -78,7 +78,7 @@ def _words(below: Exception) -> str:
 
 
 def _below(error: Exception) -> Exception:
-    """Find what the system said, where it did."""
+    """Return the error that the system reported, where there is one."""
     if isinstance(error, trio.BrokenResourceError) and isinstance(error.__cause__, OSError):
         return error.__cause__
     return first_cause(error) if isinstance(error, OSError) else error

@@ -212,8 +212,8 @@ class TaskDriver(Driver):
             except _FAILURES as failure:
                 error = failure
             if self._sending_since < math.inf:
-                # Of a reset the system tells one side only, and the other sees an end: closing
-                # ends the sending, and then that side has told.
+                # The system reports a reset to one side only, and the other sees an end.
+                # Closing ends the sending, which shows what that side has seen.
                 await trio.aclose_forcefully(self.transport)
                 with trio.move_on_after(_CLOSING):
                     await self._sent.wait()
@@ -251,7 +251,7 @@ class TaskDriver(Driver):
             await self._more.wait()
 
     def _note_send_error(self, error: Exception, trip: Trip | None) -> None:
-        """Keep what tells more than the end that is received after it.
+        """Keep the error if it says more than the end that is received after it.
 
         What had come back by then is still received, and then an end that may be all that is
         left of a reset. A socket for datagrams sees no end, and the next may be sent.

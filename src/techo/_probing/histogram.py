@@ -49,7 +49,7 @@ class Histogram:
 
     @classmethod
     def of(cls, durations: Iterable[int]) -> Self:
-        """Make one of durations in nanoseconds."""
+        """Return a histogram of durations in nanoseconds."""
         histogram = cls()
         for duration in durations:
             histogram.record(duration)
@@ -71,7 +71,7 @@ class Histogram:
         self.buckets[_bucket(duration)] += 1
 
     def copy(self) -> Self:
-        """Give one that counts the same, and from then on its own."""
+        """Return a copy, which counts independently from now on."""
         return attrs.evolve(self, buckets=self.buckets.copy())
 
     def add(self, other: Histogram) -> None:
@@ -90,7 +90,7 @@ class Histogram:
         return round(self.sum / self.count) if self.count else None
 
     def percentile(self, percent: float) -> int | None:
-        """Give the duration that `percent` of all do not exceed, in nanoseconds.
+        """Return the duration that `percent` of all do not exceed, in nanoseconds.
 
         That is the nearest rank's, to within 0.8 %. None if there are too few to tell: of n
         durations at least one must lie above, so that p99 needs 100 and p99.9 needs 1,000.
@@ -104,9 +104,9 @@ class Histogram:
         return next(duration for duration, seen in self._ranks() if seen >= rank)
 
     def figures(self, *percents: float) -> dict[str, int | None]:
-        """Give count, min, mean, percentiles (as p50 or p99_9) and max by name.
+        """Return count, min, mean, percentiles (as p50 or p99_9) and max by name.
 
-        They are whole nanoseconds, or None for what can't be told of so few.
+        They are whole nanoseconds, or None where there are too few to tell.
         """
         some = bool(self.count)
         return {
@@ -118,27 +118,27 @@ class Histogram:
         }
 
     def durations(self) -> Iterator[tuple[int, int]]:
-        """Give durations in nanoseconds, rising, and how many there are of each."""
+        """Yield durations in nanoseconds, rising, and how many there are of each."""
         for bucket in sorted(self.buckets):
             duration = min(max(_middle(bucket), self.min), self.max)
             yield duration, self.buckets[bucket]
 
     def curve(self) -> list[tuple[float, int]]:
-        """Give for each duration, in nanoseconds, the share of all that do not exceed it.
+        """Return for each duration, in nanoseconds, the share of all that do not exceed it.
 
         Shares are above 0 and end with 1, and come first.
         """
         return [(seen / self.count, duration) for duration, seen in self._ranks()]
 
     def _ranks(self) -> Iterator[tuple[int, int]]:
-        """Give durations, rising, and how many do not exceed each."""
+        """Yield durations, rising, and how many do not exceed each."""
         seen = 0
         for duration, count in self.durations():
             seen += count
             yield duration, seen
 
     def to_json(self) -> dict[str, object]:
-        """Give it as JSON has it; `from_json` takes it back."""
+        """Return it as JSON has it; `from_json` reads it back."""
         buckets = {str(bucket): self.buckets[bucket] for bucket in sorted(self.buckets)}
         return {
             "bits": _BITS,
@@ -150,7 +150,7 @@ class Histogram:
 
     @classmethod
     def from_json(cls, data: object) -> Self:
-        """Take back what `to_json` gave.
+        """Read back what `to_json` returned.
 
         Raises:
             ValueError: it is not that; the text says what is wrong.
@@ -184,7 +184,7 @@ _ENDLESS: Final = 2**100
 
 
 def fewest(percent: float) -> int:
-    """Give how many durations a percentile takes that says anything.
+    """Return how many durations a percentile needs to mean anything.
 
     Raises:
         ValueError: `percent` is not between 0 and 100.

@@ -78,13 +78,13 @@ class InOrder(Generic[SentT]):
         return len(self._waiting)
 
     def expect(self, message: SentT) -> None:
-        """Say that `message` is sent, after all others."""
+        """Expect `message`, which is sent after all others."""
         self._waiting.append(message)
         if self._comparison is not None:
             self._comparison.expect(message.payload)
 
     def feed(self, chunk: bytes | bytearray) -> Iterable[Arrival[SentT]]:
-        """Take in what came back; give the messages that are whole now, in order.
+        """Take in what came back; return the messages that are whole now, in order.
 
         No bytes mean the end of the stream.
 
@@ -94,7 +94,7 @@ class InOrder(Generic[SentT]):
         """
         waiting = self._waiting
         if self._comparison is None:
-            # Nearly always a chunk is the reply to one message; that is told at a glance.
+            # Nearly always a chunk is the reply to one message, which is quick to see.
             if len(waiting) == 1 and chunk == waiting[0].payload:
                 return [(State.WHOLE, waiting.popleft())]
             self._comparison = Comparison()
@@ -115,7 +115,7 @@ class InOrder(Generic[SentT]):
         return arrivals
 
     def _take(self, matched: int) -> list[Arrival[SentT]]:
-        """Give the messages that are whole when so many bytes have come back."""
+        """Return the messages that are whole when so many bytes have come back."""
         arrivals: list[Arrival[SentT]] = []
         while self._waiting and matched >= self._done + len(self._waiting[0].payload):
             self._done += len(self._waiting[0].payload)
@@ -169,7 +169,7 @@ class OneByOne(Generic[SentT]):
     _answered: _Memory[SentT] = attrs.field(factory=_Memory, init=False)
 
     def expect(self, message: SentT) -> None:
-        """Say that `message` is sent."""
+        """Expect `message`, which is sent."""
         header = message.payload[:HEADER]
         if header in self._waiting:
             self._doubles.setdefault(header, collections.deque()).append(message)
@@ -177,7 +177,7 @@ class OneByOne(Generic[SentT]):
             self._waiting[header] = message
 
     def give_up(self, message: SentT) -> None:
-        """Say that `message` is waited for no more; it is still recognised if it comes."""
+        """Wait for `message` no more; it is still recognised if it comes."""
         header = message.payload[:HEADER]
         if self._waits(message):
             self._wait_no_more(header)
@@ -188,7 +188,7 @@ class OneByOne(Generic[SentT]):
         self._lost.add(header, message)
 
     def feed(self, chunk: bytes | bytearray) -> list[Arrival[SentT]]:
-        """Take in one message that came back, and say which it is."""
+        """Take in one message that came back; return which it is."""
         for start in (0, STAMP_LENGTH) if stamp_at(chunk, 0) else (0,):
             content = bytes(chunk[start:])
             header = content[:HEADER]
@@ -231,7 +231,7 @@ class OneByOne(Generic[SentT]):
         return state
 
     def _harmed(self, chunk: bytes) -> Arrival[SentT]:
-        """Say which message it was once, if at least half of it is still the same."""
+        """Return which message it was, if at least half of it is still the same."""
         best, most, left = None, 0, chunk
         for content in _contents(chunk):
             half = (len(content[:_LOOKED_AT]) + 1) // 2
@@ -246,9 +246,9 @@ class OneByOne(Generic[SentT]):
         return State.SHORT if cut else State.CORRUPT, best
 
     def _candidates(self, header: bytes) -> Iterator[SentT]:
-        """Give what something that begins so may have been, the likeliest last.
+        """Yield what something that begins so may have been, the likeliest last.
 
-        That includes what is over, lest its harm be another's.
+        That includes what is over, so that its harm is not taken for another's.
         """
         for over in (self._answered.messages, self._lost.messages):
             if header in over:
@@ -259,7 +259,7 @@ class OneByOne(Generic[SentT]):
 
 
 def _contents(chunk: bytes) -> Iterator[bytes]:
-    """Give what a harmed message holds: what is behind a stamp, be that harmed too, and all."""
+    """Yield what a harmed message may be: what follows a stamp, and all of it."""
     rest = chunk[STAMP_LENGTH:]
     if rest or stamp_at(chunk, 0) or may_become_stamp(chunk):
         yield rest

@@ -31,7 +31,7 @@ class Payloads:
     largest: int
     """Bytes that a payload may have."""
     nonce: bytes = attrs.field(factory=lambda: secrets.token_bytes(HEADER // 2))
-    """What tells this run's messages from another's."""
+    """What makes this run's messages differ from another's."""
     least: int = attrs.field(default=1, kw_only=True)
     """Bytes that it has at the least."""
     _last: int = attrs.field(default=0, init=False)
@@ -43,7 +43,7 @@ class Payloads:
         self._pattern = random.Random(seed).randbytes(self.largest + _STEPS)  # noqa: S311  -- no secret
 
     def make(self, number: int, size: int) -> bytes:
-        """Give the payload of message `number`, which has `size` bytes. Numbers go up."""
+        """Return the payload of message `number`, which has `size` bytes. Numbers go up."""
         self._last = number
         return self._payload(number, size)
 

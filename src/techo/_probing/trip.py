@@ -1,4 +1,4 @@
-"""Trips: one message there and back, what becomes of it, and who is told (a sink)."""
+"""Trips: one message there and back, what becomes of it, and where that is reported."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TripState(enum.Enum):
     ANSWERED = enum.auto()
     """All of it came back in time, for the first time."""
     LOST = enum.auto()
-    """It failed; `Trip.cause` tells why."""
+    """It failed; `Trip.cause` is why."""
     LATE = enum.auto()
     """It was lost, and then came back whole."""
     DUPLICATE = enum.auto()
