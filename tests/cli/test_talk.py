@@ -110,7 +110,7 @@ def test_a_server_that_owes_bytes_has_cut_it_short() -> None:
     """The exit code is 1, and the line says how much is missing."""
     code, out, err = talk_to(lambda sock: sock.sendall(read_all(sock)[:3]), b"hello")
     assert (code, out) == (1, b"hel")
-    assert "owes 2 bytes" in err
+    assert "with 2 bytes missing" in err
     assert len(err.splitlines()) == 1
 
 

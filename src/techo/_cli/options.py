@@ -53,7 +53,7 @@ class Option:
         return "TECHO_" + self.dest.upper()
 
     def add_to(self, parser: _Container) -> None:
-        """Make the argparse argument. It sets nothing unless it is given."""
+        """Add it to a parser of argparse. It sets nothing unless it is given."""
         keywords: dict[str, Any] = {"help": self.help.replace("%", "%%")}
         if not self.positional:
             keywords |= {"dest": self.dest, "default": argparse.SUPPRESS}
@@ -133,7 +133,7 @@ class Command:
     variables: str
     """Examples of variables that set options, for help."""
     notes: str = ""
-    """What help says behind the options: paragraphs."""
+    """The paragraphs of help after the options."""
 
     @property
     def all_options(self) -> Iterator[Option]:

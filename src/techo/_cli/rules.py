@@ -157,7 +157,7 @@ class _Reader:
         return self.text[self.at :].strip()
 
     def take(self, pattern: str, or_else: str) -> str:
-        """Return what matches, and go on behind it and the blanks around it."""
+        """Return what matches, and go on after it and the blanks around it."""
         found = re.compile(rf"\s*({pattern})\s*", re.ASCII | re.IGNORECASE).match(
             self.text, self.at
         )

@@ -33,7 +33,7 @@ _STOP: Final = (signal.SIGTERM, signal.SIGINT)
 _REPORT: Final = tuple(getattr(signal, name) for name in ("SIGUSR1",) if hasattr(signal, name))
 
 _DESCRIPTION = """\
-Serve echoes until told to stop: every chunk that arrives is sent back.
+Serve echoes until it is stopped: every chunk that arrives is sent back.
 
 Other commands: talk, a client that sends what it reads and prints what comes back; check,
 which tries out whether a server is a good echo; ping, which measures loss and latency; load,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import ssl
 import sys
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from techo._cli.errors import SHOW_CERTIFICATE, cannot_reach, refuse
+from techo._cli.errors import SHOW_CERTIFICATE, cannot_reach, fail, refuse
 from techo._cli.options import CLIENT, Command
-from techo._cli.standard_input import StandardInput
 from techo._cli.tls import client_context
 from techo.endpoint import Endpoint
 
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
     from techo._client.comparison import Comparison
     from techo._transport.transport import Transport
+
+_PROMPT: Final = "> "
+_NUMBER: Final = 0
+"""Standard input's descriptor."""
+_READ_SIZE: Final = 2**16
+"""Bytes; what a pipe holds at the most by default (pipe(7))."""
 
 _CONNECT_TIMEOUT: Final = 10.0
 """Seconds for connecting with TLS, as servers allow by default: a peer that does not speak it
@@ -67,11 +73,11 @@ async def _talk(options: argparse.Namespace) -> int:
     async with transport:
         if transport.connectionless:
             return await _talk_in_datagrams(transport, endpoint)
-        talker = _Talker(transport, StandardInput(transport.largest), Comparison())
+        talker = _Talker(transport, _StandardInput(transport.largest), Comparison())
         await talker.run()
-    if talker.cut_short:
-        sys.stderr.write(f"techo: {endpoint} ended the connection {talker.cut_short}\n")
-    return talker.source.failure or (1 if talker.cut_short else 0)
+    if talker.ended_early:
+        sys.stderr.write(f"techo: {endpoint} ended the connection {talker.ended_early}\n")
+    return talker.source.failure or (1 if talker.ended_early else 0)
 
 
 async def _connect(endpoint: Endpoint, options: argparse.Namespace) -> Transport:
@@ -94,7 +100,7 @@ async def _talk_in_datagrams(transport: Transport, endpoint: Endpoint) -> int:
 
     from techo._client.client import EchoClient
 
-    client, source = EchoClient(transport), StandardInput(transport.largest)
+    client, source = EchoClient(transport), _StandardInput(transport.largest)
     answered = unanswered = 0
     while line := await source.read():
         try:
@@ -122,10 +128,10 @@ class _Talker:
     """One conversation: standard input to the server, its replies to standard output."""
 
     transport: Transport
-    source: StandardInput
+    source: _StandardInput
     _comparison: Comparison | None
     """None once the server has proved to be no echo: then replies are just printed."""
-    cut_short: str = ""
+    ended_early: str = ""
     """Once it is over: what is missing, or nothing."""
     _finished: bool = False
     _answered: trio.Event = attrs.field(init=False)
@@ -144,11 +150,11 @@ class _Talker:
             await self._print_replies()
             nursery.cancel_scope.cancel(reason="the server has closed")
         if not self._finished:
-            self.cut_short = "before the input ended"
+            self.ended_early = "before the input ended"
         elif self._comparison is not None and not self._comparison.complete:
-            self.cut_short = f"and owes {self._comparison.owed} bytes"
-        if self.cut_short and self._refused:
-            self.cut_short += f"; {SHOW_CERTIFICATE}"
+            self.ended_early = f"with {self._comparison.owed} bytes missing"
+        if self.ended_early and self._refused:
+            self.ended_early += f"; {SHOW_CERTIFICATE}"
 
     async def _send_input(self, conversation: trio.CancelScope) -> None:
         import trio
@@ -202,6 +208,71 @@ class _Talker:
             return True
         self._comparison.forget()
         return self._comparison.complete
+
+
+@attrs.define(eq=False)
+class _StandardInput:
+    """What to send, and how reading it went."""
+
+    longest: int | None
+    """Bytes that fit into one message, where a line is one; None where there are none."""
+    terminal: bool = attrs.field(factory=lambda: os.isatty(_NUMBER))
+    """Whether to prompt; a line is read without its end there, and an empty one is the end."""
+    failure: int = 0
+    """Once it has ended: the exit code if that was an error, which was reported."""
+    _ahead: bytearray = attrs.field(factory=bytearray)
+    """What was read after a line."""
+    _ended: bool = False
+
+    async def read(self) -> bytes:
+        """Read what there is or, where a line is a message, one line; nothing means the end."""
+        if self.terminal:
+            piece = (await self._read()).rstrip(b"\r\n")  # a line, whatever it is sent over
+        elif self.longest is None:
+            piece = await self._read()
+        else:
+            piece = await self._read_line(self.longest)
+        if self.longest is not None and len(piece) > self.longest:
+            self.failure = refuse(
+                f"a line has more than the {self.longest} bytes that fit into one message "
+                "here; send shorter lines, or talk over tcp or unix"
+            )
+            return b""
+        return piece
+
+    async def _read_line(self, longest: int) -> bytes:
+        """Read one line with its end, which the last may lack; of a too long one, too much."""
+        searched = 0
+        while not (end := self._ahead.find(b"\n", searched) + 1) and not self._ended:
+            searched = len(self._ahead)
+            if searched > longest:
+                break
+            chunk = await self._read()
+            self._ended = not chunk
+            self._ahead += chunk
+        end = end or len(self._ahead)
+        line = bytes(self._ahead[:end])
+        del self._ahead[:end]
+        return line
+
+    async def _read(self) -> bytes:
+        """Read what there is; nothing means the end."""
+        import trio
+
+        if sys.stdin is None:  # closed by the parent process; the number may be in use again
+            return b""
+        if self.terminal:
+            sys.stderr.write(_PROMPT)
+            sys.stderr.flush()
+        try:
+            # A thread, because regular files can't be waited for. Left behind when the server
+            # closes first: a read cannot be cancelled, and it holds no lock of Python's.
+            return await trio.to_thread.run_sync(
+                os.read, _NUMBER, _READ_SIZE, abandon_on_cancel=True
+            )
+        except OSError as error:
+            self.failure = fail(f"cannot read standard input: {error.strerror}")
+            return b""
 
 
 COMMAND: Final = Command(

@@ -49,7 +49,7 @@ class Limits:
         "end a connection this long after it began, busy or not",
     )
     max_connections: int = _limit(
-        10_000, COUNT, "connections", "close whatever is accepted beyond this many at once"
+        10_000, COUNT, "connections", "close what is accepted beyond this many at once"
     )
     max_per_host: int | None = _limit(
         None,
@@ -61,7 +61,7 @@ class Limits:
         5.0,
         SECONDS_FROM_0.or_off(math.inf),
         "s",
-        "how long busy connections may go on after the server was told to stop",
+        "how long busy connections may go on after the drain has begun",
     )
     close_timeout: float = _limit(
         1.0,
@@ -73,7 +73,7 @@ class Limits:
         65_536,
         whole(1, LARGEST_RECEIVE_SIZE),
         "bytes",
-        "the most that is received as one chunk; where the reply tells no chunks apart (raw), "
+        "the most that is received as one chunk; where the reply does not depend on chunks (raw), "
         "up to 4 times that from a peer which has read a MiB",
     )
     backlog: int | None = _limit(
