@@ -172,14 +172,13 @@ async def test_of_two_that_connect_at_once_one_is_closed() -> None:
     """The one that comes second, though it may be by no time at all."""
     with listening("127.0.0.1") as sock:
         endpoint = techo.Endpoint("127.0.0.1", port_of(sock))
-        race = connecting._Race(endpoint, SocketOptions(), [])
+        race = connecting._Race(endpoint, SocketOptions())
         found: Any = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", endpoint.port))
         before = await open_descriptors()
         for _ in range(2):
             await race._attempt(found, trio.Event(), trio.CancelScope())
         assert await open_descriptors() == before + 1
-        transport, _ = await race.run()
-        transport.close()
+        (await race.run([])).close()
 
 
 async def test_a_dial_shows_in_which_step_its_time_ran_out(
@@ -302,6 +301,29 @@ async def test_a_function_s_stream_becomes_a_transport(
     await connected.transport.send(b"hello")
     assert await theirs.receive_some() == b"hello"
     assert name_of(open_it) == "a function that connects"
+
+
+async def test_a_function_s_tls_has_done_its_handshake_when_it_is_connected(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    """What fails in it is an OSError, like everything else about connecting."""
+    with trio.fail_after(PATIENCE):
+        async with techo.open_server("tls://127.0.0.1:0", tls=server_tls) as server:
+            for name in ("localhost", "elsewhere"):
+
+                async def open_it(name: str = name) -> trio.abc.Stream:
+                    stream = await trio.open_tcp_stream("127.0.0.1", server.endpoints[0].port)
+                    return trio.SSLStream(stream, client_tls, server_hostname=name)
+
+                dial = opener_of(open_it)()
+                if name == "localhost":
+                    connected = await dial
+                    assert connected.transport.handshake_done
+                    await connected.transport.aclose()
+                else:
+                    with pytest.raises(ssl.SSLCertVerificationError):
+                        await dial
+                    assert dial.step is Step.HANDSHAKE
 
 
 @pytest.mark.parametrize(

@@ -358,6 +358,7 @@ async def test_cancelling_receive_loses_nothing(secure: Secure) -> None:
                 (scope.cancel, ours.release) if byte % 2 else (ours.release, scope.cancel)
             ):
                 end()
+            await trio.testing.wait_all_tasks_blocked()  # two must not receive at once
         nursery.start_soon(receive, trio.CancelScope())
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()

@@ -16,7 +16,6 @@ import trio
 
 from techo._transport.addresses import (
     SOCKET_TYPES,
-    Address,
     Found,
     interleaved,
     is_literal,
@@ -115,33 +114,31 @@ class Dial:
 
     async def connect(self) -> Connected:
         """Do what `connect` says; a function may look up and do TLS by itself."""
-        started, endpoint, lookup = trio.current_time(), self.target, None
+        started, endpoint, lookup, handshake = trio.current_time(), self.target, None, None
         if not isinstance(endpoint, Endpoint):
             self.step = Step.CONNECT
-            stream = await endpoint()
-            times = ConnectTimes(None, trio.current_time() - started, None)
-            return Connected(transport_of(stream), "", times)
+            transport = await self._shake_hands(transport_of(await endpoint()))
+            return Connected(transport, "", ConnectTimes(None, _since(started), None))
         if endpoint.path:
             return await self._by_path(endpoint)
         found = await trio.socket.getaddrinfo(
             endpoint.host, endpoint.port, type=SOCKET_TYPES[endpoint.kind]
         )
         if not is_literal(endpoint.host):
-            lookup = trio.current_time() - started
+            lookup = _since(started)
         self.step, started = Step.CONNECT, trio.current_time()
         if endpoint.kind is Kind.UDP:
             datagrams = self._datagrams(endpoint, found)
-            times = ConnectTimes(lookup, trio.current_time() - started, None)
+            times = ConnectTimes(lookup, _since(started), None)
             return Connected(datagrams, text_of(datagrams.address), times)
-        transport, address = await _Race(endpoint, self.options, interleaved(found)).run()
-        connected = trio.current_time()
-        handshake = None
+        sock = await _Race(endpoint, self.options).run(interleaved(found))
+        connected, address = _since(started), text_of(sock.getpeername())
+        transport = StreamTransport(trio.SocketStream(sock))
         if endpoint.kind is Kind.TLS:
-            self.step = Step.HANDSHAKE
+            started = trio.current_time()
             transport = await self._secured(transport, endpoint.host)
-            handshake = trio.current_time() - connected
-        times = ConnectTimes(lookup, connected - started, handshake)
-        return Connected(transport, text_of(address), times)
+            handshake = _since(started)
+        return Connected(transport, address, ConnectTimes(lookup, connected, handshake))
 
     async def _by_path(self, endpoint: Endpoint) -> Connected:
         """Connect to a Unix socket, which takes no time, whether a server is there or not."""
@@ -189,22 +186,37 @@ class Dial:
         raise failures[0]  # a look-up finds one address at least
 
     async def _secured(self, below: Transport, host: str) -> Transport:
-        """Do the handshake; what is below is closed if that fails or is cancelled."""
         name = host if self.server_name is None else self.server_name
         try:
             context = self.tls or ssl.create_default_context()
             secure = TlsTransport(below, context, server_hostname=name)
-            await secure.handshake()
-        except BaseException as error:
+        except ValueError:
             below.close()
-            # All else that connecting fails with is an OSError.
-            if isinstance(error, trio.BrokenResourceError):
-                cause = error.__cause__
-                if isinstance(cause, OSError):
-                    raise cause from None
-                raise ConnectionResetError(errno.ECONNRESET, str(error)) from error
             raise
-        return secure
+        return await self._shake_hands(secure)
+
+    async def _shake_hands(self, transport: Transport) -> Transport:
+        """Do the handshake; the transport is closed if that fails or is cancelled."""
+        if transport.handshake_done:
+            return transport
+        self.step = Step.HANDSHAKE
+        try:
+            await transport.handshake()
+        except (
+            trio.BrokenResourceError
+        ) as error:  # all else that connecting raises is an OSError
+            transport.close()
+            if isinstance(error.__cause__, OSError):
+                raise error.__cause__ from None
+            raise ConnectionResetError(errno.ECONNRESET, str(error)) from error
+        except BaseException:
+            transport.close()
+            raise
+        return transport
+
+
+def _since(started: float) -> float:
+    return trio.current_time() - started
 
 
 @attrs.define(eq=False)
@@ -213,37 +225,28 @@ class _Race:
 
     endpoint: Endpoint
     options: SocketOptions
-    addresses: list[Found]
     _failures: list[OSError] = attrs.field(factory=list, init=False)
-    _winner: tuple[trio.socket.SocketType, Address] | None = attrs.field(
-        default=None, init=False
-    )
+    _winner: trio.socket.SocketType | None = attrs.field(default=None, init=False)
 
-    async def run(self) -> tuple[Transport, Address]:
-        """Connect; the sockets of the losers are closed.
-
-        Raises:
-            OSError: all addresses have failed.
-            ConnectionRefusedError: the connection is one to itself.
-        """
+    async def run(self, addresses: Iterable[Found]) -> trio.socket.SocketType:
+        """Return a connected socket; all others are closed."""
         try:
             async with trio.open_nursery() as nursery:
-                for each in self.addresses:
+                for each in addresses:
                     over = trio.Event()
                     nursery.start_soon(self._attempt, each, over, nursery.cancel_scope)
                     with trio.move_on_after(ATTEMPT_DELAY):
                         await over.wait()
         except BaseException:
             if self._winner is not None:
-                self._winner[0].close()
+                self._winner.close()
             raise
         if self._winner is None:
             where = text_of((self.endpoint.host, self.endpoint.port))
             message = f"all attempts to connect to {where} failed"
             raise OSError(message) from ExceptionGroup(message, self._failures)
-        sock, address = self._winner
-        _refuse_itself(sock, self.endpoint)
-        return StreamTransport(trio.SocketStream(sock)), address
+        _refuse_itself(self._winner, self.endpoint)
+        return self._winner
 
     async def _attempt(self, each: Found, over: trio.Event, race: trio.CancelScope) -> None:
         family, kind, _, _, address = each
@@ -257,12 +260,12 @@ class _Race:
         except OSError as error:
             self._failures.append(error)
             over.set()
-            return
-        if self._winner is None:
-            self._winner = sock, address
-            race.cancel(reason="connected to another address")
-        else:
-            sock.close()
+            return None
+        if self._winner is not None:
+            return sock.close()
+        self._winner = sock
+        race.cancel(reason="connected to another address")
+        return None
 
 
 def _refuse_itself(sock: socket.socket | trio.socket.SocketType, endpoint: Endpoint) -> None:
@@ -270,9 +273,6 @@ def _refuse_itself(sock: socket.socket | trio.socket.SocketType, endpoint: Endpo
 
     The system may give a client the very port that it connects to, if that is in the range for
     clients. Over TCP this is a simultaneous open (RFC 9293, 3.5), and it echoes like a server.
-
-    Raises:
-        ConnectionRefusedError: it is.
     """
     if sock.getsockname()[1] != endpoint.port:
         return
@@ -280,11 +280,7 @@ def _refuse_itself(sock: socket.socket | trio.socket.SocketType, endpoint: Endpo
         if sock.getsockname() == sock.getpeername():
             sock.close()
     if sock.fileno() < 0:
-        raise _system_error(errno.ECONNREFUSED)
-
-
-def _system_error(number: int) -> OSError:
-    return OSError(number, os.strerror(number))
+        raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
 
 
 def first_cause(error: OSError) -> OSError:

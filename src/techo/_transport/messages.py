@@ -55,11 +55,7 @@ class _MessageTransport(Transport):
 
     @property
     def largest(self) -> int:
-        """Bytes that fit into one message.
-
-        Raises:
-            trio.ClosedResourceError: this end was closed.
-        """
+        """Bytes that fit into one message; asking a closed end raises."""
         with _translated():
             return largest_message(self.socket)
 
@@ -81,13 +77,7 @@ class PacketTransport(_MessageTransport):
     """
 
     async def send(self, data: bytes | bytearray | memoryview) -> None:
-        """Send one message; cancellation means that it was not sent.
-
-        Raises:
-            OSError: with EMSGSIZE, the message is too large for the socket's buffer.
-            trio.BrokenResourceError: the peer has gone.
-            trio.ClosedResourceError: this end was closed.
-        """
+        """Send one message; cancellation means that it was not sent. See `Transport.send`."""
         with _broken():
             if not data:
                 await trio.lowlevel.checkpoint()
@@ -96,12 +86,10 @@ class PacketTransport(_MessageTransport):
                 await self.socket.send(data)
 
     async def receive(self, most: int = RECEIVE_SIZE) -> bytes | None:  # noqa: ARG002
-        """Receive one message whole, however small `most` is; None is the end.
+        """Receive one message whole, however small `most` is; see `Transport.receive`.
 
         Raises:
-            trio.BrokenResourceError: the peer broke the connection, or sent a message of more
-                than 256 KiB, of which the rest is lost.
-            trio.ClosedResourceError: this end was closed.
+            trio.BrokenResourceError: also for a message of more than 256 KiB, cut short.
         """
         with _broken():
             data, _, flags, _ = await self.socket.recvmsg(LARGEST_PACKET)
@@ -129,18 +117,14 @@ class PacketListener(trio.abc.Listener[PacketTransport]):
             OSError: none can be had now: descriptors or memory are used up.
             trio.ClosedResourceError: the listener was closed.
         """
-        while True:
-            try:
-                accepted, _ = await self.socket.accept()
-            except ConnectionAbortedError:
-                continue  # it was gone before it was accepted
-            except OSError as error:
-                if error.errno == errno.EBADF:
-                    raise trio.ClosedResourceError("the listener was closed") from None
-                raise
-            # A stamped reply is longer than what it answers, and must fit too (socket(7)).
-            accepted.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, LARGEST_PACKET)
-            return PacketTransport(accepted)
+        with _translated():
+            accepted = None
+            while accepted is None:
+                with contextlib.suppress(ConnectionAbortedError):  # before it was accepted
+                    accepted, _ = await self.socket.accept()
+        # A stamped reply is longer than what it answers, and must fit too (socket(7)).
+        accepted.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, LARGEST_PACKET)
+        return PacketTransport(accepted)
 
     async def aclose(self) -> None:
         """Close at once."""
