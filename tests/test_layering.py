@@ -16,7 +16,6 @@ MAY_IMPORT = {
     "reply": set[str](),
     "_nursery": {"trio"},
     "_validation": set[str](),
-    "_packets": {"trio"},
     "_memory": {"_memory", "trio"},
     "_faults": {"_faults", "_transport", "_validation", "trio"},
     "_server": {
@@ -30,7 +29,7 @@ MAY_IMPORT = {
         "reply",
         "trio",
     },
-    "_client": {"_client", "_nursery", "_transport", "_packets", "endpoint", "reply", "trio"},
+    "_client": {"_client", "_nursery", "_transport", "endpoint", "reply", "trio"},
     "_memory_server": {"_memory", "_faults", "_server", "reply"},
     "testing": {"_checking", "_faults", "_memory", "_memory_server"},
     "_pytest_plugin": {
@@ -79,7 +78,6 @@ MAY_IMPORT = {
         "_client",
         "_transport",
         "_nursery",
-        "_packets",
         "endpoint",
         "reply",
         "trio",

@@ -12,7 +12,7 @@ import trio
 import techo
 from helpers import PATIENCE, until
 from techo import testing
-from techo._client.connecting import connect
+from techo._transport.connect import connect
 from techo.testing import Fault
 
 KINDS = [techo.Kind.UDP, techo.Kind.UNIXGRAM, techo.Kind.UNIXPACKET]
@@ -26,7 +26,7 @@ async def exchange(
 ) -> tuple[list[bytes], tuple[testing.FaultEvent, ...], techo.Statistics]:
     """Send the messages at once; return `count` replies in order, and what was recorded."""
     async with techo.open_server(address, reply=techo.raw, faults=faults, seed=seed) as server:
-        line = await connect(server.endpoints[0])
+        line = (await connect(server.endpoints[0])).transport
         async with line:
             with socket.socket(fileno=os.dup(fileno(line))) as raw:
                 for message in MESSAGES:
@@ -90,7 +90,7 @@ async def test_a_share_of_the_replies_is_lost_and_counted(
         async with techo.open_server(
             address, reply=techo.raw, faults=[testing.DropReply(0.5)], seed=3
         ) as server:
-            line = await connect(server.endpoints[0])
+            line = (await connect(server.endpoints[0])).transport
             async with line:
                 with socket.socket(fileno=os.dup(fileno(line))) as raw:
                     ours = trio.socket.from_stdlib_socket(raw)
@@ -115,7 +115,7 @@ async def test_a_drain_sends_what_was_delayed(address: str, kind: techo.Kind) ->
     async with techo.open_server(
         address, reply=techo.raw, faults=[testing.Delay(PATIENCE)]
     ) as server:
-        line = await connect(server.endpoints[0])
+        line = (await connect(server.endpoints[0])).transport
         async with line:
             with socket.socket(fileno=os.dup(fileno(line))) as raw:
                 raw.send(b"hello")
@@ -146,7 +146,7 @@ async def test_a_held_back_reply_goes_after_a_second_whatever_comes(
     """Each reply waits a second of its own; at the end of a connection all go at once."""
     reorder = testing.ReorderReplies(1.0, depth=1000)
     async with techo.open_server(address, reply=techo.raw, faults=[reorder]) as server:
-        line = await connect(server.endpoints[0])
+        line = (await connect(server.endpoints[0])).transport
         async with line:
             with socket.socket(fileno=os.dup(fileno(line))) as raw:
                 ours = trio.socket.from_stdlib_socket(raw)

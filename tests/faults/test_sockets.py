@@ -12,22 +12,24 @@ import trio
 import trustme
 
 import techo
-from helpers import PATIENCE, ended, receive_until_end, until_ended
+from helpers import PATIENCE, ended, until_ended
 from techo import testing
-from techo._client.connecting import connect
 from techo._faults.certificates import bad_context
+from techo._transport.connect import connect
+from techo._transport.streams import transport_of
+from techo._transport.transport import Transport
 from techo.testing import Fault
 
 DATA = bytes(range(256)) * 40
 
 
-async def talk(stream: trio.abc.HalfCloseableStream) -> tuple[bytes, str]:
+async def talk(stream: Transport) -> tuple[bytes, str]:
     """Send it all, half-close, and return what comes back and how it ends."""
     back = b""
     try:
-        await stream.send_all(DATA)
+        await stream.send(DATA)
         await stream.send_eof()
-        while data := await stream.receive_some():
+        while data := await stream.receive():
             back += data
     except trio.BrokenResourceError:
         return back, "reset"
@@ -56,14 +58,13 @@ async def test_sockets_and_memory_tell_the_same_story(address: str, fault: Fault
     async with testing.open_memory_server(
         reply=techo.raw, limits=limits, faults=[fault], seed=9
     ) as memory:
-        stories.append([await talk(await memory.connect()) for _ in range(4)])
+        stories.append([await talk(transport_of(await memory.connect())) for _ in range(4)])
     async with techo.open_server(
         address, reply=techo.raw, limits=limits, faults=[fault], seed=9
     ) as server:
         told = []
         for _ in range(4):
-            stream = await connect(server.endpoints[0])
-            assert isinstance(stream, trio.abc.HalfCloseableStream)
+            stream = (await connect(server.endpoints[0])).transport
             with trio.fail_after(PATIENCE):
                 told.append(await talk(stream))
         stories.append(told)
@@ -79,10 +80,10 @@ async def test_sockets_and_memory_tell_the_same_story(address: str, fault: Fault
 async def test_a_reset_is_a_real_one() -> None:
     """The client's system reports a connection reset by its peer."""
     async with techo.open_server("tcp://127.0.0.1:0", faults=[testing.Reset()]) as server:
-        stream = await connect(server.endpoints[0])
-        assert isinstance(stream, trio.SocketStream)
+        stream = (await connect(server.endpoints[0])).transport
         with pytest.raises(trio.BrokenResourceError) as caught:
-            await receive_until_end(stream)
+            while await stream.receive():
+                pass
         assert isinstance(caught.value.__cause__, OSError)
         assert caught.value.__cause__.errno == errno.ECONNRESET
         assert ended(await until_ended(server, 1)) == {"faulted": 1}
@@ -132,23 +133,22 @@ async def test_tls_can_be_truncated_while_its_peer_sends(
         tls=server_tls,
         faults=[testing.Truncate(1000)],
     ) as server:
-        stream = await connect(server.endpoints[0], tls=client_tls)
-        assert isinstance(stream, trio.abc.Stream)
+        stream = (await connect(server.endpoints[0], tls=client_tls)).transport
         back = b""
         with trio.fail_after(PATIENCE):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(flood, stream)
-                while data := await stream.receive_some():
+                while data := await stream.receive():
                     back += data
                 nursery.cancel_scope.cancel()
         assert len(back) == 1000
         await trio.aclose_forcefully(stream)
 
 
-async def flood(stream: trio.abc.Stream) -> None:
+async def flood(stream: Transport) -> None:
     """Send a MiB, or as much as the peer takes."""
     with contextlib.suppress(trio.BrokenResourceError):
-        await stream.send_all(bytes(2**20))
+        await stream.send(bytes(2**20))
 
 
 async def test_nor_can_it_in_memory() -> None:
@@ -163,16 +163,15 @@ async def trip(server: techo.EchoService, tls: ssl.SSLContext) -> str:
     """Return what a TLS client finds."""
     try:
         with trio.fail_after(PATIENCE):
-            stream = await connect(server.endpoints[0], tls=tls)
+            stream = (await connect(server.endpoints[0], tls=tls)).transport
     except ssl.SSLCertVerificationError as error:
         return error.verify_message
     except OSError:
         return "no handshake"
-    assert isinstance(stream, trio.abc.Stream)
-    await stream.send_all(b"hello")
-    assert await stream.receive_some() == b"hello"
+    await stream.send(b"hello")
+    assert await stream.receive() == b"hello"
     try:
-        return "closed" if await stream.receive_some() == b"" else "more"
+        return "closed" if await stream.receive() is None else "more"
     except trio.BrokenResourceError:
         return "cut off"
     finally:

@@ -13,42 +13,41 @@ import trio
 
 import techo
 from helpers import PATIENCE, ended, until, until_ended
-from techo._client.connecting import connect
-from techo._packets import LARGEST_PACKET
+from techo._transport.connect import connect
+from techo._transport.messages import LARGEST_PACKET
+from techo._transport.transport import Transport
 
 pytestmark = pytest.mark.usefixtures("conversation")
 
 CONNECTIONS = [techo.Kind.TCP, techo.Kind.TLS, techo.Kind.UNIX, techo.Kind.UNIXPACKET]
 every_connection = pytest.mark.parametrize("kind", CONNECTIONS, indirect=True)
 
-Dial = Callable[[techo.EchoService], Awaitable[trio.abc.Stream]]
+Dial = Callable[[techo.EchoService], Awaitable[Transport]]
 
 
 @pytest.fixture
 def dial(kind: techo.Kind, client_tls: ssl.SSLContext) -> Dial:
     """Return a function that connects to a server of that kind."""
 
-    async def dialled(server: techo.EchoService) -> trio.abc.Stream:
+    async def dialled(server: techo.EchoService) -> Transport:
         tls = client_tls if kind is techo.Kind.TLS else None
-        stream = await connect(server.endpoints[0], tls=tls)
-        assert isinstance(stream, trio.abc.Stream)
-        return stream
+        return (await connect(server.endpoints[0], tls=tls)).transport
 
     return dialled
 
 
-async def finish(stream: trio.abc.Stream) -> None:
+async def finish(stream: Transport) -> None:
     """Half-close, as far as the kind can, and wait for the end."""
-    if isinstance(stream, trio.abc.HalfCloseableStream):
+    if stream.half_closeable:
         await stream.send_eof()
-        assert await stream.receive_some() == b""
+        assert await stream.receive() is None
     await stream.aclose()
 
 
-async def flood(stream: trio.abc.Stream) -> None:
+async def flood(stream: Transport) -> None:
     """Send for ever, without reading."""
     while True:
-        await stream.send_all(bytes(50_000))
+        await stream.send(bytes(50_000))
 
 
 def fail(_: bytes) -> bytes:
@@ -65,8 +64,8 @@ async def test_what_passes_is_counted_and_the_end_is_an_end(
         stream = await dial(server)
         with trio.fail_after(PATIENCE):
             for message in (b"one", b"three", b"five!"):
-                await stream.send_all(message)
-                assert (await stream.receive_some()).endswith(b"] " + message)
+                await stream.send(message)
+                assert (await stream.receive() or b"").endswith(b"] " + message)
             await finish(stream)
         found = await until_ended(server, 1)
     assert ended(found) == {"eof": 1}
@@ -88,7 +87,7 @@ async def test_silence_ends_on_time(
     async with techo.open_server(address, tls=server_tls, limits=limits) as server:
         stream = await dial(server)
         with trio.fail_after(PATIENCE):
-            assert await stream.receive_some() == b""
+            assert await stream.receive() is None
             await stream.aclose()
         assert ended(await until_ended(server, 1)) == {outcome: 1}
 
@@ -118,11 +117,11 @@ async def test_one_too_many_is_refused(
     async with techo.open_server(address, tls=server_tls, limits=limits) as server:
         first = await dial(server)
         with trio.fail_after(PATIENCE):
-            await first.send_all(b"first")
-            assert (await first.receive_some()).endswith(b"first")
+            await first.send(b"first")
+            assert (await first.receive() or b"").endswith(b"first")
             try:
                 async with await dial(server) as second:
-                    assert await second.receive_some() == b""
+                    assert await second.receive() == b""
             except (OSError, trio.BrokenResourceError):
                 assert address.startswith("tls")  # whose handshake is cut short
             assert ended(await until_ended(server, 1)) == {"refused": 1}
@@ -137,7 +136,7 @@ async def test_a_reply_that_raises_ends_its_own_connection(
     async with techo.open_server(address, tls=server_tls, reply=fail) as server:
         for count in (1, 2):
             stream = await dial(server)
-            await stream.send_all(b"x")
+            await stream.send(b"x")
             assert ended(await until_ended(server, count)) == {"crashed": count}
             await trio.aclose_forcefully(stream)
 
@@ -150,13 +149,13 @@ async def test_a_drain_lets_go_of_the_quiet_at_once_and_of_the_busy_between_two_
     message = bytes(range(256)) * 200
     torn: list[int] = []
 
-    async def chat(stream: trio.abc.Stream) -> None:
+    async def chat(stream: Transport) -> None:
         back = len(message)
         try:
             while back == len(message):
-                await stream.send_all(message)
+                await stream.send(message)
                 back = 0
-                while back < len(message) and (chunk := await stream.receive_some()):
+                while back < len(message) and (chunk := await stream.receive()):
                     back += len(chunk)
         except trio.BrokenResourceError:
             pass  # it was told to go while it was sending
@@ -184,8 +183,8 @@ async def test_cancelling_aborts(address: str, server_tls: ssl.SSLContext, dial:
     async with trio.open_nursery() as nursery:
         await nursery.start(service.serve, address)
         stream = await dial(service)
-        await stream.send_all(b"x")
-        assert await stream.receive_some()
+        await stream.send(b"x")
+        assert await stream.receive()
         nursery.cancel_scope.cancel()
     assert ended(service.statistics()) == {"aborted": 1}
     await trio.aclose_forcefully(stream)
@@ -203,14 +202,14 @@ async def test_messages_that_arrive_at_once_keep_their_bounds(
     messages = [os.urandom(size) for size in (1, 2, 60_000, 1, 500, 3, 3, 3, 70_000, 1)]
     async with techo.open_server(address, reply=reply) as server:
         stream = await dial(server)
-        await stream.send_all(b"first")
-        assert (await stream.receive_some()).endswith(b"first")
-        assert isinstance(stream, techo._packets.PacketStream)
+        await stream.send(b"first")
+        assert (await stream.receive() or b"").endswith(b"first")
+        assert stream.socket is not None
         for message in messages:
             os.write(stream.socket.fileno(), message)  # no checkpoint: they wait together
         with trio.fail_after(PATIENCE):
             for message in messages:
-                answer = await stream.receive_some()
+                answer = await stream.receive() or b""
                 assert answer.endswith(message)
                 assert len(answer) - len(message) == (27 if reply is techo.stamped else 0)
             await finish(stream)
@@ -224,20 +223,21 @@ async def test_messages_beside_streams_with_chunks_as_long_as_their_buffer(
     limits = techo.Limits(receive_size=LARGEST_PACKET + 1)
     endpoints = ("tcp://127.0.0.1:0", f"unixpacket:{tmp_path}/s")
     async with techo.open_server(*endpoints, reply=techo.raw, limits=limits) as server:
-        pairs = [[await connect(each) for each in server.endpoints] for _ in range(5)]
-        streams = [each for pair in pairs for each in pair if isinstance(each, trio.abc.Stream)]
+        streams = [
+            (await connect(each)).transport for _ in range(5) for each in server.endpoints
+        ]
         for stream in streams:
-            await stream.send_all(b"first")
-            assert await stream.receive_some() == b"first"
+            await stream.send(b"first")
+            assert await stream.receive() == b"first"
         for stream in streams:
-            assert isinstance(stream, trio.SocketStream | techo._packets.PacketStream)
+            assert stream.socket is not None
             for _ in range(2):
                 os.write(stream.socket.fileno(), b"hello")  # no checkpoint: all in one batch
         with trio.fail_after(PATIENCE):
             for stream in streams:
                 back = b""
                 while len(back) < 10:
-                    back += await stream.receive_some()
+                    back += await stream.receive() or b""
                 await trio.aclose_forcefully(stream)
 
 
@@ -246,12 +246,12 @@ async def test_an_empty_message_is_the_end(address: str, dial: Dial) -> None:
     """An empty message counts as the end; what was sent before it is answered."""
     async with techo.open_server(address, reply=techo.raw) as server:
         stream = await dial(server)
-        assert isinstance(stream, techo._packets.PacketStream)
+        assert stream.socket is not None
         os.write(stream.socket.fileno(), b"before")
         os.write(stream.socket.fileno(), b"")
         with trio.fail_after(PATIENCE):
-            assert await stream.receive_some() == b"before"
-            assert await stream.receive_some() == b""
+            assert await stream.receive() == b"before"
+            assert await stream.receive() is None
         assert ended(await until_ended(server, 1)) == {"eof": 1}
         await stream.aclose()
 
@@ -261,11 +261,10 @@ async def test_the_longest_message_comes_back_stamped(address: str, dial: Dial) 
     """A message as long as a peer can send without changing its buffers is answered."""
     async with techo.open_server(address) as server:
         stream = await dial(server)
-        assert isinstance(stream, techo._packets.PacketStream)
-        data = os.urandom(stream.largest)
+        data = os.urandom(stream.largest or 0)
         with trio.fail_after(PATIENCE):
-            await stream.send_all(data)
-            assert (await stream.receive_some())[27:] == data
+            await stream.send(data)
+            assert (await stream.receive() or b"")[27:] == data
         await stream.aclose()
 
 
@@ -274,13 +273,14 @@ async def test_a_message_that_is_too_long_ends_the_connection(address: str, dial
     """It arrives in part only, and a part is not echoed."""
     async with techo.open_server(address, reply=techo.raw) as server:
         stream = await dial(server)
-        assert isinstance(stream, techo._packets.PacketStream)
+        assert stream.socket is not None
+        assert stream.largest is not None
         stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**20)
         if stream.largest <= LARGEST_PACKET:
             pytest.skip("this system does not allow larger buffers")
-        await stream.send_all(bytes(LARGEST_PACKET))
-        assert len(await stream.receive_some()) == LARGEST_PACKET
-        await stream.send_all(bytes(LARGEST_PACKET + 1))
+        await stream.send(bytes(LARGEST_PACKET))
+        assert len(await stream.receive() or b"") == LARGEST_PACKET
+        await stream.send(bytes(LARGEST_PACKET + 1))
         assert ended(await until_ended(server, 1)) == {"reset": 1}
         await stream.aclose()
 
@@ -292,7 +292,7 @@ async def test_a_reply_too_long_for_a_message_is_a_fault_of_the_reply(
     """The connection ends as crashed, with a traceback in the log."""
     async with techo.open_server(address, reply=lambda data: data * 1000) as server:
         stream = await dial(server)
-        await stream.send_all(bytes(1000))
+        await stream.send(bytes(1000))
         assert ended(await until_ended(server, 1)) == {"crashed": 1}
         await stream.aclose()
     assert [bool(record.exc_info) for record in caplog.records] == [True]
