@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import enum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
 from techo._probing.failure_cause import FailureCause
-from techo._transport.connect import Connected
+
+if TYPE_CHECKING:  # the command line's help has this file's words, and does not wait for trio
+    from techo._transport.connect import Connected
 
 
 class Clock(enum.StrEnum):
