@@ -458,6 +458,32 @@ async def test_a_receiver_does_not_wait_for_a_sender(secure: Secure) -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_what_receiving_has_to_answer_leaves_without_a_send(
+    contexts: Contexts, authority: trustme.CA, version: str
+) -> None:
+    """Such as a server's late request for a certificate, which only TLS 1.3 knows."""
+    if version == "TLSv1.2":
+        return
+    contexts[0].post_handshake_auth = contexts[1].post_handshake_auth = True
+    contexts[1].verify_mode = ssl.CERT_REQUIRED
+    authority.issue_cert("me").configure_cert(contexts[0])
+    authority.configure_trust(contexts[1])
+    ours, theirs = Wire.pair()
+    client = TlsTransport(ours, contexts[0], server_hostname="localhost")
+    server = TlsTransport(theirs, contexts[1], server_side=True)
+    await shake_hands(client, server)
+    server.tls.verify_client_post_handshake()
+    await server.send(b"who are you?")
+    assert await client.receive() == b"who are you?"
+    assert not server.tls.getpeercert()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.receive)
+        nursery.start_soon(server.receive)
+        await trio.testing.wait_all_tasks_blocked()
+        assert server.tls.getpeercert()
+        nursery.cancel_scope.cancel()
+
+
 async def test_every_call_is_a_checkpoint(secure: Secure) -> None:
     """Also where nothing has to be waited for."""
     ours, theirs = Wire.pair()

@@ -133,7 +133,7 @@ class TlsTransport(Transport):
                 await self._send_alert()
                 self._raise_broken(self._failure)
             if self._outgoing.pending and not self._sending.locked():
-                await self._flush()  # such as our part of a key update (RFC 8446, 4.6.3)
+                await self._flush()  # such as a certificate asked for late (RFC 8446, 4.6.2)
             await self._feed()
             self._decrypt()
         if len(self._plain) <= most:
