@@ -14,7 +14,7 @@ import pytest
 import techo
 from helpers import call
 from techo._cli import _COMMANDS
-from techo._cli.options import Command, Option, option, parse
+from techo._cli.options import Command, Option, option, parse, switch
 from techo._cli.readers import (
     BYTES,
     MODE,
@@ -126,12 +126,12 @@ TRIAL = Command(
     "",
     "",
     [
-        option("names", form=choice("a", "b", "c"), repeatable=True, shown="none", help=""),
-        option("-t", "--some-time", form=SECONDS, default=1.5, help="how long"),
-        option("--tag", form=choice("x", "y"), repeatable=True, shown="none", help="a tag"),
-        option("--bare", form=choice("z", "-"), shown="no", bare="-", help="with or without"),
-        option("--quiet", help="say less"),
-        option("--no-guard", default=True, help="go without"),
+        option("names", choice("a", "b", "c"), "", repeatable=True, shown="none"),
+        option("-t --some-time", SECONDS, "how long", default=1.5),
+        option("--tag", choice("x", "y"), "a tag", repeatable=True, shown="none"),
+        option("--bare", choice("z", "-"), "with or without", shown="no", bare="-"),
+        switch("--quiet", "say less"),
+        switch("--no-guard", "go without", default=True),
     ],
     lambda _: 0,
     variables="TECHO_SOME_TIME",

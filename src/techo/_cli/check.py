@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from techo._cli.errors import cannot_reach, refuse
-from techo._cli.options import CLIENT, Command, Group, Option, option
+from techo._cli.options import CLIENT, Command, Group, Option, option, switch
 from techo._cli.readers import NUMBER, SECONDS, Form, choice
 from techo._cli.tls import client_context
 from techo.endpoint import Endpoint
@@ -38,20 +38,20 @@ _OPTIONS: Final[Sequence[Option | Group]] = [
     *CLIENT,
     option(
         "--reply",
-        form=choice(*_REPLIES),
+        choice(*_REPLIES),
+        "what must come back: the bytes unchanged, the bytes with stamps, or either",
         default="any",
-        help="what must come back: the bytes unchanged, the bytes with stamps, or either",
     ),
-    option("--patience", form=SECONDS, default=10.0, help="how long each check may take"),
-    option("--connections", form=NUMBER, default=100, help="how many must be served at once"),
+    option("--patience", SECONDS, "how long each check may take", default=10.0),
+    option("--connections", NUMBER, "how many must be served at once", default=100),
     option(
         "--skip",
-        form=Form("CHECK", str),
+        Form("CHECK", str),
+        "leave out a check, such as back-pressure",
         repeatable=True,
         shown="none",
-        help="leave out a check, such as back-pressure",
     ),
-    option("--json", help="print objects instead of a table"),
+    switch("--json", "print objects instead of a table"),
 ]
 
 

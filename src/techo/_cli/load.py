@@ -57,55 +57,38 @@ been 0. SIGTERM ends it like Ctrl-C, without changing the status."""
 
 _OPTIONS: Final[Sequence[Option | Group]] = [
     *CLIENT,
-    option("-c", "--connections", form=NUMBER, default=10, help="how many at the same time"),
+    option("-c --connections", NUMBER, "how many at the same time", default=10),
+    option("-d --duration", SECONDS, "how long trips begin, after the warm-up", shown="10 s"),
     option(
-        "-d",
-        "--duration",
-        form=SECONDS,
-        shown="10 s",
-        help="how long trips begin, after the warm-up",
-    ),
-    option(
-        "-n",
-        "--trips",
-        form=NUMBER,
+        "-n --trips",
+        NUMBER,
+        "how many begin, instead of how long",
         shown="as many as there is time for",
-        help="how many begin, instead of how long",
     ),
     option(
-        "-r",
-        "--rate",
-        form=RATE,
+        "-r --rate",
+        RATE,
+        "how many are due in each second, over all connections",
         shown="the next when one has come back",
-        help="how many are due in each second, over all connections",
     ),
-    option("-s", "--size", form=BYTES, default=64, help="of each message"),
+    option("-s --size", BYTES, "of each message", default=64),
     option(
-        "--pipeline",
-        form=NUMBER,
-        default=1,
-        help="messages in flight on each connection, at the most",
+        "--pipeline", NUMBER, "messages in flight on each connection, at the most", default=1
     ),
+    option("--warm-up", WARM_UP, "how long to load before anything is counted", default=0.0),
     option(
-        "--warm-up",
-        form=WARM_UP,
-        default=0.0,
-        help="how long to load before anything is counted",
-    ),
-    option(
-        "-W",
-        "--timeout",
-        form=SECONDS,
-        shown="10 s; 1 s over udp and unixgram",
-        help="how long to wait for a reply or a connection. With nothing coming back any more, "
+        "-W --timeout",
+        SECONDS,
+        "how long to wait for a reply or a connection. With nothing coming back any more, "
         "the load gives up after this time, and after ten times as long over udp and unixgram",
+        shown="10 s; 1 s over udp and unixgram",
     ),
     option(
         "--json",
-        form=REPORT_FILE,
+        REPORT_FILE,
+        "print an object instead of text, or write it to a file as well",
         shown="no",
         bare=STANDARD_OUTPUT,
-        help="print an object instead of text, or write it to a file as well",
     ),
     *REPORT_OPTIONS,
 ]

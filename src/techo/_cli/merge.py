@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from techo._cli.errors import refuse
-from techo._cli.options import Command, option
+from techo._cli.options import Command, option, switch
 from techo._cli.readers import FILE
 from techo._cli.report import REPORT_OPTIONS, STANDARD_OUTPUT, check_deliverable, deliver
 from techo._cli.rules import LOAD, names_of
@@ -36,13 +36,13 @@ Exit status: 0 no error and no rule fired, 1 an error or a rule fired or nothing
 _OPTIONS: Final = [
     option(
         "files",
-        form=FILE,
+        FILE,
+        "reports to add up, at least one",
         repeatable=True,
         shown="",
         in_environment=False,
-        help="reports to add up, at least one",
     ),
-    option("--json", help="print an object instead of text"),
+    switch("--json", "print an object instead of text"),
     *REPORT_OPTIONS,
 ]
 

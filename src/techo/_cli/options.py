@@ -21,17 +21,17 @@ _Container: TypeAlias = argparse.ArgumentParser | argparse._ActionsContainer  # 
 
 @attrs.frozen
 class Option:
-    """One option, or an argument that has no name; `option` makes it."""
+    """One option, or an argument that has no name; `option` and `switch` make it."""
 
     names: tuple[str, ...]
     help: str
     form: Form | None
     """None for a switch, which the environment cannot set."""
     default: Any
-    repeatable: bool
-    bare: Any
+    repeatable: bool = False
+    bare: Any = None
     """The text that an option given without one stands for; None if it needs one."""
-    in_environment: bool
+    in_environment: bool = True
 
     @property
     def positional(self) -> bool:
@@ -81,32 +81,33 @@ class Option:
 
 
 def option(
-    *names: str,
+    names: str,
+    form: Form,
     help: str,  # noqa: A002  -- as argparse calls it
-    form: Form | None = None,
+    *,
     default: Any = None,
     shown: str | None = None,
     repeatable: bool = False,
     bare: Any = None,
     in_environment: bool = True,
 ) -> Option:
-    """Return an option whose help ends in its default, with the unit.
+    """Return an option that takes a value; its help ends in the default, with the unit.
 
-    Without `form` it is a switch. `shown` is what help says of a default that is no value, or
-    empty where there is none to say.
+    `shown` is what help says of a default that is no value, or empty if there is none.
     """
-    if form is None:
-        default = bool(default)
-        help += f" (default: {shown})" * bool(shown)  # noqa: A001  -- likewise
-    else:
-        if shown is None:
-            value = f"{default:,g}" if isinstance(default, int | float) else str(default)
-            shown = f"{value} {form.unit}".rstrip()
-        again = "repeatable; " * (repeatable and names[0].startswith("-"))
-        help += f" ({again}default: {shown})" * bool(shown)  # noqa: A001  -- likewise
+    if shown is None:
+        value = f"{default:,g}" if isinstance(default, int | float) else str(default)
+        shown = f"{value} {form.unit}".rstrip()
+    again = "repeatable; " * (repeatable and names.startswith("-"))
+    text = help + f" ({again}default: {shown})" * bool(shown)
     if repeatable and default is None:
         default = ()
-    return Option(names, help, form, default, repeatable, bare, in_environment)
+    return Option(tuple(names.split()), text, form, default, repeatable, bare, in_environment)
+
+
+def switch(names: str, help: str, *, default: bool = False) -> Option:  # noqa: A002  -- likewise
+    """Return an option without a value, which turns its default into the opposite."""
+    return Option(tuple(names.split()), help, None, default)
 
 
 @attrs.frozen
@@ -150,9 +151,9 @@ def _flat(options: Iterable[Option | Group]) -> Iterator[Option]:
 
 ENDPOINT: Final = option(
     "endpoint",
-    form=Form("ENDPOINT", Endpoint.parse),
+    Form("ENDPOINT", Endpoint.parse),
+    f"where the server is: {FORMS.removesuffix(', fd:N')}",
     default=Endpoint(),
-    help=f"where the server is: {FORMS.removesuffix(', fd:N')}",
 )
 
 CLIENT: Final = (
@@ -165,27 +166,27 @@ CLIENT: Final = (
                 (
                     option(
                         "--tls-ca",
-                        form=FILE,
+                        FILE,
+                        "PEM certificates to trust",
                         shown="those that the system trusts",
-                        help="PEM certificates to trust",
                     ),
-                    option("--tls-insecure", help="accept any certificate (insecure)"),
+                    switch("--tls-insecure", "accept any certificate (insecure)"),
                 ),
                 exclusive=True,
             ),
             option(
                 "--tls-server-name",
-                form=TEXT,
+                TEXT,
+                "the name that the server's certificate must have",
                 shown="the host",
-                help="the name that the server's certificate must have",
             ),
             option(
                 "--tls-cert",
-                form=FILE,
+                FILE,
+                "PEM certificate to show to a server that asks for one",
                 shown="none",
-                help="PEM certificate to show to a server that asks for one",
             ),
-            option("--tls-key", form=FILE, shown="in the same file", help="its PEM key"),
+            option("--tls-key", FILE, "its PEM key", shown="in the same file"),
         ),
     ),
 )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from techo._cli.errors import counted, fail, never_reached, refuse
-from techo._cli.options import CLIENT, Command, Group, Option, option
+from techo._cli.options import CLIENT, Command, Group, Option, option, switch
 from techo._cli.readers import NUMBER, SECONDS, Form
 from techo._cli.rules import PING, any_fired, names_of, rules_about
 from techo._cli.tls import client_context
@@ -71,31 +71,25 @@ def _read_size(text: str) -> int | range:
 _OPTIONS: Final[Sequence[Option | Group]] = [
     *CLIENT,
     option(
-        "-c",
-        "--count",
-        form=NUMBER,
-        shown="no end; of a range of sizes, each once",
-        help="how many probes",
+        "-c --count", NUMBER, "how many probes", shown="no end; of a range of sizes, each once"
     ),
-    option("-i", "--interval", form=SECONDS, default=1.0, help="from one probe to the next"),
+    option("-i --interval", SECONDS, "from one probe to the next", default=1.0),
     option(
-        "-W",
-        "--timeout",
-        form=SECONDS,
+        "-W --timeout",
+        SECONDS,
+        "how long to wait for a reply, or for a connection",
         default=1.0,
-        help="how long to wait for a reply, or for a connection",
     ),
     option(
-        "-s",
-        "--size",
-        form=Form("BYTES", _read_size, "bytes"),
-        default=64,
-        help="of a probe; LEAST-MOST or LEAST-MOST/STEP takes one after the other, and finds "
+        "-s --size",
+        Form("BYTES", _read_size, "bytes"),
+        "of a probe; LEAST-MOST or LEAST-MOST/STEP takes one after the other, and finds "
         "the largest that returns",
+        default=64,
     ),
-    option("-D", "--timestamps", help="print the Unix time before each line"),
-    option("-q", "--quiet", help="print the summary only"),
-    option("--json", help="print an object for each line"),
+    switch("-D --timestamps", "print the Unix time before each line"),
+    switch("-q --quiet", "print the summary only"),
+    switch("--json", "print an object for each line"),
     rules_about(PING),
 ]
 

@@ -8,13 +8,7 @@ from typing import Any, Final
 
 import attrs
 
-from techo._validation import (
-    COUNT,
-    SECONDS_ABOVE_0,
-    SECONDS_FROM_0,
-    Requirement,
-    number,
-)
+from techo._validation import COUNT, SECONDS_ABOVE_0, SECONDS_FROM_0, Requirement, number
 
 _ALL_PERMISSIONS: Final = 0o777
 

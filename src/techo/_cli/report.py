@@ -84,9 +84,9 @@ REPORT_FILE: Final = Form("FILE", _read_report_file)
 REPORT_OPTIONS: Final = (
     option(
         "--plot",
-        form=Form("FILE", _read_picture),
+        Form("FILE", _read_picture),
+        "draw the percentiles there, as .svg or .png; needs the extra plot",
         shown="no",
-        help="draw the percentiles there, as .svg or .png; needs the extra plot",
     ),
     rules_about(LOAD),
 )

@@ -184,11 +184,11 @@ def rules_about(table: Table) -> Option:
     """Return the option that takes rules about these figures."""
     return option(
         "--fail-if",
-        form=Form("RULE", lambda text: Rule.parse(text, table)),
+        Form("RULE", lambda text: Rule.parse(text, table)),
+        "exit with 1 if this holds: a figure, one of > >= < <= == !=, and a limit with "
+        "its unit, such as 'p99>5ms'",
         repeatable=True,
         shown="none",
-        help="exit with 1 if this holds: a figure, one of > >= < <= == !=, and a limit with "
-        "its unit, such as 'p99>5ms'",
     )
 
 

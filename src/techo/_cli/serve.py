@@ -15,7 +15,7 @@ import attrs
 import techo
 from techo._cli import logs, systemd
 from techo._cli.errors import cannot_listen, refuse
-from techo._cli.options import Command, Group, Option, flag, option
+from techo._cli.options import Command, Group, Option, flag, option, switch
 from techo._cli.process import print_line, shortage
 from techo._cli.readers import FILE, MODE, SEED, Form, choice, count_reader, number_reader
 from techo._cli.tls import server_context
@@ -54,35 +54,35 @@ def _limit(field: attrs.Attribute[Any]) -> Option:
     """Return the option for a field of `Limits`, which has all that help says of it."""
     meaning, unit = field.metadata["meaning"], field.metadata["unit"]
     if isinstance(field.default, bool):
-        return option(
-            flag("no_" + field.name), default=True, help=f"do not {meaning}", shown="drop them"
+        return switch(
+            flag("no_" + field.name), f"do not {meaning} (default: drop them)", default=True
         )
     requirement: Any = field.validator
     read = number_reader(requirement) if unit == "s" else count_reader(requirement)
     shown = "off" if field.default in requirement.off else None
     return option(
         flag(field.name),
-        form=Form({"s": "SECONDS", "bytes": "BYTES"}.get(unit, "N"), read, unit),
+        Form({"s": "SECONDS", "bytes": "BYTES"}.get(unit, "N"), read, unit),
+        meaning,
         default=field.default,
         shown="the kernel's maximum" if field.name == "backlog" else shown,
-        help=meaning,
     )
 
 
 def _options() -> Iterator[Option | Group]:
     yield option(
         "endpoint",
-        form=Form("ENDPOINT", Endpoint.parse),
+        Form("ENDPOINT", Endpoint.parse),
+        f"where to listen: {FORMS}; host * is every interface, port 0 any free port, "
+        "@NAME an abstract name, N a descriptor that the parent process has bound",
         repeatable=True,
         shown=f"what systemd passes, or {Endpoint()}",
-        help=f"where to listen: {FORMS}; host * is every interface, port 0 any free port, "
-        "@NAME an abstract name, N a descriptor that the parent process has bound",
     )
     yield option(
         "--reply",
-        form=choice("stamped", "raw"),
+        choice("stamped", "raw"),
+        '"[date and time] chunk", or the bytes unchanged',
         default="stamped",
-        help='"[date and time] chunk", or the bytes unchanged',
     )
     yield Group("limits", [_limit(field) for field in attrs.fields(Limits)])
     yield Group(
@@ -90,22 +90,22 @@ def _options() -> Iterator[Option | Group]:
         [
             option(
                 "--tls-cert",
-                form=FILE,
+                FILE,
+                "what tls endpoints show: a certificate and its signers, PEM",
                 shown="none",
-                help="what tls endpoints show: a certificate and its signers, PEM",
             ),
-            option("--tls-key", form=FILE, shown="in the same file", help="its key"),
+            option("--tls-key", FILE, "its key", shown="in the same file"),
             option(
                 "--tls-client-ca",
-                form=FILE,
+                FILE,
+                "ask for clients' certificates, which these signed",
                 shown="off",
-                help="ask for clients' certificates, which these signed",
             ),
             option(
                 "--unix-mode",
-                form=MODE,
+                MODE,
+                "permissions of Unix paths, such as 660",
                 shown="as the umask says",
-                help="permissions of Unix paths, such as 660",
             ),
         ],
     )
@@ -114,32 +114,32 @@ def _options() -> Iterator[Option | Group]:
         [
             option(
                 "--fault",
-                form=Form("FAULT", parse_fault),
+                Form("FAULT", parse_fault),
+                f"misbehave on purpose: {forms()}; each may go on with "
+                ",probability=SHARE ,every=N (connections) ,from=BYTES",
                 repeatable=True,
                 shown="none",
-                help=f"misbehave on purpose: {forms()}; each may go on with "
-                ",probability=SHARE ,every=N (connections) ,from=BYTES",
             ),
             option(
                 "--seed",
-                form=SEED,
+                SEED,
+                "what chance depends on: the same seed, the same faults",
                 default=0,
-                help="what chance depends on: the same seed, the same faults",
             ),
         ],
     )
     loudness = [
-        option("-q", "--quiet", help="do not log individual connections"),
-        option("-v", "--verbose", help="log more"),
+        switch("-q --quiet", "do not log individual connections"),
+        switch("-v --verbose", "log more"),
     ]
     yield Group(
         "log",
         [
             option(
                 "--log-format",
-                form=choice("text", "json"),
+                choice("text", "json"),
+                "lines for people, or one JSON object per line",
                 default="text",
-                help="lines for people, or one JSON object per line",
             ),
             Group("", loudness, exclusive=True),
         ],
