@@ -178,7 +178,7 @@ async def test_of_two_that_connect_at_once_one_is_closed() -> None:
         for _ in range(2):
             await race._attempt(found, trio.Event(), trio.CancelScope())
         assert await open_descriptors() == before + 1
-        (await race.run([])).close()
+        (await race.run([]))[0].close()
 
 
 async def test_a_dial_shows_in_which_step_its_time_ran_out(

@@ -14,7 +14,6 @@ from techo._nursery import open_bare_nursery
 from techo._transport.connect import connect
 from techo._transport.messages import check_fits
 from techo._transport.streams import transport_of
-from techo._transport.transport import RECEIVE_SIZE as RECEIVE_SIZE  # noqa: PLC0414  -- until all have moved
 from techo._transport.transport import Transport
 from techo.endpoint import Endpoint
 

@@ -16,6 +16,7 @@ import trio
 
 from techo._transport.addresses import (
     SOCKET_TYPES,
+    Address,
     Found,
     interleaved,
     is_literal,
@@ -131,14 +132,16 @@ class Dial:
             datagrams = self._datagrams(endpoint, found)
             times = ConnectTimes(lookup, _since(started), None)
             return Connected(datagrams, text_of(datagrams.address), times)
-        sock = await _Race(endpoint, self.options).run(interleaved(found))
-        connected, address = _since(started), text_of(sock.getpeername())
+        sock, address = await _Race(endpoint, self.options).run(interleaved(found))
+        connected = _since(started)
         transport = StreamTransport(trio.SocketStream(sock))
         if endpoint.kind is Kind.TLS:
             started = trio.current_time()
             transport = await self._secured(transport, endpoint.host)
             handshake = _since(started)
-        return Connected(transport, address, ConnectTimes(lookup, connected, handshake))
+        return Connected(
+            transport, text_of(address), ConnectTimes(lookup, connected, handshake)
+        )
 
     async def _by_path(self, endpoint: Endpoint) -> Connected:
         """Connect to a Unix socket, which takes no time, whether a server is there or not."""
@@ -226,10 +229,12 @@ class _Race:
     endpoint: Endpoint
     options: SocketOptions
     _failures: list[OSError] = attrs.field(factory=list, init=False)
-    _winner: trio.socket.SocketType | None = attrs.field(default=None, init=False)
+    _winner: tuple[trio.socket.SocketType, Address] | None = attrs.field(
+        default=None, init=False
+    )
 
-    async def run(self, addresses: Iterable[Found]) -> trio.socket.SocketType:
-        """Return a connected socket; all others are closed."""
+    async def run(self, addresses: Iterable[Found]) -> tuple[trio.socket.SocketType, Address]:
+        """Return a connected socket and its peer; all others are closed."""
         try:
             async with trio.open_nursery() as nursery:
                 for each in addresses:
@@ -239,13 +244,13 @@ class _Race:
                         await over.wait()
         except BaseException:
             if self._winner is not None:
-                self._winner.close()
+                self._winner[0].close()
             raise
         if self._winner is None:
             where = text_of((self.endpoint.host, self.endpoint.port))
             message = f"all attempts to connect to {where} failed"
             raise OSError(message) from ExceptionGroup(message, self._failures)
-        _refuse_itself(self._winner, self.endpoint)
+        _refuse_itself(self._winner[0], self.endpoint)
         return self._winner
 
     async def _attempt(self, each: Found, over: trio.Event, race: trio.CancelScope) -> None:
@@ -263,7 +268,7 @@ class _Race:
             return None
         if self._winner is not None:
             return sock.close()
-        self._winner = sock
+        self._winner = sock, address
         race.cancel(reason="connected to another address")
         return None
 

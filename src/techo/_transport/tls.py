@@ -26,6 +26,9 @@ read."""
 ENDS: Final = (ssl.SSLEOFError, ssl.SSLSyscallError)
 """What OpenSSL raises where a connection ends in mid-handshake, or without close_notify."""
 
+_GONE: Final = contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError)
+"""For last words, which nobody may be there to receive."""
+
 
 class TlsTransport(Transport):
     """TLS over another transport, which belongs to it from now on.
@@ -162,7 +165,7 @@ class TlsTransport(Transport):
         if usable and not self._closed and self._failure is None and not self._sending.locked():
             try:
                 async with self._sending:
-                    with contextlib.suppress(trio.BrokenResourceError):
+                    with _GONE:
                         await self._send_close_notify()
             except BaseException:
                 self.close()
@@ -244,8 +247,7 @@ class TlsTransport(Transport):
         """Let the peer know what was wrong with it, if it reads (RFC 8446, 6.2)."""
         if self._sending.locked():
             return  # its holder sends the alert, or nobody can
-        gone = contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError)
-        with trio.move_on_after(_ALERT_TIMEOUT), gone:
+        with trio.move_on_after(_ALERT_TIMEOUT), _GONE:
             await self._flush()
 
     async def _send_close_notify(self) -> None:
