@@ -278,9 +278,10 @@ def _summary(statistics: PingStatistics, *, sweep: bool) -> Iterator[str]:
 def _counts(statistics: PingStatistics) -> str:
     loss = "" if statistics.loss is None else f" ({statistics.loss:.4g} %)"
     in_flight = f", {statistics.in_flight} in flight" if statistics.in_flight else ""
+    missed = f", {statistics.missed} missed" if statistics.missed else ""
     return (
         f"{statistics.sent} sent, {statistics.received} received, "
-        f"{statistics.lost} lost{loss}{in_flight}"
+        f"{statistics.lost} lost{loss}{in_flight}{missed}"
     )
 
 
