@@ -15,6 +15,7 @@ from helpers import call, serving
 from techo import testing
 from techo._faults.text import _FORMS, parse_fault
 from techo._faults.values import Fault
+from techo._server.datagrams import ANSWERING_PORTS
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -78,6 +79,12 @@ def test_every_public_name_is_in_the_readme() -> None:
 def test_every_outcome_is_in_the_readme(word: str) -> None:
     """The tables of what happens when leave none out."""
     assert f"`{word}`" in README
+
+
+def test_every_port_that_is_not_answered_is_in_the_readme() -> None:
+    """In the table of what happens when."""
+    *most, last = sorted(ANSWERING_PORTS)
+    assert f"comes from port {', '.join(map(str, most))} or {last}, whose" in README
 
 
 @pytest.mark.parametrize("word", list(techo.FailureCause))

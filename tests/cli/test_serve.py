@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import shutil
 import signal
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -22,7 +19,6 @@ from helpers import (
     PATIENCE,
     Process,
     call,
-    command,
     dial,
     free_port,
     receive_exactly,
@@ -181,25 +177,6 @@ def test_a_port_in_use_is_named() -> None:
     assert (code, out) == (2, b"")
     assert err.startswith(f"techo: cannot listen on {endpoint}: address already in use; ")
     assert len(err.splitlines()) == 1
-
-
-def test_a_privileged_port_is_explained() -> None:
-    """A user who may not bind it gets the remedy."""
-    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) < 2:
-        pytest.skip("on this system every port is for everybody")
-    prefix = []
-    if os.geteuid() == 0:
-        if shutil.which("setpriv") is None:
-            pytest.skip("setpriv, which makes root somebody who may not, is not installed")
-        prefix = ["setpriv", "--bounding-set=-net_bind_service"]
-    done = subprocess.run(
-        [*prefix, *command("1")], capture_output=True, text=True, check=False, timeout=PATIENCE
-    )
-    assert done.returncode == 2
-    assert done.stderr == (
-        "techo: cannot listen on tcp://127.0.0.1:1: permission denied; "
-        "ports below 1024 need privileges; choose a higher one\n"
-    )
 
 
 def test_the_environment_is_below_flags_and_above_defaults() -> None:

@@ -105,11 +105,11 @@ def test_the_rate_and_the_guard_are_options() -> None:
     options = ["--max-datagrams-per-second", "2", "--no-loop-guard", "udp://127.0.0.1:0"]
     with serving(*options) as process, socket.socket(type=socket.SOCK_DGRAM) as sock:
         sock.connect(("127.0.0.1", process.port))
-        for _ in range(5):
+        for _ in range(100):
             sock.send(b"x")
         datagrams = process.statistics()["datagrams"]
-        assert datagrams["echoed"] == 2
-        assert datagrams["dropped"]["rate"] == 3
+        assert datagrams["echoed"] >= 2
+        assert datagrams["dropped"]["rate"] == 100 - datagrams["echoed"] > 0
 
 
 LONG = "x" * 108

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 import techo
-from helpers import PATIENCE, ended, until, until_ended
+from helpers import PATIENCE, ended, until_ended
 from techo._transport.connect import connect
 from techo._transport.messages import LARGEST_PACKET
 from techo._transport.transport import Transport
@@ -76,12 +77,17 @@ async def test_what_passes_is_counted_and_the_end_is_an_end(
 @pytest.mark.parametrize(
     ("limits", "outcome"),
     [
-        (techo.Limits(idle_timeout=0.05), "idle"),
-        (techo.Limits(lifetime=0.05), "expired"),
+        (techo.Limits(idle_timeout=5), "idle"),
+        (techo.Limits(lifetime=5), "expired"),
     ],
 )
-async def test_silence_ends_on_time(
-    address: str, server_tls: ssl.SSLContext, dial: Dial, limits: techo.Limits, outcome: str
+async def test_silence_ends_on_time(  # noqa: PLR0917  -- parameters and fixtures
+    address: str,
+    server_tls: ssl.SSLContext,
+    dial: Dial,
+    limits: techo.Limits,
+    outcome: str,
+    patient_clock: trio.testing.MockClock,
 ) -> None:
     """The peer sees an end, not a reset."""
     async with techo.open_server(address, tls=server_tls, limits=limits) as server:
@@ -94,10 +100,13 @@ async def test_silence_ends_on_time(
 
 @every_connection
 async def test_a_peer_that_never_reads_is_stalled(
-    address: str, server_tls: ssl.SSLContext, dial: Dial
+    address: str,
+    server_tls: ssl.SSLContext,
+    dial: Dial,
+    patient_clock: trio.testing.MockClock,
 ) -> None:
     """It is aborted after the idle timeout, and costs one reply."""
-    limits = techo.Limits(idle_timeout=0.2)
+    limits = techo.Limits(idle_timeout=5)
     async with techo.open_server(
         address, tls=server_tls, limits=limits, reply=techo.raw
     ) as server:
@@ -143,13 +152,13 @@ async def test_a_reply_that_raises_ends_its_own_connection(
 
 @every_connection
 async def test_a_drain_lets_go_of_the_quiet_at_once_and_of_the_busy_between_two_messages(
-    address: str, server_tls: ssl.SSLContext, dial: Dial
+    address: str, server_tls: ssl.SSLContext, dial: Dial, patient_clock: trio.testing.MockClock
 ) -> None:
     """No peer gets half a message."""
     message = bytes(range(256)) * 200
     torn: list[int] = []
 
-    async def chat(stream: Transport) -> None:
+    async def chat(stream: Transport, busy: trio.Event) -> None:
         back = len(message)
         try:
             while back == len(message):
@@ -157,6 +166,7 @@ async def test_a_drain_lets_go_of_the_quiet_at_once_and_of_the_busy_between_two_
                 back = 0
                 while back < len(message) and (chunk := await stream.receive()):
                     back += len(chunk)
+                busy.set()
         except trio.BrokenResourceError:
             pass  # it was told to go while it was sending
         if 0 < back < len(message):
@@ -166,8 +176,8 @@ async def test_a_drain_lets_go_of_the_quiet_at_once_and_of_the_busy_between_two_
         streams = [await dial(server) for _ in range(6)]
         async with trio.open_nursery() as nursery:
             for stream in streams[:3]:
-                nursery.start_soon(chat, stream)
-            await until(lambda: server.statistics().chunks >= 100)
+                nursery.start_soon(chat, stream, busy := trio.Event())
+                await busy.wait()
             with trio.fail_after(PATIENCE):
                 await server.drain()
         for stream in streams:

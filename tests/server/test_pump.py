@@ -215,7 +215,7 @@ async def test_a_reply_that_closes_the_socket_ends_its_own_connection() -> None:
             return b""
         return chunk
 
-    service = techo.EchoService(close_it, limits=techo.Limits(idle_timeout=0.2, receive_size=5))
+    service = techo.EchoService(close_it, limits=techo.Limits(receive_size=5))
     other_ours, other_theirs = await sockets()
     async with ours, other_ours, trio.open_nursery() as nursery:
         nursery.start_soon(service.handle, theirs)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
+import trio.testing
 import trustme
 
 import techo
@@ -52,7 +53,10 @@ async def test_serve_ssl_over_tcp_works_with_the_same_handler(
 
 
 async def test_drain_ends_tls_conversations_between_two_messages(
-    nursery: trio.Nursery, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+    nursery: trio.Nursery,
+    server_tls: ssl.SSLContext,
+    client_tls: ssl.SSLContext,
+    patient_clock: trio.testing.MockClock,
 ) -> None:
     """Busy clients with messages of many records get whole ones, then close_notify."""
     service = techo.EchoService(techo.raw)
@@ -168,10 +172,11 @@ async def test_misuse_is_a_counted_outcome_without_a_traceback(
     outcome: str,
     server_tls: ssl.SSLContext,
     caplog: pytest.LogCaptureFixture,
+    patient_clock: trio.testing.MockClock,
 ) -> None:
     """Misuse costs its own connection only."""
     caplog.set_level(logging.DEBUG, "techo")
-    limits = techo.Limits(handshake_timeout=0.1)
+    limits = techo.Limits(handshake_timeout=5)
     async with techo.open_server(ANY, limits=limits, tls=server_tls) as server:
         with trio.fail_after(PATIENCE):
             async with await connect(server) as stream:
