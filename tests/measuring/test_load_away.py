@@ -145,7 +145,7 @@ async def test_what_can_not_be_sent_ends_the_connection(tmp_path: Path, carrier:
         transport = DatagramTransport.connected(ours, f"{tmp_path}/s")
     tally = Tally(PATIENCE, lossy=True)
     schedule = Schedule(0.0, 0.0, 1e9, None, None)
-    tally.run = run = Run(schedule, Payloads(64), itertools.repeat(64), 8, tally)
+    tally.run = run = Run(schedule, Payloads(64), itertools.repeat(64), 8, tally, schedule.take)
     driver = driver_for(transport, run)
     with trio.fail_after(PATIENCE):
         ending = await driver.run()

@@ -85,12 +85,14 @@ async def load(
     if seconds is None:
         seconds = math.inf if trips is not None else SECONDS
     tally = Tally(timeout, lossy=kind in _DATAGRAMS or kind is Kind.UNIXPACKET)
+    schedule = Schedule(math.inf, warm_up, seconds, trips, rate)
     run = tally.run = Run(
-        schedule=Schedule(math.inf, warm_up, seconds, trips, rate),
+        schedule=schedule,
         payloads=Payloads(size, least=size),
         sizes=itertools.repeat(size),
         pipeline=pipeline,
         sink=tally,
+        take=schedule.take,
         clock=trio.lowlevel.current_clock().current_time,
     )
     engine = Engine(run, opener, connections, timeout, Reconnect.AT_ONCE, size)

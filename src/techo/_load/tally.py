@@ -59,8 +59,8 @@ class Tally:
     def add(self, trip: Trip) -> None:
         """Count a trip whose state has just changed; see `Sink`."""
         schedule, state = self.run.schedule, trip.state
-        if state is TripState.LOST:
-            self._lost(trip, trip.cause or FailureCause.TIMEOUT_REPLY)
+        if state is TripState.LOST and trip.ending is not None:
+            self._lost(trip, trip.ending.cause)
             return
         now = self._last_reply = trip.arrived
         if not schedule.counts(trip.due):

@@ -20,7 +20,7 @@ from techo._ping.statistics import PingStatistics
 from techo._probing.engine import UNBOUNDED, Engine, Reconnect
 from techo._probing.in_flight import Run
 from techo._probing.payloads import SIZE, Payloads
-from techo._probing.schedule import Overdue, Schedule
+from techo._probing.schedule import Schedule
 from techo._transport.connect import Target, name_of, opener_of
 from techo._validation import COUNT, SECONDS_ABOVE_0
 
@@ -60,12 +60,14 @@ def ping(
         SIZE.check(size=end)
     records = Records(name_of(target))
     probes = len(size) if count is None and isinstance(size, range) else count
+    schedule = Schedule(math.inf, 0.0, math.inf, probes, 1 / interval)
     run = records.run = Run(
-        schedule=Schedule(math.inf, 0.0, math.inf, probes, 1 / interval, Overdue.MISSED),
+        schedule=schedule,
         payloads=Payloads(max(ends), least=min(ends)),
         sizes=_sizes(size),
         pipeline=UNBOUNDED,
         sink=records,
+        take=schedule.take_latest,
     )
     fixed = None if isinstance(size, range) else size
     opener = opener_of(target, tls, server_name)

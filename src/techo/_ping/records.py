@@ -56,17 +56,16 @@ class Records:
     def add(self, trip: Trip) -> None:
         """Count a probe whose state has just changed; see `Sink`."""
         at, now = time.time(), self.run.clock()
-        if trip.state is TripState.LOST:
-            cause = trip.cause or FailureCause.TIMEOUT_REPLY
-            self._failures[cause] += 1
+        if trip.state is TripState.LOST and trip.ending is not None:
+            self._failures[trip.ending.cause] += 1
             self._outages.settle(trip, now, at)
-            self._put(PingFailure(trip.number, cause, trip.reason, at))
+            self._put(PingFailure(trip.number, trip.ending.cause, trip.ending.reason, at))
             return
         late, duplicate = trip.state is TripState.LATE, trip.state is TripState.DUPLICATE
         self._late += late
         self._duplicate += duplicate
-        if late and trip.cause is not None:
-            self._failures[trip.cause] -= 1
+        if late and trip.ending is not None:
+            self._failures[trip.ending.cause] -= 1
         seconds, size = trip.arrived - trip.sent, len(trip.payload)
         if not duplicate:
             self._count(size, nanoseconds(seconds))

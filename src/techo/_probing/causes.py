@@ -11,8 +11,8 @@ from typing import Final
 import trio
 
 from techo._client.comparison import EchoMismatch, ShortReply
-from techo._transport.connect import first_cause
 from techo._probing.failure_cause import NEVER_REACHED, FailureCause
+from techo._transport.connect import first_cause
 
 __all__ = ["NEVER_REACHED", "FailureCause", "cause_of", "words_of"]
 

@@ -98,7 +98,7 @@ class Engine:
     def start(self, nursery: trio.Nursery) -> None:
         """Begin to send what is due, from now on."""
         run = self.run
-        run.schedule.begin = run.clock()
+        run.schedule.start(run.clock())
         self.started.set()
         if run.schedule.rate is not None:
             nursery.start_soon(self._pace)

@@ -45,6 +45,8 @@ class Run:
     pipeline: float
     """Trips in flight over each connection, at the most; infinity for any number."""
     sink: Sink
+    take: Callable[[float], float | None]
+    """`Schedule.take`, or what of the schedule takes its place."""
     clock: Callable[[], float] = trio.current_time
     """The run's clock, in seconds."""
     begun: int = 0
@@ -60,36 +62,37 @@ class Run:
 
     def begin_trip(self, now: float) -> Trip | None:
         """Begin a trip if one is due."""
-        due = self.schedule.take(now)
+        due = self.take(now)
         if due is None:
             self.see_whether_done(now)
             return None
-        self.in_flight += 1
-        return self._make(due, now)
+        return self._begin(due, now)
 
-    def _make(self, due: float, now: float) -> Trip:
+    def _begin(self, due: float, sent: float) -> Trip:
+        self.in_flight += 1
         self.begun += 1
         payload = self.payloads.make(self.begun, next(self.sizes))
-        return Trip(self.begun, payload, due, now)
+        return Trip(self.begun, payload, due, sent)
 
     def see_whether_done(self, now: float) -> None:
         """Set `done` if no trip is due any more and none is in flight."""
         if not self.in_flight and self.schedule.next_due(now) is None:
             self.done.set()
 
-    def lose(self, trip: Trip, cause: FailureCause, reason: str) -> None:
-        """Note that a trip has failed."""
-        trip.state = TripState.LOST
-        trip.cause, trip.reason = cause, reason
+    def lose(self, trip: Trip, ending: Ending) -> None:
+        """Report that a trip has failed."""
+        trip.state, trip.ending = TripState.LOST, ending
+        self.in_flight -= 1
         self.sink.add(trip)
         self.see_whether_done(self.clock())
 
     def lose_due(self, ending: Ending) -> None:
         """Begin and lose all trips that are due: nothing can carry them."""
+        now = self.clock()
         if self.schedule.paused:
-            self.schedule.take(self.clock())  # which misses them
-        while (due := self.schedule.take_oldest(self.clock())) is not None:
-            self.lose(self._make(due, due), ending.cause, ending.reason)
+            self.take(now)  # which misses them
+        while (due := self.schedule.take(now)) is not None:
+            self.lose(self._begin(due, due), ending)
 
     def stop_sending(self) -> None:
         """Begin no more trips; the run is done when those in flight are over."""
@@ -145,7 +148,8 @@ class InFlight:
 
     def next(self, now: float) -> bytes:
         """Begin the trips that there is room for; return what to send for them."""
-        run, pieces = self.run, list[bytes]()
+        run = self.run
+        pieces: list[bytes] = []
         if (
             self.traffic.send_pending
         ):  # what is sent next must not overtake the rest of what was
@@ -174,9 +178,10 @@ class InFlight:
         elif trip is None:
             self.run.sink.note(_STRAY)
         elif state is State.SHORT:
-            self.lose(trip, FailureCause.SHORT, f"{size} of {len(trip.payload)} bytes")
+            reason = f"{size} of {len(trip.payload)} bytes"
+            self.lose(trip, Ending(FailureCause.SHORT, reason))
         elif state is State.CORRUPT:
-            self.lose(trip, FailureCause.CORRUPT, _HARMED.reason)
+            self.lose(trip, Ending(FailureCause.CORRUPT, _HARMED.reason))
             self.run.sink.note(_HARMED)
         else:
             self.answered = True
@@ -185,14 +190,13 @@ class InFlight:
             trip.arrived = now
             self.run.sink.add(trip)
 
-    def lose(self, trip: Trip, cause: FailureCause, reason: str) -> None:
+    def lose(self, trip: Trip, ending: Ending) -> None:
         """Wait for a trip no more; it is still recognised if it comes."""
         del self.trips[trip]
         self.failed = True
         if isinstance(self._matching, OneByOne):
             self._matching.give_up(trip)
-        self.run.in_flight -= 1
-        self.run.lose(trip, cause, reason)
+        self.run.lose(trip, ending)
 
     @property
     def oldest(self) -> float:
@@ -207,12 +211,12 @@ class InFlight:
     def give_up(self, until: float, reason: str) -> None:
         """Wait no more for messages that were sent by then."""
         for trip in [each for each in self.trips if each.sent <= until]:
-            self.lose(trip, FailureCause.TIMEOUT_REPLY, reason)
+            self.lose(trip, Ending(FailureCause.TIMEOUT_REPLY, reason))
 
     def end(self, ending: Ending, lost: Sequence[Trip]) -> None:
         """Lose these trips: the connection is over, or is for them."""
         for trip in lost:
-            self.lose(trip, ending.cause, ending.reason)
+            self.lose(trip, ending)
         self.run.sink.note(
             Incident(IncidentKind.BROKEN, ending.cause, ending.reason, ending.error, len(lost))
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import math
 from typing import Final
 
@@ -11,15 +10,6 @@ import attrs
 _ROUNDING: Final = 1e-9
 """Seconds by which two ways to the same moment may differ. Trio's clock begins at up to a
 million seconds, of which a float knows a tenth of that."""
-
-
-class Overdue(enum.Enum):
-    """What becomes of trips that could not begin when they were due."""
-
-    SENT = enum.auto()
-    """They are sent as soon as possible, so that a slow server can't hide what it delays."""
-    MISSED = enum.auto()
-    """They are left out but for the latest, so that nothing is sent in a burst."""
 
 
 @attrs.define(eq=False)
@@ -36,15 +26,29 @@ class Schedule:
     """How many begin after the warm-up; None for as many as there is time for."""
     rate: float | None
     """Trips per second; None for one as soon as there is room for it."""
-    overdue: Overdue = Overdue.SENT
     paused: bool = False
-    """Whether all that is due is missed."""
+    """Whether `take_latest` misses all that is due."""
     missed: int = attrs.field(default=0, init=False)
     """Trips that were left out."""
     _taken: int = attrs.field(default=0, init=False)
     _counted: int = attrs.field(default=0, init=False)
     _stopped: float = attrs.field(default=math.inf, init=False)
     _closed: bool = attrs.field(default=False, init=False)
+    # What the hot path compares with, so that it need not add up: see `_settle`.
+    _first_counted: float = attrs.field(init=False)
+    _last_due: float = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._settle()
+
+    def _settle(self) -> None:
+        self._first_counted = self.counts_from - _ROUNDING
+        self._last_due = -math.inf if self._closed else self.end - _ROUNDING
+
+    def start(self, now: float) -> None:
+        """Let the run begin now."""
+        self.begin = now
+        self._settle()
 
     @property
     def counts_from(self) -> float:
@@ -58,41 +62,41 @@ class Schedule:
 
     def counts(self, due: float) -> bool:
         """Return whether a trip that is due then is not part of the warm-up."""
-        return due >= self.begin + self.warm_up - _ROUNDING
+        return due >= self._first_counted
 
     def warming_up(self, now: float) -> bool:
         """Return whether what happens now is part of the warm-up."""
-        return self.begin <= now < self.begin + self.warm_up - _ROUNDING
+        return self.begin <= now < self._first_counted
 
     def next_due(self, now: float) -> float | None:
         """Return when the next trip is due, which may be past; None after the last."""
         due = now if self.rate is None else self.begin + self._taken / self.rate
-        over = due >= self.end - _ROUNDING or self._counted == self.trips or self._closed
-        return None if over else due
+        return None if due >= self._last_due or self._counted == self.trips else due
 
     def take(self, now: float) -> float | None:
-        """Begin a trip, if one is due; return when it was."""
-        if self.overdue is Overdue.MISSED:
-            self._miss(now)
-        return self.take_oldest(now)
+        """Begin the trip that has been due for longest, if there is one; return since when.
 
-    def take_oldest(self, now: float) -> float | None:
-        """Begin the trip that has been due for longest, if there is one; return since when."""
-        due = self.next_due(now)
-        if due is None or due > now:
+        Those that could not begin when they were due begin as soon as possible, so that a slow
+        server can't hide what it delays.
+        """
+        due = now if self.rate is None else self.begin + self._taken / self.rate
+        if due > now or due >= self._last_due or self._counted == self.trips:
             return None
         self._taken += 1
-        self._counted += self.counts(due)
+        self._counted += due >= self._first_counted
         return due
 
-    def _miss(self, now: float) -> None:
-        """Leave out what is due but for the latest, or all of it while paused."""
-        if self.rate is None or self.next_due(now) is None:
-            return
-        latest = math.floor((now - self.begin + _ROUNDING) * self.rate) + self.paused
-        skipped = max(0, latest - self._taken)
-        self.missed += skipped
-        self._taken += skipped
+    def take_latest(self, now: float) -> float | None:
+        """Begin the trip that was due last, if there is one; return when.
+
+        Those before it are missed, so that nothing is sent in a burst.
+        """
+        if self.rate is not None and self.next_due(now) is not None:
+            latest = math.floor((now - self.begin + _ROUNDING) * self.rate) + self.paused
+            skipped = max(0, latest - self._taken)
+            self.missed += skipped
+            self._taken += skipped
+        return self.take(now)
 
     def unsent(self, now: float) -> int:
         """Count the trips that are due, or never will be, and have not begun."""
@@ -109,7 +113,9 @@ class Schedule:
     def stop(self, now: float) -> None:
         """Let no more trips be due than were by now."""
         self._stopped = now
+        self._settle()
 
     def close(self) -> None:
         """Let no more trips begin; what is unsent remains so."""
         self._closed = True
+        self._settle()

@@ -28,11 +28,22 @@ class TripState(enum.Enum):
     ANSWERED = enum.auto()
     """All of it came back in time, for the first time."""
     LOST = enum.auto()
-    """It failed; `Trip.cause` is why."""
+    """It failed; `Trip.ending` is why."""
     LATE = enum.auto()
     """It was lost, and then came back whole."""
     DUPLICATE = enum.auto()
     """It came back whole once more."""
+
+
+@attrs.frozen
+class Ending:
+    """Why a trip or a connection is over, or why there is no connection."""
+
+    cause: FailureCause
+    reason: str
+    """The cause in words."""
+    error: Exception | None = None
+    """What was raised, if anything was."""
 
 
 @attrs.define(eq=False)
@@ -49,10 +60,8 @@ class Trip:
     state: TripState = TripState.IN_FLIGHT
     arrived: float = 0.0
     """When it came back last, in seconds."""
-    cause: FailureCause | None = None
-    """Why it was lost."""
-    reason: str = ""
-    """The same in words."""
+    ending: Ending | None = None
+    """Why it was lost, if it was."""
     clock: Clock = Clock.USER
     """What `sent` and `arrived` were read from."""
 
@@ -84,17 +93,6 @@ class Incident:
     """What was raised, if anything was."""
     trips: int = 0
     """How many trips were lost by it."""
-
-
-@attrs.frozen
-class Ending:
-    """Why a connection is over, or why there is none."""
-
-    cause: FailureCause
-    reason: str
-    """The cause in words."""
-    error: Exception | None = None
-    """What was raised, if anything was."""
 
 
 class Sink(Protocol):
