@@ -259,9 +259,10 @@ def _summary(statistics: PingStatistics, *, sweep: bool) -> Iterator[str]:
     """Return the statistics as lines for people."""
     yield f"--- {statistics.endpoint} ---"
     yield _counts(statistics)
+    missed = f", {statistics.missed} missed" if statistics.missed else ""
     yield (
         f"{statistics.late} late, {statistics.duplicate} duplicate, "
-        f"{statistics.corrupt} corrupt, {_number(statistics.reconnects, 'reconnect')}"
+        f"{statistics.corrupt} corrupt, {_number(statistics.reconnects, 'reconnect')}{missed}"
     )
     if statistics.failures:
         yield f"failures: {counted(statistics.failures)}"
@@ -278,10 +279,9 @@ def _summary(statistics: PingStatistics, *, sweep: bool) -> Iterator[str]:
 def _counts(statistics: PingStatistics) -> str:
     loss = "" if statistics.loss is None else f" ({statistics.loss:.4g} %)"
     in_flight = f", {statistics.in_flight} in flight" if statistics.in_flight else ""
-    missed = f", {statistics.missed} missed" if statistics.missed else ""
     return (
         f"{statistics.sent} sent, {statistics.received} received, "
-        f"{statistics.lost} lost{loss}{in_flight}{missed}"
+        f"{statistics.lost} lost{loss}{in_flight}"
     )
 
 
