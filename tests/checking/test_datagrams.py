@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 import techo
 from helpers import PATIENCE
@@ -91,7 +92,9 @@ async def report_on(
 
 
 @pytest.mark.parametrize("bad", BAD)
-async def test_a_bad_service_is_rejected_by_the_rule_that_it_breaks(bad: str) -> None:
+async def test_a_bad_service_is_rejected_by_the_rule_that_it_breaks(
+    bad: str, patient_clock: trio.testing.MockClock
+) -> None:
     """And by others only if every echo is wrong."""
     service, expected = BAD[bad]
     report = await report_on(service())
@@ -101,7 +104,7 @@ async def test_a_bad_service_is_rejected_by_the_rule_that_it_breaks(bad: str) ->
         assert failed == expected
 
 
-async def test_answers_from_elsewhere_are_found() -> None:
+async def test_answers_from_elsewhere_are_found(patient_clock: trio.testing.MockClock) -> None:
     """They are echoes all the same, but a connected client would never see them."""
     report = await report_on(lambda data, _: [data], elsewhere=True)
     (check,) = report.failed
@@ -109,7 +112,7 @@ async def test_answers_from_elsewhere_are_found() -> None:
     assert "not from" in check.evidence
 
 
-async def test_a_lossy_network_is_no_bad_service() -> None:
+async def test_a_lossy_network_is_no_bad_service(patient_clock: trio.testing.MockClock) -> None:
     """What is lost is sent again a few times."""
     assert (await report_on(lossy(), patience=4)).passed
 
@@ -122,7 +125,9 @@ def named(report: CheckReport, name: str) -> Check:
 @pytest.mark.parametrize(
     ("bad", "size"), [("cuts at 2,048", 2048), ("drops more than 9,000", 9000)]
 )
-async def test_the_largest_that_comes_back_whole_is_found(bad: str, size: int) -> None:
+async def test_the_largest_that_comes_back_whole_is_found(
+    bad: str, size: int, patient_clock: trio.testing.MockClock
+) -> None:
     """Whether what is larger comes back cut, or not at all."""
     evidence = named(await report_on(BAD[bad][0]()), "largest").evidence
     if size == 2048:
@@ -132,7 +137,7 @@ async def test_the_largest_that_comes_back_whole_is_found(bad: str, size: int) -
         assert evidence.startswith("no answer to 65,507 bytes; the largest")
 
 
-async def test_nobody_there_is_an_os_error() -> None:
+async def test_nobody_there_is_an_os_error(patient_clock: trio.testing.MockClock) -> None:
     """Refused where the system says so, timed out where nobody says anything."""
     with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as sock:
         await sock.bind(("127.0.0.1", 0))

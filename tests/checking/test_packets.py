@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from helpers import PATIENCE
 from techo.testing import EchoServiceError, check_echo_service
@@ -19,7 +20,9 @@ BAD: dict[str, Callable[[bytes], list[bytes]]] = {
 
 
 @pytest.mark.parametrize("bad", BAD)
-async def test_messages_that_change_their_bounds_are_rejected(bad: str, tmp_path: Path) -> None:
+async def test_messages_that_change_their_bounds_are_rejected(
+    bad: str, tmp_path: Path, patient_clock: trio.testing.MockClock
+) -> None:
     """Though, of those that are split, every byte comes back."""
 
     async def serve(listener: trio.socket.SocketType) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 import techo
 import techo.testing
@@ -15,12 +16,13 @@ from techo.testing import Check, EchoServiceError, Verdict, check_echo_service
 
 
 @pytest.mark.parametrize("reply", [techo.raw, techo.stamped])
-async def test_techo_passes(
+async def test_techo_passes(  # noqa: PLR0917  -- parameters and fixtures
     kind: techo.Kind,
     address: str,
     reply: techo.Reply,
     server_tls: ssl.SSLContext,
     client_tls: ssl.SSLContext,
+    patient_clock: trio.testing.MockClock,
 ) -> None:
     """On every kind of endpoint, whichever reply it gives, and the suite finds out which."""
     seen: list[Check] = []
@@ -52,7 +54,11 @@ async def test_techo_passes(
 )
 @pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:0", "udp://127.0.0.1:0"])
 async def test_the_other_reply_is_no_echo(
-    endpoint: str, wanted: techo.Reply, said: techo.Reply, evidence: str
+    endpoint: str,
+    wanted: techo.Reply,
+    said: techo.Reply,
+    evidence: str,
+    patient_clock: trio.testing.MockClock,
 ) -> None:
     """Where one of the two is asked for."""
     async with techo.open_server(endpoint, reply=said) as server:
@@ -77,13 +83,15 @@ async def test_the_other_reply_is_no_echo(
         ({"server_name": "x"}, "is not tls"),
     ],
 )
-async def test_nonsense_is_a_value_error(arguments: dict[str, Any], match: str) -> None:
+async def test_nonsense_is_a_value_error(
+    arguments: dict[str, Any], match: str, patient_clock: trio.testing.MockClock
+) -> None:
     """Before anything is tried."""
     with pytest.raises(ValueError, match=match):
         await check_echo_service("127.0.0.1:9", **arguments)
 
 
-async def test_what_watch_raises_comes_out_bare() -> None:
+async def test_what_watch_raises_comes_out_bare(patient_clock: trio.testing.MockClock) -> None:
     """The checks end there."""
 
     def watch(check: Check) -> None:
@@ -94,13 +102,15 @@ async def test_what_watch_raises_comes_out_bare() -> None:
             await check_echo_service(server.endpoints[0], watch=watch)
 
 
-async def test_tls_does_not_go_with_a_function() -> None:
+async def test_tls_does_not_go_with_a_function(patient_clock: trio.testing.MockClock) -> None:
     """Which has connected already."""
     with pytest.raises(ValueError, match="not with a function"):
         await check_echo_service(trio.sleep_forever, server_name="x")
 
 
-async def test_nobody_there_is_the_system_s_error(tmp_path: object) -> None:
+async def test_nobody_there_is_the_system_s_error(
+    tmp_path: object, patient_clock: trio.testing.MockClock
+) -> None:
     """As for any client."""
     with pytest.raises(FileNotFoundError):
         await check_echo_service(f"unix:{tmp_path}/nobody")

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import trio
+import trio.testing
 import trustme
 
 import techo
@@ -179,12 +180,13 @@ async def trip(server: techo.EchoService, tls: ssl.SSLContext) -> str:
 
 @pytest.mark.parametrize("happens", [True, False])
 @pytest.mark.parametrize("name", ["handshake", "notify", "expired", "wrong"])
-async def test_faults_of_tls(
+async def test_faults_of_tls(  # noqa: PLR0917  -- parameters and fixtures
     name: str,
     happens: bool,  # noqa: FBT001  -- a parameter of the test
     authority: trustme.CA,
     server_tls: ssl.SSLContext,
     client_tls: ssl.SSLContext,
+    patient_clock: trio.testing.MockClock,
 ) -> None:
     """The client finds each fault, and only when it was asked for."""
     fault, found = {
@@ -200,7 +202,7 @@ async def test_faults_of_tls(
         "tls://127.0.0.1:0",
         reply=techo.raw,
         tls=server_tls,
-        limits=techo.Limits(idle_timeout=0.1, handshake_timeout=0.1 if happens else 10),
+        limits=techo.Limits(idle_timeout=5, handshake_timeout=5),
         faults=[fault] if happens else [testing.Delay(0)],
     ) as server:
         assert await trip(server, client_tls) == (found if happens else "closed")
@@ -210,14 +212,17 @@ async def test_faults_of_tls(
 
 
 async def test_a_bad_certificate_for_every_second(
-    authority: trustme.CA, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+    authority: trustme.CA,
+    server_tls: ssl.SSLContext,
+    client_tls: ssl.SSLContext,
+    patient_clock: trio.testing.MockClock,
 ) -> None:
     """The other connections get the right certificate."""
     async with techo.open_server(
         "tls://127.0.0.1:0",
         reply=techo.raw,
         tls=server_tls,
-        limits=techo.Limits(idle_timeout=0.1),
+        limits=techo.Limits(idle_timeout=5),
         faults=[testing.ExpiredCertificate(authority, every=2)],
     ) as server:
         found = [await trip(server, client_tls) for _ in range(4)]
