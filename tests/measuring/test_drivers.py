@@ -1,0 +1,150 @@
+"""The pump and the tasks: whatever a peer does, both drivers count the same."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+import techo
+from helpers import PATIENCE
+from loads import causes, check
+from techo._pump import pump
+
+Peer = Callable[[trio.SocketStream], Awaitable[None]]
+"""What a server does with one connection."""
+
+
+async def close_at_once(peer: trio.SocketStream) -> None:
+    """Accept, and close."""
+    peer.socket.close()
+
+
+async def end_at_once(peer: trio.SocketStream) -> None:
+    """Half-close before anything has come, and then swallow everything."""
+    await peer.send_eof()
+    async for _ in peer:
+        pass
+
+
+async def greet(peer: trio.SocketStream) -> None:
+    """Send what nobody asked for, before anything has come."""
+    await peer.send_all(b"220 welcome\r\n")
+    async for chunk in peer:
+        await peer.send_all(chunk)
+
+
+async def greet_and_close(peer: trio.SocketStream) -> None:
+    """Send what nobody asked for, and close."""
+    await peer.send_all(b"busy")
+    peer.socket.close()
+
+
+async def echo_twice(peer: trio.SocketStream) -> None:
+    """Answer two messages, then close."""
+    for _ in range(2):
+        await peer.send_all(await peer.receive_some(100))
+    peer.socket.close()
+
+
+async def echo_half(peer: trio.SocketStream) -> None:
+    """Answer half of a message, then close."""
+    chunk = await peer.receive_some(100)
+    await peer.send_all(chunk[:30])
+    peer.socket.close()
+
+
+async def swallow_and_close(peer: trio.SocketStream) -> None:
+    """Read one message, and close without an answer."""
+    await peer.receive_some(100)
+    peer.socket.close()
+
+
+async def answer_wrongly(peer: trio.SocketStream) -> None:
+    """Answer with other bytes."""
+    async for chunk in peer:
+        await peer.send_all(bytes(byte ^ 1 for byte in chunk))
+
+
+async def answer_twice(peer: trio.SocketStream) -> None:
+    """Answer each message twice."""
+    async for chunk in peer:
+        await peer.send_all(chunk + chunk)
+
+
+async def echo_in_bytes(peer: trio.SocketStream) -> None:
+    """Answer byte by byte."""
+    async for chunk in peer:
+        for byte in chunk:
+            await peer.send_all(bytes([byte]))
+
+
+async def stamp(peer: trio.SocketStream) -> None:
+    """Answer with a stamp."""
+    async for chunk in peer:
+        await peer.send_all(techo.stamped(chunk))
+
+
+PEERS: list[tuple[Peer, dict[str, int], int]] = [
+    (close_at_once, {"eof": 8}, 8),
+    (end_at_once, {"eof": 8}, 8),
+    (greet, {"corrupt": 8}, 8),
+    (greet_and_close, {"corrupt": 8}, 8),
+    (echo_twice, {"eof": 2}, 2),
+    (echo_half, {"short": 8}, 8),
+    (swallow_and_close, {"eof": 8}, 8),
+    (answer_wrongly, {"corrupt": 8}, 8),
+    (answer_twice, {"corrupt": 8}, 8),
+    (echo_in_bytes, {}, 0),
+    (stamp, {}, 0),
+]
+"""Each with the causes that eight trips, one after the other, come to, and how many are lost."""
+
+
+async def measured(peer: Peer, **options: Any) -> techo.LoadReport:
+    """Load a peer, to which a connection is complete when it has had its first turn."""
+    async with trio.open_nursery() as nursery:
+
+        async def serve(stream: trio.SocketStream) -> None:
+            async with stream:
+                try:
+                    await peer(stream)
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    return  # the client has closed, or we have
+
+        async def connect() -> trio.SocketStream:
+            ours, theirs = trio.socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            nursery.start_soon(serve, trio.SocketStream(theirs))
+            try:
+                await trio.testing.wait_all_tasks_blocked()
+            except BaseException:
+                ours.close()  # the load is over
+                raise
+            return trio.SocketStream(ours)
+
+        with trio.fail_after(PATIENCE):
+            report = check(await techo.load(connect, connections=1, **options))
+        nursery.cancel_scope.cancel()
+    return report
+
+
+@pytest.mark.parametrize(
+    ("peer", "errors", "lost"), PEERS, ids=[peer.__name__ for peer, *_ in PEERS]
+)
+async def test_both_drivers_count_alike(
+    monkeypatch: pytest.MonkeyPatch, peer: Peer, errors: dict[str, int], lost: int
+) -> None:
+    """The end, a greeting or a wrong answer costs the same trips, for the same causes."""
+    for available in (True, False):
+        monkeypatch.setattr(pump, "AVAILABLE", available and pump.AVAILABLE)
+        report = await measured(peer, trips=8, timeout=PATIENCE)
+        found = causes(report)
+        # To a peer that has closed, sending fails as well, and either side may notice first.
+        if "reset" in found:
+            found["eof"] = found.pop("reset") + found.get("eof", 0)
+        assert (found, report.lost, report.round_trips) == (errors, lost, 8 - lost)
+        assert report.unsent == 0
