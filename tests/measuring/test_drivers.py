@@ -102,7 +102,7 @@ PEERS: list[tuple[Peer, dict[str, int], int]] = [
     (echo_in_bytes, {}, 0),
     (stamp, {}, 0),
 ]
-"""Each with the causes that eight trips, one after the other, come to, and how many are lost."""
+"""Each with the causes that eight trips come to, one after the other, and how many are lost."""
 
 
 async def measured(peer: Peer, **options: Any) -> techo.LoadReport:
