@@ -27,13 +27,13 @@ class Wire(Transport):
 
     @classmethod
     def pair(cls) -> tuple[Wire, Wire]:
-        """Both ends of a new one."""
+        """Return both ends of a new one."""
         ours, theirs = cls(), cls()
         ours.peer, theirs.peer = theirs, ours
         return ours, theirs
 
     async def send(self, data: bytes | bytearray | memoryview) -> None:
-        """Send or hold."""
+        """Send, or hold what is sent."""
         await trio.lowlevel.checkpoint()
         self.sends += 1
         self.held += data

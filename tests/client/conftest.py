@@ -24,7 +24,7 @@ Meet: TypeAlias = Callable[
 def meet(
     kind: techo.Kind, address: str, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> Meet:
-    """Opens server and client there."""
+    """Return what opens server and client there."""
     trusting = client_tls if kind is techo.Kind.TLS else None
 
     @contextlib.asynccontextmanager

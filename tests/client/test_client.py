@@ -17,7 +17,7 @@ Script = Callable[[trio.abc.Stream], Awaitable[None]]
 
 
 async def trip_against(script: Script, data: bytes = b"hello") -> techo.RoundTrip:
-    """One round trip with a server that follows a script."""
+    """Make one round trip with a server that follows a script."""
     ours, theirs = trio.testing.memory_stream_pair()
     client = techo.EchoClient(ours)
     async with trio.open_nursery() as nursery:
@@ -27,7 +27,7 @@ async def trip_against(script: Script, data: bytes = b"hello") -> techo.RoundTri
 
 
 async def trip_catching(script: Script) -> techo.EchoError:
-    """What a failing round trip raises; afterwards the client is closed."""
+    """Return what a failing round trip raises, after which the client is closed."""
     ours, theirs = trio.testing.memory_stream_pair()
     client = techo.EchoClient(ours)
     async with trio.open_nursery() as nursery:
@@ -69,7 +69,7 @@ async def test_a_wrong_byte_is_a_bare_mismatch_and_the_end_of_the_client() -> No
 
 
 async def test_an_early_end_is_a_bare_short_reply() -> None:
-    """How much came back, of how much."""
+    """The error has how much came back, of how much."""
 
     async def short(stream: trio.abc.Stream) -> None:
         await stream.receive_some()
@@ -82,7 +82,7 @@ async def test_an_early_end_is_a_bare_short_reply() -> None:
 
 
 async def test_a_server_that_closes_without_reading_is_told_by_what_came_back() -> None:
-    """Sending fails too then; the receiving side has the news."""
+    """Sending fails too then, and the receiving side reports it."""
 
     async def gone(stream: trio.abc.Stream) -> None:
         await stream.aclose()
@@ -126,7 +126,7 @@ async def test_nothing_makes_a_round_trip_of_nothing() -> None:
 
 @pytest.mark.parametrize("reply", [techo.raw, techo.stamped])
 async def test_64_mib_over_one_connection_do_not_deadlock(reply: techo.Reply) -> None:
-    """Both directions at once, every byte compared, every stamp found."""
+    """Both directions move at once, and every byte and stamp is found."""
     data = os.urandom(2**20) * 64
     async with (
         techo.open_server(ANY, reply=reply) as server,
@@ -142,7 +142,7 @@ async def test_64_mib_over_one_connection_do_not_deadlock(reply: techo.Reply) ->
 async def test_cancelled_in_mid_trip_it_closes_itself(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Rather than hand the late reply to the next trip."""
+    """Otherwise the next trip would get the late reply."""
     ours, theirs = trio.testing.memory_stream_pair()
     client = techo.EchoClient(ours)
     with trio.move_on_after(1) as scope:
@@ -155,7 +155,7 @@ async def test_cancelled_in_mid_trip_it_closes_itself(
 
 
 async def test_two_tasks_on_one_client_are_told_so(nursery: trio.Nursery) -> None:
-    """And the first of them is not disturbed."""
+    """The second gets an error, and the first is not disturbed."""
     ours, theirs = trio.testing.memory_stream_pair()
     client = techo.EchoClient(ours)
     trips: list[techo.RoundTrip] = []
@@ -187,7 +187,7 @@ async def test_what_is_not_bytes_is_a_type_error_and_no_harm() -> None:
 
 
 async def test_open_client_closes_what_it_opened() -> None:
-    """By the end of the block, however it ends."""
+    """It does so at the end of the block, however that ends."""
     async with techo.open_server(ANY) as server:
         before = await open_descriptors()
 
@@ -204,14 +204,14 @@ async def test_open_client_closes_what_it_opened() -> None:
 
 @pytest.mark.parametrize("endpoint", ["*:8009", "127.0.0.1:0"])
 async def test_an_endpoint_for_servers_only_is_refused(endpoint: str) -> None:
-    """Nobody can connect to every interface, or to any free port."""
+    """A client can't connect to every interface, nor to any free port."""
     with pytest.raises(ValueError, match="name host and port"):
         async with techo.open_client(endpoint):
             raise AssertionError("it can't be connected")
 
 
 async def test_nobody_listening_is_an_os_error() -> None:
-    """As trio raises it."""
+    """It has the words of trio's own."""
     async with techo.open_server(ANY) as server:
         endpoint = server.endpoints[0]
     with pytest.raises(OSError, match="all attempts to connect"):

@@ -39,7 +39,7 @@ places = st.lists(st.integers(0, 1000), max_size=6)
 
 
 def explainable(sent: bytes, reply: bytes) -> bool:
-    """Answer by trying everything: whether `reply` may begin an echo of `sent`."""
+    """Return whether `reply` may begin an echo of `sent`, by trying everything."""
     positions = {0: {0}}  # by offset in the reply: how much of what was sent it may stand for
     for offset in range(len(reply)):
         for position in positions.get(offset, ()):
@@ -53,7 +53,7 @@ def explainable(sent: bytes, reply: bytes) -> bool:
 
 
 def may_be_cut_stamp(tail: bytes) -> bool:
-    """Whether some bytes behind `tail` would make it one of the two stamps of these tests."""
+    """Return whether more bytes would make `tail` one of the two stamps."""
     return any(stamp.startswith(tail) for stamp in (NOON, LATER))
 
 
@@ -63,7 +63,7 @@ def may_be_cut_stamp(tail: bytes) -> bool:
 def test_an_honest_echo_is_explained_under_every_split(
     chunks: list[tuple[bytes, bytes | None]], splits: list[int]
 ) -> None:
-    """Stamps before any chunk, payload that looks like stamps, pieces of any size."""
+    """Stamps may stand before any chunk, and payload may look like stamps."""
     sent = b"".join(chunk for chunk, _ in chunks)
     reply = b"".join((stamp or b"") + chunk for chunk, stamp in chunks)
     comparison = Comparison(sent)
@@ -81,7 +81,7 @@ def test_an_honest_echo_is_explained_under_every_split(
 def test_what_has_no_explanation_is_a_mismatch_under_every_split(
     sent: bytes, reply: bytes, splits: list[int]
 ) -> None:
-    """Against an oracle that tries everything."""
+    """An oracle that tries everything agrees."""
     comparison = Comparison(sent)
     error = None
     try:
@@ -144,7 +144,7 @@ def test_a_wrong_echo_made_of_stamps_is_given_up_on(unit: bytes) -> None:
 
 
 def test_errors_say_what_differed_and_where() -> None:
-    """Offset in what was sent, and some bytes on from there."""
+    """They have the offset in what was sent, and some bytes on from there."""
     comparison = Comparison(b"hello world")
     with pytest.raises(EchoMismatch) as caught:
         comparison.feed(NOON + b"hello_world")
@@ -159,7 +159,7 @@ def test_errors_say_what_differed_and_where() -> None:
 
 
 def test_stamps_are_given_in_the_words_of_ctime() -> None:
-    """Without brackets, in order."""
+    """They come without brackets, in order."""
     comparison = Comparison(b"ab")
     comparison.feed(NOON + b"a" + LATER + b"b")
     assert comparison.stamps == ("Sun Nov 22 12:00:00 2026", "Mon Nov 23 12:00:00 2026")

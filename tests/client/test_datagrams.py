@@ -22,7 +22,7 @@ from techo.reply import stamped
 
 @attrs.define
 class Peer:
-    """A hand-written UDP server, and the client that talks to it."""
+    """A hand-written UDP server, and its client."""
 
     sock: trio.socket.SocketType
     client: techo.EchoClient
@@ -40,14 +40,14 @@ class Peer:
             return await self.client.round_trip(data)
 
     async def send(self, *datagrams: bytes) -> None:
-        """Send datagrams to whence the last came."""
+        """Send datagrams to where the last came from."""
         for data in datagrams:
             await self.sock.sendto(data, self.address)
 
 
 @pytest.fixture
 async def peer() -> AsyncIterator[Peer]:
-    """One of them."""
+    """Open one of them."""
     with trio.socket.socket(type=socket.SOCK_DGRAM) as sock:
         await sock.bind(("127.0.0.1", 0))
         async with techo.open_client(f"udp://127.0.0.1:{sock.getsockname()[1]}") as client:
@@ -64,7 +64,7 @@ async def lose(peer: Peer, data: bytes) -> None:
 
 
 async def test_a_late_reply_is_ignored(peer: Peer) -> None:
-    """Whether it comes before the next trip or during it."""
+    """It is ignored whether it comes before the next trip or during it."""
     await lose(peer, b"first")
     await lose(peer, b"second")
     await peer.send(b"first")
@@ -92,7 +92,7 @@ async def test_a_late_reply_with_the_same_bytes_does_not_make_the_next_trip_shor
 
 
 async def test_late_replies_do_not_fill_the_queue(peer: Peer) -> None:
-    """However many there are: room for the one that is waited for is made before sending."""
+    """However many there are, they are discarded before sending."""
     await lose(peer, b"lost")
     for _ in range(40):
         await peer.send(bytes(60_000))
@@ -106,7 +106,7 @@ async def test_late_replies_do_not_fill_the_queue(peer: Peer) -> None:
 
 
 async def test_a_foreign_datagram_does_not_get_in(peer: Peer) -> None:
-    """Even if it says the right thing: its source is not the server."""
+    """Its source is not the server, though its bytes are right."""
     replies: list[bytes] = []
 
     async def trip() -> None:
@@ -124,7 +124,7 @@ async def test_a_foreign_datagram_does_not_get_in(peer: Peer) -> None:
 
 
 async def test_an_empty_trip_waits_for_an_empty_reply(peer: Peer) -> None:
-    """Or for a stamp and nothing else."""
+    """The reply may also be a stamp and nothing else."""
     for reply in (b"", stamped(b"")):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(peer.trip, b"")
@@ -133,7 +133,7 @@ async def test_an_empty_trip_waits_for_an_empty_reply(peer: Peer) -> None:
 
 
 async def test_a_refused_port_is_a_bare_error_of_the_trip_that_was_refused() -> None:
-    """And an error about an earlier datagram does not become the next trip's."""
+    """An error about an earlier datagram does not become the next trip's."""
     with trio.fail_after(PATIENCE), socket.socket(type=socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
@@ -172,7 +172,7 @@ async def test_an_error_that_surfaces_while_sending_is_about_an_earlier_datagram
 async def test_a_name_s_first_address_that_can_be_connected_to_is_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Such as IPv4's where IPv6 is off; and if there is none, the first reason is told."""
+    """Without any, the error is that of the first."""
     found = [
         (12345, socket.SOCK_DGRAM, 0, "", ("nowhere", 1)),
         (socket.AF_INET, socket.SOCK_DGRAM, 0, "", ("255.255.255.255", 1)),
@@ -211,7 +211,7 @@ async def test_a_silent_server_takes_as_long_as_the_caller_says(
 @given(st.lists(st.one_of(st.binary(max_size=60), st.builds(stamped, st.binary())), max_size=6))
 @example([b"", b"[", stamped(stamped(b"")), b"x" * 65_000])
 def test_any_datagrams_come_back_in_order(datagrams: list[bytes]) -> None:
-    """Of any size and content, repeated, and such as look like stamped ones."""
+    """They may have any size and content, and look like stamped ones."""
     path = f"unixgram:@techo-any-{os.getpid()}"
 
     async def main() -> None:

@@ -31,7 +31,7 @@ MESSAGES = {*DATAGRAMS, techo.Kind.UNIXPACKET}
 async def test_what_is_sent_comes_back(
     meet: Meet, kind: techo.Kind, reply: techo.Reply, size: int
 ) -> None:
-    """Every byte, with as many stamps as there were chunks: one, for a message."""
+    """There are as many stamps as chunks, which is one for a message."""
     data = os.urandom(size)
     async with meet(reply) as (_, client):
         trip = await client.round_trip(data)
@@ -88,7 +88,7 @@ async def test_a_message_too_large_names_size_and_limit_and_does_no_harm(
 
 
 async def test_ipv6_fits_20_bytes_more() -> None:
-    """A longer header, which is not counted there."""
+    """IPv6's header is not counted in a datagram's length."""
     async with (
         techo.open_server("udp://[::1]:0", reply=techo.raw) as server,
         techo.open_client(server.endpoints[0]) as client,
@@ -121,7 +121,7 @@ async def test_a_server_that_has_gone_is_told(
     client_tls: ssl.SSLContext,
     server_tls: ssl.SSLContext,
 ) -> None:
-    """An OSError for datagrams; a connection is short of its reply, or broken."""
+    """Datagrams get an OSError; a connection is short of its reply, or broken."""
     tls = client_tls if kind is techo.Kind.TLS else None
     hurried = techo.Limits(close_timeout=0.01)
     async with techo.open_server(address, tls=server_tls, limits=hurried) as server:
@@ -157,7 +157,7 @@ async def test_datagrams_find_a_server_that_came_back(kind: techo.Kind, address:
 async def test_a_second_task_is_told_that_the_client_is_busy(
     meet: Meet, nursery: trio.Nursery
 ) -> None:
-    """And the first goes on."""
+    """The first task's trip goes on."""
     async with meet(lambda data: b"" if data == b"wait" else data) as (_, client):
 
         async def first() -> None:
@@ -174,7 +174,7 @@ async def test_a_second_task_is_told_that_the_client_is_busy(
 
 
 async def test_a_closed_client_says_so_and_leaves_no_descriptor(meet: Meet) -> None:
-    """Whatever it was connected to, and whatever is asked of it."""
+    """Every kind does so, whatever trip is asked of it."""
     before = await open_descriptors()
     async with meet(techo.raw) as (_, client):
         await client.round_trip(b"hello")
@@ -206,14 +206,14 @@ async def test_abstract_names_are_connected_to(name: str) -> None:
     ],
 )
 async def test_what_only_a_server_can_mean_is_a_value_error(endpoint: str, match: str) -> None:
-    """Before anything is opened."""
+    """It is refused before anything is opened."""
     with pytest.raises(ValueError, match=match):
         async with techo.open_client(endpoint):
             raise AssertionError("it can't be connected")
 
 
 async def test_connecting_to_a_path_fails_with_the_system_s_reason(tmp_path: Path) -> None:
-    """Nothing there, another kind there, nobody there any more, and nobody accepting."""
+    """A missing path, another kind and a full queue each have their own errno."""
     path = str(tmp_path / "s")
 
     async def reason(endpoint: str) -> str:

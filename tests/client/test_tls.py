@@ -15,7 +15,7 @@ from helpers import PATIENCE, open_descriptors
 
 @pytest.fixture
 async def server(server_tls: ssl.SSLContext) -> AsyncIterator[techo.EchoService]:
-    """A server that is 127.0.0.1 and localhost."""
+    """Serve as 127.0.0.1 and localhost."""
     async with techo.open_server("tls://127.0.0.1:0", tls=server_tls) as server:
         yield server
 
@@ -25,7 +25,7 @@ async def refused(
     tls: ssl.SSLContext | None = None,
     server_name: str | None = None,
 ) -> OSError:
-    """Give what connecting fails with; no descriptor is left of it."""
+    """Return what connecting fails with; no descriptor is left of it."""
     before = await open_descriptors()
     with pytest.raises(OSError, match=r".") as caught:
         async with techo.open_client(endpoint, tls=tls, server_name=server_name):
@@ -37,7 +37,7 @@ async def refused(
 
 
 async def test_nobody_is_trusted_who_is_not_told_to_be(server: techo.EchoService) -> None:
-    """By default those whom the system trusts: the tests' own authority is none of them."""
+    """The system does not know the tests' own authority."""
     error = await refused(server.endpoints[0])
     assert isinstance(error, ssl.SSLCertVerificationError)
     assert "unable to get local issuer certificate" in str(error)
@@ -46,7 +46,7 @@ async def test_nobody_is_trusted_who_is_not_told_to_be(server: techo.EchoService
 async def test_the_name_must_be_the_certificate_s(
     server: techo.EchoService, client_tls: ssl.SSLContext
 ) -> None:
-    """The host's by default, another one if told so; of an address as of a name."""
+    """The name is the host's unless another is given, for addresses as for names."""
     endpoint = server.endpoints[0]
     for name in ("elsewhere.example", "127.0.0.2"):
         error = await refused(endpoint, client_tls, name)
@@ -60,7 +60,7 @@ async def test_the_name_must_be_the_certificate_s(
 
 
 async def test_whoever_trusts_anybody_gets_through(server: techo.EchoService) -> None:
-    """The context is the caller's to make."""
+    """A context may accept any certificate."""
     careless = ssl.create_default_context()
     careless.check_hostname = False
     careless.verify_mode = ssl.CERT_NONE
@@ -78,7 +78,7 @@ async def test_a_server_without_tls_is_told_when_connecting(client_tls: ssl.SSLC
 async def test_a_handshake_that_takes_too_long_is_the_caller_s_to_end(
     client_tls: ssl.SSLContext,
 ) -> None:
-    """Nothing hangs in the goodbye to a server that never answered."""
+    """Closing does not wait for a server that never answered."""
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with listener:
         port = listener.socket.getsockname()[1]
@@ -93,7 +93,7 @@ async def test_a_handshake_that_takes_too_long_is_the_caller_s_to_end(
 async def test_a_server_that_wants_a_certificate_gets_it(
     server_tls: ssl.SSLContext, authority: trustme.CA
 ) -> None:
-    """Shown by the context; without it the first trip fails, for TLS 1.3 tells no earlier."""
+    """Without one the first trip fails, because TLS 1.3 reports no earlier."""
     wanting = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(wanting)
     authority.configure_trust(wanting)
@@ -116,7 +116,7 @@ async def test_a_server_that_wants_a_certificate_gets_it(
 async def test_tls_for_what_is_not_tls_is_a_value_error(
     endpoint: str, client_tls: ssl.SSLContext
 ) -> None:
-    """It names the endpoint: whoever asks for TLS should not talk in the clear."""
+    """Nothing is sent in the clear that was to be encrypted."""
     for tls, name in ((client_tls, None), (None, "localhost")):
         with pytest.raises(ValueError, match=f"{endpoint} is not tls"):
             async with techo.open_client(endpoint, tls=tls, server_name=name):

@@ -64,7 +64,7 @@ async def openssl(*arguments: str) -> AsyncIterator[Program]:
 
 
 async def test_a_client_s_key_update_is_answered(server_tls: ssl.SSLContext) -> None:
-    """Before the next reply, which the client can decrypt."""
+    """The answer comes before the next reply, which the client can decrypt."""
     async with techo.open_server(
         "tls://127.0.0.1:0", reply=techo.raw, tls=server_tls
     ) as server:
@@ -81,7 +81,7 @@ async def test_a_client_s_key_update_is_answered(server_tls: ssl.SSLContext) -> 
 async def test_a_server_s_key_update_is_answered(
     authority: trustme.CA, client_tls: ssl.SSLContext, tmp_path: Path
 ) -> None:
-    """Before what is sent next, as it must be (RFC 8446, 4.6.3)."""
+    """The answer comes before what is sent next (RFC 8446, 4.6.3)."""
     pem = tmp_path / "pem"
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(pem)
     port = free_port()

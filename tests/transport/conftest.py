@@ -14,13 +14,13 @@ from wires import Secure
 
 @pytest.fixture(params=["TLSv1.2", "TLSv1.3"])
 def version(request: pytest.FixtureRequest) -> str:
-    """Either version of TLS that is in use."""
+    """Return either version of TLS that is in use."""
     return str(request.param)
 
 
 @pytest.fixture
 def contexts(authority: trustme.CA, version: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """A client's and a server's context that speak that version only."""
+    """Return a client's and a server's context that speak that version only."""
     client = ssl.create_default_context()
     authority.configure_trust(client)
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -32,7 +32,7 @@ def contexts(authority: trustme.CA, version: str) -> tuple[ssl.SSLContext, ssl.S
 
 @pytest.fixture
 def secure(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> Secure:
-    """TLS of that version."""
+    """Return what puts TLS of that version over a connection."""
 
     def over(ours: Transport, theirs: Transport) -> tuple[TlsTransport, TlsTransport]:
         return (

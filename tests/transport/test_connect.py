@@ -67,7 +67,7 @@ def resolve(*addresses: str, seconds: float = 0.0) -> None:
 
 @contextlib.contextmanager
 def listening(host: str, port: int = 0) -> Iterator[socket.socket]:
-    """A server that accepts by its queue."""
+    """Listen, and accept by the queue only."""
     with socket.socket() as sock:
         sock.bind((host, port))
         sock.listen(10)
@@ -76,7 +76,7 @@ def listening(host: str, port: int = 0) -> Iterator[socket.socket]:
 
 @contextlib.contextmanager
 def full(host: str, port: int) -> Iterator[None]:
-    """A server whose queue is full: it does not answer at all."""
+    """Listen with a full queue, which answers no attempt to connect."""
     with socket.socket() as sock, contextlib.ExitStack() as stack:
         sock.bind((host, port))
         sock.listen(0)
@@ -88,7 +88,7 @@ def full(host: str, port: int) -> Iterator[None]:
 
 
 def port_of(sock: socket.socket) -> int:
-    """Where it listens."""
+    """Return where a socket listens."""
     return int(sock.getsockname()[1])
 
 
@@ -111,7 +111,7 @@ async def test_the_next_address_is_tried_after_a_quarter_of_a_second(
 async def test_after_a_refusal_the_next_address_is_tried_at_once(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Nothing is waited for that has failed."""
+    """An attempt that has failed is not waited for."""
     with listening("127.0.0.1") as sock:
         resolve("127.0.0.2", "127.0.0.3", "127.0.0.1")
         connected = await connect(f"tcp://three.example:{port_of(sock)}")
@@ -121,7 +121,7 @@ async def test_after_a_refusal_the_next_address_is_tried_at_once(
 
 
 async def test_if_all_addresses_fail_the_first_reason_is_the_cause() -> None:
-    """As trio's open_tcp_stream says it."""
+    """The text is that of trio's open_tcp_stream."""
     resolve("127.0.0.2", "::1")
     port = free_port()
     with pytest.raises(
@@ -135,7 +135,7 @@ async def test_if_all_addresses_fail_the_first_reason_is_the_cause() -> None:
 async def test_cancelled_while_racing_it_closes_all_sockets(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """However many attempts are in flight."""
+    """No socket is left however many attempts are in flight."""
     port = free_port()
     with full("127.0.0.1", port), full("127.0.0.2", port):
         resolve("127.0.0.2", "127.0.0.1")
@@ -151,7 +151,7 @@ async def test_cancelled_while_racing_it_closes_all_sockets(
 async def test_cancelled_with_the_winner_there_it_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The cancellation comes before anybody could be given it."""
+    """The caller never gets it, and could not close it."""
     before = await open_descriptors()
     with listening("127.0.0.1") as sock, trio.CancelScope() as scope:
         attempt = connecting._Race._attempt
@@ -169,7 +169,7 @@ async def test_cancelled_with_the_winner_there_it_is_closed(
 
 
 async def test_of_two_that_connect_at_once_one_is_closed() -> None:
-    """The one that comes second, though it may be by no time at all."""
+    """The second is, though it may be later by no time at all."""
     with listening("127.0.0.1") as sock:
         endpoint = techo.Endpoint("127.0.0.1", port_of(sock))
         race = connecting._Race(endpoint, SocketOptions())
@@ -184,7 +184,7 @@ async def test_of_two_that_connect_at_once_one_is_closed() -> None:
 async def test_a_dial_shows_in_which_step_its_time_ran_out(
     autojump_clock: trio.testing.MockClock, client_tls: ssl.SSLContext
 ) -> None:
-    """A look-up that hangs is no server that does not answer."""
+    """A look-up that hangs is told apart from a server that does not answer."""
     resolve("127.0.0.1", seconds=10)
     with listening("127.0.0.1") as sock:
         before = await open_descriptors()
@@ -216,7 +216,7 @@ async def test_the_handshake_is_timed_apart(
 async def test_a_handshake_that_breaks_is_the_system_s_error(
     client_tls: ssl.SSLContext,
 ) -> None:
-    """Like everything else that connecting fails with."""
+    """Everything that connecting fails with is an OSError."""
     with listening("127.0.0.1") as sock:
         before = await open_descriptors()
 
@@ -239,7 +239,7 @@ def accept_and_end(sock: socket.socket, abruptly: bool) -> None:  # noqa: FBT001
 async def test_who_is_connected_to_himself_has_reached_nobody(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would echo as a server does, and keep the real one from listening."""
+    """Such a socket would echo, and keep the real server from listening."""
     port = free_port(socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
 
     def on_that_port(_: SocketOptions, family: int, kind: int) -> socket.socket:
@@ -256,7 +256,7 @@ async def test_who_is_connected_to_himself_has_reached_nobody(
 
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
 async def test_options_hold_before_the_socket_is_connected(kind: str) -> None:
-    """The address to come from, and the buffers, which Linux doubles."""
+    """They are the source address and the buffers, which Linux doubles."""
     options = SocketOptions("127.0.0.5", send_buffer=20_000, receive_buffer=30_000)
     async with techo.open_server(f"{kind}://127.0.0.1:0") as server:
         connected = await connect(server.endpoints[0], options=options)
@@ -273,7 +273,7 @@ async def test_options_hold_before_the_socket_is_connected(kind: str) -> None:
 
 
 async def test_over_udp_the_first_address_that_there_is_a_way_to_is_taken() -> None:
-    """It is not known yet whether a server is there; without any way, the first reason is."""
+    """Without any, the error is that of the first."""
     resolve("255.255.255.255", "127.0.0.1")
     connected = await connect("udp://two.example:9")
     assert connected.address == "127.0.0.1:9"
@@ -286,7 +286,7 @@ async def test_over_udp_the_first_address_that_there_is_a_way_to_is_taken() -> N
 async def test_a_function_s_stream_becomes_a_transport(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Its time is that of connecting."""
+    """The function's time is that of connecting."""
     ours, theirs = MemoryStream.pair()
 
     async def open_it() -> MemoryStream:
@@ -306,7 +306,7 @@ async def test_a_function_s_stream_becomes_a_transport(
 async def test_a_function_s_tls_has_done_its_handshake_when_it_is_connected(
     server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
-    """What fails in it is an OSError, like everything else about connecting."""
+    """A certificate that is refused is an error of connecting."""
     with trio.fail_after(PATIENCE):
         async with techo.open_server("tls://127.0.0.1:0", tls=server_tls) as server:
             for name in ("localhost", "elsewhere"):
@@ -331,19 +331,19 @@ async def test_a_function_s_tls_has_done_its_handshake_when_it_is_connected(
     [(7, TypeError, "no endpoint"), ("fd:3", ValueError, "for servers")],
 )
 def test_what_is_no_target_is_refused(target: Any, error: type[Exception], match: str) -> None:
-    """Before anything is opened."""
+    """It is refused before anything is opened."""
     with pytest.raises(error, match=match):
         opener_of(target)
 
 
 def test_a_function_takes_no_tls() -> None:
-    """It has done its own."""
+    """It does its own."""
     with pytest.raises(ValueError, match="neither tls nor server_name"):
         opener_of(trio.sleep_forever, None, "localhost")
 
 
 async def test_an_endpoint_opens_any_number_of_connections() -> None:
-    """Each with a dial of its own."""
+    """Each connection has a dial of its own."""
     with listening("127.0.0.1") as sock:
         opener = opener_of(f"127.0.0.1:{port_of(sock)}")
         for _ in range(2):
@@ -352,7 +352,7 @@ async def test_an_endpoint_opens_any_number_of_connections() -> None:
 
 
 def test_families_take_turns_and_no_address_is_tried_twice() -> None:
-    """Beginning with the family that the system prefers (RFC 8305, section 4)."""
+    """The system's preferred family begins (RFC 8305, section 4)."""
 
     def found(family: int, *hosts: str) -> list[Any]:
         return [(family, socket.SOCK_STREAM, 6, "", (host, 1)) for host in hosts]
@@ -366,7 +366,7 @@ def test_families_take_turns_and_no_address_is_tried_twice() -> None:
 
 
 def test_addresses_are_written_as_people_write_them() -> None:
-    """Of every family."""
+    """Every family has its form."""
     assert text_of(("127.0.0.1", 7)) == "127.0.0.1:7"
     assert text_of(("::1", 7, 0, 0)) == "[::1]:7"
     assert text_of(unix_address("@name")) == text_of(b"\0name") == "@name"

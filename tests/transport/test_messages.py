@@ -24,14 +24,14 @@ from techo._transport.messages import (
 
 
 def packets() -> tuple[PacketTransport, PacketTransport]:
-    """Two ends of a connection that keeps messages."""
+    """Return two ends of a connection that keeps messages."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     both = [trio.socket.from_stdlib_socket(each) for each in (ours, theirs)]
     return PacketTransport(both[0]), PacketTransport(both[1])
 
 
 async def test_packets_come_whole_and_then_the_end() -> None:
-    """However little is asked for."""
+    """A message comes whole even if less is asked for."""
     ours, theirs = packets()
     assert ours.keeps_messages
     assert ours.direct
@@ -85,7 +85,7 @@ async def test_a_packet_larger_than_all_is_a_broken_connection() -> None:
 
 
 async def test_a_listener_accepts_until_it_is_closed(tmp_path: Path) -> None:
-    """Whoever waits for a connection then is told."""
+    """A task that waits for a connection then gets an error."""
     listening = trio.socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     await listening.bind(str(tmp_path / "s"))
     listening.listen(1)
@@ -114,7 +114,7 @@ async def test_a_listener_accepts_until_it_is_closed(tmp_path: Path) -> None:
 async def test_datagrams_come_one_by_one_and_an_empty_one_is_data(
     kind: str, tmp_path: Path
 ) -> None:
-    """They have no end."""
+    """Datagrams have no end-of-file."""
     place = "udp://127.0.0.1:0" if kind == "udp" else f"unixgram:{tmp_path}/s"
     async with techo.open_server(place, reply=techo.raw) as server:
         connected = await connect(server.endpoints[0])
@@ -146,14 +146,14 @@ async def test_a_refused_datagram_is_the_system_s_error_of_the_next_call() -> No
 
 
 def closed_port() -> int:
-    """A UDP port that nobody listens on."""
+    """Return a UDP port that nobody listens on."""
     with socket.socket(type=socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
 
 
 async def test_an_unconnected_socket_shows_who_answers() -> None:
-    """For datagrams over the internet and by path."""
+    """UDP and Unix datagrams both have one."""
     name = f"unixgram:@techo-messages-{os.getpid()}"
     async with techo.open_server("udp://127.0.0.1:0", name, reply=techo.raw) as server:
         for endpoint in server.endpoints:

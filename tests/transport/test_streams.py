@@ -19,7 +19,7 @@ Pair: TypeAlias = tuple[trio.abc.Stream, trio.abc.Stream]
 
 
 async def sockets() -> tuple[trio.SocketStream, trio.SocketStream]:
-    """Two ends of a TCP connection."""
+    """Return two ends of a TCP connection."""
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with listener:
         client = await trio.testing.open_stream_to_socket_listener(listener)
@@ -28,7 +28,7 @@ async def sockets() -> tuple[trio.SocketStream, trio.SocketStream]:
 
 @pytest.fixture(params=["memory", "tcp", "lockstep"])
 async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
-    """Two ends of a connection."""
+    """Return two ends of a connection."""
     made: Pair
     if request.param == "tcp":
         made = await sockets()
@@ -65,7 +65,7 @@ async def test_bytes_and_the_end_arrive(pair: Pair) -> None:
 
 
 async def test_closing_is_seen_by_both(pair: Pair) -> None:
-    """With or without waiting."""
+    """Both ways of closing do the same."""
     ours, theirs = map(transport_of, pair)
     ours.close()
     ours.close()
@@ -78,7 +78,7 @@ async def test_closing_is_seen_by_both(pair: Pair) -> None:
 
 
 async def test_a_reset_is_a_broken_connection_where_there_is_such_a_thing(pair: Pair) -> None:
-    """Elsewhere it is the end."""
+    """Elsewhere the peer sees the end."""
     ours, theirs = map(transport_of, pair)
     ours.reset()
     ours.reset()
@@ -90,7 +90,7 @@ async def test_a_reset_is_a_broken_connection_where_there_is_such_a_thing(pair: 
 
 
 async def test_only_a_bare_socket_is_direct(pair: Pair) -> None:
-    """That is what the pump may take over."""
+    """The pump may take over such a socket only."""
     transport = transport_of(pair[0])
     is_socket = isinstance(pair[0], trio.SocketStream)
     assert transport.direct is is_socket
@@ -99,7 +99,7 @@ async def test_only_a_bare_socket_is_direct(pair: Pair) -> None:
 
 
 async def test_what_cannot_half_close_only_ends_when_it_is_closed() -> None:
-    """Such as a stream of somebody's own."""
+    """An embedder's own stream may be such a one."""
 
     class Own(trio.abc.Stream):
         closed = False
@@ -132,7 +132,7 @@ async def test_what_cannot_half_close_only_ends_when_it_is_closed() -> None:
 async def tls(
     server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> AsyncIterator[tuple[trio.SSLStream[trio.SocketStream], Transport]]:
-    """A client of trio's, and a server that an embedder has wrapped."""
+    """Return a client of trio's, and a server that an embedder has wrapped."""
     client, server = await sockets()
     wrapped = trio.SSLStream(server, server_tls, server_side=True)
     with trio.fail_after(PATIENCE):
@@ -171,7 +171,7 @@ async def test_an_embedder_s_tls_does_its_handshake_and_ends_with_close_notify(
 async def test_an_embedder_s_tls_closes_below_if_there_was_no_handshake(
     tls: tuple[trio.SSLStream[trio.SocketStream], Transport],
 ) -> None:
-    """A handshake is not begun only to say that it is over."""
+    """No handshake is begun only to close."""
     client, server = tls
     await server.aclose()
     assert await client.transport_stream.receive_some() == b""
@@ -182,7 +182,7 @@ async def test_an_embedder_s_tls_closes_below_if_there_was_no_handshake(
 async def test_what_an_embedder_s_tls_refuses_is_an_error_of_tls(
     tls: tuple[trio.SSLStream[trio.SocketStream], Transport],
 ) -> None:
-    """A bare end is a broken connection, as everywhere."""
+    """A peer that does not speak TLS is such an error."""
     client, server = tls
     await client.transport_stream.send_all(b"GET / HTTP/1.0\r\n\r\n")
     with pytest.raises(ssl.SSLError):
@@ -195,7 +195,7 @@ async def test_what_an_embedder_s_tls_refuses_is_an_error_of_tls(
 async def test_an_embedder_s_tls_is_sent_an_end_even_if_it_never_pauses(
     tls: tuple[trio.SSLStream[trio.SocketStream], Transport],
 ) -> None:
-    """What it sends meanwhile is lost, but the end is not."""
+    """What the peer sends meanwhile is lost, but not the end."""
     client, server = tls
 
     async def chatter() -> None:

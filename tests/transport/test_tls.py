@@ -22,7 +22,7 @@ Contexts = tuple[ssl.SSLContext, ssl.SSLContext]
 
 
 async def socket_pair() -> tuple[StreamTransport, StreamTransport]:
-    """Two ends of a TCP connection."""
+    """Return two ends of a TCP connection."""
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with listener:
         client = await trio.testing.open_stream_to_socket_listener(listener)
@@ -31,7 +31,7 @@ async def socket_pair() -> tuple[StreamTransport, StreamTransport]:
 
 @pytest.fixture(params=["memory", "sockets", "lockstep", "bytewise"])
 async def ends(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Transport, Transport]]:
-    """Two ends of a connection: in memory, of sockets, without buffers, byte by byte."""
+    """Return two ends in memory, of sockets, without buffers, or byte by byte."""
     pair: tuple[Transport, Transport]
     if request.param == "sockets":
         pair = await socket_pair()
@@ -51,14 +51,14 @@ async def ends(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Transport,
 
 
 async def shake_hands(*both: TlsTransport) -> None:
-    """Let both do the handshake."""
+    """Do the handshake at both ends."""
     async with trio.open_nursery() as nursery:
         for each in both:
             nursery.start_soon(each.handshake)
 
 
 async def everything(transport: Transport) -> bytes:
-    """What comes until close_notify."""
+    """Return what comes until close_notify."""
     received = b""
     while (chunk := await transport.receive()) is not None:
         received += chunk
@@ -66,14 +66,14 @@ async def everything(transport: Transport) -> bytes:
 
 
 async def caught(transport: TlsTransport) -> ssl.SSLError:
-    """What a handshake fails with."""
+    """Return what a handshake fails with."""
     with pytest.raises(ssl.SSLError) as error:
         await transport.handshake()
     return error.value
 
 
 async def failures(*both: TlsTransport) -> list[str]:
-    """The reasons that two ends give for a handshake that fails on both sides."""
+    """Return the reasons that both ends have for a handshake that fails."""
     reasons: dict[TlsTransport, str] = dict.fromkeys(both, "")
 
     async def fail(each: TlsTransport) -> None:
@@ -89,7 +89,7 @@ async def failures(*both: TlsTransport) -> list[str]:
 async def test_bytes_go_both_ways_at_once_and_end_with_close_notify(
     ends: tuple[Transport, Transport], secure: Secure, version: str
 ) -> None:
-    """Whatever carries the records, and in whatever pieces."""
+    """The pieces in which records arrive make no difference."""
     client, server = secure(*ends)
     await shake_hands(client, server)
     assert client.tls.version() == server.tls.version() == version
@@ -118,7 +118,7 @@ async def test_bytes_go_both_ways_at_once_and_end_with_close_notify(
 async def test_what_comes_after_our_own_close_notify_is_still_received(
     ends: tuple[Transport, Transport], secure: Secure
 ) -> None:
-    """Also what had arrived already, but was not decrypted yet."""
+    """What had arrived before it is received first."""
     client, server = secure(*ends)
     await shake_hands(client, server)
 
@@ -179,7 +179,7 @@ async def test_a_server_that_misses_a_certificate_sends_an_alert(
 
 
 async def test_versions_that_do_not_meet_are_an_alert(contexts: Contexts) -> None:
-    """Each side says what it knows."""
+    """Each side has its own reason."""
     contexts[0].minimum_version = contexts[0].maximum_version = ssl.TLSVersion.TLSv1_2
     contexts[1].minimum_version = ssl.TLSVersion.TLSv1_3
     ours, theirs = Wire.pair()
@@ -245,7 +245,7 @@ async def test_an_end_without_close_notify_is_a_broken_connection(
 
 
 async def test_a_reset_is_a_broken_connection(secure: Secure) -> None:
-    """Below TLS, as without it."""
+    """It is so below TLS as without it."""
     ours, theirs = await socket_pair()
     client, server = secure(ours, theirs)
     await shake_hands(client, server)
@@ -311,7 +311,7 @@ async def test_several_records_and_a_half_are_received_as_they_can_be_decrypted(
 
 
 async def test_session_tickets_leave_with_the_first_reply(secure: Secure, version: str) -> None:
-    """Not before: a client that never reads would answer them with a reset."""
+    """Sent earlier, a client that never reads would answer them with a reset."""
     ours, theirs = Wire.pair()
     client, server = secure(ours, theirs)
     await shake_hands(client, server)
@@ -333,7 +333,7 @@ async def test_what_a_client_sent_that_never_reads_is_received(secure: Secure) -
 
 
 async def test_cancelling_receive_loses_nothing(secure: Secure) -> None:
-    """However often, and wherever a record was cut."""
+    """A record may be cut anywhere, and receiving cancelled any number of times."""
     ours, theirs = Wire.pair()
     client, server = secure(ours, theirs)
     await shake_hands(client, server)
@@ -401,7 +401,7 @@ async def test_closing_sends_close_notify_and_waits_for_no_answer(secure: Secure
 
 
 async def test_closing_when_cancelled_closes_at_once(secure: Secure) -> None:
-    """Also while the peer does not read."""
+    """A peer that does not read cannot hold it up."""
     ours, theirs = MemoryStream.pair(1000)
     client, server = secure(transport_of(ours), transport_of(theirs))
     await shake_hands(client, server)
@@ -461,7 +461,7 @@ async def test_a_receiver_does_not_wait_for_a_sender(secure: Secure) -> None:
 async def test_what_receiving_has_to_answer_leaves_without_a_send(
     contexts: Contexts, authority: trustme.CA, version: str
 ) -> None:
-    """Such as a server's late request for a certificate, which only TLS 1.3 knows."""
+    """A late request for a certificate is answered by who only receives."""
     if version == "TLSv1.2":
         return
     contexts[0].post_handshake_auth = contexts[1].post_handshake_auth = True
@@ -485,7 +485,7 @@ async def test_what_receiving_has_to_answer_leaves_without_a_send(
 
 
 async def test_every_call_is_a_checkpoint(secure: Secure) -> None:
-    """Also where nothing has to be waited for."""
+    """A call that need not wait is one, too."""
     ours, theirs = Wire.pair()
     client, server = secure(ours, theirs)
     await shake_hands(client, server)
