@@ -20,7 +20,7 @@ Service = Callable[[bytes, Any], Iterable[bytes]]
 
 
 def forgetful() -> Service:
-    """One that knows but the first ten of those who write to it."""
+    """Return a service that knows only the first of those who send to it."""
     known: set[Any] = set()
 
     def answer(data: bytes, sender: Any) -> list[bytes]:
@@ -33,7 +33,7 @@ def forgetful() -> Service:
 
 
 def lossy() -> Service:
-    """One that answers every third datagram only if it comes again."""
+    """Return a service that answers every third datagram only if it comes again."""
     lost: set[bytes] = set()
     number = itertools.count(1)
 
@@ -64,7 +64,7 @@ BAD: dict[str, tuple[Callable[[], Service], set[str]]] = {
 async def report_on(
     service: Service, *, elsewhere: bool = False, patience: float = 1.5
 ) -> CheckReport:
-    """What the suite finds out about a service that answers datagrams."""
+    """Return the suite's report on a service that answers datagrams."""
     with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as sock:
         await sock.bind(("127.0.0.1", 0))
         with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as other:
@@ -95,7 +95,7 @@ async def report_on(
 async def test_a_bad_service_is_rejected_by_the_rule_that_it_breaks(
     bad: str, patient_clock: trio.testing.MockClock
 ) -> None:
-    """And by others only if every echo is wrong."""
+    """Other checks fail only if every echo is wrong."""
     service, expected = BAD[bad]
     report = await report_on(service())
     failed = {each.name for each in report.failed}
@@ -113,12 +113,12 @@ async def test_answers_from_elsewhere_are_found(patient_clock: trio.testing.Mock
 
 
 async def test_a_lossy_network_is_no_bad_service(patient_clock: trio.testing.MockClock) -> None:
-    """What is lost is sent again a few times."""
+    """A datagram that is lost is sent again a few times."""
     assert (await report_on(lossy(), patience=4)).passed
 
 
 def named(report: CheckReport, name: str) -> Check:
-    """The check of that name."""
+    """Return the check of that name."""
     return next(each for each in report.checks if each.name == name)
 
 
@@ -128,7 +128,7 @@ def named(report: CheckReport, name: str) -> Check:
 async def test_the_largest_that_comes_back_whole_is_found(
     bad: str, size: int, patient_clock: trio.testing.MockClock
 ) -> None:
-    """Whether what is larger comes back cut, or not at all."""
+    """It is found whether a larger one comes back cut or not at all."""
     evidence = named(await report_on(BAD[bad][0]()), "largest").evidence
     if size == 2048:
         assert "65,507 bytes came back cut to 2,048" in evidence
@@ -138,7 +138,7 @@ async def test_the_largest_that_comes_back_whole_is_found(
 
 
 async def test_nobody_there_is_an_os_error(patient_clock: trio.testing.MockClock) -> None:
-    """Refused where the system says so, timed out where nobody says anything."""
+    """It is a refusal where the system reports one, and a timeout elsewhere."""
     with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as sock:
         await sock.bind(("127.0.0.1", 0))
         endpoint = techo.Endpoint(port=sock.getsockname()[1], kind=techo.Kind.UDP)

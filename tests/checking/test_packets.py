@@ -23,7 +23,7 @@ BAD: dict[str, Callable[[bytes], list[bytes]]] = {
 async def test_messages_that_change_their_bounds_are_rejected(
     bad: str, tmp_path: Path, patient_clock: trio.testing.MockClock
 ) -> None:
-    """Though, of those that are split, every byte comes back."""
+    """A split message is a fault, though every byte of it comes back."""
 
     async def serve(listener: trio.socket.SocketType) -> None:
         async with trio.open_nursery() as nursery:

@@ -26,14 +26,14 @@ SLOW = {"16-MiB", "back-pressure"}
 
 
 async def good(stream: trio.abc.HalfCloseableStream) -> None:
-    """The tutorial's loop, and the end in peace."""
+    """Echo as the tutorial's loop does, and end cleanly."""
     async for chunk in stream:
         await stream.send_all(chunk)
     await stream.send_eof()
 
 
 def changing(change: Callable[[bytes], bytes]) -> Handler:
-    """One that does something to each chunk."""
+    """Return a handler that changes each chunk."""
 
     async def handle(stream: trio.SocketStream) -> None:
         async for chunk in stream:
@@ -44,18 +44,18 @@ def changing(change: Callable[[bytes], bytes]) -> Handler:
 
 
 async def greeting(stream: trio.SocketStream) -> None:
-    """Speaks first."""
+    """Speak first, then echo."""
     await stream.send_all(b"welcome")
     await good(stream)
 
 
 async def one_shot(stream: trio.SocketStream) -> None:
-    """Ends after one chunk."""
+    """End after one chunk."""
     await stream.send_all(await stream.receive_some())
 
 
 async def tiring(stream: trio.SocketStream) -> None:
-    """Ends after two million bytes."""
+    """End after two million bytes."""
     total = 0
     while total < 2_000_000 and (chunk := await stream.receive_some()):
         total += len(chunk)
@@ -63,7 +63,7 @@ async def tiring(stream: trio.SocketStream) -> None:
 
 
 async def forgetting_at_the_end(stream: trio.SocketStream) -> None:
-    """Drops what it has not said when its peer finishes."""
+    """Drop what was not sent yet when the peer finishes."""
     async with trio.open_nursery() as nursery:
         send, receive = trio.open_memory_channel[bytes](4)
 
@@ -80,14 +80,14 @@ async def forgetting_at_the_end(stream: trio.SocketStream) -> None:
 
 
 async def endless(stream: trio.SocketStream) -> None:
-    """Says everything, and never that it was everything."""
+    """Echo everything, and never end."""
     async for chunk in stream:
         await stream.send_all(chunk)
     await trio.sleep_forever()
 
 
 async def resetting(stream: trio.SocketStream) -> None:
-    """Resets instead of closing."""
+    """Reset instead of closing."""
     async for chunk in stream:
         await stream.send_all(chunk)
     await trio.sleep(0.1)  # or the reset overtakes what was sent
@@ -95,7 +95,7 @@ async def resetting(stream: trio.SocketStream) -> None:
 
 
 async def boundless(stream: trio.SocketStream) -> None:
-    """Takes all there is, and keeps it until it is read."""
+    """Take all there is, and keep it until it is read."""
     async with trio.open_nursery() as nursery:
         send, receive = trio.open_memory_channel[bytes](math.inf)
 
@@ -111,7 +111,7 @@ async def boundless(stream: trio.SocketStream) -> None:
 
 
 def one_at_a_time() -> Handler:
-    """One whose other peers have to wait."""
+    """Return a handler whose other peers have to wait."""
     lock = trio.Lock()
 
     async def handle(stream: trio.SocketStream) -> None:
@@ -122,7 +122,7 @@ def one_at_a_time() -> Handler:
 
 
 def without_stamps(chunk: bytes) -> bytes:
-    """Swallow whatever looks like a stamp."""
+    """Remove whatever looks like a stamp."""
     for start in reversed(stamps_in(chunk, 0, len(chunk))):
         chunk = chunk[:start] + chunk[start + STAMP_LENGTH :]
     return chunk
@@ -149,7 +149,7 @@ BAD: dict[str, tuple[Handler, set[str]]] = {
 async def report_on(
     handler: Handler, *, skip: Collection[str] = (), patience: float = 2.0
 ) -> CheckReport:
-    """What the suite finds out about a handler that serves on a socket."""
+    """Return the suite's report on a handler that serves on a socket."""
     with trio.fail_after(100 * PATIENCE):
         async with trio.open_nursery() as nursery:
             serve = functools.partial(trio.serve_tcp, tolerant(handler), 0, host="127.0.0.1")
@@ -172,7 +172,7 @@ async def report_on(
 def tolerant(
     handler: Callable[[StreamT], Awaitable[None]],
 ) -> Callable[[StreamT], Awaitable[None]]:
-    """The same, but that its peer leaves is no reason to end the test."""
+    """Return the same handler, for which a peer that leaves is no error."""
 
     async def handle(stream: StreamT) -> None:
         try:
@@ -187,7 +187,7 @@ def tolerant(
 async def test_a_bad_service_is_rejected_by_the_rule_that_it_breaks(
     bad: str, patient_clock: trio.testing.MockClock
 ) -> None:
-    """And by others only where they see the same fault."""
+    """Other checks fail only where they see the same fault."""
     handler, expected = BAD[bad]
     report = await report_on(handler, skip=SLOW - expected)
     failed = {each.name for each in report.failed}
@@ -201,7 +201,7 @@ async def test_a_bad_service_is_rejected_by_the_rule_that_it_breaks(
 async def test_a_good_service_passes_all_that_can_be_checked_on_it(
     patient_clock: trio.testing.MockClock,
 ) -> None:
-    """And the report says how much was sent and what came back."""
+    """The report has how much was sent and what came back."""
     report = await report_on(good, patience=PATIENCE)
     assert report.passed
     assert [each.name for each in report.counted(Verdict.NOT_APPLICABLE)] == ["message-bounds"]
@@ -211,7 +211,7 @@ async def test_a_good_service_passes_all_that_can_be_checked_on_it(
 
 
 async def test_a_wrong_byte_is_found_where_it_is(patient_clock: trio.testing.MockClock) -> None:
-    """With its offset, in words too."""
+    """The check has its offset, and the evidence names it."""
     handler = changing(lambda chunk: chunk[:7] + b"?!?" + chunk[10:])
     report = await report_on(handler, skip=SLOW)
     check = next(each for each in report.failed if each.name == "1460-bytes")
@@ -236,7 +236,7 @@ async def test_nothing_hangs_on_a_silent_peer(patient_clock: trio.testing.MockCl
 async def test_a_dribbling_peer_is_not_waited_for_either(
     patient_clock: trio.testing.MockClock,
 ) -> None:
-    """That something comes all the time does not make a check last."""
+    """A check ends in time though something comes all the while."""
 
     async def dribbling(stream: trio.SocketStream) -> None:
         async for chunk in stream:
@@ -253,7 +253,7 @@ async def test_a_dribbling_peer_is_not_waited_for_either(
 async def test_memory_streams_are_checked_as_sockets_are(
     patient_clock: trio.testing.MockClock,
 ) -> None:
-    """Lockstep ones, which make a client wait."""
+    """Even lockstep streams work, which make a client wait."""
     async with trio.open_nursery() as nursery:
 
         async def connect() -> trio.abc.Stream:
@@ -272,7 +272,7 @@ async def test_memory_streams_are_checked_as_sockets_are(
 async def test_connections_reset_all_at_once_are_one_failed_check(
     patient_clock: trio.testing.MockClock,
 ) -> None:
-    """As stock inetd does with the second connection; no exception group comes out."""
+    """Stock inetd resets them so; the errors do not come out as a group."""
     count = 0
 
     async def resetting_many(stream: trio.SocketStream) -> None:
@@ -308,7 +308,7 @@ async def test_what_speaks_first_to_many_at_once_is_one_failed_check(
 async def test_what_the_caller_s_function_raises_comes_out_bare(
     good_ones: int, patient_clock: trio.testing.MockClock
 ) -> None:
-    """From the first connection, from one check's, and from that which opens many."""
+    """No check puts it into a group, not even the one that opens many."""
     async with trio.open_nursery() as nursery:
         count = 0
 

@@ -24,7 +24,7 @@ async def test_techo_passes(  # noqa: PLR0917  -- parameters and fixtures
     client_tls: ssl.SSLContext,
     patient_clock: trio.testing.MockClock,
 ) -> None:
-    """On every kind of endpoint, whichever reply it gives, and the suite finds out which."""
+    """It does on every kind of endpoint, and the suite finds out which reply it gives."""
     seen: list[Check] = []
     before = await open_descriptors()
     async with techo.open_server(address, reply=reply, tls=server_tls) as server:
@@ -60,7 +60,7 @@ async def test_the_other_reply_is_no_echo(
     evidence: str,
     patient_clock: trio.testing.MockClock,
 ) -> None:
-    """Where one of the two is asked for."""
+    """A service that stamps fails where raw replies are wanted, and the reverse."""
     async with techo.open_server(endpoint, reply=said) as server:
         with trio.fail_after(PATIENCE), pytest.raises(EchoServiceError) as caught:
             await check_echo_service(
@@ -86,7 +86,7 @@ async def test_the_other_reply_is_no_echo(
 async def test_nonsense_is_a_value_error(
     arguments: dict[str, Any], match: str, patient_clock: trio.testing.MockClock
 ) -> None:
-    """Before anything is tried."""
+    """It is refused before anything is tried."""
     with pytest.raises(ValueError, match=match):
         await check_echo_service("127.0.0.1:9", **arguments)
 
@@ -103,7 +103,7 @@ async def test_what_watch_raises_comes_out_bare(patient_clock: trio.testing.Mock
 
 
 async def test_tls_does_not_go_with_a_function(patient_clock: trio.testing.MockClock) -> None:
-    """Which has connected already."""
+    """A function does its own TLS."""
     with pytest.raises(ValueError, match="not with a function"):
         await check_echo_service(trio.sleep_forever, server_name="x")
 
@@ -111,19 +111,19 @@ async def test_tls_does_not_go_with_a_function(patient_clock: trio.testing.MockC
 async def test_nobody_there_is_the_system_s_error(
     tmp_path: object, patient_clock: trio.testing.MockClock
 ) -> None:
-    """As for any client."""
+    """The suite raises what any client would."""
     with pytest.raises(FileNotFoundError):
         await check_echo_service(f"unix:{tmp_path}/nobody")
 
 
 async def test_who_never_lets_anybody_in_is_timed_out(autojump_clock: object) -> None:
-    """After as long as a check may take."""
+    """The suite waits as long as a check may take."""
     with pytest.raises(TimeoutError, match="no connection within 5 s"):
         await check_echo_service(trio.sleep_forever, patience=5)
 
 
 def test_the_public_names_are_sorted_and_documented() -> None:
-    """And exist."""
+    """Each name in `__all__` exists, too."""
     names = techo.testing.__all__
     assert names == sorted(names)
     assert all((getattr(techo.testing, name).__doc__ or "").strip() for name in names)

@@ -363,12 +363,17 @@ async def test_drain_under_load_sends_every_pending_reply() -> None:
 
 async def test_what_the_block_raises_while_it_is_cancelled_is_not_lost() -> None:
     """The error survives a cancellation at the same time, and comes out bare."""
-    with pytest.raises(KeyError), trio.move_on_after(0.01):
-        async with techo.open_server(ANY):
-            try:
-                await trio.sleep_forever()
-            finally:
-                raise KeyError("on the way out")
+
+    async def fail_while_cancelled() -> None:
+        with trio.move_on_after(0.01):
+            async with techo.open_server(ANY):
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    raise KeyError("on the way out")
+
+    with pytest.raises(KeyError):
+        await fail_while_cancelled()
 
 
 async def test_leaving_the_block_drains(patient_clock: trio.testing.MockClock) -> None:
