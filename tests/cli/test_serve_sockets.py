@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 import techo
-from helpers import PATIENCE, Process, call, command, run, serving
+from helpers import PATIENCE, Process, call, command, run, serving, wait_until
 from techo._cli import systemd
 
 
@@ -107,6 +107,7 @@ def test_the_rate_and_the_guard_are_options() -> None:
         sock.connect(("127.0.0.1", process.port))
         for _ in range(100):
             sock.send(b"x")
+        wait_until(lambda: process.statistics()["datagrams"]["received"] == 100, "all came")
         datagrams = process.statistics()["datagrams"]
         assert datagrams["echoed"] >= 2
         assert datagrams["dropped"]["rate"] == 100 - datagrams["echoed"] > 0
