@@ -55,7 +55,7 @@ class CheckReport:
 
     checks: tuple[Check, ...]
     reply: Reply | None
-    """`raw` or `stamped`, as it was asked for or found; None if nothing that came back told."""
+    """`raw` or `stamped`, as it was asked for or found; None if no reply showed it."""
 
     @property
     def failed(self) -> tuple[Check, ...]:

@@ -94,7 +94,7 @@ def _compared(question: bytes, data: bytes, sender: Any) -> Answer:
 
 @attrs.define(eq=False)
 class Prober:
-    """A socket that receives from anybody, and the service that it sends to."""
+    """A socket that receives from any address, and the service that it sends to."""
 
     context: Context
     trace: Trace

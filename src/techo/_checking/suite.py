@@ -62,8 +62,8 @@ async def check_echo_service(
         patience: seconds that each check may take.
         connections: how many the service must serve at once.
         skip: names of checks to leave out, such as "back-pressure".
-        tls: whom to trust; by default, whom the system trusts.
-        server_name: whose certificate to expect; by default the host's.
+        tls: which certificates to accept; by default, those that the system trusts.
+        server_name: which name they must have; by default the host's.
         watch: called with each check as soon as it is done.
 
     Raises:

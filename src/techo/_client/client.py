@@ -59,7 +59,7 @@ class EchoClient:
             ValueError: too many bytes for one message, where a trip is one; names the limit.
             EchoMismatch: over a connection, something else came back.
             ShortReply: the server ended the connection before all had come back.
-            OSError: over datagrams, such as `ConnectionRefusedError`: nobody listens there.
+            OSError: over datagrams, such as `ConnectionRefusedError`: no server listens there.
             trio.BrokenResourceError: the connection broke.
             trio.ClosedResourceError: it was closed before, or by an earlier failure.
             trio.BusyResourceError: another task is in mid-trip on this client.
@@ -135,14 +135,14 @@ async def open_client(
 ) -> AsyncIterator[EchoClient]:
     """Connect to an echo server of any kind for the length of a block.
 
-    For tls endpoints, `tls` says whom to trust (by default, whom the system trusts) and
-    `server_name` whose certificate to expect (by default the host's).
+    For tls endpoints, `tls` decides which certificates are accepted (by default, those that
+    the system trusts) and `server_name` which name they must have (by default the host's).
 
     Raises:
         ValueError: the text is no endpoint, or one that can't be connected to, or `tls` or
             `server_name` are given for one that is not tls.
-        OSError: the name is unknown, nobody answers or, as `ssl.SSLError`, TLS fails. Over udp,
-            only `EchoClient.round_trip` shows whether a server is there.
+        OSError: the name is unknown, no server answers or, as `ssl.SSLError`, TLS fails. Over
+            udp, only `EchoClient.round_trip` shows whether a server is there.
     """
     connected = await connect(endpoint, tls=tls, server_name=server_name)
     async with connected.transport as transport:

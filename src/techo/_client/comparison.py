@@ -70,7 +70,7 @@ def _copied(data: bytes | bytearray) -> bytearray:
 
 @attrs.define(eq=False)
 class Comparison:
-    """Follows one echo: say what was sent, feed what came back, in pieces of any size."""
+    """Follows one echo: what was sent is expected, and fed back in pieces of any size."""
 
     _sent: bytearray = attrs.field(converter=_copied, factory=bytearray)
     _reply: bytearray = attrs.field(factory=bytearray, init=False)
@@ -109,7 +109,7 @@ class Comparison:
         return len(self._sent) + self._forgotten - self.matched
 
     def expect(self, data: bytes) -> None:
-        """Say that `data` is sent as well, after what was sent before."""
+        """Add `data` to what was sent."""
         self._sent += data
 
     def feed(self, data: bytes | bytearray) -> None:
@@ -133,7 +133,7 @@ class Comparison:
             furthest = max(furthest, self._advance())
 
     def _advance(self) -> tuple[int, int]:
-        """Take bytes literally as far as that goes; give how far: (sent, reply) offsets."""
+        """Take bytes literally as far as that goes; return how far: (sent, reply) offsets."""
         self._explained += _common_prefix(
             self._reply, self._explained, self._sent, self._position
         )

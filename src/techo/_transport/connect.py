@@ -43,7 +43,7 @@ class Step(enum.Enum):
 
 @attrs.frozen
 class SocketOptions:
-    """What a socket is told before it connects; None leaves it to the system."""
+    """Settings of a socket before it connects; None leaves one to the system."""
 
     source: str | None = None
     """The address to connect from; addresses of the other family are not tried then."""
@@ -65,10 +65,11 @@ class SocketOptions:
             if self.receive_buffer is not None:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
             if self.source is not None and family != socket.AF_UNIX:
-                found = socket.getaddrinfo(self.source, 0, flags=socket.AI_NUMERICHOST)
-                sock.bind(found[0][4])
-        except BaseException:
+                sock.bind((self.source, 0))
+        except BaseException as error:
             sock.close()
+            if isinstance(error, socket.gaierror):  # no look-up has failed
+                raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT)) from None
             raise
         return sock
 
@@ -274,7 +275,7 @@ class _Race:
 
 
 def _refuse_itself(sock: socket.socket | trio.socket.SocketType, endpoint: Endpoint) -> None:
-    """Close a socket that is connected to itself, as if nobody had answered: nobody has.
+    """Close and refuse a socket that is connected to itself: no server has answered.
 
     The system may give a client the very port that it connects to, if that is in the range for
     clients. Over TCP this is a simultaneous open (RFC 9293, 3.5), and it echoes like a server.
@@ -334,7 +335,7 @@ async def connect(
     Raises:
         ValueError: the text is no endpoint, or one that can't be connected to, or `tls` or
             `server_name` are given for one that is not tls.
-        OSError: the name is unknown, nobody answers or, as `ssl.SSLError`, TLS fails.
+        OSError: the name is unknown, no server answers or, as `ssl.SSLError`, TLS fails.
     """
     endpoint = check_connectable(endpoint, tls, server_name)
     return await Dial(endpoint, tls, server_name, options)

@@ -72,8 +72,7 @@ class _MessageTransport(Transport):
 class PacketTransport(_MessageTransport):
     """One end of a connection that keeps messages apart (SOCK_SEQPACKET, unix(7)).
 
-    An empty message cannot be told from the end, so none is sent, and one that arrives is the
-    end.
+    An empty message looks like the end, so none is sent, and one that arrives is the end.
     """
 
     async def send(self, data: bytes | bytearray | memoryview) -> None:
@@ -190,7 +189,7 @@ class DatagramTransport(_MessageTransport):
             await trio.lowlevel.checkpoint()
 
     def open_unconnected(self) -> tuple[trio.socket.SocketType, Address, Any]:
-        """Open another socket, which receives from anybody: to see who answers.
+        """Open another socket, which receives from any address, to see which one answers.
 
         Return it, where to send to, and the address that an answer should come from. Those
         differ where the server has bound another spelling of its path.

@@ -120,7 +120,7 @@ class TrioTlsTransport(StreamTransport):
         await self._below.send_eof()
 
     async def aclose(self) -> None:
-        """Close, after close_notify; without a handshake there is nobody to send one to."""
+        """Close, after close_notify if there was a handshake."""
         if self._unwrapped or not self.handshake_done:
             await self._below.aclose()
         else:
@@ -148,5 +148,5 @@ async def _close_forcefully(stream: trio.abc.Stream) -> None:
     try:
         await trio.aclose_forcefully(stream)
     except Exception:  # noqa: BLE001
-        # It is anybody's stream, and an error in a task of the system would end the run.
+        # It may be any stream, and an error in a task of the system would end the run.
         _log.exception("closing a %s failed", type(stream).__name__)

@@ -27,7 +27,7 @@ ENDS: Final = (ssl.SSLEOFError, ssl.SSLSyscallError)
 """What OpenSSL raises where a connection ends in mid-handshake, or without close_notify."""
 
 _GONE: Final = contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError)
-"""For last words, which nobody may be there to receive."""
+"""For last words, to a peer that may have left."""
 
 
 class TlsTransport(Transport):
@@ -246,7 +246,7 @@ class TlsTransport(Transport):
     async def _send_alert(self) -> None:
         """Let the peer know what was wrong with it, if it reads (RFC 8446, 6.2)."""
         if self._sending.locked():
-            return  # its holder sends the alert, or nobody can
+            return  # its holder sends the alert, if that is still possible
         with trio.move_on_after(_ALERT_TIMEOUT), _GONE:
             await self._flush()
 
