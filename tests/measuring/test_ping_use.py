@@ -15,6 +15,7 @@ import techo
 from helpers import ended
 from pings import add_up, see
 from techo import testing
+from techo._ping import records
 from techo._probing import engine
 from techo.testing import MemoryStream, open_memory_server
 
@@ -218,3 +219,104 @@ async def test_what_is_no_target_is_a_type_error_at_once(target: Any) -> None:
         techo.ping(target)
     with pytest.raises(TypeError, match=f"target {target!r} is no endpoint"):
         await techo.load(target)
+
+
+async def test_outside_its_block_it_can_not_be_iterated() -> None:
+    """There is nowhere for its tasks to be; the error shows how it is written."""
+    ping = techo.ping("127.0.0.1:1")
+    with pytest.raises(RuntimeError, match=r"async with techo\.ping"):
+        await anext(ping)
+
+
+async def test_two_tasks_that_ask_the_same_ping_are_one_too_many(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The second gets BusyResourceError at once, and the first its result."""
+    async with (
+        open_memory_server(reply=techo.raw, faults=[testing.Delay(0.5)]) as server,
+        techo.ping(server.connect, count=1) as ping,
+        trio.open_nursery() as nursery,
+    ):
+        results: list[techo.PingResult] = []
+
+        async def ask() -> None:
+            results.append(await anext(ping))
+
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(trio.BusyResourceError):
+            await anext(ping)
+    assert [result.seq for result in results] == [1]
+
+
+async def test_a_program_that_is_busy_misses_probes_and_sends_none_in_a_burst(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """What is due in the meantime is left out and counted; the next is in step."""
+    sent: list[float] = []
+    begun = trio.current_time()
+
+    def reply(chunk: bytes) -> bytes:
+        sent.append(trio.current_time() - begun)
+        return chunk
+
+    async with (
+        open_memory_server(reply=reply) as server,
+        techo.ping(server.connect, count=4, interval=1) as ping,
+    ):
+        assert (await anext(ping)).seq == 1
+        autojump_clock.jump(3.5)  # the program computes, and no task of the run has its turn
+        assert [(await anext(ping)).seq for _ in range(3)] == [2, 3, 4]
+    assert sent == [0, 3.5, 4, 5]
+    assert (ping.statistics().sent, ping.statistics().missed) == (4, 2)
+
+
+async def test_results_that_nobody_asks_for_wait_and_are_not_without_bound(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When so many wait, probes are missed until one is asked for; none is lost."""
+    monkeypatch.setattr(records, "MOST_WAITING", 10)
+    limits = techo.Limits(idle_timeout=math.inf)
+    async with (
+        open_memory_server(reply=techo.raw, limits=limits) as server,
+        techo.ping(server.connect, interval=1) as ping,
+    ):
+        await trio.sleep(100.5)
+        found = ping.statistics()
+        assert (found.sent, found.missed, found.lost) == (10, 91, 0)
+        assert [(await anext(ping)).seq for _ in range(11)] == list(range(1, 12))
+        assert trio.current_time() - 101 < 1
+
+
+async def test_what_a_function_that_connects_raises_comes_out_bare(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Out of ping and load alike, whenever that is, and connections are closed."""
+    calls = 0
+
+    async def connect() -> MemoryStream:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise LookupError("mine")
+        ours, theirs = MemoryStream.pair()
+        theirs.reset()
+        await trio.lowlevel.checkpoint()
+        return ours
+
+    with pytest.raises(LookupError, match="mine"):
+        await see(techo.ping(connect))
+    calls = 0
+    with pytest.raises(LookupError, match="mine"):
+        await techo.load(connect, connections=1)
+    calls = 1
+    with pytest.raises(LookupError, match="mine"):
+        await techo.load(connect, connections=3)
+    with pytest.raises(KeyError, match="yours"):
+        async with open_memory_server(reply=techo.raw) as server:
+            await techo.load(server.connect, watch=raise_key_error)
+
+
+def raise_key_error(_: object) -> None:
+    """Raise what nobody expects."""
+    raise KeyError("yours")
