@@ -86,7 +86,7 @@ async def echo_in_bytes(peer: trio.SocketStream) -> None:
 async def stamp(peer: trio.SocketStream) -> None:
     """Answer with a stamp."""
     async for chunk in peer:
-        await peer.send_all(techo.stamped(chunk))
+        await peer.send_all(techo.stamped(bytes(chunk)))
 
 
 PEERS: list[tuple[Peer, dict[str, int], int]] = [
