@@ -14,15 +14,8 @@ from typing import Any, Final, TypeAlias
 import attrs
 import trio
 
-from techo._transport.addresses import (
-    SOCKET_TYPES,
-    Address,
-    Found,
-    interleaved,
-    is_literal,
-    text_of,
-    unix_address,
-)
+from techo._transport import addresses
+from techo._transport.addresses import SOCKET_TYPES, Address, Found, text_of
 from techo._transport.messages import DatagramTransport, PacketTransport
 from techo._transport.streams import StreamTransport, transport_of
 from techo._transport.tls import TlsTransport
@@ -126,14 +119,14 @@ class Dial:
         found = await trio.socket.getaddrinfo(
             endpoint.host, endpoint.port, type=SOCKET_TYPES[endpoint.kind]
         )
-        if not is_literal(endpoint.host):
+        if not addresses.is_literal(endpoint.host):
             lookup = _since(started)
         self.step, started = Step.CONNECT, trio.current_time()
         if endpoint.kind is Kind.UDP:
             datagrams = self._datagrams(endpoint, found)
             times = ConnectTimes(lookup, _since(started), None)
             return Connected(datagrams, text_of(datagrams.address), times)
-        sock, address = await _Race(endpoint, self.options).run(interleaved(found))
+        sock, address = await _Race(endpoint, self.options).run(addresses.interleaved(found))
         connected = _since(started)
         transport = StreamTransport(trio.SocketStream(sock))
         if endpoint.kind is Kind.TLS:
@@ -149,7 +142,7 @@ class Dial:
         self.step = Step.CONNECT
         await trio.lowlevel.checkpoint()
         started = trio.current_time()
-        kind, address = endpoint.kind, unix_address(endpoint.path)
+        kind, address = endpoint.kind, addresses.unix_address(endpoint.path)
         sock = self.options.open(socket.AF_UNIX, SOCKET_TYPES[kind])
         transport: Transport
         try:
@@ -234,11 +227,11 @@ class _Race:
         default=None, init=False
     )
 
-    async def run(self, addresses: Iterable[Found]) -> tuple[trio.socket.SocketType, Address]:
+    async def run(self, found: Iterable[Found]) -> tuple[trio.socket.SocketType, Address]:
         """Return a connected socket and its peer; all others are closed."""
         try:
             async with trio.open_nursery() as nursery:
-                for each in addresses:
+                for each in found:
                     over = trio.Event()
                     nursery.start_soon(self._attempt, each, over, nursery.cancel_scope)
                     with trio.move_on_after(ATTEMPT_DELAY):

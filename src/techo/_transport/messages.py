@@ -48,24 +48,16 @@ class _MessageTransport(Transport):
 
     keeps_messages = True
     direct = True
-    socket: trio.socket.SocketType
 
     def __init__(self, socket: trio.socket.SocketType) -> None:
-        self.socket = socket
+        self.socket: trio.socket.SocketType = socket
 
     @property
     def largest(self) -> int:
-        """Bytes that fit into one message; asking a closed end raises."""
         with _translated():
             return largest_message(self.socket)
 
-    async def aclose(self) -> None:
-        """Close at once."""
-        self.socket.close()
-        await trio.lowlevel.checkpoint()
-
     def close(self) -> None:
-        """Close at once."""
         self.socket.close()
 
 
@@ -76,8 +68,7 @@ class PacketTransport(_MessageTransport):
     """
 
     async def send(self, data: bytes | bytearray | memoryview) -> None:
-        """Send one message; cancellation means that it was not sent. See `Transport.send`."""
-        with _broken():
+        with _translated(harmless=errno.EMSGSIZE):
             if not data:
                 await trio.lowlevel.checkpoint()
                 self.socket.getsockopt(sockets.SOL_SOCKET, sockets.SO_TYPE)  # is it closed?
@@ -90,15 +81,14 @@ class PacketTransport(_MessageTransport):
         Raises:
             trio.BrokenResourceError: also for a message of more than 256 KiB, cut short.
         """
-        with _broken():
+        with _translated(harmless=errno.EMSGSIZE):
             data, _, flags, _ = await self.socket.recvmsg(LARGEST_PACKET)
         if flags & sockets.MSG_TRUNC:
             raise trio.BrokenResourceError(f"a message had more than {LARGEST_PACKET} bytes")
         return data or None
 
     async def send_eof(self) -> None:
-        """Report that nothing more will be sent; see `Transport.send_eof`."""
-        with _broken():
+        with _translated(harmless=errno.EMSGSIZE):
             await trio.lowlevel.checkpoint()
             self.socket.shutdown(sockets.SHUT_WR)
 
@@ -126,7 +116,6 @@ class PacketListener(trio.abc.Listener[PacketTransport]):
         return PacketTransport(accepted)
 
     async def aclose(self) -> None:
-        """Close at once."""
         self.socket.close()
         await trio.lowlevel.checkpoint()
 
@@ -162,11 +151,9 @@ class DatagramTransport(_MessageTransport):
 
     @property
     def largest(self) -> int:
-        """Bytes that fit into one datagram."""
         return self._largest
 
     async def send(self, data: bytes | bytearray | memoryview) -> None:
-        """Send one datagram; see `Transport.send`."""
         with _translated():
             try:
                 await self.socket.send(data)
@@ -178,13 +165,11 @@ class DatagramTransport(_MessageTransport):
                 await self.socket.send(data)
 
     async def receive(self, most: int = RECEIVE_SIZE) -> bytes:  # noqa: ARG002  -- it comes whole
-        """Receive one datagram, which may be empty; see `Transport.receive`."""
         with _translated():
             size = await self.socket.recv_into(self._buffer)
         return bytes(self._buffer[:size])
 
     async def send_eof(self) -> None:
-        """Do nothing: datagrams have no end."""
         with _translated():
             await trio.lowlevel.checkpoint()
 
@@ -202,23 +187,13 @@ class DatagramTransport(_MessageTransport):
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    """Raise what trio's streams raise when this end was closed."""
+def _translated(harmless: int | None = None) -> Iterator[None]:
+    """Raise what streams of trio do; for `harmless`, or of datagrams, the system's error."""
     try:
         yield
     except OSError as error:
         if error.errno == errno.EBADF:
             raise trio.ClosedResourceError("this end was closed") from None
-        raise
-
-
-@contextlib.contextmanager
-def _broken() -> Iterator[None]:
-    """Raise what trio's streams raise; but a message that is too large breaks nothing."""
-    try:
-        with _translated():
-            yield
-    except OSError as error:
-        if error.errno == errno.EMSGSIZE:
+        if harmless in (None, error.errno):
             raise
         raise trio.BrokenResourceError(str(error)) from error

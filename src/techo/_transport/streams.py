@@ -37,22 +37,18 @@ class StreamTransport(Transport):
             self.direct = True
 
     async def send(self, data: bytes | bytearray | memoryview) -> None:
-        """Send all of `data`; see `Transport.send`."""
         await self._stream.send_all(data)
 
     async def receive(self, most: int = RECEIVE_SIZE) -> bytes | bytearray | None:
-        """Receive up to `most` bytes; see `Transport.receive`."""
         return await self._stream.receive_some(most) or None
 
     async def send_eof(self) -> None:
-        """Half-close, where the stream can; elsewhere only closing ends it."""
         if isinstance(self._stream, trio.abc.HalfCloseableStream):
             await self._stream.send_eof()
         else:
             await trio.lowlevel.checkpoint()
 
     async def aclose(self) -> None:
-        """Close the stream."""
         await self._stream.aclose()
 
     def close(self) -> None:
@@ -65,7 +61,6 @@ class StreamTransport(Transport):
             trio.lowlevel.spawn_system_task(_close_forcefully, self._stream)
 
     def reset(self) -> None:
-        """Reset the connection, which TCP and memory can; else close it."""
         if isinstance(self._stream, MemoryStream):
             self._stream.reset()
             return
@@ -88,7 +83,6 @@ class TrioTlsTransport(StreamTransport):
         self._unwrapped = False
 
     async def handshake(self) -> None:
-        """Do the handshake, unless the embedder has; see `Transport.handshake`."""
         try:
             await self._stream.do_handshake()
         except trio.BrokenResourceError as error:
@@ -120,18 +114,15 @@ class TrioTlsTransport(StreamTransport):
         await self._below.send_eof()
 
     async def aclose(self) -> None:
-        """Close, after close_notify if there was a handshake."""
         if self._unwrapped or not self.handshake_done:
             await self._below.aclose()
         else:
             await self._stream.aclose()
 
     def close(self) -> None:
-        """Close what is below at once."""
         self._below.close()
 
     def reset(self) -> None:
-        """Reset what is below."""
         self._below.reset()
 
 

@@ -72,7 +72,6 @@ class TlsTransport(Transport):
         self._closed = False
 
     async def handshake(self) -> None:
-        """Do the TLS handshake; see `Transport.handshake`."""
         self._check_open()
         if self.handshake_done:
             await trio.lowlevel.checkpoint()
@@ -174,12 +173,10 @@ class TlsTransport(Transport):
         await self._below.aclose()
 
     def close(self) -> None:
-        """Close what is below at once, without close_notify."""
         self._closed = True
         self._below.close()
 
     def reset(self) -> None:
-        """Reset what is below."""
         self._closed = True
         self._below.reset()
 

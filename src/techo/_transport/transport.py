@@ -83,9 +83,10 @@ class Transport(trio.abc.AsyncResource):
             trio.ClosedResourceError: this end was closed.
         """
 
-    @abc.abstractmethod
     async def aclose(self) -> None:
         """Close; over TLS after close_notify, which may wait. If cancelled, close at once."""
+        self.close()
+        await trio.lowlevel.checkpoint()
 
     @abc.abstractmethod
     def close(self) -> None:
