@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Final, NoReturn
 
 import attrs
@@ -21,6 +21,7 @@ from techo._probing.causes import cause_of, words_of
 from techo._probing.drivers import Driver, driver_for
 from techo._probing.failure_cause import FailureCause
 from techo._probing.in_flight import InFlight, Run
+from techo._probing.timer import open_timer
 from techo._probing.trip import Ending, Incident, IncidentKind
 from techo._transport.connect import Opener
 from techo._transport.messages import check_fits
@@ -64,8 +65,6 @@ class Engine:
     reconnect: Reconnect
     size: int | None
     """Bytes of every message; None if they differ, and some may be too large."""
-    sleep_until: Callable[[float], Awaitable[None]] = trio.sleep_until
-    """What waits until a trip is due."""
     drivers: dict[InFlight, Driver] = attrs.field(factory=dict, init=False)
     """Those of the connections there are."""
     started: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -205,17 +204,18 @@ class Engine:
     async def _pace(self) -> None:
         """Send when it is time; a connection that becomes free sends what is overdue itself."""
         run = self.run
-        while (due := run.schedule.next_due(run.clock())) is not None:
-            if not run.idle:
-                run.freed = trio.Event()
-                await run.freed.wait()
-            elif due > run.clock():
-                await self.sleep_until(due)
-            else:
-                # Whatever comes of it, this one does not come first again until it can send.
-                in_flight = next(iter(run.idle))
-                del run.idle[in_flight]
-                self.drivers[in_flight].go_on()
+        with open_timer() as timer:
+            while (due := run.schedule.next_due(run.clock())) is not None:
+                if not run.idle:
+                    run.freed = trio.Event()
+                    await run.freed.wait()
+                elif due > run.clock():
+                    await timer.sleep_until(due)
+                else:
+                    # Whatever comes of it, this one is not first again until it can send.
+                    in_flight = next(iter(run.idle))
+                    del run.idle[in_flight]
+                    self.drivers[in_flight].go_on()
 
     async def _give_up_overdue(self) -> NoReturn:
         """Give up each reply that has not come, when its time is over."""

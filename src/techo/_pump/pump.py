@@ -46,15 +46,6 @@ depend on where chunks begin. Without this, large messages cost a quarter more."
 _PROVEN: Final = 2**20
 """Bytes: more than the kernel's buffers hold for a peer that never reads."""
 
-_COARSE: Final = 0.001
-"""Seconds by which trio may wake up too late."""
-
-_SLACK: Final = 0.00006
-"""Seconds by which the kernel may (PR_SET_TIMERSLACK(2const): 50 microseconds), and a bit."""
-
-_SELECTABLE: Final = 1024
-"""The first descriptor that select(2) does not know."""
-
 if AVAILABLE:
     _READ: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
     _WRITE: Final = select.EPOLLOUT
@@ -168,20 +159,6 @@ class Pump:
                 self._epoll.unregister(socket.fd)
             except OSError:
                 return  # our own program has closed it already
-
-    async def sleep_until(self, due: float) -> None:
-        """Sleep until `due`, in the run's clock, more exactly than `trio.sleep_until`.
-
-        Trio's timeouts are whole milliseconds (epoll_wait(2)), rounded up. What is less is
-        waited for here, where nothing else of the run happens but what the pump is for, and
-        the very last of it without sleeping.
-        """
-        await trio.sleep_until(due - _COARSE)
-        number = self._epoll.fileno()
-        watched = [number] if number < _SELECTABLE else []
-        while (rest := due - trio.current_time()) > 0:
-            if select.select(watched, [], [], max(0.0, rest - _SLACK))[0]:
-                await trio.lowlevel.checkpoint()
 
     @classmethod
     def of_this_run(cls) -> Pump:
