@@ -11,7 +11,6 @@ import ctypes
 import functools
 import math
 import os
-import sys
 import time
 from collections.abc import Iterator
 from typing import Final
@@ -23,7 +22,7 @@ _COARSE: Final = 0.002
 """Seconds before the time is up at which the timer takes over from trio, which may be late by
 one millisecond, and by a little more on a busy machine."""
 
-_NONBLOCK_CLOEXEC: Final = os.O_NONBLOCK | os.O_CLOEXEC if sys.platform != "win32" else 0
+_NONBLOCK_CLOEXEC: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 """TFD_NONBLOCK and TFD_CLOEXEC have the numbers of these on Linux."""
 
 
