@@ -6,6 +6,7 @@ import enum
 import ipaddress
 import os
 import re
+import ssl
 from typing import Any, Final, Self
 
 import attrs
@@ -195,3 +196,25 @@ class Endpoint:
             return f"{self.kind}:{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.kind}://{host}:{self.port}"
+
+
+def check_connectable(
+    endpoint: Endpoint | str, tls: ssl.SSLContext | None, server_name: str | None
+) -> Endpoint:
+    """Return the endpoint that a client was asked to connect to, if that is possible.
+
+    Raises:
+        ValueError: the text is no endpoint, or one that can't be connected to, or `tls` or
+            `server_name` are given for one that is not tls.
+    """
+    if not isinstance(endpoint, Endpoint):
+        endpoint = Endpoint.parse(endpoint)
+    if endpoint.kind is not Kind.TLS and (tls is not None or server_name is not None):
+        raise ValueError(f"{endpoint} is not tls, and takes neither tls nor server_name")
+    if endpoint.kind is Kind.FD:
+        raise ValueError(f"can't connect to {endpoint}: it is for servers; name what it is")
+    if not endpoint.path and (endpoint.host == EVERY_INTERFACE or endpoint.port == 0):
+        raise ValueError(
+            f"can't connect to {endpoint}: * and port 0 are for servers; name host and port"
+        )
+    return endpoint

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,6 +14,10 @@ import trio.testing
 
 import techo
 from helpers import PATIENCE
+from techo._checking.context import Context, Trace
+from techo._checking.datagram_checks import open_prober
+from techo._transport.connect import connect
+from techo._transport.transport import Transport
 from techo.testing import Check, CheckReport, EchoServiceError, check_echo_service
 
 Service = Callable[[bytes, Any], Iterable[bytes]]
@@ -146,3 +151,21 @@ async def test_nobody_there_is_an_os_error(patient_clock: trio.testing.MockClock
             await check_echo_service(endpoint, patience=0.4)
     with pytest.raises(ConnectionRefusedError):
         await check_echo_service(endpoint)
+
+
+async def test_an_unconnected_socket_shows_who_answers() -> None:
+    """UDP and Unix datagrams both have one."""
+    name = f"unixgram:@techo-prober-{os.getpid()}"
+    async with techo.open_server("udp://127.0.0.1:0", name, reply=techo.raw) as server:
+        for endpoint in server.endpoints:
+
+            async def open_it(endpoint: techo.Endpoint = endpoint) -> Transport:
+                return (await connect(endpoint)).transport
+
+            context = Context(open_it, techo.raw, PATIENCE, 1)
+            with trio.fail_after(PATIENCE):
+                async with open_prober(context, Trace()) as prober:
+                    answer = await prober.ask(b"hello, there")
+                    assert answer is not None
+                    assert answer.whole
+                    assert answer.sender == prober.expected

@@ -17,6 +17,8 @@ import trio.testing
 import techo
 from helpers import PATIENCE, free_port, open_descriptors
 from techo._memory.stream import MemoryStream
+from techo._probing.causes import first_cause
+from techo._probing.target import name_of, opener_of
 from techo._transport import connect as connecting
 from techo._transport.addresses import interleaved, is_literal, text_of, unix_address
 from techo._transport.connect import (
@@ -24,9 +26,6 @@ from techo._transport.connect import (
     SocketOptions,
     Step,
     connect,
-    first_cause,
-    name_of,
-    opener_of,
 )
 
 
@@ -117,7 +116,7 @@ async def test_after_a_refusal_the_next_address_is_tried_at_once(
         connected = await connect(f"tcp://three.example:{port_of(sock)}")
         assert connected.times.connect == 0
         assert connected.address.startswith("127.0.0.1:")
-        connected.transport.close()
+        await connected.transport.aclose()
 
 
 async def test_if_all_addresses_fail_the_first_reason_is_the_cause() -> None:
@@ -162,7 +161,7 @@ async def test_cancelled_with_the_winner_there_it_is_closed(
 
         monkeypatch.setattr(connecting._Race, "_attempt", and_cancel)
         connected = await connect(f"127.0.0.1:{port_of(sock)}")
-        connected.transport.close()
+        await connected.transport.aclose()
         pytest.fail("it was cancelled")
     assert scope.cancelled_caught
     assert await open_descriptors() == before
@@ -277,7 +276,7 @@ async def test_over_udp_the_first_address_that_there_is_a_way_to_is_taken() -> N
     resolve("255.255.255.255", "127.0.0.1")
     connected = await connect("udp://two.example:9")
     assert connected.address == "127.0.0.1:9"
-    connected.transport.close()
+    await connected.transport.aclose()
     resolve("255.255.255.255")
     with pytest.raises(PermissionError):
         await connect("udp://one.example:9")
@@ -347,7 +346,7 @@ async def test_an_endpoint_opens_any_number_of_connections() -> None:
     with listening("127.0.0.1") as sock:
         opener = opener_of(f"127.0.0.1:{port_of(sock)}")
         for _ in range(2):
-            (await opener()).transport.close()
+            await (await opener()).transport.aclose()
         assert name_of(f":{port_of(sock)}") == f"tcp://127.0.0.1:{port_of(sock)}"
 
 

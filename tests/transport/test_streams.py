@@ -67,8 +67,8 @@ async def test_bytes_and_the_end_arrive(pair: Pair) -> None:
 async def test_closing_is_seen_by_both(pair: Pair) -> None:
     """Both ways of closing do the same."""
     ours, theirs = map(transport_of, pair)
-    ours.close()
-    ours.close()
+    await trio.aclose_forcefully(ours)
+    await ours.aclose()
     assert await theirs.receive() is None
     with pytest.raises(trio.ClosedResourceError):
         await ours.receive()
@@ -80,8 +80,8 @@ async def test_closing_is_seen_by_both(pair: Pair) -> None:
 async def test_a_reset_is_a_broken_connection_where_there_is_such_a_thing(pair: Pair) -> None:
     """Elsewhere the peer sees the end."""
     ours, theirs = map(transport_of, pair)
-    ours.reset()
-    ours.reset()
+    await ours.reset()
+    await ours.reset()
     if isinstance(pair[0], trio.StapledStream):
         assert await theirs.receive() is None
         return
@@ -116,15 +116,13 @@ async def test_what_cannot_half_close_only_ends_when_it_is_closed() -> None:
         async def aclose(self) -> None:
             self.closed = True
             await trio.lowlevel.checkpoint()
-            raise RuntimeError("closing fails, too")
 
     stream = Own()
     transport = transport_of(stream)
     assert not transport.half_closeable
     await transport.send_eof()
     assert not stream.closed
-    transport.close()
-    await trio.testing.wait_all_tasks_blocked()
+    await trio.aclose_forcefully(transport)
     assert stream.closed
 
 
@@ -187,7 +185,7 @@ async def test_what_an_embedder_s_tls_refuses_is_an_error_of_tls(
     await client.transport_stream.send_all(b"GET / HTTP/1.0\r\n\r\n")
     with pytest.raises(ssl.SSLError):
         await server.handshake()
-    server.reset()
+    await server.reset()
     with pytest.raises(trio.BrokenResourceError):
         await client.transport_stream.receive_some()
 
@@ -213,4 +211,4 @@ async def test_an_embedder_s_tls_is_sent_an_end_even_if_it_never_pauses(
         with trio.move_on_after(0.2):
             await server.send_eof()
         nursery.cancel_scope.cancel()
-    server.close()
+    await trio.aclose_forcefully(server)

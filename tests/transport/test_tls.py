@@ -47,7 +47,7 @@ async def ends(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Transport,
     with trio.fail_after(PATIENCE):
         yield pair
     for each in pair:
-        each.close()
+        await trio.aclose_forcefully(each)
 
 
 async def shake_hands(*both: TlsTransport) -> None:
@@ -238,7 +238,7 @@ async def test_an_end_without_close_notify_is_a_broken_connection(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.send, b"some")
         assert await client.receive() == b"some"
-    server.close()
+    await trio.aclose_forcefully(server)
     with pytest.raises(trio.BrokenResourceError) as broken:
         await client.receive()
     assert isinstance(broken.value.__cause__, ssl.SSLEOFError)
@@ -249,7 +249,7 @@ async def test_a_reset_is_a_broken_connection(secure: Secure) -> None:
     ours, theirs = await socket_pair()
     client, server = secure(ours, theirs)
     await shake_hands(client, server)
-    server.reset()
+    await server.reset()
     with pytest.raises(trio.BrokenResourceError) as broken:
         await client.receive()
     assert isinstance(broken.value.__cause__, ConnectionResetError)
@@ -514,6 +514,6 @@ async def test_the_socket_below_is_shown(secure: Secure) -> None:
     assert not client.direct
     assert isinstance(client.socket, trio.socket.SocketType)
     set_linger_zero(client.socket)
-    client.close()
+    await trio.aclose_forcefully(client)
     assert client.socket.fileno() == -1
-    theirs.close()
+    await trio.aclose_forcefully(theirs)

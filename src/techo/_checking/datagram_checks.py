@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import socket
 from collections.abc import AsyncIterator
 from itertools import takewhile
 from operator import eq
@@ -102,7 +103,8 @@ class Prober:
     """Bytes that fit into a datagram there and, with its stamp if it has one, back."""
     _address: Address
     expected: Any
-    """The address that answers should come from."""
+    """The address that answers should come from; it differs from the one to send to where the
+    server has bound another spelling of its path."""
     socket: trio.socket.SocketType
 
     @classmethod
@@ -110,9 +112,11 @@ class Prober:
         """Open one; the caller closes `socket`."""
         async with context.opened() as transport:
             datagrams = cast("DatagramTransport", transport)  # as all without a connection are
-            sock, address, expected = datagrams.open_unconnected()
             room = 0 if context.reply is raw else STAMP_LENGTH
-            return cls(context, trace, datagrams.largest - room, address, expected, sock)
+            expected = datagrams.socket.getpeername()
+            sock = _unconnected(datagrams.socket.family)
+            most, address = datagrams.largest - room, datagrams.address
+            return cls(context, trace, most, address, expected, sock)
 
     async def receive(self, question: bytes) -> Answer:
         """Wait for a datagram, whatever it is."""
@@ -150,6 +154,14 @@ class Prober:
             raise FailedError(answer.mismatch())
         self.context.found(stamps=answer.stamps)
         return answer
+
+
+def _unconnected(family: int) -> trio.socket.SocketType:
+    """Open a socket for datagrams from any address."""
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    if family == getattr(socket, "AF_UNIX", None):
+        sock.bind("")  # any free abstract name: who has none can't be answered
+    return trio.socket.from_stdlib_socket(sock)
 
 
 @contextlib.asynccontextmanager

@@ -22,7 +22,7 @@ from techo._checking.context import (
 from techo._checking.datagram_checks import DATAGRAM_CHECKS, Prober
 from techo._checking.stream_checks import STREAM_CHECKS
 from techo._client.client import EchoClient
-from techo._transport.connect import opener_of
+from techo._probing.target import opener_of
 from techo._transport.transport import Transport
 from techo._validation import number, whole
 from techo.endpoint import Endpoint

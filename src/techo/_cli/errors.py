@@ -131,8 +131,7 @@ def _connecting_to(endpoint: Endpoint | str) -> Attempt:
 
 def _refuse_for(what: str, error: OSError, attempt: Attempt) -> int:
     # Here, because they import trio, for which --help should not wait.
-    from techo._probing.causes import cause_of, words_of
-    from techo._transport.connect import first_cause
+    from techo._probing.causes import cause_of, first_cause, words_of
 
     first = first_cause(error)
     words = words_of(first)

@@ -185,7 +185,7 @@ class FaultyTransport(Transport):
             self._connection.end_wait_when_draining()
             await trio.sleep_forever()
         if isinstance(ending, Reset):
-            self._below.reset()
+            await self._below.reset()
         raise FaultEndedError
 
     async def receive(self, most: int = RECEIVE_SIZE) -> bytes | bytearray | None:
@@ -225,7 +225,7 @@ class FaultyTransport(Transport):
         silent = self._plan.first(NoCloseNotify)
         if silent is not None and self.secure:
             self._plan.note(silent)
-            self._below.close()
+            await trio.aclose_forcefully(self._below)
 
     async def send_eof(self) -> None:
         """Do what the transport below does."""
@@ -234,10 +234,6 @@ class FaultyTransport(Transport):
     async def aclose(self) -> None:
         """Close the transport below."""
         await self._below.aclose()
-
-    def close(self) -> None:
-        """Close the transport below."""
-        self._below.close()
 
 
 def _place(ending: _Ending) -> int:

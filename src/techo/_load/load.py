@@ -17,7 +17,7 @@ from techo._probing.engine import Engine, Reconnect
 from techo._probing.in_flight import Run
 from techo._probing.payloads import SIZE, Payloads
 from techo._probing.schedule import Schedule
-from techo._transport.connect import Target, name_of, opener_of
+from techo._probing.target import Target, name_of, opener_of
 from techo._validation import COUNT, SECONDS_ABOVE_0, SECONDS_FROM_0, number
 from techo.endpoint import Endpoint, Kind
 

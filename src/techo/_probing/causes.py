@@ -12,7 +12,6 @@ import trio
 
 from techo._client.comparison import EchoMismatch, ShortReply
 from techo._probing.failure_cause import NEVER_REACHED, FailureCause
-from techo._transport.connect import first_cause
 
 __all__ = ["NEVER_REACHED", "FailureCause", "cause_of", "words_of"]
 
@@ -82,3 +81,11 @@ def _below(error: Exception) -> Exception:
     if isinstance(error, trio.BrokenResourceError) and isinstance(error.__cause__, OSError):
         return error.__cause__
     return first_cause(error) if isinstance(error, OSError) else error
+
+
+def first_cause(error: OSError) -> OSError:
+    """Return the error of the first address that failed, where one error sums up several."""
+    below = error.__cause__
+    while isinstance(below, ExceptionGroup):
+        below = below.exceptions[0]
+    return first_cause(below) if error.errno is None and isinstance(below, OSError) else error

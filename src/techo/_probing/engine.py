@@ -21,9 +21,9 @@ from techo._probing.causes import cause_of, words_of
 from techo._probing.drivers import Driver, driver_for
 from techo._probing.failure_cause import FailureCause
 from techo._probing.in_flight import InFlight, Run
+from techo._probing.target import Opener
 from techo._probing.timer import open_timer
 from techo._probing.trip import Ending, Incident, IncidentKind
-from techo._transport.connect import Opener
 from techo._transport.messages import check_fits
 
 _LOOKS: Final = 100
@@ -173,7 +173,7 @@ class Engine:
             try:
                 check_fits(self.size, transport.largest)
             except ValueError as error:
-                transport.close()
+                await trio.aclose_forcefully(transport)
                 raise ValueError(f"size {self.size}: {error}") from None
         self.reached = True
         self.run.sink.connected(connected, again=again and not transport.connectionless)

@@ -203,7 +203,8 @@ async def close_now(transport: Transport) -> None:
     Raises:
         Exception: whatever an embedder's stream raises.
     """
-    if transport.direct:
-        transport.close()  # what aclose does, less a turn of the run for every connection
+    if transport.direct and transport.socket is not None:
+        # What aclose does, less a turn of the run for every connection.
+        transport.socket.close()
     else:
         await trio.aclose_forcefully(transport)

@@ -15,7 +15,6 @@ import trio
 from techo._nursery import open_bare_nursery
 from techo._server import sockets
 from techo._transport.addresses import SOCKET_TYPES
-from techo._transport.messages import PacketListener
 from techo.endpoint import EVERY_INTERFACE, Endpoint, Kind
 
 Handler: TypeAlias = Callable[[Any], Awaitable[None]]
@@ -173,7 +172,8 @@ class Listening:
             await self.answer_datagrams(sock)
         ours = trio.socket.from_stdlib_socket(sock)
         packets = sock.type == socket.SOCK_SEQPACKET
-        await self._accept_from(PacketListener(ours) if packets else trio.SocketListener(ours))
+        listener = sockets.PacketListener(ours) if packets else trio.SocketListener(ours)
+        await self._accept_from(listener)
 
     async def _accept_from(self, listener: Listener) -> NoReturn:
         await trio.serve_listeners(self.handler, [listener], handler_nursery=self.handlers)

@@ -10,7 +10,10 @@ import stat
 from collections.abc import Iterator
 from typing import Final
 
+import trio
+
 from techo._transport.addresses import unix_address
+from techo._transport.messages import LARGEST_PACKET, PacketTransport
 from techo.endpoint import Endpoint, Kind
 
 _KINDS: Final = {
@@ -142,6 +145,38 @@ def _is_stale(path: str, kind: socket.SocketKind) -> bool:
     refused = answer == errno.ECONNREFUSED
     # A server that has just replaced it must not be removed.
     return refused and _identity(path) == before
+
+
+class PacketListener(trio.abc.Listener[PacketTransport]):
+    """Accepts connections that keep messages apart, for `trio.serve_listeners`."""
+
+    def __init__(self, socket: trio.socket.SocketType) -> None:
+        self.socket = socket
+
+    async def accept(self) -> PacketTransport:
+        """Wait for a connection.
+
+        Raises:
+            OSError: none can be had now: descriptors or memory are used up.
+            trio.ClosedResourceError: the listener was closed.
+        """
+        accepted = None
+        while accepted is None:
+            try:
+                accepted, _ = await self.socket.accept()
+            except ConnectionAbortedError:
+                continue  # before it was accepted
+            except OSError as error:
+                if error.errno == errno.EBADF:
+                    raise trio.ClosedResourceError("the listener was closed") from None
+                raise
+        # A stamped reply is longer than what it answers, and must fit too (socket(7)).
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LARGEST_PACKET)
+        return PacketTransport(accepted)
+
+    async def aclose(self) -> None:
+        self.socket.close()
+        await trio.lowlevel.checkpoint()
 
 
 def _identity(path: str) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from techo._transport.messages import DatagramTransport, PacketTransport
 from techo._transport.streams import StreamTransport, transport_of
 from techo._transport.tls import TlsTransport
 from techo._transport.transport import Transport
-from techo.endpoint import EVERY_INTERFACE, Endpoint, Kind
+from techo.endpoint import Endpoint, Kind, check_connectable
 
 ATTEMPT_DELAY: Final = 0.25
 """Seconds from one attempt to the next while none has failed (RFC 8305, section 5)."""
@@ -90,8 +90,6 @@ class Connected:
 
 Connect: TypeAlias = Callable[[], Awaitable[trio.abc.Stream]]
 """An async function that connects."""
-
-Target: TypeAlias = Endpoint | str | Connect
 
 
 @attrs.define(eq=False)
@@ -188,7 +186,7 @@ class Dial:
             context = self.tls or ssl.create_default_context()
             secure = TlsTransport(below, context, server_hostname=name)
         except ValueError:
-            below.close()
+            await trio.aclose_forcefully(below)
             raise
         return await self._shake_hands(secure)
 
@@ -199,16 +197,14 @@ class Dial:
         self.step = Step.HANDSHAKE
         try:
             await transport.handshake()
-        except (
-            trio.BrokenResourceError
-        ) as error:  # all else that connecting raises is an OSError
-            transport.close()
+        except BaseException as error:
+            await trio.aclose_forcefully(transport)
+            if not isinstance(error, trio.BrokenResourceError):
+                raise
             if isinstance(error.__cause__, OSError):
                 raise error.__cause__ from None
+            # All else that connecting raises is an OSError, too.
             raise ConnectionResetError(errno.ECONNRESET, str(error)) from error
-        except BaseException:
-            transport.close()
-            raise
         return transport
 
 
@@ -282,36 +278,6 @@ def _refuse_itself(sock: socket.socket | trio.socket.SocketType, endpoint: Endpo
         raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
 
 
-def first_cause(error: OSError) -> OSError:
-    """Return the error of the first address that failed, where one error sums up several."""
-    below = error.__cause__
-    while isinstance(below, ExceptionGroup):
-        below = below.exceptions[0]
-    return first_cause(below) if error.errno is None and isinstance(below, OSError) else error
-
-
-def check_connectable(
-    endpoint: Endpoint | str, tls: ssl.SSLContext | None, server_name: str | None
-) -> Endpoint:
-    """Return the endpoint that a client was asked to connect to, if that is possible.
-
-    Raises:
-        ValueError: the text is no endpoint, or one that can't be connected to, or `tls` or
-            `server_name` are given for one that is not tls.
-    """
-    if not isinstance(endpoint, Endpoint):
-        endpoint = Endpoint.parse(endpoint)
-    if endpoint.kind is not Kind.TLS and (tls is not None or server_name is not None):
-        raise ValueError(f"{endpoint} is not tls, and takes neither tls nor server_name")
-    if endpoint.kind is Kind.FD:
-        raise ValueError(f"can't connect to {endpoint}: it is for servers; name what it is")
-    if not endpoint.path and (endpoint.host == EVERY_INTERFACE or endpoint.port == 0):
-        raise ValueError(
-            f"can't connect to {endpoint}: * and port 0 are for servers; name host and port"
-        )
-    return endpoint
-
-
 async def connect(
     endpoint: Endpoint | str,
     *,
@@ -332,41 +298,3 @@ async def connect(
     """
     endpoint = check_connectable(endpoint, tls, server_name)
     return await Dial(endpoint, tls, server_name, options)
-
-
-Opener: TypeAlias = Callable[[], Dial]
-"""Returns the next attempt to connect: `await opener()` connects."""
-
-
-def opener_of(
-    target: Target,
-    tls: ssl.SSLContext | None = None,
-    server_name: str | None = None,
-    options: SocketOptions = SocketOptions(),
-) -> Opener:
-    """Return what opens connections to `target`; a name is looked up each time.
-
-    Raises:
-        ValueError: as `check_connectable`; a function that connects does its own TLS.
-        TypeError: `target` is neither an endpoint nor a function.
-    """
-    if isinstance(target, Endpoint | str):
-        endpoint = check_connectable(target, tls, server_name)
-        if endpoint.kind is Kind.TLS and tls is None:
-            tls = ssl.create_default_context()  # once, because it reads many files
-        return lambda: Dial(endpoint, tls, server_name, options)
-    if not callable(target):
-        raise TypeError(
-            f"target {target!r} is no endpoint, as in 'tcp://127.0.0.1:8009', and no async "
-            "function that connects"
-        )
-    if tls is not None or server_name is not None:
-        raise ValueError(f"{name_of(target)} takes neither tls nor server_name")
-    return lambda: Dial(target)
-
-
-def name_of(target: Target) -> str:
-    """Return what reports call `target`."""
-    if isinstance(target, str):
-        target = Endpoint.parse(target)
-    return str(target) if isinstance(target, Endpoint) else "a function that connects"

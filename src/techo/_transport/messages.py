@@ -7,7 +7,7 @@ import errno
 import functools
 import socket as sockets
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Final
 
 import trio
 
@@ -57,8 +57,9 @@ class _MessageTransport(Transport):
         with _translated():
             return largest_message(self.socket)
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         self.socket.close()
+        await trio.lowlevel.checkpoint()
 
 
 class PacketTransport(_MessageTransport):
@@ -91,33 +92,6 @@ class PacketTransport(_MessageTransport):
         with _translated(harmless=errno.EMSGSIZE):
             await trio.lowlevel.checkpoint()
             self.socket.shutdown(sockets.SHUT_WR)
-
-
-class PacketListener(trio.abc.Listener[PacketTransport]):
-    """Accepts connections on a listening socket, for `trio.serve_listeners`."""
-
-    def __init__(self, socket: trio.socket.SocketType) -> None:
-        self.socket = socket
-
-    async def accept(self) -> PacketTransport:
-        """Wait for a connection.
-
-        Raises:
-            OSError: none can be had now: descriptors or memory are used up.
-            trio.ClosedResourceError: the listener was closed.
-        """
-        with _translated():
-            accepted = None
-            while accepted is None:
-                with contextlib.suppress(ConnectionAbortedError):  # before it was accepted
-                    accepted, _ = await self.socket.accept()
-        # A stamped reply is longer than what it answers, and must fit too (socket(7)).
-        accepted.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, LARGEST_PACKET)
-        return PacketTransport(accepted)
-
-    async def aclose(self) -> None:
-        self.socket.close()
-        await trio.lowlevel.checkpoint()
 
 
 class DatagramTransport(_MessageTransport):
@@ -172,18 +146,6 @@ class DatagramTransport(_MessageTransport):
     async def send_eof(self) -> None:
         with _translated():
             await trio.lowlevel.checkpoint()
-
-    def open_unconnected(self) -> tuple[trio.socket.SocketType, Address, Any]:
-        """Open another socket, which receives from any address, to see which one answers.
-
-        Return it, where to send to, and the address that an answer should come from. Those
-        differ where the server has bound another spelling of its path.
-        """
-        ours = sockets.socket(self.socket.family, sockets.SOCK_DGRAM)
-        if ours.family == getattr(sockets, "AF_UNIX", None):
-            ours.bind("")  # any free abstract name: who has none can't be answered
-        expected = self.socket.getpeername()
-        return trio.socket.from_stdlib_socket(ours), self.address, expected
 
 
 @contextlib.contextmanager

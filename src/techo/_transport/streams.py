@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import socket
 import ssl
 import struct
@@ -21,9 +20,6 @@ _NO_LINGER: Final = struct.pack("ii", 1, 0)
 _PAUSE: Final = 0.01
 """Seconds without anything from a TLS peer after which it gets our close_notify: trio's
 SSLStream sends none while there is something left to decrypt."""
-
-
-_log = logging.getLogger("techo.transport")
 
 
 class StreamTransport(Transport):
@@ -51,22 +47,12 @@ class StreamTransport(Transport):
     async def aclose(self) -> None:
         await self._stream.aclose()
 
-    def close(self) -> None:
-        """Close at once; streams that only know `aclose` are closed by a task of the system."""
-        if self.socket is not None:
-            self.socket.close()
-        elif isinstance(self._stream, MemoryStream):
-            self._stream.close()
-        else:
-            trio.lowlevel.spawn_system_task(_close_forcefully, self._stream)
-
-    def reset(self) -> None:
+    async def reset(self) -> None:
         if isinstance(self._stream, MemoryStream):
             self._stream.reset()
-            return
-        if self.socket is not None and self.socket.fileno() >= 0:
+        elif self.socket is not None and self.socket.fileno() >= 0:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-        self.close()
+        await super().reset()
 
 
 class TrioTlsTransport(StreamTransport):
@@ -119,11 +105,8 @@ class TrioTlsTransport(StreamTransport):
         else:
             await self._stream.aclose()
 
-    def close(self) -> None:
-        self._below.close()
-
-    def reset(self) -> None:
-        self._below.reset()
+    async def reset(self) -> None:
+        await self._below.reset()
 
 
 def transport_of(stream: trio.abc.Stream | Transport) -> Transport:
@@ -133,11 +116,3 @@ def transport_of(stream: trio.abc.Stream | Transport) -> Transport:
     if isinstance(stream, trio.SSLStream):
         return TrioTlsTransport(stream)
     return StreamTransport(stream)
-
-
-async def _close_forcefully(stream: trio.abc.Stream) -> None:
-    try:
-        await trio.aclose_forcefully(stream)
-    except Exception:  # noqa: BLE001
-        # It may be any stream, and an error in a task of the system would end the run.
-        _log.exception("closing a %s failed", type(stream).__name__)

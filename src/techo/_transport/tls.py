@@ -167,18 +167,15 @@ class TlsTransport(Transport):
                     with _GONE:
                         await self._send_close_notify()
             except BaseException:
-                self.close()
+                self._closed = True
+                await trio.aclose_forcefully(self._below)
                 raise
         self._closed = True
         await self._below.aclose()
 
-    def close(self) -> None:
+    async def reset(self) -> None:
         self._closed = True
-        self._below.close()
-
-    def reset(self) -> None:
-        self._closed = True
-        self._below.reset()
+        await self._below.reset()
 
     def _check_open(self) -> None:
         if self._closed:

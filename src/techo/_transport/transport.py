@@ -83,15 +83,13 @@ class Transport(trio.abc.AsyncResource):
             trio.ClosedResourceError: this end was closed.
         """
 
-    async def aclose(self) -> None:
-        """Close; over TLS after close_notify, which may wait. If cancelled, close at once."""
-        self.close()
-        await trio.lowlevel.checkpoint()
-
     @abc.abstractmethod
-    def close(self) -> None:
-        """Close at once, without a word to the peer that the system does not send itself."""
+    async def aclose(self) -> None:
+        """Close; over TLS after close_notify, which may wait.
 
-    def reset(self) -> None:
-        """Close so that what is in flight is lost, where the transport can; else `close`."""
-        self.close()
+        If cancelled, as by `trio.aclose_forcefully`, close at once, and send nothing.
+        """
+
+    async def reset(self) -> None:
+        """Close at once so that what is in flight is lost, where the transport can do that."""
+        await trio.aclose_forcefully(self)

@@ -1,0 +1,48 @@
+"""Targets: what is probed, an endpoint or a function that connects."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from typing import TypeAlias
+
+from techo._transport.connect import Connect, Dial
+from techo.endpoint import Endpoint, Kind, check_connectable
+
+Target: TypeAlias = Endpoint | str | Connect
+
+Opener: TypeAlias = Callable[[], Dial]
+"""Returns the next attempt to connect: `await opener()` connects."""
+
+
+def opener_of(
+    target: Target,
+    tls: ssl.SSLContext | None = None,
+    server_name: str | None = None,
+) -> Opener:
+    """Return what opens connections to `target`; a name is looked up each time.
+
+    Raises:
+        ValueError: as `check_connectable`; a function that connects does its own TLS.
+        TypeError: `target` is neither an endpoint nor a function.
+    """
+    if isinstance(target, Endpoint | str):
+        endpoint = check_connectable(target, tls, server_name)
+        if endpoint.kind is Kind.TLS and tls is None:
+            tls = ssl.create_default_context()  # once, because it reads many files
+        return lambda: Dial(endpoint, tls, server_name)
+    if not callable(target):
+        raise TypeError(
+            f"target {target!r} is no endpoint, as in 'tcp://127.0.0.1:8009', and no async "
+            "function that connects"
+        )
+    if tls is not None or server_name is not None:
+        raise ValueError(f"{name_of(target)} takes neither tls nor server_name")
+    return lambda: Dial(target)
+
+
+def name_of(target: Target) -> str:
+    """Return what reports call `target`."""
+    if isinstance(target, str):
+        target = Endpoint.parse(target)
+    return str(target) if isinstance(target, Endpoint) else "a function that connects"
