@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from techo import EchoMismatch, ShortReply
 from techo._client.comparison import Comparison
-from techo.reply import STAMP_LENGTH, stamp_at
+from techo.reply import STAMP_LENGTH, stamp_at, stamped
 
 NOON = b"[Sun Nov 22 12:00:00 2026] "
 LATER = b"[Mon Nov 23 12:00:00 2026] "
@@ -64,6 +64,7 @@ def test_an_honest_echo_is_explained_under_every_split(
     chunks: list[tuple[bytes, bytes | None]], splits: list[int]
 ) -> None:
     """Stamps may stand before any chunk, and payload may look like stamps."""
+    chunks = [each for each in chunks if each[0]]  # no server is sent an empty one
     sent = b"".join(chunk for chunk, _ in chunks)
     reply = b"".join((stamp or b"") + chunk for chunk, stamp in chunks)
     comparison = Comparison(sent)
@@ -163,3 +164,29 @@ def test_stamps_are_given_in_the_words_of_ctime() -> None:
     comparison = Comparison(b"ab")
     comparison.feed(NOON + b"a" + LATER + b"b")
     assert comparison.stamps == ("Sun Nov 22 12:00:00 2026", "Mon Nov 23 12:00:00 2026")
+
+
+@pytest.mark.parametrize("sent", [1, 2, 64])
+def test_more_stamps_than_bytes_are_no_echo(sent: int) -> None:
+    """A stamp announces at least a byte, so a server that sends only stamps is soon found out."""
+    comparison = Comparison(b"x" * sent)
+    stamp = stamped(b"")
+    with pytest.raises(EchoMismatch):
+        for fed in range(1, sent + 2):
+            comparison.feed(stamp)
+            assert fed <= sent
+    assert len(comparison.reply) == (sent + 1) * len(stamp)
+
+
+def test_stamps_that_were_forgotten_are_still_counted() -> None:
+    """However long an echo has gone on, nothing but stamps is no echo."""
+    comparison = Comparison()
+    for _ in range(4000):
+        comparison.expect(b"y" * 40)
+        comparison.feed(stamped(b"y" * 40))
+        comparison.forget()
+    stamp = stamped(b"")
+    with pytest.raises(EchoMismatch):
+        for _ in range(4000 * 40):
+            comparison.feed(stamp * 400)
+            comparison.forget()

@@ -75,6 +75,7 @@ class Comparison:
     _sent: bytearray = attrs.field(converter=_copied, factory=bytearray)
     _reply: bytearray = attrs.field(factory=bytearray, init=False)
     _forgotten: int = attrs.field(default=0, init=False)
+    _stamps_forgotten: int = attrs.field(default=0, init=False)
     _explained: int = attrs.field(default=0, init=False)
     _stamps: list[int] = attrs.field(factory=list, init=False)
     _refuted: set[tuple[int, int]] = attrs.field(factory=set, init=False)
@@ -131,6 +132,9 @@ class Comparison:
             if tries > _MOST_TRIES or not self._take_stamp():
                 raise self._mismatch(*furthest)
             furthest = max(furthest, self._advance())
+        if self._stamps_forgotten + len(self._stamps) > max(1, len(self._sent) + self._forgotten):
+            # Each announces a byte at least, or the one reply to an empty datagram.
+            raise self._mismatch(*furthest)
 
     def _advance(self) -> tuple[int, int]:
         """Take bytes literally as far as that goes; return how far: (sent, reply) offsets."""
@@ -178,6 +182,7 @@ class Comparison:
         del self._reply[:reply]
         del self._sent[:sent]
         self._forgotten += sent
+        self._stamps_forgotten += dropped
         self._explained -= reply
         self._stamps = [start - reply for start in kept]
         self._refuted = {
