@@ -67,8 +67,8 @@ def test_rules_are_about_the_sum(rule: str, code: int, reports: tuple[Path, Path
     [
         ("", "has no report in it"),
         ("{", "line 1: no JSON (Expecting property name"),
-        ('\n{"schema": 2}', "line 2: this is no report of schema 1"),
-        ('{"schema": 1, "event": "summary", "sent": 5}', "line 1: the report lacks 'endpoint'"),
+        ('\n{"schema": 1}', "line 2: this is no report of schema 2"),
+        ('{"schema": 2, "event": "summary", "sent": 5}', "line 1: the report lacks 'endpoint'"),
     ],
 )
 def test_what_is_no_report_is_refused(content: str, told: str, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_machines_get_objects(port: str) -> None:
     code, out, _ = call("ping", "--json", "-c", "20", *QUICK, port)
     *replies, summary = events(out)
     assert code == 0
-    assert {each["schema"] for each in [*replies, summary]} == {1}
+    assert {each["schema"] for each in [*replies, summary]} == {2}
     assert {each["event"] for each in replies} == {"reply"}
     assert [each["seq"] for each in replies] == list(range(1, 21))
     assert all(isinstance(each["rtt_ns"], int) for each in replies)

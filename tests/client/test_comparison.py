@@ -168,13 +168,13 @@ def test_stamps_are_given_in_the_words_of_ctime() -> None:
 
 @pytest.mark.parametrize("sent", [1, 2, 64])
 def test_more_stamps_than_bytes_are_no_echo(sent: int) -> None:
-    """A stamp announces at least a byte, so a server that sends only stamps is soon found out."""
+    """A stamp announces at least a byte: a server that sends only stamps is soon found out."""
     comparison = Comparison(b"x" * sent)
     stamp = stamped(b"")
+    for _ in range(sent):
+        comparison.feed(stamp)
     with pytest.raises(EchoMismatch):
-        for fed in range(1, sent + 2):
-            comparison.feed(stamp)
-            assert fed <= sent
+        comparison.feed(stamp)
     assert len(comparison.reply) == (sent + 1) * len(stamp)
 
 
@@ -185,8 +185,9 @@ def test_stamps_that_were_forgotten_are_still_counted() -> None:
         comparison.expect(b"y" * 40)
         comparison.feed(stamped(b"y" * 40))
         comparison.forget()
-    stamp = stamped(b"")
+    stamps = stamped(b"") * 400
+    for _ in range(4000 * 40 // 400 - 4000 // 400):
+        comparison.feed(stamps)
+        comparison.forget()
     with pytest.raises(EchoMismatch):
-        for _ in range(4000 * 40):
-            comparison.feed(stamp * 400)
-            comparison.forget()
+        comparison.feed(stamps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import ssl
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import attrs
 import pytest
@@ -16,6 +17,7 @@ from loads import causes, check, connecting
 from techo.testing import (
     CloseUnread,
     Corrupt,
+    Delay,
     Fault,
     Lengthen,
     MemoryStream,
@@ -62,7 +64,7 @@ async def test_a_trip_that_fails_has_a_cause(
         assert (report.lost, report.unsent) == (4, 0)
         assert report.reconnects >= 3
     assert not report.never_reached
-    assert report.seconds == 0
+    assert report.round_trips_per_second == 0
     if isinstance(fault, Corrupt):
         assert "the echo differs at offset " in report.reasons[techo.FailureCause.CORRUPT]
 
@@ -193,3 +195,52 @@ async def test_an_idle_connection_that_ends_keeps_nobody_waiting(
     assert (report.round_trips, report.unsent) == (30 - report.lost, 0)
     assert report.reconnects > 30
     assert trio.current_time() < 30 + 1
+
+
+async def test_a_dead_server_gets_no_credit_for_what_it_did_before(
+    autojump_clock: Clock,
+) -> None:
+    """The rate is over all of the time that was asked for; the silence is an outage."""
+    async with trio.open_nursery() as nursery:
+        servers: list[Any] = []
+
+        async def serve() -> None:
+            async with open_memory_server(reply=techo.raw, faults=[Delay(0.01)]) as server:
+                servers.append(server)
+                await trio.sleep(0.24)
+
+        async def connect() -> MemoryStream:
+            stream: MemoryStream = await servers[0].connect()
+            return stream
+
+        nursery.start_soon(serve)
+        await trio.testing.wait_all_tasks_blocked()
+        report = check(await techo.load(connect, connections=1, seconds=4))
+    assert report.seconds == 4
+    assert report.round_trips_per_second == report.round_trips / 4 < 10
+    assert report.outages == 1
+    assert report.outage_seconds == pytest.approx(4 - 0.24, abs=0.3)  # which includes its drain
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds"), [({"trips": 2, "rate": 5}, 0.4), ({"seconds": 3, "rate": 1}, 3)]
+)
+async def test_a_rate_that_was_asked_for_is_not_exceeded(
+    autojump_clock: Clock, options: dict[str, Any], seconds: float
+) -> None:
+    """Two trips at five a second take two fifths of a second, not one."""
+    async with open_memory_server(reply=techo.raw) as server:
+        report = check(await techo.load(server.connect, connections=1, **options))
+    assert report.seconds == pytest.approx(seconds)
+    assert report.round_trips_per_second == pytest.approx(options["rate"])
+
+
+async def test_one_of_several_connections_that_fails_is_no_outage(
+    autojump_clock: Clock,
+) -> None:
+    """Something came back all the time; what was lost is counted as lost."""
+    faults = [Truncate(after=640, every=2), Delay(0.01)]
+    async with open_memory_server(reply=techo.raw, faults=faults) as server:
+        report = check(await techo.load(server.connect, connections=4, seconds=5))
+    assert report.lost > 0
+    assert report.outage_seconds < 0.05

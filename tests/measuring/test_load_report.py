@@ -29,6 +29,12 @@ def histograms(count: int) -> st.SearchStrategy[techo.Histogram]:
     return durations.map(techo.Histogram.of)
 
 
+NANOSECONDS = st.integers(0, 10**15).map(lambda count: count / 1e9)
+OUTAGES = st.builds(
+    techo.Outage, NANOSECONDS, st.none() | NANOSECONDS, NANOSECONDS, st.integers(0, 99)
+)
+
+
 @st.composite
 def reports(draw: st.DrawFn, *, scheduled: bool | None = None) -> techo.LoadReport:
     """Any report, with a rate or without."""
@@ -53,6 +59,10 @@ def reports(draw: st.DrawFn, *, scheduled: bool | None = None) -> techo.LoadRepo
         reconnects=draw(COUNTS),
         late=draw(COUNTS),
         duplicate=draw(COUNTS),
+        stray=draw(COUNTS),
+        outages=draw(COUNTS),
+        outage_seconds=draw(AMOUNTS),
+        longest_outage=draw(st.none() | OUTAGES),
         unsent=draw(COUNTS),
         service=draw(histograms(count)),
         response=draw(histograms(count)) if scheduled else None,
@@ -67,6 +77,8 @@ def report(**changes: Any) -> techo.LoadReport:
     """A report of an ordinary load, but for some fields."""
     ordinary: dict[str, Any] = {
         **dict.fromkeys(("lost", "in_flight", "reconnects", "late", "duplicate", "unsent"), 0),
+        **dict.fromkeys(("stray", "outages", "outage_seconds"), 0),
+        "longest_outage": None,
         "endpoint": "tcp://127.0.0.1:8009",
         "connections": 10,
         "size": 64,
@@ -105,7 +117,7 @@ def test_json_says_what_people_ask_for() -> None:
         errors={"eof": 2, "tls": 1},
         reasons={"tls": "bad certificate"},
     ).to_json()
-    assert (data["schema"], data["event"]) == (1, "summary")
+    assert (data["schema"], data["event"]) == (2, "summary")
     assert (data["errors"], data["reasons"]) == (
         {"eof": 2, "tls": 1},
         {"tls": "bad certificate"},
@@ -266,9 +278,9 @@ NATURALS = (*ADDED, "size", "pipeline")
         ({"lost": 10**18}, "lost 10{18} is not below 1e18"),
         ({"endpoint": "\x1b[2J"}, "is not a text that can be printed"),
         ({"reasons": {"tls": "\n"}}, "is not a mapping from causes to texts"),
-        ({"event": "reply"}, "no report of schema 1"),
-        ({"schema": 2}, "no report of schema 1"),
-        ({"schema": None}, "no report of schema 1"),
+        ({"event": "reply"}, "no report of schema 2"),
+        ({"schema": 1}, "no report of schema 2"),
+        ({"schema": None}, "no report of schema 2"),
     ],
     ids=str,
 )
@@ -292,5 +304,5 @@ def test_a_rate_that_is_none_is_refused() -> None:
 @pytest.mark.parametrize("data", [None, 5, "report", [], {}, [report().to_json()]], ids=str)
 def test_what_is_no_object_is_refused(data: object) -> None:
     """Whatever JSON may have instead."""
-    with pytest.raises(ValueError, match="this is no report of schema 1"):
+    with pytest.raises(ValueError, match="this is no report of schema 2"):
         techo.LoadReport.from_json(data)

@@ -64,7 +64,8 @@ def dialogues(draw: st.DrawFn) -> Dialogue:
     """Any number of messages, stamps and cuts, each anywhere."""
     messages = messages_of(draw(st.lists(st.integers(1, 90), min_size=1, max_size=6)))
     sent = b"".join(message.payload for message in messages)
-    places = draw(st.lists(st.integers(0, len(sent) - 1), max_size=4))
+    # At most one before each byte, which is what a stamp announces.
+    places = draw(st.lists(st.integers(0, len(sent) - 1), max_size=4, unique=True))
     reply, byte_ends = b"", []
     for offset in range(len(sent)):
         reply += STAMP * places.count(offset) + sent[offset : offset + 1]
@@ -234,7 +235,7 @@ def test_kept_apart_each_is_told_as_what_it_has_become(
     expected = {message: iter(TOLD[fate]) for message, fate in fates}
     for message, reply in replies:
         state = next(expected[message])
-        told = (State.CORRUPT, None) if state is None else (state, message)
+        told = (State.STRAY, None) if state is None else (state, message)
         assert list(one_by_one.feed(reply)) == [told]
     assert not one_by_one._waiting
 
@@ -257,20 +258,20 @@ def test_kept_apart_what_resembles_nothing_belongs_to_nobody(
     one_by_one, messages = apart(), messages_of([64] * 5)[:waiting]
     for message in messages:
         one_by_one.expect(message)
-    assert list(one_by_one.feed(foreign)) == [(State.CORRUPT, None)]
+    assert list(one_by_one.feed(foreign)) == [(State.STRAY, None)]
     for message in messages:
         assert list(one_by_one.feed(message.payload)) == [(State.WHOLE, message)]
 
 
 @pytest.mark.parametrize("nothing", [b"", STAMP, STAMP[:10]])
-def test_kept_apart_what_was_cut_to_nothing_was_the_oldest(nothing: bytes) -> None:
-    """Before its first byte, be it within the stamp: the order is all there is to go by."""
+def test_kept_apart_nothing_at_all_harms_none(nothing: bytes) -> None:
+    """An empty message, or a stamp with nothing behind it, shows nobody whose it is."""
     one_by_one, messages = apart(), messages_of([64, 64])
     for message in messages:
         one_by_one.expect(message)
     for message in messages:
-        assert list(one_by_one.feed(nothing)) == [(State.SHORT, message)]
-    assert list(one_by_one.feed(nothing)) == [(State.CORRUPT, None)]
+        assert list(one_by_one.feed(nothing)) == [(State.STRAY, None)]
+        assert list(one_by_one.feed(message.payload)) == [(State.WHOLE, message)]
 
 
 def test_kept_apart_a_stamp_may_be_altered_too() -> None:
@@ -361,7 +362,7 @@ def test_kept_apart_what_is_forgotten_is_not_taken_for_harm(stamp: bytes) -> Non
     assert waiting.payload[16:] == over[0].payload[16:]
     assert list(one_by_one.feed(stamp + over[0].payload)) == [(State.FORGOTTEN, None)]
     harmed = over[1].payload[:-1] + b"?"
-    assert list(one_by_one.feed(stamp + harmed)) == [(State.CORRUPT, None)]
+    assert list(one_by_one.feed(stamp + harmed)) == [(State.STRAY, None)]
     assert list(one_by_one.feed(stamp + waiting.payload)) == [(State.WHOLE, waiting)]
 
 

@@ -114,6 +114,7 @@ async def test_statistics_when_all_is_well(autojump_clock: trio.testing.MockCloc
         late=0,
         duplicate=0,
         corrupt=0,
+        stray=0,
         failures={},
         reconnects=0,
         largest=64,

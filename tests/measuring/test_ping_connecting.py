@@ -74,7 +74,7 @@ async def test_a_name_is_looked_up_again_when_it_is_connected_again(names: Names
             await nursery.start(after.serve, f"tcp://127.0.0.2:{endpoint.port}")
             await before.drain()
             with trio.fail_after(PATIENCE):
-                while not after.statistics().accepted:
+                while not ping.statistics().reconnects:
                     await anext(ping)
                 while word_of(await anext(ping)) != "reply":
                     pass

@@ -84,7 +84,8 @@ async def ping(connect: Callable[[], Awaitable[trio.abc.Stream]]) -> techo.PingS
     assert_type(statistics.failures, Mapping[techo.FailureCause, int])
     assert_type(statistics.longest_outage, techo.Outage | None)
     assert_type(statistics.rtt, techo.Histogram)
-    assert_type(statistics.rtt.percentile(99), int | None)
+    assert_type(statistics.rtt.percentile(99), float | None)
+    assert_type(statistics.percentile(99), float | None)
     assert_type(statistics.to_json(), dict[str, Any])
     return statistics
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import json
+import math
 import os
 import re
 import signal
@@ -17,13 +17,13 @@ import attrs
 from techo._cli.errors import counted, fail, never_reached, refuse
 from techo._cli.options import CLIENT, Command, Group, Option, option, switch
 from techo._cli.readers import NUMBER, SECONDS, Form
+from techo._cli.report import outages_in_words
 from techo._cli.rules import PING, any_fired, names_of, rules_about
 from techo._cli.tls import client_context
 from techo._ping.results import PingReply, PingResult
-from techo._ping.statistics import PERCENTS, SCHEMA, PingStatistics, nanoseconds
+from techo._ping.statistics import PERCENTS, SCHEMA, PingStatistics
 from techo._probing.failure_cause import FailureCause
-from techo._probing.histogram import Histogram
-from techo._probing.outages import Outage
+from techo._probing.histogram import Histogram, nanoseconds
 
 if TYPE_CHECKING:
     import trio
@@ -211,12 +211,12 @@ def _in_foreground() -> bool:
 def _figures(statistics: PingStatistics) -> dict[str, float | None]:
     """Return the figures that rules are about: times in nanoseconds, the loss in per cent."""
     longest = statistics.longest_outage
-    counts = ("sent", "received", "lost", "late", "duplicate", "corrupt", "reconnects")
+    counts = ("sent", "received", "lost", "late", "duplicate", "corrupt", "stray", "reconnects")
     return {
         **{cause: statistics.failures.get(cause, 0) for cause in FailureCause},
         **{name: getattr(statistics, name) for name in counts},
         "loss": statistics.loss,
-        **statistics.rtt.figures(*PERCENTS),
+        **statistics.rtt.figures(*PERCENTS, lost=statistics.lost),
         "avg": statistics.rtt.mean,
         "mdev": statistics.mdev,
         "jitter": statistics.jitter,
@@ -260,15 +260,18 @@ def _summary(statistics: PingStatistics, *, sweep: bool) -> Iterator[str]:
     yield f"--- {statistics.endpoint} ---"
     yield _counts(statistics)
     missed = f", {statistics.missed} missed" if statistics.missed else ""
+    stray = f", {statistics.stray} stray" if statistics.stray else ""
+    reconnects = _number(statistics.reconnects, "reconnect")
     yield (
         f"{statistics.late} late, {statistics.duplicate} duplicate, "
-        f"{statistics.corrupt} corrupt, {_number(statistics.reconnects, 'reconnect')}{missed}"
+        f"{statistics.corrupt} corrupt, {reconnects}{missed}{stray}"
     )
     if statistics.failures:
         yield f"failures: {counted(statistics.failures)}"
     yield _times(statistics)
     if statistics.longest_outage is not None:
-        yield _outages(statistics, statistics.longest_outage)
+        outages = statistics.outages, statistics.outage_seconds
+        yield outages_in_words(*outages, statistics.longest_outage)
     if statistics.setup:
         yield "; ".join(_step(name, each) for name, each in statistics.setup.items())
     if sweep:
@@ -293,13 +296,15 @@ def _times(statistics: PingStatistics) -> str:
     rtt = statistics.rtt
     if not rtt.count:
         return "no round trip times"
-    times = [rtt.min, rtt.mean, *map(rtt.percentile, PERCENTS), rtt.max, statistics.mdev]
+    times = [rtt.min, rtt.mean, *map(statistics.percentile, PERCENTS), rtt.max, statistics.mdev]
     shown = "/".join(map(_milliseconds, times))
     jitter = _milliseconds(statistics.jitter)
     return f"min/avg/p50/p95/p99/max/mdev = {shown} ms, jitter {jitter} ms, n = {rtt.count}"
 
 
-def _milliseconds(nanoseconds: int | None) -> str:
+def _milliseconds(nanoseconds: float | None) -> str:
+    if nanoseconds == math.inf:
+        return "lost"
     return "-" if nanoseconds is None else f"{nanoseconds / 1e6:.3f}"
 
 
@@ -311,20 +316,6 @@ def _step(name: str, durations: Histogram) -> str:
     if durations.count == 1:
         return what
     return f"{what} (mean of {durations.count}, {_milliseconds(durations.max)} at the most)"
-
-
-def _outages(statistics: PingStatistics, longest: Outage) -> str:
-    until = "the end" if longest.until is None else _clock_time(longest.until)
-    count = f"{statistics.outages} outages of {statistics.outage_seconds:.3f} s, the longest"
-    return (
-        f"{'1 outage' if statistics.outages == 1 else count} of {longest.seconds:.3f} s "
-        f"({_number(longest.probes, 'probe')}), from {_clock_time(longest.since)} to {until}"
-    )
-
-
-def _clock_time(at: float) -> str:
-    local = dt.datetime.fromtimestamp(at, tz=dt.UTC).astimezone()
-    return local.isoformat(sep=" ", timespec="milliseconds")
 
 
 COMMAND: Final = Command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import importlib.util
 from pathlib import Path
 from typing import Final
@@ -41,13 +42,15 @@ def plot(report: LoadReport, path: Path) -> None:
     for name in ("response", "service"):
         histogram: Histogram | None = getattr(report, name)
         if histogram is not None:
-            # The longest has none above it: there is no place for it on this axis.
-            points = [(1 / (1 - share), ns) for share, ns in histogram.curve() if share < 1]
+            # The longest has none above it: there is no place for it on this axis. What was
+            # lost is above all: the curve ends where it begins.
+            curve = histogram.curve(lost=report.lost)
+            points = [(1 / (1 - share), ns) for share, ns in curve if share < 1]
             ranks, durations = zip(*points, strict=True) if points else ((), ())
             milliseconds = [ns / _MILLISECOND for ns in durations]
             label = f"{name} time, n = {histogram.count:,}"
             axes.step(ranks, milliseconds, where="pre", label=label)
-    most = max(10, report.latency.count)
+    most = max(10, report.latency.count + report.lost)
     ticks = {label: place for label, place in _TICKS.items() if place <= most}
     axes.set_xscale("log")
     axes.set_xlim(1, most)
@@ -57,6 +60,15 @@ def plot(report: LoadReport, path: Path) -> None:
     axes.set_xlabel("percentile of round trips")
     axes.set_ylabel("time in ms")
     axes.set_title(f"{report.endpoint}: {report.round_trips_per_second:,.0f} round trips/s")
+    lost = "" if report.loss is None else f" ({report.loss:.4g} %)"
+    figure.text(
+        0.99,
+        0.01,
+        f"{report.lost:,} lost{lost}, {report.connections:,} x {report.size:,} bytes, "
+        f"{dt.datetime.now(dt.UTC).astimezone():%Y-%m-%d %H:%M}",
+        ha="right",
+        fontsize="small",
+    )
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, format=path.suffix.lower().removeprefix("."))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import bisect
 import collections
+import datetime as dt
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +21,8 @@ from techo._cli.readers import Form
 from techo._cli.rules import LOAD, Rule, any_fired, rules_about
 from techo._load.report import PERCENTS, TIMES, LoadReport
 from techo._probing.failure_cause import NEVER_REACHED, FailureCause
-from techo._probing.histogram import Histogram
+from techo._probing.histogram import Histogram, nanoseconds
+from techo._probing.outages import Outage
 from techo.endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -150,22 +153,35 @@ def _verdict(report: LoadReport, rules: Sequence[Rule]) -> int:
 
 def _figures(report: LoadReport) -> Mapping[str, float | None]:
     """Return the figures that rules are about: times in nanoseconds, the loss in per cent."""
-    counts = ("round_trips", "bytes", "lost", "reconnects", "unsent", "late", "duplicate")
+    counts = (
+        "round_trips",
+        "bytes",
+        "lost",
+        "reconnects",
+        "unsent",
+        "late",
+        "duplicate",
+        "stray",
+    )
+    longest = report.longest_outage
     return {
         **{cause: report.errors.get(cause, 0) for cause in FailureCause},
         **{name: getattr(report, name) for name in counts},
         "errors": report.failed,
         "loss": report.loss,
         "rate": report.round_trips_per_second,
-        **_figures_of("", report.latency),
-        **_figures_of("service.", report.service),
-        **_figures_of("response.", report.response),
+        "outage": 0 if longest is None else nanoseconds(longest.seconds),
+        **_figures_of("", report.latency, report.lost),
+        **_figures_of("service.", report.service, report.lost),
+        **_figures_of("response.", report.response, report.lost),
         "behind": report.send_lag.max if report.send_lag and report.send_lag.count else None,
     }
 
 
-def _figures_of(prefix: str, histogram: Histogram | None) -> Mapping[str, float | None]:
-    figures = (histogram or Histogram()).figures(*PERCENTS)
+def _figures_of(
+    prefix: str, histogram: Histogram | None, lost: int
+) -> Mapping[str, float | None]:
+    figures = (histogram or Histogram()).figures(*PERCENTS, lost=lost)
     return {prefix + name.replace("_", "."): each for name, each in figures.items()}
 
 
@@ -196,11 +212,15 @@ def _counts(report: LoadReport) -> Iterator[str]:
         f"{rate:,.1f}/s, {megabytes:,.{0 if megabytes >= _LONG else 3}f} MB/s each way"
     )
     loss = "" if report.loss is None else f" ({report.loss:.4g} %)"
+    stray = f", {report.stray:,} stray" * bool(report.stray)
     in_flight = f", {report.in_flight:,} in flight" * bool(report.in_flight)
     yield (
         f"{report.lost:,} lost{loss}, {report.late:,} late, {report.duplicate:,} duplicate, "
-        f"{report.unsent:,} unsent, {_number(report.reconnects, 'reconnect')}{in_flight}"
+        f"{report.unsent:,} unsent, {_number(report.reconnects, 'reconnect')}{stray}{in_flight}"
     )
+    if report.longest_outage is not None:
+        outages = report.outages, report.outage_seconds
+        yield outages_in_words(*outages, report.longest_outage)
     reached = NEVER_REACHED.isdisjoint(report.errors)
     if report.unsent and report.rate is not None and reached:
         yield "unsent: no connection was free; try more of them, or a longer pipeline"
@@ -212,6 +232,22 @@ def _counts(report: LoadReport) -> Iterator[str]:
 
 def _number(count: int, what: str) -> str:
     return f"{count:,} {what}" + "s" * (count != 1)
+
+
+def outages_in_words(count: int, seconds: float, longest: Outage) -> str:
+    """Return outages as a line for people."""
+    until = "the end" if longest.until is None else _clock_time(longest.until)
+    several = f"{count} outages of {seconds:.3f} s, the longest"
+    probes = f" ({_number(longest.probes, 'probe')})" if longest.probes else ""
+    return (
+        f"{'1 outage' if count == 1 else several} of {longest.seconds:.3f} s{probes}, "
+        f"from {_clock_time(longest.since)} to {until}"
+    )
+
+
+def _clock_time(at: float) -> str:
+    local = dt.datetime.fromtimestamp(at, tz=dt.UTC).astimezone()
+    return local.isoformat(sep=" ", timespec="milliseconds")
 
 
 def _client(report: LoadReport) -> str:
@@ -233,15 +269,19 @@ def _times(report: LoadReport) -> Table:
     for field, name in TIMES.items():
         histogram: Histogram | None = getattr(report, field)
         if histogram is not None:
-            percentiles = map(histogram.percentile, PERCENTS)
+            # What was lost was sent all the same: it has no part in how late that was.
+            lost = 0 if field == "send_lag" else report.lost
+            percentiles = [histogram.percentile(each, lost=lost) for each in PERCENTS]
             times = [histogram.min, histogram.mean, *percentiles, histogram.max]
             table.add_row(name, f"{histogram.count:,}", *map(_milliseconds, times))
     return table
 
 
-def _milliseconds(nanoseconds: int | None) -> str:
+def _milliseconds(nanoseconds: float | None) -> str:
     if nanoseconds is None:
         return "-"
+    if nanoseconds == math.inf:
+        return "lost"
     milliseconds = nanoseconds / _MILLISECOND
     decimals = 3 if milliseconds < _LONG else 1
     return f"{milliseconds:,.{decimals}f}"

@@ -71,7 +71,7 @@ def _table(times: list[str], shares: list[str], counts: list[str], rates: list[s
 PING: Final = _table(
     ["min", "mean", "avg", "p50", "p95", "p99", "max", "mdev", "jitter", "outage"],
     ["loss"],
-    ["sent", "received", "lost", "late", "duplicate", "reconnects"],
+    ["sent", "received", "lost", "late", "duplicate", "stray", "reconnects"],
     [],
 )
 """What rules of ping can be about; ``outage`` is the longest."""
@@ -84,12 +84,23 @@ LOAD: Final = _table(
         *(f"service.{each}" for each in _LATENCIES),
         *(f"response.{each}" for each in _LATENCIES),
         "behind",
+        "outage",
     ],
     ["loss"],
-    ["round_trips", "bytes", "errors", "lost", "reconnects", "unsent", "late", "duplicate"],
+    [
+        "round_trips",
+        "bytes",
+        "errors",
+        "lost",
+        "reconnects",
+        "unsent",
+        "late",
+        "duplicate",
+        "stray",
+    ],
     ["rate"],
 )
-"""What rules of load can be about; ``behind`` is the most."""
+"""What rules of load can be about; ``behind`` is the most, ``outage`` the longest."""
 
 
 @attrs.frozen
@@ -141,6 +152,8 @@ class Rule:
             return f"{self.text}: cannot tell, there were too few round trips"
         if not _OPERATORS[self.comparison](found, self.limit):
             return None
+        if math.isinf(found):
+            return f"{self.text}: {self.name} was lost: so many did not come back"
         divisor, unit = _SHOWN_IN[self.dimension]
         return f"{self.text}: {self.name} was {found / divisor:.10g}{unit}"
 

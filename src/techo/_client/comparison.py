@@ -132,7 +132,9 @@ class Comparison:
             if tries > _MOST_TRIES or not self._take_stamp():
                 raise self._mismatch(*furthest)
             furthest = max(furthest, self._advance())
-        if self._stamps_forgotten + len(self._stamps) > max(1, len(self._sent) + self._forgotten):
+        if self._stamps_forgotten + len(self._stamps) > max(
+            1, len(self._sent) + self._forgotten
+        ):
             # Each announces a byte at least, or the one reply to an empty datagram.
             raise self._mismatch(*furthest)
 

@@ -84,18 +84,19 @@ async def load(
         timeout = _TIMEOUT_OF_DATAGRAMS if kind in _DATAGRAMS else _TIMEOUT
     if seconds is None:
         seconds = math.inf if trips is not None else SECONDS
-    tally = Tally(timeout, lossy=kind in _DATAGRAMS or kind is Kind.UNIXPACKET)
+    tally = Tally(lossy=kind in _DATAGRAMS or kind is Kind.UNIXPACKET)
     schedule = Schedule(math.inf, warm_up, seconds, trips, rate)
     run = tally.run = Run(
         schedule=schedule,
         payloads=Payloads(size, least=size),
         sizes=itertools.repeat(size),
         pipeline=pipeline,
+        timeout=timeout,
         sink=tally,
         take=schedule.take,
         clock=trio.lowlevel.current_clock().current_time,
     )
-    engine = Engine(run, opener, connections, timeout, Reconnect.AT_ONCE, size)
+    engine = Engine(run, opener, connections, Reconnect.AT_ONCE, size)
     return await LoadRun(
         name_of(target),
         engine,

@@ -8,7 +8,8 @@ from typing import Any, Final
 import attrs
 
 from techo._probing.failure_cause import NEVER_REACHED, FailureCause
-from techo._probing.histogram import Histogram
+from techo._probing.histogram import Histogram, to_json_figures
+from techo._probing.outages import Outage
 from techo._validation import AMOUNT, COUNT, FLAG, NATURAL, TEXT, Requirement
 
 PERCENTS: Final = (50, 90, 99, 99.9)
@@ -26,12 +27,15 @@ _ADDED: Final = (
     "reconnects",
     "late",
     "duplicate",
+    "stray",
+    "outages",
+    "outage_seconds",
     "unsent",
     "client_cpu_seconds",
 )
 """The fields that add up over machines."""
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 """The version of what JSON has."""
 
 
@@ -77,7 +81,8 @@ class LoadReport:
     rate: float | None = attrs.field(validator=AMOUNT.or_off())
     """Trips per second that were wanted; None for as many as possible."""
     seconds: float = attrs.field(validator=AMOUNT)
-    """From the end of the warm-up to the last reply."""
+    """From the end of the warm-up until the fate of the last trip was known, but at least what
+    was asked for: so long, or as long as so many trips at the rate take."""
     round_trips: int = attrs.field(validator=NATURAL)
     """Messages of which every byte came back."""
     bytes: int = attrs.field(validator=NATURAL)
@@ -97,6 +102,13 @@ class LoadReport:
     that nothing else is known of them."""
     duplicate: int = attrs.field(validator=NATURAL)
     """Replies that had come before."""
+    stray: int = attrs.field(validator=NATURAL)
+    """Messages that belong to no trip, and harm none."""
+    outages: int = attrs.field(validator=NATURAL)
+    """Times that something failed and nothing came back, of several machines added up."""
+    outage_seconds: float = attrs.field(validator=AMOUNT)
+    """Of all of them together."""
+    longest_outage: Outage | None
     unsent: int = attrs.field(validator=NATURAL)
     """Trips that were due and could not be sent in the end."""
     service: Histogram
@@ -133,6 +145,13 @@ class LoadReport:
     def failed(self) -> int:
         """How many errors there were."""
         return sum(self.errors.values())
+
+    def percentile(self, percent: float) -> float | None:
+        """Return the `latency` that `percent` of the trips do not exceed.
+
+        In nanoseconds; what was lost is slower than anything: see `Histogram.percentile`.
+        """
+        return self.latency.percentile(percent, lost=self.lost)
 
     @property
     def never_reached(self) -> bool:
@@ -176,6 +195,11 @@ class LoadReport:
                 ),
                 default=None,
             ),
+            longest_outage=max(
+                filter(None, (each.longest_outage for each in reports)),
+                key=lambda outage: outage.seconds,
+                default=None,
+            ),
             client_was_limit=any(each.client_was_limit for each in reports),
             **{name: sum(getattr(each, name) for each in reports) for name in _ADDED},
         )
@@ -184,15 +208,17 @@ class LoadReport:
         """Return it as JSON has it: whole nanoseconds where the name ends in _ns."""
         fields = attrs.asdict(self, recurse=False)
         times = {name: fields.pop(field) for field, name in TIMES.items()}
+        outage = self.longest_outage
         return {
             "schema": SCHEMA,
             "event": "summary",
             **fields,
+            "longest_outage": outage.to_json() if outage else None,
             "errors": {str(cause): count for cause, count in self.errors.items()},
             "reasons": {str(cause): text for cause, text in self.reasons.items()},
             "round_trips_per_second": self.round_trips_per_second,
             **{
-                f"{name}_ns": None if each is None else each.figures(*PERCENTS)
+                f"{name}_ns": None if each is None else self._figures(name, each)
                 for name, each in times.items()
             },
             **{
@@ -200,6 +226,11 @@ class LoadReport:
                 for name, each in times.items()
             },
         }
+
+    def _figures(self, name: str, times: Histogram) -> dict[str, float | None]:
+        # What was lost was sent all the same: it has no part in how late that was.
+        lost = 0 if name == TIMES["send_lag"] else self.lost
+        return to_json_figures(times.figures(*PERCENTS, lost=lost))
 
     @classmethod
     def from_json(cls, data: object) -> LoadReport:
@@ -224,6 +255,8 @@ class LoadReport:
         absent = [fields[name] is None for name in ("rate", "response", "send_lag")]
         if fields["service"] is None or any(absent) != all(absent):
             raise ValueError("the report lacks a histogram")
+        if fields["longest_outage"] is not None:
+            fields["longest_outage"] = Outage.from_json(fields["longest_outage"])
         report = cls(**fields)
         if any(
             each is not None and each.count != report.round_trips

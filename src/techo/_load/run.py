@@ -88,7 +88,7 @@ class LoadRun:
             with trio.move_on_at(run.schedule.end) as self._ending:
                 await run.done.wait()
         if run.schedule.unsent(run.clock()):
-            with trio.move_on_after(self.engine.timeout):
+            with trio.move_on_after(self.engine.run.timeout):
                 await run.done.wait()
             run.stop_sending()
         run.see_whether_done(run.clock())
@@ -116,7 +116,13 @@ class LoadRun:
         run, tally = self.engine.run, self.tally
         schedule = run.schedule
         scheduled, begun = schedule.rate is not None, schedule.begin < math.inf
-        seconds = max(0.0, tally.last - schedule.counts_from) if begun else 0.0
+        # What is over before its time has had all of it.
+        moment = run.clock() if self._over is None else math.inf
+        unsent = schedule.unsent(run.clock()) if begun else 0
+        # The fate of what is unsent is known when it is all over.
+        last = self._over[0] if self._over is not None and unsent else tally.last
+        seconds = max(schedule.asked(moment), last - schedule.counts_from, 0.0)
+        silences = tally.silences.so_far(schedule.counts_from + seconds if begun else 0.0)
         now, cpu_now = self._over or self._now()
         since, cpu_then = self._counted_from or (now, cpu_now)
         cpu = cpu_now - cpu_then
@@ -138,7 +144,11 @@ class LoadRun:
             reconnects=tally.reconnects,
             late=tally.late,
             duplicate=tally.duplicate,
-            unsent=schedule.unsent(run.clock()) if begun else 0,
+            stray=tally.stray,
+            outages=silences.count,
+            outage_seconds=silences.seconds,
+            longest_outage=silences.longest,
+            unsent=unsent,
             service=tally.service.copy(),
             response=tally.response.copy() if scheduled else None,
             send_lag=tally.send_lag.copy() if scheduled else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import time
 from typing import Final
 
 import attrs
@@ -11,6 +12,7 @@ from techo._probing.causes import words_of
 from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import Histogram
 from techo._probing.in_flight import Run
+from techo._probing.outages import Silences
 from techo._probing.trip import Incident, IncidentKind, Trip, TripState
 from techo._transport.connect import Connected
 
@@ -27,8 +29,6 @@ class Tally:
     What happens in the warm-up is not counted, but for attempts to connect that failed.
     """
 
-    timeout: float
-    """Seconds for a reply."""
     lossy: bool
     """Whether a message may get lost, and the next come back over the same."""
     service: Histogram = attrs.field(factory=Histogram)
@@ -47,8 +47,11 @@ class Tally:
     reconnects: int = 0
     late: int = 0
     duplicate: int = 0
+    stray: int = 0
+    """Messages that belong to no trip."""
+    silences: Silences = attrs.field(factory=Silences)
     last: float = 0.0
-    """When the last reply came that was counted, in the run's clock."""
+    """When the fate of a trip that is counted was known last, in the run's clock."""
     run: Run = attrs.field(init=False)
     """The run that this is the sink of."""
     _last_reply: float = 0.0
@@ -63,9 +66,13 @@ class Tally:
             self._lost(trip, trip.ending.cause)
             return
         now = self._last_reply = trip.arrived
+        if self.silences.open:
+            self.silences.replied(trip.sent, now, time.time())
         if not schedule.counts(trip.due):
             return
         if state is TripState.ANSWERED:
+            if trip.ending is not None:
+                self._regain(trip.ending.cause)
             self.service.record(int((now - trip.sent) * NANOSECONDS))
             if schedule.rate is not None:
                 self.response.record(int((now - trip.due) * NANOSECONDS))
@@ -78,10 +85,19 @@ class Tally:
             self.duplicate += 1
 
     def _lost(self, trip: Trip, cause: FailureCause) -> None:
+        now = self.run.clock()
         if self.run.schedule.counts(trip.due):
             self.lost += 1
             self.errors[cause] += 1
+            self.last = now
+            if self._last_reply <= trip.sent:
+                self.silences.failed(trip.sent, now, time.time(), probes=1)
         self._give_up_if_hopeless(cause)
+
+    def _regain(self, cause: FailureCause) -> None:
+        """Count a trip as lost no more: what was taken for its harmed reply was none."""
+        self.lost -= 1
+        self.errors[cause] -= 1
 
     def note(self, incident: Incident) -> None:
         """Count what happened other than to a trip; see `Sink`."""
@@ -94,9 +110,11 @@ class Tally:
             self._last_reply = now
             self.late += counted
         elif kind is IncidentKind.STRAY:
-            self.errors[cause] += counted
+            self.stray += counted
         elif kind is IncidentKind.NO_CONNECTION:
             self.errors[cause] += 1  # in the warm-up too, or nobody would ever know
+            if counted and not self.run.in_flight:
+                self.silences.failed(now, now, time.time(), probes=0)
             self._give_up_if_hopeless(cause)
         elif kind is IncidentKind.BROKEN:
             corrupt = cause is FailureCause.CORRUPT
@@ -118,7 +136,7 @@ class Tally:
             self._failing_since = now
         if self._last_reply and schedule.trips is None:
             return
-        silence = self.timeout
+        silence = self.run.timeout
         if self.lossy and (self._last_reply or cause is FailureCause.TIMEOUT_REPLY):
             silence *= _SILENCES
         if now - max(self._failing_since, schedule.begin) > silence:

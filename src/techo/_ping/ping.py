@@ -66,12 +66,13 @@ def ping(
         payloads=Payloads(max(ends), least=min(ends)),
         sizes=_sizes(size),
         pipeline=UNBOUNDED,
+        timeout=timeout,
         sink=records,
         take=schedule.take_latest,
     )
     fixed = None if isinstance(size, range) else size
     opener = opener_of(target, tls, server_name)
-    return Ping(Engine(run, opener, 1, timeout, Reconnect.WHEN_DUE, fixed), records)
+    return Ping(Engine(run, opener, 1, Reconnect.WHEN_DUE, fixed), records)
 
 
 def _sizes(size: int | range) -> Iterator[int]:

@@ -11,9 +11,9 @@ import attrs
 import trio
 
 from techo._ping.results import PingFailure, PingReply, PingResult
-from techo._ping.statistics import PingStatistics, nanoseconds
+from techo._ping.statistics import PingStatistics
 from techo._probing.failure_cause import FailureCause
-from techo._probing.histogram import Histogram
+from techo._probing.histogram import Histogram, nanoseconds
 from techo._probing.in_flight import Run
 from techo._probing.outages import Outages
 from techo._probing.trip import Incident, IncidentKind, Trip, TripState
@@ -40,6 +40,7 @@ class Records:
     _late: int = 0
     _duplicate: int = 0
     _corrupt: int = 0
+    _stray: int = 0
     _reconnects: int = 0
     _failures: collections.Counter[FailureCause] = attrs.field(factory=collections.Counter)
     _largest: int | None = None
@@ -64,12 +65,12 @@ class Records:
         late, duplicate = trip.state is TripState.LATE, trip.state is TripState.DUPLICATE
         self._late += late
         self._duplicate += duplicate
-        if late and trip.ending is not None:
+        if trip.ending is not None and not duplicate:
             self._failures[trip.ending.cause] -= 1
         seconds, size = trip.arrived - trip.sent, len(trip.payload)
         if not duplicate:
             self._count(size, nanoseconds(seconds))
-        if trip.state is TripState.ANSWERED:
+        if trip.state is TripState.ANSWERED and trip.ending is None:
             self._outages.settle(trip, now, at)
         self._put(PingReply(trip.number, size, seconds, at, late, duplicate))
 
@@ -87,9 +88,11 @@ class Records:
         kind, cause = incident.kind, incident.cause
         if kind is IncidentKind.FORGOTTEN:  # no harm, and too late to tell which probe it was
             return
-        broken = kind is IncidentKind.BROKEN
+        if kind is IncidentKind.STRAY:
+            self._stray += 1
+            return
         self._corrupt += cause is FailureCause.CORRUPT
-        if kind is IncidentKind.STRAY or (broken and not incident.trips):
+        if kind is IncidentKind.BROKEN and not incident.trips:
             self._put(PingFailure(None, cause, incident.reason, time.time()))
 
     def connected(self, connected: Connected, *, again: bool) -> None:
@@ -126,6 +129,7 @@ class Records:
             late=self._late,
             duplicate=self._duplicate,
             corrupt=self._corrupt,
+            stray=self._stray,
             failures={cause: n for cause in FailureCause if (n := self._failures[cause])},
             reconnects=self._reconnects,
             largest=self._largest,

@@ -8,13 +8,12 @@ from typing import Any, Final
 import attrs
 
 from techo._probing.failure_cause import NEVER_REACHED, FailureCause
-from techo._probing.histogram import Histogram
+from techo._probing.histogram import Histogram, nanoseconds, to_json_figures
 from techo._probing.outages import Outage
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 """The version of what JSON has, of results and of their statistics."""
 
-_NANOSECONDS: Final = 1_000_000_000
 PERCENTS: Final = (50, 95, 99)
 """Percentiles that are reported of a ping."""
 _COUNTS: Final = (
@@ -27,6 +26,7 @@ _COUNTS: Final = (
     "late",
     "duplicate",
     "corrupt",
+    "stray",
     "reconnects",
 )
 
@@ -51,7 +51,9 @@ class PingStatistics:
     duplicate: int
     """Replies to what had been answered before; not in `received`."""
     corrupt: int
-    """Replies that were not what was sent, including those that belong to no probe."""
+    """Replies that were not what was sent."""
+    stray: int
+    """Datagrams and messages that belong to no probe, and harm none."""
     failures: Mapping[FailureCause, int]
     reconnects: int
     """Times that the connection was opened again."""
@@ -77,6 +79,13 @@ class PingStatistics:
         over = self.received + self.lost
         return 100 * self.lost / over if over else None
 
+    def percentile(self, percent: float) -> float | None:
+        """Return the round trip time that `percent` of the probes do not exceed.
+
+        In nanoseconds; what was lost is slower than anything: see `Histogram.percentile`.
+        """
+        return self.rtt.percentile(percent, lost=self.lost)
+
     @property
     def never_reached(self) -> bool:
         """Whether nobody was there to answer."""
@@ -84,6 +93,7 @@ class PingStatistics:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON has it: whole nanoseconds where the name ends in _ns."""
+        longest = self.longest_outage
         return {
             "schema": SCHEMA,
             "event": "summary",
@@ -92,30 +102,14 @@ class PingStatistics:
             "failures": {str(cause): count for cause, count in self.failures.items()},
             "largest_bytes": self.largest,
             "rtt_ns": {
-                **self.rtt.figures(*PERCENTS),
+                **to_json_figures(self.rtt.figures(*PERCENTS, lost=self.lost)),
                 "mdev": self.mdev,
                 "jitter": self.jitter,
             },
             "outages": {
                 "count": self.outages,
                 "total_ns": nanoseconds(self.outage_seconds),
-                "longest": _outage_to_json(self.longest_outage),
+                "longest": longest.to_json() if longest else None,
             },
             "setup_ns": {name: each.figures() for name, each in self.setup.items()},
         }
-
-
-def _outage_to_json(outage: Outage | None) -> dict[str, int | None] | None:
-    if outage is None:
-        return None
-    return {
-        "from_ns": nanoseconds(outage.since),
-        "to_ns": None if outage.until is None else nanoseconds(outage.until),
-        "duration_ns": nanoseconds(outage.seconds),
-        "probes": outage.probes,
-    }
-
-
-def nanoseconds(seconds: float) -> int:
-    """Return seconds as whole nanoseconds."""
-    return round(seconds * _NANOSECONDS)

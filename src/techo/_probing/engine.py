@@ -60,8 +60,6 @@ class Engine:
     opener: Opener
     connections: int
     """How many there should be."""
-    timeout: float
-    """Seconds for connecting, and from sending to the reply."""
     reconnect: Reconnect
     size: int | None
     """Bytes of every message; None if they differ, and some may be too large."""
@@ -159,10 +157,10 @@ class Engine:
     async def _connect(self, *, again: bool) -> Driver | None:
         """Connect, or note why that failed."""
         try:
-            with trio.fail_after(self.timeout):
+            with trio.fail_after(self.run.timeout):
                 connected = await self.opener()
         except trio.TooSlowError:
-            reason = f"no connection within {self.timeout:g} s"
+            reason = f"no connection within {self.run.timeout:g} s"
             self._not_connected(Ending(FailureCause.TIMEOUT_CONNECT, reason))
             return None
         except (OSError, trio.BrokenResourceError) as error:
@@ -225,16 +223,16 @@ class Engine:
             for driver in tuple(self.drivers.values()):
                 self._give_up(driver, now)
             next_one = min(map(_oldest, self.drivers.values()), default=now)
-            soon = now + self.timeout / _LOOKS
-            await trio.sleep_until(max(soon, min(next_one, now) + self.timeout))
+            soon = now + self.run.timeout / _LOOKS
+            await trio.sleep_until(max(soon, min(next_one, now) + self.run.timeout))
 
     def _give_up(self, driver: Driver, now: float) -> None:
-        in_flight, latest = driver.in_flight, now - self.timeout
-        overdue = in_flight.oldest + self.timeout <= now
-        reason = f"no reply within {self.timeout:g} s"
-        if driver.send_pending_since + self.timeout <= now:
+        in_flight, latest = driver.in_flight, now - self.run.timeout
+        overdue = in_flight.oldest + self.run.timeout <= now
+        reason = f"no reply within {self.run.timeout:g} s"
+        if driver.send_pending_since + self.run.timeout <= now:
             # Of what can't even send, another connection may make something.
-            reason = f"not sent within {self.timeout:g} s"
+            reason = f"not sent within {self.run.timeout:g} s"
             driver.abort(Ending(FailureCause.TIMEOUT_REPLY, reason))
         elif overdue and not in_flight.keeps_messages and self.run.pipeline < UNBOUNDED:
             driver.abort(Ending(FailureCause.TIMEOUT_REPLY, reason))

@@ -89,31 +89,38 @@ class Histogram:
         """Exact but for rounding, in nanoseconds; None if there are none."""
         return round(self.sum / self.count) if self.count else None
 
-    def percentile(self, percent: float) -> int | None:
+    def percentile(self, percent: float, *, lost: int = 0) -> float | None:
         """Return the duration that `percent` of all do not exceed, in nanoseconds.
 
-        That is the nearest rank's, to within 0.8 %. None if there are too few to tell: of n
-        durations at least one must lie above, so that p99 needs 100 and p99.9 needs 1,000.
+        That is the nearest rank's, to within 0.8 %. `lost` counts what never came back, and so
+        is slower than anything: infinity is returned where the percentile falls among it. None
+        if there are too few to tell: of n at least one must lie above, so that p99 needs 100
+        and p99.9 needs 1,000.
 
         Raises:
             ValueError: `percent` is not between 0 and 100.
         """
-        if self.count < fewest(percent):
+        count = self.count + lost
+        if count < fewest(percent):
             return None
-        rank = math.ceil(_rounded(self.count * percent / 100))
-        return next(duration for duration, seen in self._ranks() if seen >= rank)
+        rank = math.ceil(_rounded(count * percent / 100))
+        return next((duration for duration, seen in self._ranks() if seen >= rank), math.inf)
 
-    def figures(self, *percents: float) -> dict[str, int | None]:
+    def figures(self, *percents: float, lost: int = 0) -> dict[str, float | None]:
         """Return count, min, mean, percentiles (as p50 or p99_9) and max by name.
 
-        They are whole nanoseconds, or None where there are too few to tell.
+        They are whole nanoseconds, or None where there are too few to tell. Percentiles count
+        the `lost`, and may be infinite: see `percentile`.
         """
         some = bool(self.count)
         return {
             "count": self.count,
             "min": self.min if some else None,
             "mean": self.mean,
-            **{f"p{each:g}".replace(".", "_"): self.percentile(each) for each in percents},
+            **{
+                f"p{each:g}".replace(".", "_"): self.percentile(each, lost=lost)
+                for each in percents
+            },
             "max": self.max if some else None,
         }
 
@@ -123,12 +130,13 @@ class Histogram:
             duration = min(max(_middle(bucket), self.min), self.max)
             yield duration, self.buckets[bucket]
 
-    def curve(self) -> list[tuple[float, int]]:
+    def curve(self, *, lost: int = 0) -> list[tuple[float, int]]:
         """Return for each duration, in nanoseconds, the share of all that do not exceed it.
 
-        Shares are above 0 and end with 1, and come first.
+        Shares are above 0, and come first. They end with 1 unless some were `lost`.
         """
-        return [(seen / self.count, duration) for duration, seen in self._ranks()]
+        count = self.count + lost
+        return [(seen / count, duration) for duration, seen in self._ranks()]
 
     def _ranks(self) -> Iterator[tuple[int, int]]:
         """Yield durations, rising, and how many do not exceed each."""
@@ -175,6 +183,19 @@ class Histogram:
             raise ValueError("the histogram's total_ns is no sum of its durations")
         return cls(buckets, count, *figures)
 
+
+def nanoseconds(seconds: float) -> int:
+    """Return seconds as whole nanoseconds."""
+    return round(seconds * _SECOND)
+
+
+def to_json_figures(figures: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Return figures as JSON has them, which knows no infinity: what was lost has no time."""
+    return {name: None if each == math.inf else each for name, each in figures.items()}
+
+
+_SECOND: Final = 1_000_000_000
+"""Nanoseconds."""
 
 _FOR_EVER: Final = 10**18
 """Nanoseconds: thirty years."""

@@ -19,7 +19,7 @@ from techo._probing.schedule import Schedule
 from techo._probing.trip import Ending, Incident, IncidentKind, Sink, Trip, TripState
 
 _FORGOTTEN = Incident(IncidentKind.FORGOTTEN, FailureCause.TIMEOUT_REPLY, "long ago")
-_STRAY = Incident(IncidentKind.STRAY, FailureCause.CORRUPT, "what came back was not sent")
+_STRAY = Incident(IncidentKind.STRAY, FailureCause.CORRUPT, "what came was not sent by us")
 _HARMED = Incident(IncidentKind.HARMED, FailureCause.CORRUPT, "it came back altered")
 
 
@@ -44,6 +44,8 @@ class Run:
     """Bytes of one message after the other."""
     pipeline: float
     """Trips in flight over each connection, at the most; infinity for any number."""
+    timeout: float
+    """Seconds for connecting, and from sending to the reply."""
     sink: Sink
     take: Callable[[float], float | None]
     """`Schedule.take`, or what of the schedule takes its place."""
@@ -185,8 +187,11 @@ class InFlight:
             self.run.sink.note(_HARMED)
         else:
             self.answered = True
-            late = trip.state is TripState.LOST
-            trip.state = TripState.LATE if late else TripState.DUPLICATE
+            lost = trip.state is TripState.LOST
+            in_time = now - trip.sent < self.run.timeout
+            trip.state = TripState.DUPLICATE
+            if lost:
+                trip.state = TripState.ANSWERED if in_time else TripState.LATE
             trip.arrived = now
             self.run.sink.add(trip)
 

@@ -49,10 +49,12 @@ class State(enum.Enum):
     """The same, of a message that was over so long ago that nothing else is known of it."""
     SHORT = enum.auto()
     CORRUPT = enum.auto()
+    STRAY = enum.auto()
+    """It resembles none of those that are waited for."""
 
 
 Arrival: TypeAlias = tuple[State, SentT | None]
-"""What arrived; None if it is forgotten, or harmed and resembles none that is waited for."""
+"""What arrived; None if it is forgotten or a stray."""
 
 
 @attrs.define(eq=False)
@@ -234,13 +236,13 @@ class OneByOne(Generic[SentT]):
         """Return which message it was, if at least half of it is still the same."""
         best, most, left = None, 0, chunk
         for content in _contents(chunk):
-            half = (len(content[:_LOOKED_AT]) + 1) // 2
+            half = max(1, (len(content[:_LOOKED_AT]) + 1) // 2)
             for message in self._candidates(content[:HEADER]):
                 same = _same(content[:_LOOKED_AT], message.payload)
                 if same >= max(most, half):
                     best, most, left = message, same, content
         if best is None or not self._waits(best):
-            return State.CORRUPT, None
+            return State.STRAY, None
         self.give_up(best)
         cut = len(left) < len(best.payload) and best.payload.startswith(left)
         return State.SHORT if cut else State.CORRUPT, best

@@ -1,12 +1,15 @@
-"""Outages: how long nothing came back, from the first probe without an answer."""
+"""Outages: how long nothing came back, from the first message without an answer."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Self
 
 import attrs
 
+from techo._probing.histogram import nanoseconds
 from techo._probing.trip import Trip, TripState
+from techo._validation import NATURAL
 
 
 @attrs.frozen
@@ -20,6 +23,32 @@ class Outage:
     seconds: float
     """From the one to the other; or to when the last of them had failed."""
     probes: int
+
+    def to_json(self) -> dict[str, int | None]:
+        """Return it as JSON has it: whole nanoseconds where the name ends in _ns."""
+        return {
+            "from_ns": nanoseconds(self.since),
+            "to_ns": None if self.until is None else nanoseconds(self.until),
+            "duration_ns": nanoseconds(self.seconds),
+            "probes": self.probes,
+        }
+
+    @classmethod
+    def from_json(cls, data: object) -> Self:
+        """Read back what `to_json` returned.
+
+        Raises:
+            ValueError: it is not that; the text says what is wrong.
+        """
+        names = ("from_ns", "to_ns", "duration_ns", "probes")
+        if not isinstance(data, Mapping) or not data.keys() >= set(names):
+            raise ValueError(
+                f"an outage has {', '.join(names)}, and this is {str(data)[:60]!r}"
+            )
+        since, until, duration, probes = (data[name] for name in names)
+        NATURAL.check(from_ns=since, duration_ns=duration, probes=probes)
+        NATURAL.or_off().check(to_ns=until)
+        return cls(since / 1e9, None if until is None else until / 1e9, duration / 1e9, probes)
 
 
 @attrs.frozen
@@ -35,12 +64,25 @@ class _Settled:
 
 
 @attrs.define(eq=False)
-class Outages:
-    """Follows probes in the order in which they were sent, whichever is settled first."""
+class _Counted:
+    """Outages that are over."""
 
     count: int = 0
     seconds: float = 0.0
+    """Of all of them together."""
     longest: Outage | None = None
+
+    def _add(self, outage: Outage) -> None:
+        self.count += 1
+        self.seconds += outage.seconds
+        if self.longest is None or outage.seconds > self.longest.seconds:
+            self.longest = outage
+
+
+@attrs.define(eq=False)
+class Outages(_Counted):
+    """Follows probes in the order in which they were sent, whichever is settled first."""
+
     _settled: dict[int, _Settled] = attrs.field(factory=dict)
     """By number: those that wait for the fate of one that was sent before."""
     _next: int = 1
@@ -73,15 +115,47 @@ class Outages:
             return
         until = None if answered is None else answered.sent_at
         end = last.over if answered is None else answered.sent
-        outage = Outage(first.sent_at, until, end - first.sent, self._probes)
-        self.count += 1
-        self.seconds += outage.seconds
-        if self.longest is None or outage.seconds > self.longest.seconds:
-            self.longest = outage
+        self._add(Outage(first.sent_at, until, end - first.sent, self._probes))
         self._first, self._probes = None, 0
 
     def so_far(self) -> Self:
         """Return a copy in which the outage that goes on has ended with its last probe."""
         copy = attrs.evolve(self, settled={})
         copy._close()  # noqa: SLF001  -- it is one of us
+        return copy
+
+
+@attrs.define(eq=False)
+class Silences(_Counted):
+    """Follows how long nothing at all came back, over however many connections.
+
+    Times are the run's clock, those called `at` Unix time.
+    """
+
+    open: bool = False
+    """Whether something has failed, and nothing has come back since."""
+    _since: float = 0.0
+    _since_at: float = 0.0
+    _probes: int = 0
+
+    def failed(self, since: float, now: float, at: float, *, probes: int) -> None:
+        """Note that what was sent at `since` has failed; nothing has come back from then on."""
+        if not self.open:
+            self.open = True
+            self._since, self._since_at = since, at - (now - since)
+        self._probes += probes
+
+    def replied(self, sent: float, now: float, at: float) -> None:
+        """Note that what was sent at `sent` has come back, which ends what is open."""
+        if sent > self._since:  # or there was none: it was on its way all the time
+            until = at - (now - sent)
+            self._add(Outage(self._since_at, until, sent - self._since, self._probes))
+        self.open, self._probes = False, 0
+
+    def so_far(self, end: float) -> Self:
+        """Return a copy in which an open outage has lasted until `end`."""
+        copy = attrs.evolve(self)
+        if self.open:
+            seconds = max(0.0, end - self._since)
+            copy._add(Outage(self._since_at, None, seconds, self._probes))  # noqa: SLF001  -- ours
         return copy

@@ -98,6 +98,17 @@ class Schedule:
             self._taken += skipped
         return self.take(now)
 
+    def asked(self, now: float) -> float:
+        """Return how many seconds of counted trips were asked for, up to now.
+
+        That is 0 where only the number of trips was, and they are sent as fast as possible.
+        """
+        end = self.end
+        if self.trips is not None:
+            last = self.counts_from + self.trips / self.rate if self.rate else -math.inf
+            end = min(end, last)
+        return max(0.0, min(now, end) - self.counts_from) if self.begin < math.inf else 0.0
+
     def unsent(self, now: float) -> int:
         """Count the trips that are due, or never will be, and have not begun."""
         stopped = self._stopped < math.inf

@@ -26,7 +26,8 @@ class TripState(enum.Enum):
     IN_FLIGHT = enum.auto()
     """It was not answered yet, and there is time."""
     ANSWERED = enum.auto()
-    """All of it came back in time, for the first time."""
+    """All of it came back in time, for the first time; it may have been taken for lost before,
+    because something else that resembled it had come, and then it has an `ending`."""
     LOST = enum.auto()
     """It failed; `Trip.ending` is why."""
     LATE = enum.auto()
@@ -70,7 +71,7 @@ class IncidentKind(enum.Enum):
     """What happened other than to a trip, or besides it."""
 
     STRAY = enum.auto()
-    """A message came that belongs to no trip."""
+    """A message came that belongs to no trip, and harms none."""
     FORGOTTEN = enum.auto()
     """One of ours came back so late that nothing else is known of it."""
     HARMED = enum.auto()
