@@ -239,9 +239,9 @@ def test_a_restart_of_the_server_is_an_outage() -> None:
     longest = summary["outages"]["longest"]
     assert longest["probes"] == summary["lost"]
     assert longest["to_ns"] - longest["from_ns"] == pytest.approx(
-        longest["duration_ns"], abs=0.25e9
+        longest["duration_ns"], abs=2.5e9
     )
-    assert longest["to_ns"] == pytest.approx(answered["at_ns"] - answered["rtt_ns"], abs=0.25e9)
+    assert longest["to_ns"] == pytest.approx(answered["at_ns"] - answered["rtt_ns"], abs=2.5e9)
 
 
 def test_lost_datagrams_are_those_that_were_lost() -> None:

@@ -7,7 +7,7 @@ import math
 
 import pytest
 from hdrh.histogram import HdrHistogram
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from techo._probing.histogram import Histogram, fewest
@@ -50,6 +50,7 @@ def test_the_rest_is_exact(durations: list[int]) -> None:
     assert (histogram.min, histogram.max) == (min(durations), max(durations))
 
 
+@settings(max_examples=30)  # a hundred durations and more in each
 @given(st.lists(st.integers(1, 10**11), min_size=100, max_size=400), PERCENTS)
 def test_hdrhistogram_agrees(durations: list[int], percent: float) -> None:
     """With three significant digits, to within the errors of both, about the same rank."""

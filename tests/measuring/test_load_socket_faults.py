@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 import techo
 from helpers import PATIENCE, until
@@ -48,7 +49,9 @@ pytestmark = pytest.mark.usefixtures("carrier")
     ],
     ids=str,
 )
-async def test_messages_that_fail_have_a_cause(address: str, fault: Fault, cause: str) -> None:
+async def test_messages_that_fail_have_a_cause(
+    address: str, fault: Fault, cause: str, patient_clock: trio.testing.MockClock
+) -> None:
     """Each for itself: no other is lost with it, and no connection."""
     timeout = 0.1 if cause == "timeout-reply" else PATIENCE
     async with faulty(address, fault) as server:
@@ -73,7 +76,9 @@ async def test_an_empty_datagram_is_no_end_and_no_reply(address: str) -> None:
 
 
 @pytest.mark.parametrize("kind", MESSAGES, indirect=True)
-async def test_some_of_the_messages_fail(address: str) -> None:
+async def test_some_of_the_messages_fail(
+    address: str, patient_clock: trio.testing.MockClock
+) -> None:
     """As many as the server says; the others come back."""
     async with faulty(address, DropReply(0.1), seed=3) as server:
         report = check(
@@ -87,7 +92,9 @@ async def test_some_of_the_messages_fail(address: str) -> None:
 
 
 @pytest.mark.parametrize("kind", MESSAGES, indirect=True)
-async def test_late_replies_are_lost_all_the_same(address: str) -> None:
+async def test_late_replies_are_lost_all_the_same(
+    address: str, patient_clock: trio.testing.MockClock
+) -> None:
     """They are told apart, and do not pass for the replies to later messages."""
     async with faulty(address, Delay(0.4)) as server:
         report = check(await load(server.endpoints[0], connections=2, trips=14, timeout=0.1))
@@ -107,9 +114,11 @@ async def test_second_replies_are_no_success(address: str) -> None:
 
 
 @pytest.mark.parametrize("kind", MESSAGES, indirect=True)
-async def test_second_replies_of_the_warm_up_are_not_counted(address: str) -> None:
+async def test_second_replies_of_the_warm_up_are_not_counted(
+    address: str, patient_clock: trio.testing.MockClock
+) -> None:
     """It is the message that counts or does not, whenever it comes."""
-    async with faulty(address, DuplicateReply()) as server:
+    async with faulty(address, DuplicateReply(), Delay(0.1)) as server:
         endpoint = server.endpoints[0]
         report = check(await load(endpoint, connections=1, trips=5, warm_up=0.2))
         assert len(server.history) > 5
@@ -117,7 +126,9 @@ async def test_second_replies_of_the_warm_up_are_not_counted(address: str) -> No
 
 
 @pytest.mark.parametrize("kind", MESSAGES, indirect=True)
-async def test_a_message_like_none_that_was_sent_is_a_stray(address: str) -> None:
+async def test_a_message_like_none_that_was_sent_is_a_stray(
+    address: str, patient_clock: trio.testing.MockClock
+) -> None:
     """It is counted as such, and the message that is waited for is lost in its time."""
     async with faulty(address, Corrupt(1.0)) as server:
         report = check(await load(server.endpoints[0], connections=1, trips=2, timeout=0.3))
@@ -280,7 +291,7 @@ async def test_a_socket_that_can_send_again_is_used_again(tmp_path: Path) -> Non
         async with trio.open_nursery() as nursery:
 
             async def measure() -> None:
-                options: dict[str, Any] = {"seconds": PATIENCE, "timeout": 0.5, "stop": stop}
+                options: dict[str, Any] = {"seconds": PATIENCE, "timeout": 1, "stop": stop}
                 target = f"unixgram:{tmp_path}/s"
                 report = await load(target, connections=1, watch=reports.append, **options)
                 reports.append(report)

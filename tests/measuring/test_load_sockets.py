@@ -248,7 +248,8 @@ async def test_without_a_descriptor_for_the_pump_there_is_a_cause(
         monkeypatch.setattr(driver, "_carry", fail)
     async with techo.open_server("tcp://127.0.0.1:0") as server:
         before = await open_descriptors()
-        report = check(await techo.load(server.endpoints[0], connections=2, trips=5))
+        load = techo.load(server.endpoints[0], connections=2, trips=5, timeout=0.5)
+        report = check(await load)
         await until_ended(server, 2)
         assert await open_descriptors() == before
     assert (report.round_trips, report.unsent) == (0, 5)

@@ -61,7 +61,7 @@ async def names() -> Names:  # noqa: ASYNC124  -- it belongs to a run
 async def test_a_name_is_looked_up_again_when_it_is_connected_again(names: Names) -> None:
     """A server that has moved to another address is found there; each look-up is timed."""
     names.addresses = ["127.0.0.1"]
-    before = techo.EchoService(limits=techo.Limits(close_timeout=0.01))
+    before = techo.EchoService(limits=techo.Limits(drain_timeout=0.2, close_timeout=0.01))
     after = techo.EchoService()
     async with trio.open_nursery() as nursery:
         (endpoint,) = await nursery.start(before.serve, "tcp://127.0.0.1:0")

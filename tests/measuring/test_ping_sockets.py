@@ -68,7 +68,7 @@ async def test_a_server_that_was_away_is_found_again(
     address: str, server_tls: ssl.SSLContext, kind: techo.Kind, trusting: dict[str, Any]
 ) -> None:
     """Its end, that nobody is there, and its return: an outage with from, to and length."""
-    limits = techo.Limits(close_timeout=0.01)
+    limits = techo.Limits(drain_timeout=0.2, close_timeout=0.01)
     causes = set()
     async with trio.open_nursery() as nursery:
         before = techo.EchoService(tls=server_tls, limits=limits)
@@ -96,9 +96,9 @@ async def test_a_server_that_was_away_is_found_again(
     assert (found.outages, outage.probes) == (1, found.lost)
     assert found.reconnects == (kind not in DATAGRAMS)
     # Clocks may differ by what they are read apart.
-    assert outage.until - outage.since == pytest.approx(outage.seconds, abs=0.25)
+    assert outage.until - outage.since == pytest.approx(outage.seconds, abs=2.5)
     assert isinstance(result, techo.PingReply)
-    assert outage.until == pytest.approx(result.at - result.seconds, abs=0.25)
+    assert outage.until == pytest.approx(result.at - result.seconds, abs=2.5)
 
 
 async def test_leaving_it_in_mid_iteration_leaks_nothing(
@@ -201,7 +201,9 @@ async def test_replies_may_overtake_one_another(address: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["udp", "unixgram"], indirect=True)
-async def test_a_late_datagram_is_lost_no_longer(address: str) -> None:
+async def test_a_late_datagram_is_lost_no_longer(
+    address: str, patient_clock: trio.testing.MockClock
+) -> None:
     """It failed when its time was over, and came back after that."""
     seen = await see_faults(
         address, testing.Delay(0.3), reply=techo.raw, count=2, interval=1, timeout=0.1
@@ -213,7 +215,9 @@ async def test_a_late_datagram_is_lost_no_longer(address: str) -> None:
     assert (seen.statistics.late, seen.statistics.lost, seen.statistics.received) == (1, 1, 1)
 
 
-async def test_what_nobody_can_recognise_is_a_stray_and_the_probe_is_lost() -> None:
+async def test_what_nobody_can_recognise_is_a_stray_and_the_probe_is_lost(
+    patient_clock: trio.testing.MockClock,
+) -> None:
     """Not a single byte is the same: whose it was, only its absence tells."""
     seen = await see_faults(
         "udp://127.0.0.1:0", testing.Corrupt(1.0), reply=techo.raw, count=1, timeout=1
