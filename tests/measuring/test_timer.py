@@ -59,9 +59,8 @@ async def test_other_tasks_have_their_turns_meanwhile() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(count)
             for _ in range(20):
-                before = turns
                 await sleeper.sleep_until(trio.current_time() + 0.0009)
-                assert turns > before
+            assert turns > 10  # each may come before or behind one of the count's
             nursery.cancel_scope.cancel()
 
 
