@@ -320,3 +320,24 @@ async def test_what_a_function_that_connects_raises_comes_out_bare(
 def raise_key_error(_: object) -> None:
     """Raise what nobody expects."""
     raise KeyError("yours")
+
+
+@pytest.mark.parametrize("attempt", range(5))
+async def test_what_has_arrived_during_a_stall_is_not_given_up(
+    autojump_clock: trio.testing.MockClock, attempt: int
+) -> None:
+    """A program that stood still for longer than a timeout takes in what came, then judges."""
+    stalled = False
+
+    def reply(chunk: bytes) -> bytes:
+        nonlocal stalled
+        if not stalled:
+            stalled = True
+            autojump_clock.jump(5)
+        return chunk
+
+    async with open_memory_server(reply=reply) as server:
+        seen = await see(techo.ping(server.connect, count=2, timeout=1))
+        report = await techo.load(server.connect, connections=2, trips=4, timeout=1)
+    assert seen.told == [(1, "reply"), (2, "reply")]
+    assert (report.round_trips, report.lost) == (4, 0)

@@ -29,6 +29,9 @@ from techo._transport.messages import check_fits
 _LOOKS: Final = 100
 """How often overdue replies are looked for, at the most, within the time of one."""
 
+_TURNS: Final = 3
+"""Turns of the run in which what is ready is seen, woken and done."""
+
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 1.0
 """Seconds before connecting again after that failed; each pause is twice the one before."""
@@ -216,10 +219,17 @@ class Engine:
                     self.drivers[in_flight].go_on()
 
     async def _give_up_overdue(self) -> NoReturn:
-        """Give up each reply that has not come, when its time is over."""
+        """Give up each reply that has not come, when its time is over.
+
+        What waits in the kernel has come: after a stall of this program, everything that can
+        be received or sent has its turn before anything is given up.
+        """
         clock = self.run.clock
         while True:
             now = clock()
+            if any(_oldest(each) + self.run.timeout <= now for each in self.drivers.values()):
+                for _ in range(_TURNS):
+                    await trio.lowlevel.checkpoint()
             for driver in tuple(self.drivers.values()):
                 self._give_up(driver, now)
             next_one = min(map(_oldest, self.drivers.values()), default=now)
