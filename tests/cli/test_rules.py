@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from fractions import Fraction
 
@@ -97,3 +98,11 @@ def test_every_cause_can_be_in_a_rule(table: Table) -> None:
     """The figures have every cause, and help lists them."""
     assert {str(cause) for cause in techo.FailureCause} <= table.keys()
     assert set(names_of(table).split()) > set(table)
+
+
+@pytest.mark.parametrize("limit", ["5ms", "1000000s"])
+def test_what_was_lost_is_slower_than_any_limit(limit: str) -> None:
+    """A rule that a percentile is less has not fired, one that it is more has."""
+    said = Rule.parse(f"p99>{limit}", PING).judge({"p99": math.inf})
+    assert said == f"p99>{limit}: p99 was lost: so many did not come back"
+    assert Rule.parse(f"p99<{limit}", PING).judge({"p99": math.inf}) is None

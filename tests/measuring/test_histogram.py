@@ -150,3 +150,18 @@ def test_what_is_no_histogram_is_refused(change: dict[str, object], words: str) 
         Histogram.from_json(data)
     with pytest.raises(ValueError, match="bits"):
         Histogram.from_json("nothing")
+
+
+@given(st.lists(st.integers(0, 127), max_size=150), st.integers(0, 150))
+def test_what_was_lost_is_slower_than_anything(durations: list[int], lost: int) -> None:
+    """Percentiles are those of all, the lost among them; below 128 ns they are exact."""
+    histogram = Histogram.of(durations)
+    everything = [*sorted(map(float, durations)), *[math.inf] * lost]
+    for percent in (50, 90, 99):
+        fewest = math.ceil(round(100 / (100 - percent), 6))
+        nearest = None
+        if len(everything) >= fewest:
+            nearest = everything[math.ceil(round(len(everything) * percent / 100, 6)) - 1]
+        assert histogram.percentile(percent, lost=lost) == nearest
+    shares = [share for share, _ in histogram.curve(lost=lost)]
+    assert not shares or shares[-1] == pytest.approx(len(durations) / len(everything))

@@ -275,3 +275,16 @@ async def test_sizes_are_swept(
         seen = await see(techo.ping(server.connect, size=size, count=count))
     assert [reply.size for reply in replies(seen)] == sizes
     assert seen.statistics.largest == max(sizes)
+
+
+async def test_a_percentile_among_the_lost_is_lost(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """It is infinite, in JSON null; half of the probes are no p50 of those that came back."""
+    async with open_memory_server(reply=techo.raw, faults=[testing.Stall(64 * 40)]) as server:
+        found = (await see(techo.ping(server.connect, count=100))).statistics
+    assert (found.received, found.lost) == (40, 60)
+    assert found.percentile(50) == found.percentile(99) == math.inf
+    assert found.percentile(25) == 0
+    assert found.to_json()["rtt_ns"]["p50"] is None
+    assert found.to_json()["rtt_ns"]["max"] == 0
