@@ -59,15 +59,12 @@ def plot(report: LoadReport, path: Path) -> None:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("percentile of round trips")
     axes.set_ylabel("time in ms")
-    axes.set_title(f"{report.endpoint}: {report.round_trips_per_second:,.0f} round trips/s")
     lost = "" if report.loss is None else f" ({report.loss:.4g} %)"
-    figure.text(
-        0.99,
-        0.01,
-        f"{report.lost:,} lost{lost}, {report.connections:,} x {report.size:,} bytes, "
+    axes.set_title(
+        f"{report.endpoint}: {report.round_trips_per_second:,.0f} round trips/s\n"
+        f"{report.connections:,} x {report.size:,} bytes, {report.lost:,} lost{lost}, "
         f"{dt.datetime.now(dt.UTC).astimezone():%Y-%m-%d %H:%M}",
-        ha="right",
-        fontsize="small",
+        fontsize="medium",
     )
     axes.grid(alpha=0.3)
     axes.legend()
