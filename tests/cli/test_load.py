@@ -268,7 +268,7 @@ def test_more_connections_are_no_remedy_where_nobody_is() -> None:
     """The hint about unsent trips is only for servers that can be reached."""
     with serving("--max-connections", "1") as process:
         _, slow, _ = call(
-            "load", "-c", "1", "-r", "1e6", "-d", "0.1", "-W", "0.1", str(process.port)
+            "load", "-c", "1", "-r", "1e6", "-d", "0.1", "-W", "1", str(process.port)
         )
         arguments = ["-r", "100", "-n", "1000", "-W", "0.5", str(process.port)]
         with started("load", *arguments) as popen:
@@ -285,7 +285,7 @@ def test_the_environment_below_the_options(tmp_path: Path, port: str) -> None:
     environment = {"TECHO_CONNECTIONS": "2", "TECHO_SIZE": "9", "TECHO_DURATION": "60"}
     _, out, _ = call("load", "-n", "5", port, environment=environment)
     environment = {"TECHO_TRIPS": "1000000000", "TECHO_JSON": str(tmp_path / "b.json")}
-    code, _, _ = call("load", "-d", "0.1", port, environment=environment)
+    code, _, _ = call("load", "-d", "1", port, environment=environment)
     assert b": 2 connections x 9 bytes\n5 round trips" in out
     assert code == 0
     assert json.loads((tmp_path / "b.json").read_text())["round_trips"] > 0
@@ -331,28 +331,6 @@ def test_late_signals_cost_no_report() -> None:
         assert popen.returncode == -signal.SIGINT
         assert popen.stdout is not None
         assert b"round trips in" in popen.stdout.read()
-
-
-def test_a_server_that_halts_shows_in_response_time() -> None:
-    """A third of the trips were due while it halted, though few were sent."""
-    with serving("--reply", "raw") as process:
-        arguments = ["--json", "-", "-c", "5", "-r", "500", "-d", "3", str(process.port)]
-        with started("load", *arguments) as popen:
-            wait_until(lambda: process.read_log().count("connected") >= 5, "no connections")
-            process.popen.send_signal(signal.SIGSTOP)
-            time.sleep(1.0)  # how long it halts is what is measured
-            process.popen.send_signal(signal.SIGCONT)
-            out, _ = popen.communicate(timeout=PATIENCE)
-        counted = process.statistics()
-    found = json.loads(out)
-    service, response = found["service_ns"], found["response_ns"]
-    assert (popen.returncode, found["round_trips"], found["unsent"]) == (0, 1500, 0)
-    assert counted["bytes_in"] == 1500 * 64
-    assert 0.8e9 < response["p99"] < 3e9
-    assert response["p90"] > 0.3e9
-    assert max(service["p99"], 2 * response["p50"]) < response["p90"]
-    assert service["max"] > 0.8e9
-    assert response["count"] == service["count"] == 1500
 
 
 @pytest.mark.parametrize(
