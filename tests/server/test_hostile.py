@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 import attrs
 import pytest
 import trio
+import trio.testing
 
 import techo
 from helpers import PATIENCE, connect, ended, receive_until_end, reset, until, until_ended
@@ -203,7 +204,7 @@ def check(row: Row, statistics: techo.Statistics) -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.peer.__name__}-{row.outcome}")
 async def test_every_hostile_peer_costs_its_own_connection_only(
-    row: Row, caplog: pytest.LogCaptureFixture
+    row: Row, caplog: pytest.LogCaptureFixture, patient_clock: trio.testing.MockClock
 ) -> None:
     """It gets one outcome and no traceback, and the counts are the same both ways."""
     caplog.set_level(logging.DEBUG, "techo")
@@ -250,7 +251,10 @@ BEFORE_TLS = [
 
 @pytest.mark.parametrize("row", BEFORE_TLS, ids=lambda row: row.peer.__name__)
 async def test_a_hostile_peer_before_the_handshake(
-    row: Row, server_tls: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+    row: Row,
+    server_tls: ssl.SSLContext,
+    caplog: pytest.LogCaptureFixture,
+    patient_clock: trio.testing.MockClock,
 ) -> None:
     """A handshake that never comes to its end is a reset, or idle if it takes too long."""
     caplog.set_level(logging.DEBUG, "techo")
@@ -297,12 +301,13 @@ async def end_properly(stream: trio.SSLStream[trio.SocketStream]) -> None:
     ("peer", "outcome"),
     [(vanish, "reset"), (break_off, "reset"), (send_garbage, "reset"), (end_properly, "eof")],
 )
-async def test_a_hostile_peer_after_the_handshake(
+async def test_a_hostile_peer_after_the_handshake(  # noqa: PLR0917  -- parameters and fixtures
     peer: TlsPeer,
     outcome: str,
     server_tls: ssl.SSLContext,
     client_tls: ssl.SSLContext,
     caplog: pytest.LogCaptureFixture,
+    patient_clock: trio.testing.MockClock,
 ) -> None:
     """What came before it was echoed and is counted; only close_notify is an end."""
     caplog.set_level(logging.DEBUG, "techo")
