@@ -70,9 +70,9 @@ async def until(condition: Callable[[], object]) -> None:
     """Wait until `condition()` holds: something that only counters tell."""
     begun = trio.current_time()
     with trio.fail_after(PATIENCE):
-        while not condition():
-            # Seldom in a long wait: each time is a jump where time is virtual.
-            await trio.sleep(max(0.001, (trio.current_time() - begun) / 4))
+        while not condition():  # noqa: ASYNC110  -- the kernel and the peer send no event
+            # Seldom in a long wait, since each time is a jump where time is virtual.
+            await trio.sleep(min(max(0.001, trio.current_time() - begun), 0.1))  # as said above
 
 
 async def until_ended(service: techo.EchoService, count: int) -> techo.Statistics:
