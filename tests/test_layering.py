@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "reply": set[str](),
     "_nursery": {"trio"},
     "_validation": set[str](),
+    "_shortage": {"trio"},
     "_memory": {"_memory", "trio"},
     "_faults": {"_faults", "_transport", "_validation", "trio"},
     "_server": {
@@ -54,6 +55,7 @@ MAY_IMPORT = {
         "trio",
     },
     "_probing": {
+        "_shortage",
         "_validation",
         "_probing",
         "_client",
@@ -66,9 +68,10 @@ MAY_IMPORT = {
     },
     "_ping": {"_validation", "_ping", "_probing", "_transport", "trio"},
     "_load": {"_validation", "_load", "_probing", "_transport", "_nursery", "endpoint", "trio"},
-    "_transport": {"_transport", "_memory", "_nursery", "endpoint", "trio"},
+    "_transport": {"_shortage", "_transport", "_memory", "_nursery", "endpoint", "trio"},
     "_pump": {"_pump", "reply", "trio"},
     "_cli": {
+        "_shortage",
         "_validation",
         "_probing",
         "_ping",

@@ -31,7 +31,7 @@ Clock = trio.testing.MockClock
     [
         (ConnectionRefusedError(errno.ECONNREFUSED, ""), "refused", "connection refused"),
         (OSError(errno.ENETUNREACH, ""), "unreachable", "network is unreachable"),
-        (OSError(errno.EACCES, ""), "unreachable", "permission denied"),
+        (OSError(errno.EACCES, ""), "local", "permission denied"),
         (socket.gaierror(socket.EAI_NONAME, "no such"), "dns", "unknown host (no such)"),
         (ssl.SSLError(1, "nonsense"), "tls", "TLS failed (nonsense)"),
         (trio.TooSlowError(), "timeout-connect", None),

@@ -184,7 +184,7 @@ def summed_up(error: OSError) -> OSError:
         (refusal(errno.ENOENT), "refused", "no such file or directory"),
         (summed_up(refusal(errno.ECONNREFUSED)), "refused", "connection refused"),
         (refusal(errno.ENETUNREACH), "unreachable", "network is unreachable"),
-        (refusal(errno.EACCES), "unreachable", "permission denied"),
+        (refusal(errno.EACCES), "local", "permission denied"),
         (refusal(errno.ETIMEDOUT), "timeout-connect", "connection timed out"),
         (refusal(errno.ECONNRESET), "reset", "connection reset by peer"),
         (socket.gaierror(socket.EAI_NONAME, "no such name"), "dns", "unknown host (no such"),

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import enum
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Final, TypeAlias
 
 import attrs
 import trio
 
 from techo._client.comparison import EchoError, EchoMismatch
+from techo._probing.causes import cause_of
+from techo._probing.failure_cause import FailureCause
 from techo._transport.transport import Transport
 from techo.reply import Reply, raw, stamped
 
 _CLOSE_TIMEOUT: Final = 0.5
 """Seconds that a connection may take to close before it is just dropped."""
+
+_NETWORK: Final = (OSError, trio.BrokenResourceError)
+"""What connections raise."""
 
 _RETRY_DELAY: Final = 0.01
 """Seconds before connecting again to a Unix server whose queue is full for a moment."""
@@ -150,20 +155,26 @@ CheckFunction: TypeAlias = Callable[[Context, Trace], Awaitable[str]]
 
 
 async def carry_out(name: str, function: CheckFunction, context: Context) -> Check:
-    """Do one check, for as long as the context allows. Only a bug raises here."""
+    """Do one check, for as long as the context allows.
+
+    Raises:
+        OSError: this machine has fallen short, which says nothing about the service.
+        Exception: a bug.
+    """
     trace = Trace()
     started = trio.current_time()
     verdict, evidence = Verdict.FAILED, ""
-    with trio.move_on_after(context.patience) as scope:
-        try:
+    # Outside of the scope, because what comes beside its cancellation is no `Exception` inside.
+    try:
+        with trio.move_on_after(context.patience) as scope:
             evidence = await function(context, trace)
             verdict = Verdict.PASSED
-        except NotApplicableError as reason:
-            verdict, evidence = Verdict.NOT_APPLICABLE, str(reason)
-        except Exception as error:  # noqa: BLE001  -- it is raised again if it is a bug
-            evidence = evidence_of(error)
-            if isinstance(error, EchoMismatch):
-                trace.offset = error.offset
+    except NotApplicableError as reason:
+        verdict, evidence = Verdict.NOT_APPLICABLE, str(reason)
+    except Exception as error:  # noqa: BLE001  -- it is raised again if it is a bug
+        evidence = evidence_of(error)
+        if isinstance(error, EchoMismatch):
+            trace.offset = error.offset
     if scope.cancelled_caught:
         evidence = (
             f"not done after {context.patience:g} s: {size_text(trace.sent)} sent, "
@@ -174,12 +185,24 @@ async def carry_out(name: str, function: CheckFunction, context: Context) -> Che
 
 
 def evidence_of(error: Exception) -> str:
-    """Return what an error shows about the service; raise it if it is not about the service."""
-    if isinstance(error, FailedError | EchoError):
-        return str(error)
-    if isinstance(error, OSError | trio.BrokenResourceError):
-        return describe(error)
-    raise error
+    """Return what an error shows about the service; raise it if it is not about the service.
+
+    Of several at once, what the first shows.
+    """
+    errors = list(_leaves(error))
+    for each in errors:
+        about_us = isinstance(each, _NETWORK) and cause_of(each) is FailureCause.LOCAL
+        if about_us or not isinstance(each, (FailedError, EchoError, *_NETWORK)):
+            raise each
+    return describe(errors[0]) if isinstance(errors[0], _NETWORK) else str(errors[0])
+
+
+def _leaves(error: Exception) -> Iterator[Exception]:
+    if isinstance(error, ExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
 
 
 def describe(error: Exception) -> str:

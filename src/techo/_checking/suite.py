@@ -70,7 +70,8 @@ async def check_echo_service(
         EchoServiceError: something failed; `report` is all of it.
         ValueError: an argument makes no sense.
         OSError: it could not be reached at the first attempt, as `TimeoutError` if nothing
-            answers.
+            answers; or this machine has fallen short, of descriptors for example, which says
+            nothing about the service.
     """
     if reply not in (raw, stamped, None):
         raise ValueError(f"reply {reply!r} is neither raw, nor stamped, nor None")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from techo._cli.errors import cannot_reach, refuse
 from techo._cli.options import CLIENT, Command, Group, Option, option, switch
+from techo._cli.process import shortage
 from techo._cli.readers import NUMBER, SECONDS, Form, choice
 from techo._cli.tls import client_context
 from techo.endpoint import Endpoint
@@ -32,7 +33,8 @@ The checks send some 40 MiB, and up to 64 MiB to a server that lets a client sen
 Standard output: a line for each check, with the evidence. With --json, an object for each, and
 one for all of them at the end; times are whole nanoseconds.
 
-Exit status: 0 nothing failed, 1 something did, 2 wrong usage or not reachable."""
+Exit status: 0 nothing failed, 1 something did, 2 wrong usage, or not reachable, or this machine
+fell short."""
 
 _OPTIONS: Final[Sequence[Option | Group]] = [
     *CLIENT,
@@ -59,6 +61,8 @@ def check(options: argparse.Namespace) -> int:
     """Do all checks and print each as soon as it is done; return the exit code."""
     import trio
 
+    if (short := shortage(options.connections)) is not None:
+        return refuse(f"{short} or lower --connections")
     try:
         report = trio.run(_check, options)
     except OSError as error:  # first, because a bad certificate is a ValueError as well

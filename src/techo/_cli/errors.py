@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import errno
+import os
 import ssl
 import sys
 from collections.abc import Mapping
@@ -68,6 +69,20 @@ _REMEDIES: Final[dict[Attempt, dict[int | FailureCause, str]]] = {
 }
 """By what the system says or, where that makes no difference, by the cause."""
 
+_SHORTAGES: Final = {
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+    errno.ENFILE: "close other programs, or raise the system's limit (fs.file-max)",
+    errno.ENOMEM: "close other programs, or ask for less at once",
+    errno.ENOBUFS: "ask for less at once",
+    errno.EADDRNOTAVAIL: (
+        "ask for fewer connections, wait until ports of closed ones are free, or widen their "
+        "range (net.ipv4.ip_local_port_range)"
+    ),
+    errno.EACCES: "ask where this user may, or look at this machine's firewall",
+    errno.EPERM: "ask where this user may, or look at this machine's firewall",
+}
+"""What to do about a `FailureCause.LOCAL`, where the attempt makes no difference."""
+
 _OTHERWISE: Final = "check the address"
 
 _NAME_MISMATCHES: Final = {62, 64}
@@ -119,6 +134,25 @@ def never_reached(endpoint: Endpoint | str, causes: Mapping[FailureCause, int]) 
     return refuse(f"{endpoint} was never reached ({counted(causes)}); {remedy}")
 
 
+def fell_short(endpoint: Endpoint | str, count: int, words: str) -> int:
+    """Report that this machine was at fault, whatever else happened; return the exit code."""
+    remedies = {_words_of(number): remedy for number, remedy in _SHORTAGES.items()}
+    remedy = remedies.get(words, "look at this machine's limits")
+    why = f"{words}: " * bool(words)
+    return refuse(
+        f"{why}{count:,} failures were this machine's own, and say nothing about {endpoint}; "
+        f"{remedy}"
+    )
+
+
+def _words_of(number: int) -> str:
+    from techo._shortage import OutOfPortsError
+
+    if number == errno.EADDRNOTAVAIL:
+        return str(OutOfPortsError().strerror)
+    return os.strerror(number).lower()
+
+
 def counted(causes: Mapping[FailureCause, int]) -> str:
     """Return causes with their counts, for people."""
     return ", ".join(f"{cause} {count:,}" for cause, count in causes.items())
@@ -144,7 +178,11 @@ def _refuse_for(what: str, error: OSError, attempt: Attempt) -> int:
 
 def _remedy(attempt: Attempt, number: int, cause: FailureCause) -> str:
     remedies = _REMEDIES[attempt]
-    return remedies.get(number) or remedies.get(cause) or _OTHERWISE
+    if number in remedies:
+        return remedies[number]
+    if cause is FailureCause.LOCAL and number in _SHORTAGES:
+        return _SHORTAGES[number]
+    return remedies.get(cause, _OTHERWISE)
 
 
 def _tls_remedy(error: ssl.SSLError, words: str) -> str:

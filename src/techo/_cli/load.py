@@ -52,8 +52,9 @@ _NOTES = f"""\
   the most by which a trip was sent too late.
 
 Exit status: 0 no error and no rule fired, 1 an error or a rule fired or nothing came back,
-2 wrong usage or the server was never reached. After Ctrl-C 130 (by SIGINT) where it would have
-been 0. SIGTERM ends it like Ctrl-C, without changing the status."""
+2 wrong usage, or the server was never reached, or this machine fell short (cause local). After
+Ctrl-C 130 (by SIGINT) where it would have been 0. SIGTERM ends it like Ctrl-C, without changing
+the status."""
 
 _OPTIONS: Final[Sequence[Option | Group]] = [
     *CLIENT,

@@ -31,7 +31,7 @@ A file may have several reports, one on each line; - is standard input. With --j
 is printed as techo load --json prints a report, and can be merged again.
 
 Exit status: 0 no error and no rule fired, 1 an error or a rule fired or nothing came back,
-2 wrong usage or the server was never reached."""
+2 wrong usage, or the server was never reached, or a machine fell short (cause local)."""
 
 _OPTIONS: Final = [
     option(

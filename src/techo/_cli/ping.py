@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from techo._cli.errors import counted, fail, never_reached, refuse
+from techo._cli.errors import counted, fail, fell_short, never_reached, refuse
 from techo._cli.options import CLIENT, Command, Group, Option, option, switch
 from techo._cli.readers import NUMBER, SECONDS, Form
 from techo._cli.report import outages_in_words
 from techo._cli.rules import PING, any_fired, names_of, rules_about
 from techo._cli.tls import client_context
-from techo._ping.results import PingReply, PingResult
+from techo._ping.results import PingFailure, PingReply, PingResult
 from techo._ping.statistics import PERCENTS, SCHEMA, PingStatistics
 from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import Histogram, nanoseconds
@@ -50,9 +50,9 @@ ends it with a summary; Enter, or SIGQUIT, prints the statistics so far on stand
 _NOTES = f"""\
 {names_of(PING)}
 
-Exit status: 0 a reply came and no rule fired, 1 none came or one fired, 2 wrong usage or the
-server was never reached. After Ctrl-C 130 (by SIGINT) where it would have been 0. SIGTERM ends
-it like Ctrl-C, without changing the status."""
+Exit status: 0 a reply came and no rule fired, 1 none came or one fired, 2 wrong usage, or the
+server was never reached, or this machine fell short (cause local). After Ctrl-C 130 (by SIGINT)
+where it would have been 0. SIGTERM ends it like Ctrl-C, without changing the status."""
 
 
 def _read_size(text: str) -> int | range:
@@ -129,6 +129,8 @@ class _Ping:
     options: argparse.Namespace
     _stop: int = 0
     """The signal that asked for the end."""
+    _shortage: str = ""
+    """What this machine has lacked last, if anything."""
 
     async def run(self) -> None:
         import trio
@@ -165,6 +167,8 @@ class _Ping:
                 self._print_so_far()
 
     def _print(self, result: PingResult) -> None:
+        if isinstance(result, PingFailure) and result.cause is FailureCause.LOCAL:
+            self._shortage = result.reason
         if self.options.quiet:
             return
         if self.options.json:
@@ -190,6 +194,8 @@ class _Ping:
     def verdict(self) -> int:
         """Report what was bad, if anything was, and return the exit code."""
         statistics = self.ping.statistics()
+        if short := statistics.failures.get(FailureCause.LOCAL):
+            return fell_short(self.options.endpoint, short, self._shortage)
         if statistics.never_reached:
             return never_reached(self.options.endpoint, statistics.failures)
         fired = any_fired(self.options.fail_if, _figures(statistics))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from techo._cli.errors import counted, fail, never_reached
+from techo._cli.errors import counted, fail, fell_short, never_reached
 from techo._cli.options import option
 from techo._cli.plot import check_can_plot, plot
 from techo._cli.readers import Form
@@ -141,6 +141,9 @@ def _write(name: str, write: Callable[[Path], object]) -> bool:
 
 def _verdict(report: LoadReport, rules: Sequence[Rule]) -> int:
     """Report what was bad, if anything was, and return the exit code."""
+    if short := report.errors.get(FailureCause.LOCAL):
+        reason = report.reasons.get(FailureCause.LOCAL, "")
+        return fell_short(report.endpoint, short, reason)
     if report.never_reached:
         return never_reached(report.endpoint, report.errors)
     fired = any_fired(rules, _figures(report))

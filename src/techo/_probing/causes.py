@@ -12,6 +12,7 @@ import trio
 
 from techo._client.comparison import EchoMismatch, ShortReply
 from techo._probing.failure_cause import NEVER_REACHED, FailureCause
+from techo._shortage import OutOfPortsError, is_shortage
 
 __all__ = ["NEVER_REACHED", "FailureCause", "cause_of", "words_of"]
 
@@ -27,7 +28,7 @@ _BY_NUMBER: Final = {
     errno.ENOTCONN: FailureCause.RESET,
     errno.ETIMEDOUT: FailureCause.TIMEOUT_CONNECT,
 }
-"""Everything else means that there is no way, or none that we may take."""
+"""Everything else means that there is no way."""
 
 _BY_TYPE: Final[tuple[tuple[type[Exception], FailureCause], ...]] = (
     (ssl.SSLEOFError, FailureCause.EOF),
@@ -46,6 +47,8 @@ def cause_of(error: Exception) -> FailureCause:
     if isinstance(error, ShortReply):
         return FailureCause.SHORT if error.received else FailureCause.EOF
     below = _below(error)
+    if is_shortage(below):
+        return FailureCause.LOCAL
     for kind, cause in _BY_TYPE:
         if isinstance(below, kind):
             return cause
@@ -71,6 +74,8 @@ def _words(below: Exception) -> str:
         return f"TLS failed ({reason.replace('_', ' ').lower()})"
     if isinstance(below, socket.gaierror):
         return f"unknown host ({below.strerror or text})"
+    if isinstance(below, OutOfPortsError):
+        return str(below.strerror)
     if isinstance(below, OSError) and below.errno is not None:
         return os.strerror(below.errno).lower()
     return text

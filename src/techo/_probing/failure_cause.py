@@ -14,7 +14,7 @@ class FailureCause(enum.StrEnum):
     REFUSED = "refused"
     """Nobody listens there."""
     UNREACHABLE = "unreachable"
-    """There is no way there, or none that we may take."""
+    """There is no way there."""
     TIMEOUT_CONNECT = "timeout-connect"
     """Connecting, TLS handshake included, took too long."""
     TLS = "tls"
@@ -29,6 +29,9 @@ class FailureCause(enum.StrEnum):
     """It ended in mid-reply, or a message came back cut."""
     CORRUPT = "corrupt"
     """Something else came back than was sent."""
+    LOCAL = "local"
+    """This machine lacks descriptors, ports or memory, or does not permit it: that says nothing
+    about the server."""
 
 
 NEVER_REACHED: Final = frozenset(
@@ -38,6 +41,7 @@ NEVER_REACHED: Final = frozenset(
         FailureCause.UNREACHABLE,
         FailureCause.TIMEOUT_CONNECT,
         FailureCause.TLS,
+        FailureCause.LOCAL,
     }
 )
-"""Causes after which nobody was there to answer."""
+"""Causes after which nobody could answer."""

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 import attrs
 import trio
 
+from techo._shortage import look_up, named, worst_first
 from techo._transport import addresses
 from techo._transport.addresses import SOCKET_TYPES, Address, Found, text_of
 from techo._transport.messages import DatagramTransport, PacketTransport
@@ -114,9 +115,7 @@ class Dial:
             return Connected(transport, "", ConnectTimes(None, _since(started), None))
         if endpoint.path:
             return await self._by_path(endpoint)
-        found = await trio.socket.getaddrinfo(
-            endpoint.host, endpoint.port, type=SOCKET_TYPES[endpoint.kind]
-        )
+        found = await look_up(endpoint.host, endpoint.port, SOCKET_TYPES[endpoint.kind])
         if not addresses.is_literal(endpoint.host):
             lookup = _since(started)
         self.step, started = Step.CONNECT, trio.current_time()
@@ -173,12 +172,12 @@ class Dial:
                 datagrams = DatagramTransport.connected(sock, address)
                 _refuse_itself(sock, endpoint)
             except OSError as error:
-                failures.append(error)
+                failures.append(named(error, family, address))
                 if sock is not None:
                     sock.close()
             else:
                 return datagrams
-        raise failures[0]  # a look-up finds one address at least
+        raise worst_first(failures)[0]  # a look-up finds one address at least
 
     async def _secured(self, below: Transport, host: str) -> Transport:
         name = host if self.server_name is None else self.server_name
@@ -239,7 +238,7 @@ class _Race:
         if self._winner is None:
             where = text_of((self.endpoint.host, self.endpoint.port))
             message = f"all attempts to connect to {where} failed"
-            raise OSError(message) from ExceptionGroup(message, self._failures)
+            raise OSError(message) from ExceptionGroup(message, worst_first(self._failures))
         _refuse_itself(self._winner[0], self.endpoint)
         return self._winner
 
@@ -253,7 +252,7 @@ class _Race:
                 sock.close()
                 raise
         except OSError as error:
-            self._failures.append(error)
+            self._failures.append(named(error, family, address))
             over.set()
             return None
         if self._winner is not None:

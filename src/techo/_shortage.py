@@ -1,0 +1,73 @@
+"""Shortages: errors that are about this machine, and how they are told from a server's."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import ssl
+from collections.abc import Iterable
+from typing import Any, Final
+
+import trio
+
+_NUMBERS: Final = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EACCES, errno.EPERM}
+)
+"""Descriptors, memory and permissions come from our own system only."""
+
+
+class OutOfPortsError(OSError):
+    """The system has no port left to connect from."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EADDRNOTAVAIL, "no port is left to connect from")
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Return whether an error means that this machine lacks something, or forbids it."""
+    if isinstance(error, OutOfPortsError | MemoryError):
+        return True
+    if isinstance(error, ssl.SSLError | socket.gaierror):
+        return False  # whose numbers are of other tables
+    return isinstance(error, OSError) and error.errno in _NUMBERS
+
+
+def named(error: OSError, family: int, address: Any) -> OSError:
+    """Return an error that says so where connecting failed because no port is left.
+
+    Linux reports that as EAGAIN over UDP. Over TCP it is EADDRNOTAVAIL, as where no address of
+    ours leads there; but then datagrams, whose ports are others, find no way either.
+    """
+    if error.errno == errno.EADDRNOTAVAIL:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            if probe.connect_ex(address) == errno.EADDRNOTAVAIL:
+                return error
+    elif error.errno != errno.EAGAIN:
+        return error
+    return OutOfPortsError()
+
+
+def worst_first(failures: Iterable[OSError]) -> list[OSError]:
+    """Sort failures of several addresses: what this machine lacks, it lacks for all of them."""
+    return sorted(
+        failures,
+        key=lambda each: not is_shortage(each) or isinstance(each, PermissionError),
+    )
+
+
+async def look_up(host: str, port: int, kind: int) -> list[Any]:
+    """Look up a name, as `trio.socket.getaddrinfo` does.
+
+    Raises:
+        socket.gaierror: the name is unknown.
+        OSError: this machine has fallen short.
+    """
+    try:
+        return [*await trio.socket.getaddrinfo(host, port, type=kind)]
+    except socket.gaierror:
+        # A resolver that can open neither file nor socket reports that it knows no such name.
+        socket.socket(type=kind).close()
+        raise
+    except RuntimeError as error:  # no thread is left to look it up in
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from error
