@@ -55,6 +55,15 @@ class Requirement:
         return attrs.evolve(self, off=(value,))
 
 
+def printable(text: str) -> str:
+    """Return a text as one line that does nothing to a terminal but stand there."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
+
+
 def _name_of(off: float | None) -> str:
     return "None" if off is None else "math.inf"
 

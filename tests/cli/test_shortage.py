@@ -67,26 +67,25 @@ def short(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("number", "words", "remedy"),
+    ("number", "words"),
     [
-        (errno.EMFILE, "too many open files", "raise the limit on open files (ulimit -n)"),
-        (errno.ENFILE, "too many open files in system", "fs.file-max"),
-        (errno.ENOMEM, "cannot allocate memory", "close other programs"),
-        (errno.ENOBUFS, "no buffer space available", "ask for less at once"),
-        (errno.EPERM, "operation not permitted", "firewall"),
+        (errno.EMFILE, ("too many open files", "raise the limit on open files (ulimit -n)")),
+        (errno.ENFILE, ("too many open files in system", "fs.file-max")),
+        (errno.ENOMEM, ("cannot allocate memory", "close other programs")),
+        (errno.ENOBUFS, ("no buffer space available", "ask for less at once")),
+        (errno.EPERM, ("operation not permitted", "firewall")),
     ],
 )
 @pytest.mark.parametrize("name", ["ping", "load", "check"])
 def test_a_shortage_has_its_remedy(
-    port: str, short: list[int], name: str, number: int, words: str, remedy: str
+    port: str, short: list[int], name: str, number: int, words: tuple[str, str]
 ) -> None:
     """The line says what was short and what to do, and the exit status is 2."""
     short[1] = number
     arguments = {"ping": ["-q", "-c", "1"], "load": ["-n", "1", "-W", "0.1"], "check": []}[name]
     code, _, err = call(name, *arguments, port)
     assert code == 2
-    assert f"{words}" in err
-    assert remedy in err
+    assert all(each in err for each in words)
     assert err.count("\n") == 1
 
 
@@ -132,3 +131,35 @@ def test_of_several_failures_our_own_is_first() -> None:
     refused, denied = OSError(errno.ECONNREFUSED, ""), OSError(errno.EACCES, "")
     assert worst_first([refused, short := OSError(errno.EMFILE, "")]) == [short, refused]
     assert worst_first([refused, denied]) == [refused, denied]
+
+
+@pytest.mark.parametrize("limit", [5, 6, 7, 8, 9])
+@pytest.mark.parametrize("name", ["serve", "check", "load", "ping", "talk", "merge"])
+def test_too_few_descriptors_to_start_with(port: str, name: str, limit: int) -> None:
+    """One line says so, with the remedy."""
+    place = {"serve": "127.0.0.1:0", "merge": "/dev/null"}.get(name, port)
+    code, out, err = limited(f"-n {limit}", name, place)
+    assert (code, out) == (2, "")
+    assert err == (
+        "techo: cannot start: too many open files; raise the limit on open files "
+        "(ulimit -n 64)\n"
+    )
+
+
+def test_a_soft_limit_is_no_reason_not_to_start(port: str) -> None:
+    """It is raised."""
+    code, out, err = limited("-Sn 8", "ping", "-c", "1", port)
+    assert (code, err) == (0, "")
+    assert "1 received" in out
+
+
+def test_listening_has_the_remedy_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that finds none for its socket says what to raise."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("techo._server.sockets.bound", refuse)
+    code, _, err = call("unix:@a")
+    assert code == 2
+    assert "cannot listen on unix:@a: too many open files; raise the limit" in err

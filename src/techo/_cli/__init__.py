@@ -9,8 +9,10 @@ import sys
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
-from techo._cli import process
+from techo._cli import output, process, signals
+from techo._cli.errors import refuse
 from techo._cli.options import Command, parse
+from techo._cli.output import OutputError
 
 _COMMANDS: Final = ("serve", "talk", "check", "ping", "load", "merge")
 """Each is a file of this name, which has its `COMMAND`."""
@@ -26,26 +28,38 @@ def main(arguments: Sequence[str]) -> int:
         name, arguments = arguments[0], arguments[1:]
     # Only this one, and none imports trio before it runs: --help should not wait for that.
     command: Command = importlib.import_module(f"techo._cli.{name}").COMMAND
-    return command.run(parse(command, arguments, os.environ))
+    options = parse(command, arguments, os.environ)
+    if (short := process.too_few_to_start()) is not None:
+        return refuse(short)
+    return command.run(options)
 
 
 def entry() -> NoReturn:
     """Run the command that this process was started for."""
-    # Until a command asks for signals itself, Ctrl-C just ends it, without a traceback.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signals.end_by_signals()
     process.open_missing_streams()
+    output.survive_any_encoding()
     try:
         try:
             code = main(sys.argv[1:])
         finally:
-            sys.stdout.flush()
-    except OSError as error:  # what goes wrong on the network does not come this far
-        if not isinstance(error, BrokenPipeError):
-            sys.stderr.write(f"techo: cannot write to standard output: {error.strerror}\n")
+            with output.writing():
+                sys.stdout.flush()
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001  -- a bug, or what only shows here
+        code = _last_resort(error)
+    sys.exit(signals.end_by(signal.SIGINT) if code == -signal.SIGINT else code)
+
+
+def _last_resort(error: BaseException) -> int:
+    """Report what has escaped from a command in one line; return the exit code for it."""
+    if isinstance(error, OutputError):
+        if not isinstance(error.error, BrokenPipeError):
+            reason = error.error.strerror or error.error
+            output.print_error(f"techo: cannot write to standard output: {reason}")
         process.abandon_output()
-        code = 1
-    if code == -signal.SIGINT:
-        # A shell that runs us in a loop stops the loop only if the signal is what ended us.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.raise_signal(signal.SIGINT)
-    sys.exit(code)
+        return 1
+    from techo._cli.bugs import report_bug
+
+    return report_bug(error)

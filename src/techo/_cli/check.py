@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from techo._cli.errors import cannot_reach, refuse
 from techo._cli.options import CLIENT, Command, Group, Option, option, switch
+from techo._cli.output import print_lines
 from techo._cli.process import shortage
 from techo._cli.readers import NUMBER, SECONDS, Form, choice
 from techo._cli.tls import client_context
@@ -70,7 +71,7 @@ def check(options: argparse.Namespace) -> int:
     except ValueError as error:
         return refuse(str(error))
     line_of = _object_of_all if options.json else _last_line
-    print(line_of(options.endpoint, report), flush=True)
+    print_lines(line_of(options.endpoint, report))
     return 0 if report.passed else 1
 
 
@@ -89,7 +90,7 @@ async def _check(options: argparse.Namespace) -> CheckReport:
             skip=options.skip,
             tls=tls,
             server_name=None if tls is None else options.tls_server_name,
-            watch=lambda each: print(line_of(each), flush=True),
+            watch=lambda each: print_lines(line_of(each)),
         )
     except EchoServiceError as error:
         return error.report

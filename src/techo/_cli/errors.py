@@ -6,10 +6,10 @@ import enum
 import errno
 import os
 import ssl
-import sys
 from collections.abc import Mapping
 from typing import Final
 
+from techo._cli.output import print_error
 from techo._probing.failure_cause import FailureCause
 from techo.endpoint import Endpoint
 
@@ -83,6 +83,8 @@ _SHORTAGES: Final = {
 }
 """What to do about a `FailureCause.LOCAL`, where the attempt makes no difference."""
 
+_LOOK: Final = "look at this machine's limits"
+
 _OTHERWISE: Final = "check the address"
 
 _NAME_MISMATCHES: Final = {62, 64}
@@ -97,7 +99,7 @@ SHOW_CERTIFICATE: Final = "--tls-cert FILE, if it asks for a client's certificat
 
 def report(reason: str, code: int) -> int:
     """Write one line to standard error; return the exit code for it."""
-    sys.stderr.write(f"techo: {reason}\n")
+    print_error(f"techo: {reason}")
     return code
 
 
@@ -137,12 +139,19 @@ def never_reached(endpoint: Endpoint | str, causes: Mapping[FailureCause, int]) 
 def fell_short(endpoint: Endpoint | str, count: int, words: str) -> int:
     """Report that this machine was at fault, whatever else happened; return the exit code."""
     remedies = {_words_of(number): remedy for number, remedy in _SHORTAGES.items()}
-    remedy = remedies.get(words, "look at this machine's limits")
+    remedy = remedies.get(words, _LOOK)
     why = f"{words}: " * bool(words)
     return refuse(
         f"{why}{count:,} failures were this machine's own, and say nothing about {endpoint}; "
         f"{remedy}"
     )
+
+
+def no_room_for(error: BaseException) -> int:
+    """Report what this machine lacked in the midst of a command; return the exit code."""
+    number = error.errno if isinstance(error, OSError) else errno.ENOMEM
+    remedy = _SHORTAGES.get(number or 0, _LOOK)
+    return refuse(f"cannot go on: {os.strerror(number or 0).lower()}; {remedy}")
 
 
 def _words_of(number: int) -> str:

@@ -8,12 +8,13 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final, cast
 
 import attrs
 
 from techo._cli.errors import refuse
 from techo._cli.options import CLIENT, Command, Group, Option, option
+from techo._cli.output import Forgiving, print_error
 from techo._cli.process import shortage
 from techo._cli.readers import BYTES, NUMBER, RATE, SECONDS, WARM_UP
 from techo._cli.report import (
@@ -189,7 +190,7 @@ async def _explain() -> None:
     import trio
 
     await trio.sleep(_SOON)
-    sys.stderr.write("techo: waiting for trips in flight; again to stop now\n")
+    print_error("techo: waiting for trips in flight; again to stop now")
 
 
 @contextlib.contextmanager
@@ -203,8 +204,9 @@ def _progress(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(file=sys.stderr, markup=False)
-    if not console.is_terminal or console.is_dumb_terminal:
+    console = Console(file=cast("IO[str]", Forgiving()), markup=False)
+    # Not what the console says: FORCE_COLOR makes it take everything for a terminal.
+    if not sys.stderr.isatty() or console.is_dumb_terminal:
         yield lambda _: None
         return
     columns = (BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))

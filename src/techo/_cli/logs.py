@@ -8,6 +8,8 @@ import time
 from datetime import UTC, datetime
 from typing import Final
 
+from techo._validation import printable
+
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
     "asctime",
@@ -38,6 +40,14 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(facts)
 
 
+class TextFormatter(logging.Formatter):
+    """One line for people, in which what a peer could make of it is escaped."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  -- logging's own
+        """Return the line, which a traceback may follow."""
+        return printable(super().formatMessage(record))
+
+
 class ShortageFilter(logging.Filter):
     """Turns trio's ten tracebacks a second about accept() into one line a minute."""
 
@@ -64,7 +74,7 @@ def configure(*, quiet: bool, verbose: bool, log_format: str) -> None:
     if log_format == "json":
         handler.setFormatter(JsonFormatter())
     else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        handler.setFormatter(TextFormatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
     logging.getLogger("techo").setLevel(level)

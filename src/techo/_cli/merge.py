@@ -87,7 +87,9 @@ def _read(name: str) -> Iterator[LoadReport]:
         if name != STANDARD_OUTPUT:
             text = Path(name).read_text("utf-8", "replace")
         else:  # which the parent process may have closed
-            text = "" if sys.stdin is None else sys.stdin.read()
+            text = (
+                "" if sys.stdin is None else sys.stdin.buffer.read().decode("utf-8", "replace")
+            )
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()
         raise ValueError(f"cannot read {name!r}: {reason}") from None

@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 
 import attrs
 
+from techo._cli.output import print_lines
 from techo._cli.readers import FILE, TEXT, Form
 from techo.endpoint import FORMS, Endpoint
 
@@ -273,7 +274,7 @@ class _Version(argparse.Action):
         from importlib.metadata import version  # a third of the time that --help takes
 
         techo, trio = map(version, ("techo", "trio"))
-        print(f"techo {techo}, trio {trio}, Python {platform.python_version()}")
+        print_lines(f"techo {techo}, trio {trio}, Python {platform.python_version()}")
         parser.exit()
 
 

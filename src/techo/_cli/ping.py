@@ -8,7 +8,6 @@ import math
 import os
 import re
 import signal
-import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +15,7 @@ import attrs
 
 from techo._cli.errors import counted, fail, fell_short, never_reached, refuse
 from techo._cli.options import CLIENT, Command, Group, Option, option, switch
+from techo._cli.output import print_error, print_lines
 from techo._cli.readers import NUMBER, SECONDS, Form
 from techo._cli.report import outages_in_words
 from techo._cli.rules import PING, any_fired, names_of, rules_about
@@ -177,19 +177,19 @@ class _Ping:
             line = _line_of(str(self.options.endpoint), result)
             if self.options.timestamps:
                 line = f"[{result.at:.6f}] {line}"
-        print(line, flush=True)
+        print_lines(line)
 
     def _print_so_far(self) -> None:
         statistics = self.ping.statistics()
-        sys.stderr.write(f"{_counts(statistics)}; {_times(statistics)}\n")
+        print_error(f"{_counts(statistics)}; {_times(statistics)}")
 
     def _print_summary(self) -> None:
         statistics = self.ping.statistics()
         if self.options.json:
-            print(json.dumps(statistics.to_json()))
+            print_lines(json.dumps(statistics.to_json()))
         else:
             sweep = isinstance(self.options.size, range)
-            print(*_summary(statistics, sweep=sweep), sep="\n")
+            print_lines(*_summary(statistics, sweep=sweep))
 
     def verdict(self) -> int:
         """Report what was bad, if anything was, and return the exit code."""

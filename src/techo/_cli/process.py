@@ -13,6 +13,11 @@ _SPARE: Final = 64
 """For listening sockets, the run's own, and the files that a program happens to open."""
 
 
+_LEAST: Final = 12
+"""Descriptors without which nothing works: those of the run, the pump, a listening socket and a
+connection, and a file or two meanwhile."""
+
+
 def open_missing_streams() -> None:
     """Replace standard streams that the parent process has closed."""
     for name in ("stdout", "stderr"):
@@ -35,6 +40,24 @@ def abandon_output() -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)
+
+
+def too_few_to_start() -> str | None:
+    """Return why there are too few descriptors for any command, if there are."""
+    shortage(0)  # which raises the limit, where that may be
+    opened: list[int] = []
+    try:
+        while len(opened) < _LEAST:
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return (
+            f"cannot start: {os.strerror(error.errno or 0).lower()}; raise the limit on open "
+            f"files (ulimit -n {_SPARE})"
+        )
+    finally:
+        for each in opened:
+            os.close(each)
+    return None
 
 
 def shortage(connections: int) -> str | None:

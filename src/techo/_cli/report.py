@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from techo._cli.errors import counted, fail, fell_short, never_reached
 from techo._cli.options import option
+from techo._cli.output import print_lines, writing
 from techo._cli.plot import check_can_plot, plot
 from techo._cli.readers import Form
 from techo._cli.rules import LOAD, Rule, any_fired, rules_about
@@ -39,6 +40,7 @@ _LONG: Final = 100
 _MEGA: Final = 1_000_000
 _BAR: Final = 40
 """Columns of the longest bar: with what stands before it, a line has less than 80."""
+_BAR_MARK: Final = "━"
 _LEAST_WIDTH: Final = 100
 """Columns that are taken to be there: a narrow terminal wraps lines, and cuts no figure."""
 _STEPS: Final = (1, 2, 5)
@@ -123,9 +125,11 @@ def deliver(report: LoadReport, options: argparse.Namespace) -> int:
     if options.plot is not None:
         written &= _write(options.plot, lambda path: plot(report, path))
     if options.json == STANDARD_OUTPUT:
-        print(text, flush=True)
+        print_lines(text)
     else:
-        _print(report)
+        with writing():
+            _print(report)
+            sys.stdout.flush()
     return _verdict(report, options.fail_if) or (0 if written else 1)
 
 
@@ -299,13 +303,23 @@ def _histogram(report: LoadReport) -> Table:
     table.title_justify, table.title_style = "left", "bold"
     for justify in ("right", "left", "right", "right", "left"):
         table.add_column(justify=justify)
+    mark = _BAR_MARK if _can_print(_BAR_MARK) else "#"
     rows = rows_of(histogram)
     most = max(count for *_, count in rows)
     for low, high, count in rows:
         share = f"{100 * count / histogram.count:.1f} %"
-        bar = "━" * round(_BAR * count / most)
+        bar = mark * round(_BAR * count / most)
         table.add_row(_bound(low), f"- {_bound(high)}", f"{count:,}", share, bar)
     return table
+
+
+def _can_print(text: str) -> bool:
+    """Return whether the encoding of standard output has it."""
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _bound(nanoseconds: int) -> str:

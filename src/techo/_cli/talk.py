@@ -13,6 +13,7 @@ import attrs
 
 from techo._cli.errors import SHOW_CERTIFICATE, cannot_reach, fail, refuse
 from techo._cli.options import CLIENT, Command
+from techo._cli.output import print_bytes, print_error
 from techo._cli.tls import client_context
 from techo.endpoint import Endpoint
 
@@ -76,7 +77,7 @@ async def _talk(options: argparse.Namespace) -> int:
         talker = _Talker(transport, _StandardInput(transport.largest), Comparison())
         await talker.run()
     if talker.ended_early:
-        sys.stderr.write(f"techo: {endpoint} ended the connection {talker.ended_early}\n")
+        print_error(f"techo: {endpoint} ended the connection {talker.ended_early}")
     return talker.source.failure or (1 if talker.ended_early else 0)
 
 
@@ -111,16 +112,11 @@ async def _talk_in_datagrams(transport: Transport, endpoint: Endpoint) -> int:
             return 1 if answered else code
         if scope.cancelled_caught:
             unanswered += 1
-            sys.stderr.write(f"techo: no echo of {len(line)} bytes within {_TIMEOUT:g} s\n")
+            print_error(f"techo: no echo of {len(line)} bytes within {_TIMEOUT:g} s")
         else:
             answered += 1
-            _print(trip.reply + b"\n" if source.terminal else trip.reply)
+            print_bytes(trip.reply + b"\n" if source.terminal else trip.reply)
     return source.failure or (1 if unanswered else 0)
-
-
-def _print(data: bytes | bytearray) -> None:
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
 
 
 @attrs.define(eq=False)
@@ -187,7 +183,7 @@ class _Talker:
                 answered = self._answers(chunk)
                 if answered and self.source.terminal:
                     chunk += b"\n"
-                _print(chunk)
+                print_bytes(chunk)
                 if answered:
                     self._answered.set()
         except trio.BrokenResourceError as error:
@@ -262,8 +258,9 @@ class _StandardInput:
         if sys.stdin is None:  # closed by the parent process; the number may be in use again
             return b""
         if self.terminal:
-            sys.stderr.write(_PROMPT)
-            sys.stderr.flush()
+            with contextlib.suppress(OSError):  # a terminal may be gone
+                sys.stderr.write(_PROMPT)
+                sys.stderr.flush()
         try:
             # A thread, because regular files can't be waited for. Left behind when the server
             # closes first: a read cannot be cancelled, and it holds no lock of Python's.

@@ -13,6 +13,7 @@ import trio
 from techo._client.comparison import EchoMismatch, ShortReply
 from techo._probing.failure_cause import NEVER_REACHED, FailureCause
 from techo._shortage import OutOfPortsError, is_shortage
+from techo._validation import printable
 
 __all__ = ["NEVER_REACHED", "FailureCause", "cause_of", "words_of"]
 
@@ -59,7 +60,7 @@ def cause_of(error: Exception) -> FailureCause:
 def words_of(error: Exception) -> str:
     """Return the cause in words, for people: in one line, and never empty."""
     words = " ".join(_words(_below(error)).split())
-    return "".join(each if each.isprintable() else "?" for each in words)
+    return printable(words)
 
 
 def _words(below: Exception) -> str:

@@ -1,0 +1,79 @@
+"""Output: what commands print; an error of it is one of nothing else, in any encoding."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from techo._validation import printable
+
+
+class OutputError(Exception):
+    """Standard output cannot be written to.
+
+    No `OSError`, so that who handles those of the network does not take it for one.
+    """
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def survive_any_encoding() -> None:
+    """From now on, escape what the encoding of standard output or error does not have."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def writing() -> Iterator[None]:
+    """Name the errors of a block that only writes to standard output.
+
+    Raises:
+        OutputError: it could not.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(error) from error
+
+
+def print_lines(*lines: str) -> None:
+    """Print lines at once; control characters, such as another's line ends, are escaped."""
+    with writing():
+        print(*map(printable, lines), sep="\n", flush=True)
+
+
+def print_bytes(data: bytes | bytearray) -> None:
+    """Print bytes at once, as they are."""
+    with writing():
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
+class Forgiving:
+    """Standard error for what draws on it, which a terminal that is gone does not end."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+    def write(self, text: str) -> int:
+        """Write, if that can be done."""
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, if that can be done."""
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+
+
+def print_error(line: str) -> None:
+    """Print a line to standard error, and go on if that cannot be written to."""
+    with contextlib.suppress(OSError):
+        print(printable(line), file=sys.stderr, flush=True)
