@@ -171,7 +171,13 @@ def run(
 @contextlib.contextmanager
 def _process_kept() -> Iterator[None]:
     """Put back what a command changes in the process that it takes for its own."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1)
+    numbers = (
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+        signal.SIGQUIT,
+        signal.SIGUSR1,
+    )
     handlers = [signal.getsignal(number) for number in numbers]
     files = resource.getrlimit(resource.RLIMIT_NOFILE)
     loggers = [logging.getLogger(name) for name in ("techo", "trio.serve_listeners")]

@@ -25,14 +25,13 @@ from techo._cli.report import (
     deliver,
 )
 from techo._cli.rules import LOAD, names_of
+from techo._cli.signals import stopping
 from techo._cli.tls import client_context
 
 if TYPE_CHECKING:
     import trio
 
     from techo._load.report import LoadReport
-
-_STOP: Final = (signal.SIGINT, signal.SIGTERM)
 
 _SOON: Final = 0.5
 """Seconds after a signal within which it may end without a word about what it waits for."""
@@ -55,7 +54,7 @@ _NOTES = f"""\
 Exit status: 0 no error and no rule fired, 1 an error or a rule fired or nothing came back,
 2 wrong usage, or the server was never reached, or this machine fell short (cause local). After
 Ctrl-C 130 (by SIGINT) where it would have been 0. SIGTERM ends it like Ctrl-C, without changing
-the status."""
+the status; so does SIGHUP, unless it was ignored at the start (nohup)."""
 
 _OPTIONS: Final[Sequence[Option | Group]] = [
     *CLIENT,
@@ -110,12 +109,13 @@ def load(options: argparse.Namespace) -> int:
         return refuse(f"{short} or lower --connections")
     # The handlers that come back in the end let late signals pass: a load that is stopped
     # twice delivers its report all the same.
-    for number in _STOP:
+    stop = stopping()
+    for number in stop:
         signal.signal(number, signal.SIG_IGN)
     command = _Load(options)
     try:
         check_deliverable(options, scheduled=options.rate is not None)
-        trio.run(command.run)
+        trio.run(command.run, stop)
     except ValueError as error:
         return refuse(str(error))
     if command.report is None:
@@ -134,7 +134,7 @@ class _Load:
     stopped_by: int = 0
     """The signal that asked for the end."""
 
-    async def run(self) -> None:
+    async def run(self, stop_signals: Sequence[signal.Signals]) -> None:
         import trio
 
         from techo._load.load import SECONDS as DURATION
@@ -142,7 +142,7 @@ class _Load:
 
         options, stop = self.options, trio.Event()
         progress = _progress(options.warm_up, options.duration or DURATION, options.trips)
-        with trio.open_signal_receiver(*_STOP) as signals, progress as show:
+        with trio.open_signal_receiver(*stop_signals) as signals, progress as show:
             async with open_bare_nursery() as nursery:
                 nursery.start_soon(self._heed, signals, nursery, stop)
                 self.report = await self._measure(show, stop)

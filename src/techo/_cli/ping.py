@@ -19,6 +19,7 @@ from techo._cli.output import print_error, print_lines
 from techo._cli.readers import NUMBER, SECONDS, Form
 from techo._cli.report import outages_in_words
 from techo._cli.rules import PING, any_fired, names_of, rules_about
+from techo._cli.signals import stopping
 from techo._cli.tls import client_context
 from techo._ping.results import PingFailure, PingReply, PingResult
 from techo._ping.statistics import PERCENTS, SCHEMA, PingStatistics
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from techo._ping.ping import Ping
 
-_STOP: Final = (signal.SIGINT, signal.SIGTERM)
 _REPORT: Final = tuple(getattr(signal, name) for name in ("SIGQUIT",) if hasattr(signal, name))
 """Windows has none."""
 
@@ -52,7 +52,8 @@ _NOTES = f"""\
 
 Exit status: 0 a reply came and no rule fired, 1 none came or one fired, 2 wrong usage, or the
 server was never reached, or this machine fell short (cause local). After Ctrl-C 130 (by SIGINT)
-where it would have been 0. SIGTERM ends it like Ctrl-C, without changing the status."""
+where it would have been 0. SIGTERM ends it like Ctrl-C, without changing the status; so does
+SIGHUP, unless it was ignored at the start (nohup)."""
 
 
 def _read_size(text: str) -> int | range:
@@ -113,9 +114,10 @@ def ping(options: argparse.Namespace) -> int:
         )
         command = _Ping(pinging, options)
         # The handlers that come back in the end let late signals pass: the summary is printed.
-        for number in (*_STOP, *_REPORT):
+        heeded = (*stopping(), *_REPORT)
+        for number in heeded:
             signal.signal(number, signal.SIG_IGN)
-        trio.run(command.run)
+        trio.run(command.run, heeded)
     except ValueError as error:
         return refuse(str(error))
     return command.verdict()
@@ -132,12 +134,12 @@ class _Ping:
     _shortage: str = ""
     """What this machine has lacked last, if anything."""
 
-    async def run(self) -> None:
+    async def run(self, heeded: Sequence[signal.Signals]) -> None:
         import trio
 
         from techo._nursery import open_bare_nursery
 
-        with trio.open_signal_receiver(*_STOP, *_REPORT) as signals:
+        with trio.open_signal_receiver(*heeded) as signals:
             async with open_bare_nursery() as nursery, self.ping as results:
                 nursery.start_soon(self._heed, signals, nursery.cancel_scope)
                 if os.isatty(_TERMINAL):

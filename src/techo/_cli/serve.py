@@ -18,6 +18,7 @@ from techo._cli.errors import cannot_listen, refuse
 from techo._cli.options import Command, Group, Option, flag, option, switch
 from techo._cli.process import print_line, shortage
 from techo._cli.readers import FILE, MODE, SEED, Form, choice, count_reader, number_reader
+from techo._cli.signals import stopping
 from techo._cli.tls import server_context
 from techo._faults.text import forms, parse_fault
 from techo._server.limits import Limits
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("techo.server")
 
-_STOP: Final = (signal.SIGTERM, signal.SIGINT)
 # Windows has none.
 _REPORT: Final = tuple(getattr(signal, name) for name in ("SIGUSR1",) if hasattr(signal, name))
 
@@ -44,7 +44,8 @@ _NOTES = """\
 Standard output: a line "listening on ENDPOINT" for each socket. Standard error: the log.
 Without an endpoint, sockets that systemd passes are served. systemd is notified when all are
 listening. SIGTERM and SIGINT drain the server: it stops accepting and ends each connection
-once no reply is pending. A second one stops it at once. SIGUSR1 prints the statistics.
+once no reply is pending; so does SIGHUP, unless it was ignored at the start (nohup). A second
+one stops it at once. SIGUSR1 prints the statistics.
 
 Exit status: 0 drained, 1 connections were aborted, 2 wrong usage or nothing to listen on,
 130 (by SIGINT) after Ctrl-C."""
@@ -191,9 +192,10 @@ class _Server:
         self._starting, self._stopping = trio.CancelScope(), trio.Event()
         # The handlers that come back in the end let late signals pass, so that they don't
         # change the exit code of a server that has already drained.
-        for number in (*_STOP, *_REPORT):
+        heeded = (*stopping(), *_REPORT)
+        for number in heeded:
             signal.signal(number, signal.SIG_IGN)
-        with trio.open_signal_receiver(*_STOP, *_REPORT) as signals:
+        with trio.open_signal_receiver(*heeded) as signals:
             async with open_bare_nursery() as nursery:
                 nursery.start_soon(self._heed, signals, nursery.cancel_scope)
                 try:
