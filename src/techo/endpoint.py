@@ -57,9 +57,10 @@ _HIGHEST_PORT = 65535
 
 def _canonical_ipv6(address: str) -> str:
     try:
-        return str(ipaddress.IPv6Address(address))
+        canonical = ipaddress.IPv6Address(address)
     except ValueError:
         raise ValueError(f"host {address!r} is not an IPv6 address") from None
+    return str(canonical)
 
 
 def _canonical_host(host: Any) -> str:
@@ -127,8 +128,8 @@ class Endpoint:
         ),
         converter=_canonical_host,
     )
-    """Of tcp, tls and udp: an IPv4 or IPv6 address (without brackets), a name to look up,
-    or ``*``. Of others: empty."""
+    """Of tcp, tls and udp: an IPv4 or IPv6 address (without brackets, maybe with a zone, as in
+    ``fe80::1%eth0``), a name to look up, or ``*``. Of others: empty."""
 
     port: int = attrs.field(
         default=attrs.Factory(
@@ -198,6 +199,24 @@ class Endpoint:
         return f"{self.kind}://{host}:{self.port}"
 
 
+def certificate_name(name: str) -> str:
+    """Return the part of a host that a certificate can have (RFC 6066, 3, and RFC 6125).
+
+    That is without a final dot and, of an address, without a zone.
+
+    Raises:
+        ValueError: it is neither a name nor an address.
+    """
+    bare = name.partition("%")[0] if ":" in name else name.removesuffix(".")
+    try:
+        fits = bare.isprintable() and bool(bare.encode("idna"))
+    except UnicodeError:  # a label is empty or too long
+        fits = False
+    if not fits:
+        raise ValueError(f"server name {name!r} is neither a name nor an address")
+    return bare
+
+
 def check_connectable(
     endpoint: Endpoint | str, tls: ssl.SSLContext | None, server_name: str | None
 ) -> Endpoint:
@@ -205,8 +224,10 @@ def check_connectable(
 
     Raises:
         ValueError: the text is no endpoint, or one that can't be connected to, or `tls` or
-            `server_name` are given for one that is not tls.
+            `server_name` are given for one that is not tls, or this is no name.
     """
+    if server_name is not None:
+        certificate_name(server_name)
     if not isinstance(endpoint, Endpoint):
         endpoint = Endpoint.parse(endpoint)
     if endpoint.kind is not Kind.TLS and (tls is not None or server_name is not None):

@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 import attrs
 
 from techo._cli.output import print_lines
-from techo._cli.readers import FILE, TEXT, Form
+from techo._cli.readers import FILE, SERVER_NAME, Form
 from techo.endpoint import FORMS, Endpoint
 
 _WIDTH: Final = 95
@@ -177,7 +177,7 @@ CLIENT: Final = (
             ),
             option(
                 "--tls-server-name",
-                TEXT,
+                SERVER_NAME,
                 "the name that the server's certificate must have",
                 shown="the host",
             ),

@@ -9,6 +9,7 @@ from typing import Any, Final
 import attrs
 
 from techo._validation import COUNT, SECONDS_ABOVE_0, SECONDS_FROM_0, Requirement, number
+from techo.endpoint import certificate_name
 
 _ALL_PERMISSIONS: Final = 0o777
 
@@ -83,7 +84,15 @@ def _read_seed(text: str) -> int:
         raise ValueError(f"{text!r} is not a whole number") from None
 
 
-TEXT: Final = Form("NAME", str)
+def _read_server_name(text: str) -> str:
+    try:
+        certificate_name(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is neither the name of a host nor an address") from None
+    return text
+
+
+SERVER_NAME: Final = Form("NAME", _read_server_name)
 FILE: Final = Form("FILE", str)
 SECONDS: Final = Form("SECONDS", number_reader(SECONDS_ABOVE_0), "s")
 WARM_UP: Final = Form("SECONDS", number_reader(SECONDS_FROM_0), "s")

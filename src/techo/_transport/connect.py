@@ -21,7 +21,7 @@ from techo._transport.messages import DatagramTransport, PacketTransport
 from techo._transport.streams import StreamTransport, transport_of
 from techo._transport.tls import TlsTransport
 from techo._transport.transport import Transport
-from techo.endpoint import Endpoint, Kind, check_connectable
+from techo.endpoint import Endpoint, Kind, certificate_name, check_connectable
 
 ATTEMPT_DELAY: Final = 0.25
 """Seconds from one attempt to the next while none has failed (RFC 8305, section 5)."""
@@ -180,7 +180,7 @@ class Dial:
         raise worst_first(failures)[0]  # a look-up finds one address at least
 
     async def _secured(self, below: Transport, host: str) -> Transport:
-        name = host if self.server_name is None else self.server_name
+        name = certificate_name(host if self.server_name is None else self.server_name)
         try:
             context = self.tls or ssl.create_default_context()
             secure = TlsTransport(below, context, server_hostname=name)
