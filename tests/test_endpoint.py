@@ -149,3 +149,19 @@ def test_a_path_may_be_as_long_as_the_system_allows() -> None:
     assert Endpoint.parse("unix:@" + "x" * 107).path == "@" + "x" * 107
     with pytest.raises(ValueError, match="108 bytes"):
         Endpoint.parse("unix:@" + "x" * 108)
+
+
+@pytest.mark.parametrize("zone", ["lo", "eth0.100", "br-1_a", "2"])
+def test_zones_survive(zone: str) -> None:
+    """Parsing and printing keep the zone of an address, in its own spelling."""
+    endpoint = Endpoint.parse(f"[FE80:0::1%{zone}]:8009")
+    assert endpoint.host == f"fe80::1%{zone}"
+    assert str(endpoint) == f"tcp://[fe80::1%{zone}]:8009"
+    assert Endpoint.parse(str(endpoint)) == endpoint
+
+
+@pytest.mark.parametrize("zone", ["", "a b", "a\n", "a/b", "a%b", "x" * 16, "\x1b"])
+def test_a_zone_is_the_name_of_an_interface(zone: str) -> None:
+    """Nothing else, which could forge a line of output."""
+    with pytest.raises(ValueError, match="bad endpoint"):
+        Endpoint.parse(f"[fe80::1%{zone}]:8009")

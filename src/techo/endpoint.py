@@ -6,6 +6,7 @@ import enum
 import ipaddress
 import os
 import re
+import socket
 import ssl
 from typing import Any, Final, Self
 
@@ -52,7 +53,10 @@ _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME = re.compile(
     rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?"
 )  # RFC 1035, and the underscore
+_ZONE = re.compile(r"[A-Za-z0-9_.:@~+-]{1,15}")  # IFNAMSIZ, less the zero
 _HIGHEST_PORT = 65535
+_SCOPE: Final = 3
+"""Where the system's IPv6 addresses have the number of an interface."""
 
 
 def _canonical_ipv6(address: str) -> str:
@@ -60,6 +64,8 @@ def _canonical_ipv6(address: str) -> str:
         canonical = ipaddress.IPv6Address(address)
     except ValueError:
         raise ValueError(f"host {address!r} is not an IPv6 address") from None
+    if canonical.scope_id is not None and not _ZONE.fullmatch(canonical.scope_id):
+        raise ValueError(f"host {address!r} has a zone that is no interface's name")
     return str(canonical)
 
 
@@ -197,6 +203,17 @@ class Endpoint:
             return f"{self.kind}:{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.kind}://{host}:{self.port}"
+
+
+def host_of(address: tuple[Any, ...]) -> str:
+    """Return the host of an IP address, with the zone where it has one (RFC 4007, 11)."""
+    host, zone = str(address[0]), address[_SCOPE] if len(address) > _SCOPE else 0
+    if not zone:
+        return host
+    try:
+        return f"{host}%{socket.if_indextoname(zone)}"
+    except OSError:  # the interface is gone
+        return f"{host}%{zone}"
 
 
 def certificate_name(name: str) -> str:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import trustme
 
 from helpers import PATIENCE, command, needs
 from techo._server.datagrams import ANSWERING_PORTS
@@ -79,3 +80,50 @@ sys.exit(subprocess.run(command).returncode)
     assert done.returncode == 2
     assert "no port is left to connect from" in done.stderr
     assert "ip_local_port_range" in done.stderr
+
+
+@pytest.mark.parametrize("host", ["[fe80::1%lo]", "[::]"])
+@pytest.mark.parametrize("kind", ["tcp", "udp", "tls"])
+def test_zones_survive_on_both_sides(kind: str, host: str, tmp_path: Path) -> None:
+    """A link-local address is bound, connected to, verified and printed with its zone."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca"))
+    authority.issue_cert("fe80::1").private_key_and_cert_chain_pem.write_to_path(
+        str(tmp_path / "both")
+    )
+    script = """
+    ip link set lo up
+    ip address add fe80::1/64 dev lo nodad
+    exec "$@"
+    """
+    code = """
+import subprocess, sys
+kind, host, folder = sys.argv[1:]
+techo = [sys.executable, "-m", "techo"]
+place, tls = f"{kind}://{host}:0", [] if kind != "tls" else ["--tls-cert", folder + "/both"]
+command = [*techo, *tls, "--reply", "raw", place]
+with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
+    line = server.stdout.readline().decode()
+    print(line, end="", flush=True)
+    endpoint = f"{kind}://[fe80::1%lo]:" + line.strip().rpartition(":")[2]
+    tls = tls and ["--tls-ca", folder + "/ca"]
+    for name, *rest in ["ping", "-c", "2", "-i", "0.01"], ["load", "-n", "10"], ["talk"]:
+        done = subprocess.run([*techo, name, *rest, *tls, endpoint], input=b"hello\\n")
+        print(name, done.returncode, flush=True)
+    skipped = "1-MiB 16-MiB back-pressure many-at-once largest".split()
+    skip = [word for each in skipped for word in ("--skip", each)]
+    done = subprocess.run([*techo, "check", *skip, *tls, endpoint])
+    print("check", done.returncode, flush=True)
+    server.terminate()
+"""
+    done = unshared(
+        *["sh", "-c", script, "sh", sys.executable, "-c", code, kind, host, str(tmp_path)],
+        root=True,
+    )
+    out = done.stdout.splitlines()
+    assert out[0].startswith(f"listening on {kind}://{host}:")
+    for name in ("ping", "load", "talk", "check"):
+        assert f"{name} 0" in out, done.stdout + done.stderr
+    assert f"64 bytes from {kind}://[fe80::1%lo]:" in done.stdout
+    if kind != "udp":  # whose datagrams have no line each
+        assert "[fe80::1%lo]:" in done.stderr

@@ -24,8 +24,9 @@ from techo._checking.context import (
     size_text,
 )
 from techo._checking.stream_checks import BYTE_VALUES, QUIET, STAMP_LIKE
-from techo._transport.addresses import Address
+from techo._transport.addresses import Address, text_of
 from techo._transport.messages import LARGEST_PACKET, DatagramTransport
+from techo._validation import printable
 from techo.reply import STAMP_LENGTH, raw, stamp_at
 
 _TRIES: Final = 4
@@ -187,13 +188,19 @@ async def _reply_address(context: Context, trace: Trace) -> str:
         answer = await prober.insist(os.urandom(100))
         expected = prober.expected
     if _place(answer.sender) != _place(expected):
-        raise FailedError(f"the answer came from {answer.sender!r}, not from {expected!r}")
+        raise FailedError(
+            f"the answer came from {_shown(answer.sender)}, not from {_shown(expected)}"
+        )
     return "the answer came from the address that was asked"
 
 
 def _place(address: object) -> object:
     # Of an IPv6 address the flow and the scope are the system's business.
     return address[:2] if isinstance(address, tuple) else address
+
+
+def _shown(address: Any) -> str:
+    return printable(text_of(address)) if address else "a socket without a name"
 
 
 async def _one_reply(context: Context, trace: Trace) -> str:

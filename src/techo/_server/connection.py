@@ -11,6 +11,7 @@ from typing import Final
 import attrs
 import trio
 
+from techo._transport.addresses import text_of
 from techo._transport.transport import Transport
 
 _GLANCE: Final = 1e-3
@@ -73,7 +74,7 @@ class Peer:
         except OSError:
             return cls(UNKNOWN)
         host = unmapped(address[0])
-        return cls(f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}", host)
+        return cls(text_of((host, *address[1:])), host)
 
 
 def _unix_name(sock: trio.socket.SocketType) -> str:

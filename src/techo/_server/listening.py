@@ -15,7 +15,7 @@ import trio
 from techo._nursery import open_bare_nursery
 from techo._server import sockets
 from techo._transport.addresses import SOCKET_TYPES
-from techo.endpoint import EVERY_INTERFACE, Endpoint, Kind
+from techo.endpoint import EVERY_INTERFACE, Endpoint, Kind, host_of
 
 Handler: TypeAlias = Callable[[Any], Awaitable[None]]
 """What serves one connection: a trio stream, or a transport."""
@@ -135,11 +135,13 @@ class Listening:
     async def _serve_udp(
         self, endpoint: Endpoint, task_status: trio.TaskStatus[int]
     ) -> NoReturn:
-        family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
-        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        ((family, kind, _, _, address), *_) = await trio.socket.getaddrinfo(
+            endpoint.host, endpoint.port, type=socket.SOCK_DGRAM
+        )
+        with socket.socket(family, kind) as sock:
             if family == socket.AF_INET6:  # or IPv4's wildcard would be in the way
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind((endpoint.host, endpoint.port))
+            sock.bind(address)
             self.opened(sock)
             task_status.started(sock.getsockname()[1])
             await self._serve_socket(sock)
@@ -204,4 +206,4 @@ async def _addresses(endpoint: Endpoint) -> list[str]:
     found = await trio.socket.getaddrinfo(
         endpoint.host, endpoint.port, type=trio.socket.SOCK_STREAM
     )
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+    return list(dict.fromkeys(host_of(address) for *_, address in found))

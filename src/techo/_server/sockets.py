@@ -14,7 +14,7 @@ import trio
 
 from techo._transport.addresses import unix_address
 from techo._transport.messages import LARGEST_PACKET, PacketTransport
-from techo.endpoint import Endpoint, Kind
+from techo.endpoint import Endpoint, Kind, host_of
 
 _KINDS: Final = {
     (True, socket.SOCK_STREAM): Kind.TCP,
@@ -73,7 +73,7 @@ def endpoint_of(sock: socket.socket) -> Endpoint:
     kind, address = kind_of(sock), sock.getsockname()
     assert kind is not None  # noqa: S101  -- as the caller has seen
     if isinstance(address, tuple):
-        return Endpoint(address[0], address[1], kind=kind)
+        return Endpoint(host_of(address), address[1], kind=kind)
     if isinstance(address, bytes):
         address = "@" + address[1:].decode("ascii", errors="replace")
     # Another program has chosen the name, which an endpoint's text may not be able to hold.

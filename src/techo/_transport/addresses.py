@@ -7,7 +7,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
-from techo.endpoint import Kind
+from techo.endpoint import Kind, host_of
 
 SOCKET_TYPES: Final = {
     Kind.TCP: socket.SOCK_STREAM,
@@ -34,7 +34,7 @@ def unix_address(path: str) -> str:
 def text_of(address: Address | bytes) -> str:
     """Return an address as people write it: ``HOST:PORT``, ``[IPV6]:PORT``, a path or @NAME."""
     if isinstance(address, tuple):
-        host, port = address[:2]
+        host, port = host_of(address), address[1]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     if isinstance(address, bytes):  # how the system reports an abstract name
         address = address.decode(errors="surrogateescape")
