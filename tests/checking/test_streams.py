@@ -301,7 +301,7 @@ async def test_what_speaks_first_to_many_at_once_is_one_failed_check(
     for _ in range(3):
         report = await report_on(greeting, skip=set(CHECK_NAMES) - {"many-at-once"})
         (failed,) = report.failed
-        assert "differs at offset 0" in failed.evidence
+        assert "differs at offset" in failed.evidence
 
 
 @pytest.mark.parametrize("good_ones", [0, 1, 5])

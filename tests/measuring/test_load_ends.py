@@ -198,7 +198,7 @@ async def test_what_a_connecting_function_says_is_kept_in_one_line(
 
     report = check(await techo.load(connect, connections=1, trips=3))
     assert report.reasons == {
-        techo.FailureCause.UNREACHABLE: "proxy said: 502 ?[31mbad gateway"
+        techo.FailureCause.UNREACHABLE: r"proxy said: 502 \x1b[31mbad gateway"
     }
 
 

@@ -253,7 +253,7 @@ async def test_without_a_descriptor_for_the_pump_there_is_a_cause(
         await until_ended(server, 2)
         assert await open_descriptors() == before
     assert (report.round_trips, report.unsent) == (0, 5)
-    assert report.reasons == {techo.FailureCause.UNREACHABLE: "too many open files"}
+    assert report.reasons == {techo.FailureCause.LOCAL: "too many open files"}
 
 
 async def test_a_message_too_large_is_told_by_whoever_connects_first() -> None:
