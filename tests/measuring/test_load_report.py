@@ -308,3 +308,10 @@ def test_what_is_no_object_is_refused(data: object) -> None:
     """Whatever JSON may have instead."""
     with pytest.raises(ValueError, match="this is no report of schema 2"):
         techo.LoadReport.from_json(data)
+
+
+def test_an_outage_of_today_is_read_back() -> None:
+    """Its moments in Unix time are as large as they are."""
+    now = 1.8e9
+    for outage in (techo.Outage(now, None, 1.0, 1), techo.Outage(now, now + 1, 1.0, 2)):
+        assert techo.Outage.from_json(outage.to_json()) == outage

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Final, Self
 
 import attrs
 
 from techo._probing.histogram import nanoseconds
 from techo._probing.trip import Trip, TripState
 from techo._validation import NATURAL
+
+_MOMENT: Final = attrs.evolve(NATURAL, also=None)
+"""Nanoseconds of Unix time are more than anything that is measured."""
 
 
 @attrs.frozen
@@ -46,8 +49,9 @@ class Outage:
                 f"an outage has {', '.join(names)}, and this is {str(data)[:60]!r}"
             )
         since, until, duration, probes = (data[name] for name in names)
-        NATURAL.check(from_ns=since, duration_ns=duration, probes=probes)
-        NATURAL.or_off().check(to_ns=until)
+        NATURAL.check(duration_ns=duration, probes=probes)
+        _MOMENT.check(from_ns=since)
+        _MOMENT.or_off().check(to_ns=until)
         return cls(since / 1e9, None if until is None else until / 1e9, duration / 1e9, probes)
 
 
