@@ -8,10 +8,14 @@ replies and sends for all sockets that are ready. A task is woken when its conve
 or its time is up; nurseries and cancel scopes work as in any trio handler.
 
 What may run in a turn of the pump: nothing that waits, nothing that raises. One epoll set holds
-the sockets, edge triggered: an event is good for one exchange, and `_look_again` asks for
-another where one may not have been enough (see epoll(7)). A reply that a socket would not take
-whole is kept, and until it is gone nothing else is sent there: nothing more is buffered. A
-server does not read that socket meanwhile, a client (`PumpedSocket.greedy`) does.
+the sockets, level triggered: a socket that has more is ready again in the next turn, so that
+nothing depends on how much one read has taken. A read that returns less than there was room for
+does not show that nothing is left: the kernel stops early at a TCP urgent mark, behind passed
+descriptors, where the sender's credentials change, and between the messages of some protocols.
+(Edge triggered, each of those stuck; and asking for another event cost a call of the system.)
+A reply that a socket would not take whole is kept, and until it is gone nothing else is sent
+there: nothing more is buffered. A server does not read that socket meanwhile, a client
+(`PumpedSocket.greedy`) does.
 """
 
 from __future__ import annotations
@@ -47,10 +51,9 @@ _PROVEN: Final = 2**20
 """Bytes: more than the kernel's buffers hold for a peer that never reads."""
 
 if AVAILABLE:
-    _READ: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
+    _READ: Final = select.EPOLLIN
+    """What is asked for, and what an event says when there is just data or an end: no error."""
     _WRITE: Final = select.EPOLLOUT
-    _DATA: Final = select.EPOLLIN
-    """What an event says when there is just data: no end, no error."""
 
 
 class ConnectionRecord(Protocol):
@@ -77,8 +80,8 @@ class PumpedSocket:
     buffers: list[memoryview]
     """Where to receive: one buffer, which all sockets share."""
     packets: bool
-    """Whether each receive returns one whole message, so that a short one does not show what
-    else there is. The buffer has room for a byte more than a message may have."""
+    """Whether each receive returns one whole message. The buffer has room for a byte more than
+    a message may have."""
     greedy: bool = False
     """Whether to go on receiving while a rest is unsent. A client must, or it and its server
     would wait for each other; its `reply` must return nothing while `send_pending`."""
@@ -133,7 +136,7 @@ class Pump:
         self._epoll.register(socket.fd, _READ)
         if first:
             self.send(socket, first)
-        self._serve([(socket.fd, _DATA)], trio.current_time())
+        self._serve([(socket.fd, _READ)], trio.current_time())
 
     def send(self, socket: PumpedSocket, data: bytes) -> None:
         """Send without having received; what the socket would not take is sent when it does.
@@ -189,7 +192,7 @@ class Pump:
 
         All in one piece, without a call that is not needed: under load, this is the program.
         """
-        sockets, readv, write, data = self._sockets, os.readv, os.write, _DATA
+        sockets, readv, write, data = self._sockets, os.readv, os.write, _READ
         buffers: list[memoryview] = []
         last, most, piece = 0, 0, memoryview(b"")
         for fd, flags in events:
@@ -219,12 +222,10 @@ class Pump:
                 if size != last or socket.buffers is not buffers:
                     last, buffers = size, socket.buffers
                     most, piece = len(buffers[0]), buffers[0][:size]
-                    if socket.packets:
-                        if size == most:
-                            last = 0  # or the next one would not be looked at
-                            self._end(socket, _broken(OSError("a message was too long")))
-                            continue
-                        most = 0
+                    if size == most and socket.packets:
+                        last = 0  # or the next one would not be looked at
+                        self._end(socket, _broken(OSError("a message was too long")))
+                        continue
                 answer: bytes | memoryview = piece
                 if socket.reply is None:
                     length = size
@@ -243,19 +244,15 @@ class Pump:
                     if sent != length:
                         self._hold(socket, memoryview(bytes(answer[sent:])))
                         continue
-                if size >= most or flags != data:
-                    self._look_again(socket)
+                if size == most and socket.reply is None:
+                    self._enlarge(socket)
             except BaseException as error:  # noqa: BLE001, ASYNC103  -- raised by the task
                 self._end(socket, error)
 
-    def _look_again(self, socket: PumpedSocket) -> None:
-        """Ask for another event, because one exchange may not have taken everything."""
-        if socket.unsent is not None:
-            self._epoll.modify(socket.fd, _READ | _WRITE)
-            return
-        if socket.reply is None and socket.connection.bytes_out >= _PROVEN:
+    def _enlarge(self, socket: PumpedSocket) -> None:
+        """Receive more at once from a peer that sends much and has shown that it reads."""
+        if socket.connection.bytes_out >= _PROVEN:
             socket.buffers = self.buffers(_BULK * socket.receive_size)
-        self._epoll.modify(socket.fd, _READ)
 
     def _hold(self, socket: PumpedSocket, rest: memoryview) -> None:
         """Keep the rest of a reply until it can be sent; only greedy sockets read meanwhile."""
