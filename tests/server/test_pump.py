@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
+import errno
 import os
 import queue
+import socket
 import subprocess
 import sys
+import unittest.mock
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +22,7 @@ import techo
 from helpers import PATIENCE, connect, ended, receive_until_end, until_ended
 from techo._pump import pump
 from techo._pump.pump import Pump, PumpedSocket
+from techo._transport.messages import PacketTransport
 
 ANY = "tcp://127.0.0.1:0"
 
@@ -203,6 +208,88 @@ async def test_a_number_in_use_again_belongs_to_the_new_connection() -> None:
             await until_ended(service, 2)
     await ours.aclose()
     assert ended(service.statistics()) == {"eof": 1, "aborted": 1}
+
+
+async def test_a_reply_function_runs_in_the_context_of_its_connection(
+    nursery: trio.Nursery,
+) -> None:
+    """What it finds in context variables and puts there is its connection's own."""
+    number: contextvars.ContextVar[int] = contextvars.ContextVar("number")
+
+    def count(_: bytes) -> bytes:
+        number.set(number.get() + 1)
+        return b"%d" % number.get()
+
+    service = techo.EchoService(count)
+    ends = []
+    for start in (10, 20):
+        ours, theirs = await sockets()
+        await ours.send_all(b"x")  # has arrived before the conversation begins
+        number.set(start)
+        nursery.start_soon(service.handle, theirs)
+        ends.append(ours)
+    for ours, start in zip(ends, (10, 20), strict=True):
+        for more in range(1, 4):
+            assert await ours.receive_some() == b"%d" % (start + more)
+            await ours.send_all(b"x")
+        await ours.aclose()
+    assert number.get() == 20
+    await until_ended(service, 2)
+
+
+@pytest.mark.parametrize("packets", [False, True], ids=["stream", "packets"])
+async def test_a_stream_closed_by_our_own_program_is_noticed_at_once(
+    packets: bool,  # noqa: FBT001  -- a parameter of the test
+    nursery: trio.Nursery,
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Its connection is over in the same moment, whoever holds the socket."""
+    service = techo.EchoService(techo.raw)
+    kind = socket.SOCK_SEQPACKET if packets else socket.SOCK_STREAM
+    ours, theirs = trio.socket.socketpair(socket.AF_UNIX, kind)
+    transport = PacketTransport(theirs) if packets else trio.SocketStream(theirs)
+    nursery.start_soon(service.handle, transport)
+    with ours:
+        await ours.send(b"hello")
+        assert await ours.recv(10) == b"hello"
+        await trio.testing.wait_all_tasks_blocked()
+        start = trio.current_time()
+        await transport.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        assert ended(service.statistics()) == {"aborted": 1}
+        assert trio.current_time() == start
+        assert await ours.recv(10) == b""
+
+
+async def test_what_the_pump_cannot_register_is_served_without_it(
+    monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery
+) -> None:
+    """The system may watch no more sockets; nothing of the attempt stays behind."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    this_pump = Pump.of_this_run()
+    await trio.testing.wait_all_tasks_blocked()
+    monkeypatch.setattr(this_pump, "_epoll", unittest.mock.Mock(register=full))
+    service = techo.EchoService(techo.raw)
+    ours, theirs = await sockets()
+    nursery.start_soon(service.handle, theirs)
+    async with ours:
+        await ours.send_all(b"hello")
+        assert await ours.receive_some() == b"hello"
+    assert ended(await until_ended(service, 1)) == {"eof": 1}
+    assert not this_pump._sockets
+
+
+async def test_what_was_closed_before_it_is_served_is_aborted() -> None:
+    """It is no error of the peer's, and no crash."""
+    service = techo.EchoService(techo.raw)
+    ours, theirs = await sockets()
+    await theirs.aclose()
+    await service.handle(theirs)
+    await ours.aclose()
+    assert ended(service.statistics()) == {"aborted": 1}
 
 
 async def test_a_reply_that_closes_the_socket_ends_its_own_connection() -> None:

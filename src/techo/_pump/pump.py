@@ -21,9 +21,11 @@ there: nothing more is buffered. A server does not read that socket meanwhile, a
 from __future__ import annotations
 
 import errno
+import functools
 import mmap
 import os
 import select
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import attrs
@@ -87,6 +89,11 @@ class PumpedSocket:
     would wait for each other; its `reply` must return nothing while `send_pending`."""
     endless: bool = False
     """Whether nothing but an error is the end, and no bytes are a message: as of datagrams."""
+    sock: trio.socket.SocketType | None = None
+    """What our own program may close, which is noticed; None if nobody else has it."""
+    run: Callable[..., bytes] | None = None
+    """Calls `reply` in the context of the socket's task (`contextvars.Context.run`), where that
+    can make a difference."""
     unsent: memoryview | None = None
     """The rest of a reply, while the socket takes no more."""
     task: trio.lowlevel.Task | None = None
@@ -127,16 +134,39 @@ class Pump:
         return self._buffers[size, packets]
 
     def add(self, socket: PumpedSocket, first: bytes = b"") -> None:
-        """Serve a socket from now on: send `first`, then answer what has arrived already."""
+        """Serve a socket from now on: send `first`, then answer what has arrived already.
+
+        For the socket's own task, as `look`.
+
+        Raises:
+            OSError: the system has no room for one more, or cannot watch it; nothing was done.
+            ValueError: the socket was closed; likewise.
+        """
         if socket.fd in self._sockets:
-            # The number is in use again: our own program closed the socket that had it.
-            closed = trio.ClosedResourceError("the stream was closed")
-            self._end(self._sockets[socket.fd], closed)
-        self._sockets[socket.fd] = socket
+            # The number is in use again: our own program closed the socket that had it, in a
+            # way that could not be noticed.
+            self._end(self._sockets[socket.fd], _closed())
         self._epoll.register(socket.fd, _READ)
+        self._sockets[socket.fd] = socket
+        if socket.sock is not None:
+            # Trio lets nobody but those who wait for it know that a socket is being closed.
+            close = functools.partial(self._close, socket, socket.sock)
+            socket.sock.close = close  # type: ignore[method-assign]  # until `remove`
         if first:
             self.send(socket, first)
-        self._serve([(socket.fd, _READ)], trio.current_time())
+        self.look(socket)
+
+    def look(self, socket: PumpedSocket) -> None:
+        """Serve a socket once, if it has something; for its own task."""
+        if self._sockets.get(socket.fd) is socket:
+            run, socket.run = socket.run, None  # its context is this one
+            self._serve([(socket.fd, _READ | _WRITE)], trio.current_time())
+            socket.run = run
+
+    def _close(self, socket: PumpedSocket, sock: trio.socket.SocketType) -> None:
+        """Close a socket for our own program, and end its conversation."""
+        self._end(socket, _closed())
+        sock.close()
 
     def send(self, socket: PumpedSocket, data: bytes) -> None:
         """Send without having received; what the socket would not take is sent when it does.
@@ -158,6 +188,8 @@ class Pump:
         """Stop serving a socket, before it is closed."""
         if self._sockets.get(socket.fd) is socket:
             del self._sockets[socket.fd]
+            if socket.sock is not None:
+                vars(socket.sock).pop("close", None)  # closing it is closing it again
             try:
                 self._epoll.unregister(socket.fd)
             except OSError:
@@ -230,7 +262,12 @@ class Pump:
                 if socket.reply is None:
                     length = size
                 else:
-                    answer = socket.reply(bytes(piece))
+                    if socket.run is None:
+                        answer = socket.reply(bytes(piece))
+                    else:
+                        answer = socket.run(socket.reply, bytes(piece))
+                    if socket.over:
+                        continue  # the reply function has closed it, and the number is free
                     length = len(answer)
                 if length:  # or it would be an end, where messages are kept apart
                     try:
@@ -288,6 +325,10 @@ class Pump:
 
 
 _pump: Final = trio.lowlevel.RunVar[Pump]("techo pump")
+
+
+def _closed() -> trio.ClosedResourceError:
+    return trio.ClosedResourceError("the stream was closed")
 
 
 def _broken(error: OSError) -> Exception:

@@ -16,7 +16,7 @@ from techo._pump.pump import Pump, PumpedSocket
 from techo._server.connection import Connection, Outcome
 from techo._transport.messages import LARGEST_PACKET
 from techo._transport.transport import Transport
-from techo.reply import Reply, raw
+from techo.reply import Reply, raw, stamped
 
 PIECE: Final = 2**15
 """Bytes sent between two signs of progress. Two TLS records; a peer that takes as little as
@@ -140,6 +140,7 @@ async def converse_pumped(
     """
     assert transport.socket is not None  # noqa: S101  -- a direct transport has one
     packets = transport.keeps_messages
+    ours = reply is raw or reply is stamped  # to which no context makes a difference
     try:
         pump = Pump.of_this_run()
         pumped = PumpedSocket(
@@ -149,9 +150,11 @@ async def converse_pumped(
             receive_size,
             pump.buffers(LARGEST_PACKET + 1 if packets else receive_size, packets=packets),
             packets,
+            sock=transport.socket,
+            run=None if ours else trio.lowlevel.current_task().context.run,
         )
         pump.add(pumped)
-    except (OSError, ValueError):  # no descriptor for the pump, or the socket was closed
+    except (OSError, ValueError):  # no room for it in the pump, or the socket was closed
         return await converse(transport, reply, connection, receive_size)
     try:
         # Bytes that move do not move the deadline: it is looked at again when it is over.
