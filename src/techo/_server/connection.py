@@ -17,6 +17,9 @@ from techo._transport.transport import Transport
 _GLANCE: Final = 1e-3
 """Seconds: enough for one look at what has already arrived."""
 
+_LOOK: Final = 0.05
+"""Seconds for the same where input is known to wait: time is only needed by a busy machine."""
+
 _CREDENTIALS: Final = struct.Struct("=iII")
 """Process, user and group, as they were when it connected: SO_PEERCRED of unix(7)."""
 
@@ -129,9 +132,12 @@ class Connection:
     """When a byte last moved, in either direction."""
     send_pending: bool = False
     """Whether a reply is on its way out."""
+    aborted: bool = False
+    """Whether it is to end now, even if a reply is pending."""
     _close_by: float | None = None
-    _aborted: bool = False
     _resumable: bool = False
+    _looked: bool = False
+    """Whether there was a last look after its lifetime."""
     _scope: trio.CancelScope | None = None
 
     @property
@@ -155,20 +161,23 @@ class Connection:
         self.bytes_out += size
         self.progress = trio.current_time()
 
-    def watch(self, *, resumable: bool = False) -> trio.CancelScope:
+    def watch(self, *, resumable: bool = False, look: bool = False) -> trio.CancelScope:
         """Return the scope for one wait, which ends when the connection has had its time.
 
-        If the scope caught the cancellation, `timeout_outcome` is the outcome. If bytes were
-        counted while it was open, ask `time_is_up` first. A `resumable` wait, which loses
-        nothing by being interrupted, also ends when a drain begins.
+        If the scope caught the cancellation, `timeout_outcome` is the outcome, unless input
+        waits and `may_look`: then the wait is repeated as a `look`. If bytes were counted while
+        it was open, ask `time_is_up` first. A `resumable` wait, which loses nothing by being
+        interrupted, also ends when a drain begins.
         """
         self._resumable = resumable
         deadline = self._deadline()
+        if look:
+            deadline = max(deadline, trio.current_time() + _LOOK)
         if self.draining:
             # What has arrived already is still received, however late it is.
             deadline = max(deadline, trio.current_time() + _GLANCE)
         self._scope = scope = trio.CancelScope(deadline=deadline)
-        if self._aborted:
+        if self.aborted:
             scope.cancel(reason="aborted")
         return scope
 
@@ -182,13 +191,26 @@ class Connection:
 
     def time_is_up(self) -> bool:
         """Return whether a wait that ended need not be tried again."""
-        return self._aborted or trio.current_time() >= self._deadline()
+        return self.aborted or trio.current_time() >= self._deadline()
+
+    def may_look(self) -> bool:
+        """Return whether input that waits may be received although the time is up.
+
+        If nobody ran this process for a while, input may have waited since before the deadline,
+        and to receive it is progress; after its lifetime that is allowed once.
+        """
+        if self.aborted or self.draining:
+            return False
+        if trio.current_time() < self.expires:
+            return True
+        looked, self._looked = self._looked, True
+        return not looked
 
     def timeout_outcome(self) -> Outcome:
         """Return why the time is up, once `watch` has ended a wait."""
         if self.draining and not self.send_pending:
             return Outcome.DRAINED
-        if self._aborted:
+        if self.aborted:
             return Outcome.ABORTED
         if trio.current_time() >= self.expires:
             return Outcome.EXPIRED
@@ -213,6 +235,6 @@ class Connection:
 
     def abort(self) -> None:
         """End it now, even if a reply is pending."""
-        self._aborted = True
+        self.aborted = True
         if self._scope is not None:
             self._scope.cancel(reason="aborted")

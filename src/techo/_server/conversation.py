@@ -1,22 +1,21 @@
-"""Conversations: receive, reply, send, until the peer has finished; then a graceful close.
+"""The portable conversation: receive, reply, send, until the peer has finished; then the close.
 
-There are two, with the same outcomes and counts: the portable loop over any transport, and the
-one that the pump has over a socket while the connection's task is parked.
+It works over any transport. `pumped.py` has the other one, with the same outcomes and counts,
+which the pump has over a socket while the connection's task is parked.
 """
 
 from __future__ import annotations
 
 import contextlib
+import select
 from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias
 
 import trio
 
-from techo._pump.pump import Pump, PumpedSocket
 from techo._server.connection import Connection, Outcome
-from techo._transport.messages import LARGEST_PACKET
 from techo._transport.transport import Transport
-from techo.reply import Reply, raw, stamped
+from techo.reply import Reply
 
 PIECE: Final = 2**15
 """Bytes sent between two signs of progress. Two TLS records; a peer that takes as little as
@@ -73,21 +72,48 @@ async def converse(
         pieces = _messages if transport.keeps_messages else _stretches
     replies = [pending] if pending else []
     since = trio.current_time()
+    look = late = False
     while True:
         if not _hold_back(replies, since, connection.quiet):
-            if not await _send(transport, pieces(replies), connection):
+            if not await _send(transport, pieces(replies), connection, look=late):
                 return connection.timeout_outcome()
             replies = []
-        with connection.watch() as scope:
+        with connection.watch(look=look) as scope:
             chunk = await transport.receive(receive_size)
+        if scope.cancelled_caught and not look and is_late(transport, connection):
+            look = True
+            continue
+        look = False
         if scope.cancelled_caught or chunk is None:
             sent = await _send(transport, pieces(replies), connection)
             finished = sent and not scope.cancelled_caught
             return Outcome.EOF if finished else connection.timeout_outcome()
         connection.received(len(chunk))
+        late = connection.time_is_up()  # but what was received is answered
         since = since if replies else connection.progress
         replies.append(reply(bytes(chunk)))
         del chunk  # a peer that never reads should cost one reply, not the chunk as well
+
+
+def is_late(transport: Transport, connection: Connection) -> bool:
+    """Return whether a wait that ran out is to be repeated: input waits, or has just come."""
+    fed_at = transport.fed_at
+    if fed_at is not None and fed_at > connection.progress:
+        connection.progress = fed_at
+        if not connection.time_is_up():
+            return True
+    return has_input(transport) and connection.may_look()
+
+
+def has_input(transport: Transport) -> bool:
+    """Return whether the kernel has something for us: bytes, an end or an error."""
+    if transport.socket is None or transport.socket.fileno() < 0:
+        return False
+    if not hasattr(select, "poll"):  # Windows, where select has no limit on numbers
+        return bool(select.select([transport.socket], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(transport.socket.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _hold_back(replies: list[bytes], since: float, quiet: float | None) -> bool:
@@ -98,12 +124,16 @@ def _hold_back(replies: list[bytes], since: float, quiet: float | None) -> bool:
 
 
 async def _send(
-    transport: Transport, pieces: Iterator[bytes | memoryview], connection: Connection
+    transport: Transport,
+    pieces: Iterator[bytes | memoryview],
+    connection: Connection,
+    *,
+    look: bool = False,
 ) -> bool:
     """Send each piece and count it; return whether there was time for all of them."""
     for piece in pieces:
         connection.send_pending = True
-        with connection.watch() as scope:
+        with connection.watch(look=look) as scope:
             await transport.send(piece)
         if scope.cancelled_caught:
             return False
@@ -125,59 +155,6 @@ def _stretches(replies: list[bytes]) -> Iterator[bytes | memoryview]:
         rest = rest[PIECE:]
 
 
-async def converse_pumped(
-    transport: Transport, reply: Reply, connection: Connection, receive_size: int
-) -> Outcome:
-    """Do what `converse` does, by the pump of the run, over a `direct` transport.
-
-    The task is parked meanwhile. When this returns or is cancelled, the pump has stopped
-    serving the socket. Where the pump cannot serve it, `converse` does.
-
-    Raises:
-        trio.BrokenResourceError: the peer broke the connection.
-        trio.ClosedResourceError: our own program closed the transport.
-        BaseException: whatever `reply` raised.
-    """
-    assert transport.socket is not None  # noqa: S101  -- a direct transport has one
-    packets = transport.keeps_messages
-    ours = reply is raw or reply is stamped  # to which no context makes a difference
-    try:
-        pump = Pump.of_this_run()
-        pumped = PumpedSocket(
-            transport.socket.fileno(),
-            None if reply is raw and not packets else reply,
-            connection,
-            receive_size,
-            pump.buffers(LARGEST_PACKET + 1 if packets else receive_size, packets=packets),
-            packets,
-            sock=transport.socket,
-            run=None if ours else trio.lowlevel.current_task().context.run,
-        )
-        pump.add(pumped)
-    except (OSError, ValueError):  # no room for it in the pump, or the socket was closed
-        return await converse(transport, reply, connection, receive_size)
-    try:
-        # Bytes that move do not move the deadline: it is looked at again when it is over.
-        while True:
-            with connection.watch(resumable=True):
-                await pumped.wait()
-            if pumped.over or connection.draining or connection.time_is_up():
-                break
-    finally:
-        pump.remove(pumped)
-    if pumped.error is not None:
-        raise pumped.error
-    if pumped.over:
-        return Outcome.EOF
-    if transport.socket.fileno() < 0:
-        raise trio.ClosedResourceError("the connection was closed")
-    if not connection.draining:
-        return connection.timeout_outcome()
-    # Ending between two messages takes time, for which a task waits and not the pump.
-    unsent = b"" if pumped.unsent is None else bytes(pumped.unsent)
-    return await converse(transport, reply, connection, receive_size, pending=unsent)
-
-
 async def close_gracefully(
     transport: Transport, connection: Connection, close_timeout: float
 ) -> None:
@@ -194,10 +171,13 @@ async def close_gracefully(
     if finished or not can_end or connection.outcome not in _GRACEFUL:
         return
     connection.begin_closing(close_timeout)
-    with connection.watch(), _GONE:
-        await transport.send_eof()
-        while await transport.receive() is not None:
-            pass
+    for look in (False, True):
+        with connection.watch(look=look) as scope, _GONE:
+            await transport.send_eof()
+            while await transport.receive() is not None:
+                pass
+        if not scope.cancelled_caught or connection.aborted or not has_input(transport):
+            return
 
 
 async def close_now(transport: Transport) -> None:

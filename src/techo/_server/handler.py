@@ -22,9 +22,15 @@ from techo._faults.values import (
 )
 from techo._pump import pump
 from techo._server.connection import Connection, Outcome, Peer
-from techo._server.conversation import close_gracefully, close_now, converse, converse_pumped
+from techo._server.conversation import (
+    close_gracefully,
+    close_now,
+    converse,
+    has_input,
+)
 from techo._server.hook import ServiceHook
 from techo._server.limits import Limits
+from techo._server.pumped import converse_pumped
 from techo._server.registry import Registry
 from techo._transport.streams import transport_of
 from techo._transport.tls import TlsTransport
@@ -170,13 +176,27 @@ class Handler:
 
 async def _shake_hands(transport: Transport, connection: Connection) -> Outcome | None:
     """Do the handshake; return the outcome if that has failed or took too long."""
+    begun = connection.progress
     try:
-        with connection.watch(resumable=True) as scope:
-            await transport.handshake()
+        while True:
+            with connection.watch(resumable=True) as scope:
+                await transport.handshake()
+            if not scope.cancelled_caught:
+                return None
+            if connection.progress > begun or not _was_late(transport, connection):
+                return connection.timeout_outcome()
+            connection.progress = trio.current_time()  # as much time again, but only once
     except ssl.SSLError as error:
         _log_reason("no handshake with %s: %s", connection, error)
         return Outcome.RESET
-    return connection.timeout_outcome() if scope.cancelled_caught else None
+
+
+def _was_late(transport: Transport, connection: Connection) -> bool:
+    """Return whether a part of a handshake has waited for us, and not we for it."""
+    if transport.fed_at is None:  # it cannot be gone on with
+        return False
+    in_time = transport.fed_at < connection.progress + connection.idle_timeout
+    return connection.may_look() and (not in_time or has_input(transport))
 
 
 def _context(tls: ssl.SSLContext, plan: Plan | None) -> ssl.SSLContext:

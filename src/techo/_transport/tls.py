@@ -9,6 +9,7 @@ waiting for the peer to read, and the peer for us.
 from __future__ import annotations
 
 import contextlib
+import math
 import ssl
 from typing import Final, NoReturn
 
@@ -57,6 +58,7 @@ class TlsTransport(Transport):
         """What was agreed on: version, cipher, the peer's certificate."""
         self.handshake_done = False
         self.socket = below.socket
+        self.fed_at = -math.inf
         self._below = below
         self._sending = trio.Lock()
         self._unsendable = False
@@ -218,6 +220,7 @@ class TlsTransport(Transport):
     async def _feed(self) -> None:
         """Receive from below once; cancellation loses nothing."""
         data = await self._below.receive(RECEIVE_SIZE)
+        self.fed_at = trio.current_time()
         if data is None:
             self._incoming.write_eof()
         else:

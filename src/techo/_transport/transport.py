@@ -31,6 +31,9 @@ class Transport(trio.abc.AsyncResource):
     """Whether it is TLS, whose end close_notify announces."""
     handshake_done: bool = True
     """Whether `handshake` need not be called any more."""
+    fed_at: float | None = None
+    """When bytes last came that `receive` may not have returned yet, such as a part of a TLS
+    record; None where it returns all that comes."""
     socket: trio.socket.SocketType | None = None
     """The socket underneath, through TLS too; None if there is none, as in memory."""
 
