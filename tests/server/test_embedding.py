@@ -294,3 +294,34 @@ async def test_nor_whatever_the_log_does(stream: str) -> None:
     with trio.fail_after(PATIENCE):
         await service.drain()
     assert ended(service.statistics()) == {"eof" if stream == "good" else "crashed": 1}
+
+
+@pytest.mark.usefixtures("spiteful_log")
+async def test_nor_do_datagrams_care_about_the_log() -> None:
+    """A reply that fails, and an error about an earlier answer, cost one datagram each."""
+
+    def reply(data: bytes) -> bytes:
+        if data == b"x":
+            raise RuntimeError("as planned")
+        return data
+
+    async with techo.open_server("udp://127.0.0.1:0", reply=reply) as server:
+        address = (server.endpoints[0].host, server.endpoints[0].port)
+        with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as gone:
+            await gone.sendto(b"gone before it is answered", address)
+        with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as sock:
+            for data in (b"x", b"y"):
+                await sock.sendto(data, address)
+            with trio.fail_after(PATIENCE):
+                assert await sock.recv(10) == b"y"
+
+
+async def test_what_is_no_stream_is_no_reason_to_raise(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is logged, because somebody has a bug."""
+    service = techo.EchoService()
+    broken = trio.SSLStream.__new__(trio.SSLStream)
+    await service.handle(broken)
+    assert service.statistics().accepted == 0
+    assert [bool(record.exc_info) for record in caplog.records] == [True]

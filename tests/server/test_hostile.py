@@ -223,6 +223,7 @@ async def speak_plain(stream: trio.SocketStream, _server: techo.EchoService) -> 
     """Send what is no TLS, and wait for the end."""
     await stream.send_all(b"GET / HTTP/1.0\r\n\r\n")
     await receive_until_end(stream)
+    await stream.aclose()
 
 
 async def begin_and_be_silent(stream: trio.SocketStream, _server: techo.EchoService) -> None:
@@ -288,6 +289,7 @@ async def send_garbage(stream: trio.SSLStream[trio.SocketStream]) -> None:
     """Send what is no record."""
     await stream.transport_stream.send_all(bytes(100))
     await receive_until_end(stream.transport_stream)
+    await stream.transport_stream.aclose()
 
 
 async def end_properly(stream: trio.SSLStream[trio.SocketStream]) -> None:

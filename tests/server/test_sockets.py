@@ -8,6 +8,7 @@ import errno
 import functools
 import os
 import socket
+from collections.abc import Sequence
 
 import pytest
 import trio
@@ -63,16 +64,16 @@ async def test_a_port_that_only_one_family_has_free_is_given_back(
 ) -> None:
     """If the other family's port is taken, both are bound anew elsewhere."""
     taken: list[socket.socket] = []
-    serve_tcp = trio.serve_tcp
+    open_tcp_listeners = trio.open_tcp_listeners
 
     async def take_it_first(
-        handler: object, port: int, *, host: str, **options: object
-    ) -> None:
+        port: int, *, host: str, backlog: int | None
+    ) -> Sequence[trio.SocketListener]:
         if host == "::" and not taken:
             taken.append(socket.create_server(("::", port), family=socket.AF_INET6))
-        await serve_tcp(handler, port, host=host, **options)  # type: ignore[arg-type]  # passed on
+        return await open_tcp_listeners(port, host=host, backlog=backlog)
 
-    monkeypatch.setattr(trio, "serve_tcp", take_it_first)
+    monkeypatch.setattr(trio, "open_tcp_listeners", take_it_first)
     async with techo.open_server("*:0") as server:
         four, six = server.endpoints
         assert four.port == six.port != taken[0].getsockname()[1]
@@ -81,14 +82,16 @@ async def test_a_port_that_only_one_family_has_free_is_given_back(
 
 async def test_a_missing_family_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where IPv6 is off, * is IPv4, and an IPv6 address is an error."""
-    serve_tcp = trio.serve_tcp
+    open_tcp_listeners = trio.open_tcp_listeners
 
-    async def no_ipv6(handler: object, port: int, *, host: str, **options: object) -> None:
+    async def no_ipv6(
+        port: int, *, host: str, backlog: int | None
+    ) -> Sequence[trio.SocketListener]:
         if ":" in host:
             raise OSError(errno.EAFNOSUPPORT, "no IPv6 here")
-        await serve_tcp(handler, port, host=host, **options)  # type: ignore[arg-type]  # passed on
+        return await open_tcp_listeners(port, host=host, backlog=backlog)
 
-    monkeypatch.setattr(trio, "serve_tcp", no_ipv6)
+    monkeypatch.setattr(trio, "open_tcp_listeners", no_ipv6)
     async with techo.open_server("*:0") as server:
         assert [each.host for each in server.endpoints] == ["0.0.0.0"]  # noqa: S104  -- likewise
     with pytest.raises(OSError, match="no IPv6 here"):

@@ -11,7 +11,7 @@ import trio.testing
 import techo
 from helpers import ended, receive_until_end
 from techo._server.conversation import PIECE
-from techo._server.service import _QUIET
+from techo._server.draining import _QUIET
 
 Pair = tuple[trio.StapledStream[trio.abc.SendStream, trio.abc.ReceiveStream], trio.abc.Stream]
 

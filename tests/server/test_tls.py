@@ -226,3 +226,74 @@ async def test_a_drain_does_not_wait_for_a_handshake(
         with trio.fail_after(PATIENCE / 10):
             await server.drain()
     assert ended(server.statistics()) == {"drained": 1}
+
+
+def without_certificate(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
+    """Ask for a certificate that the client does not have."""
+    server.verify_mode = ssl.CERT_REQUIRED
+
+
+def with_foreign_certificate(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
+    """Show one that nobody knows."""
+    server.verify_mode = ssl.CERT_REQUIRED
+    trustme.CA().issue_cert("me.example").configure_cert(client)
+
+
+def of_an_old_version(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
+    """Speak a version that the server has given up."""
+    server.minimum_version = ssl.TLSVersion.TLSv1_3
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+
+
+def with_other_ciphers(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
+    """Offer nothing that the server would take."""
+    server.maximum_version = ssl.TLSVersion.TLSv1_2
+    server.set_ciphers("ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES256-GCM-SHA384")
+    client.set_ciphers("ECDHE-RSA-CHACHA20-POLY1305:ECDHE-ECDSA-CHACHA20-POLY1305")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "alert", "reason"),
+    [
+        (without_certificate, "certificate_required", "peer did not return a certificate"),
+        (with_foreign_certificate, "unknown_ca", "certificate verify failed"),
+        (of_an_old_version, "protocol_version", "unsupported protocol"),
+        (with_other_ciphers, "handshake_failure", "no shared cipher"),
+    ],
+)
+async def test_a_client_that_is_refused_learns_why(
+    spoil: Callable[[ssl.SSLContext, ssl.SSLContext], None],
+    alert: str,
+    reason: str,
+    server_tls: ssl.SSLContext,
+    client_tls: ssl.SSLContext,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It gets the alert of RFC 8446, 6.2, even if it has sent something by then."""
+    caplog.set_level(logging.INFO, "techo")
+    spoil(client_tls, server_tls)
+    async with techo.open_server(ANY, reply=techo.raw, tls=server_tls) as server:
+        stream = trio.SSLStream(await connect(server), client_tls, server_hostname="127.0.0.1")
+        with trio.fail_after(PATIENCE), pytest.raises(trio.BrokenResourceError) as caught:
+            await stream.send_all(bytes(100_000))  # over TLS 1.3 the client has not heard yet
+            await stream.receive_some()
+        await trio.aclose_forcefully(stream)
+        assert ended(await until_ended(server, 1)) == {"reset": 1}
+    words = alert.replace("_", " ")
+    cause = str(caught.value.__cause__).lower()
+    assert words in cause or alert in cause
+    (line,) = [each for each in caplog.messages if each.startswith("closed")]
+    assert reason in line.replace("_", " ").lower()
+
+
+async def test_a_client_s_refusal_is_in_the_log(
+    server_tls: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A client that does not know the server's certificate says so, and the log repeats it."""
+    caplog.set_level(logging.INFO, "techo")
+    async with techo.open_server(ANY, reply=techo.raw, tls=server_tls) as server:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            async with techo.open_client(server.endpoints[0], tls=ssl.create_default_context()):
+                raise AssertionError("it can't be connected")
+        assert ended(await until_ended(server, 1)) == {"reset": 1}
+    assert "unknown ca" in caplog.text.lower()

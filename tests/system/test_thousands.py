@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import resource
+import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -119,3 +123,44 @@ def test_sigterm_under_200_busy_clients_owes_nobody_anything() -> None:
     assert torn == []
     assert len(trips) == 200
     assert min(trips) > 0
+
+
+def cpu(process: Process) -> float:
+    """Seconds of CPU that a server process has used."""
+    fields = Path(f"/proc/{process.popen.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize("closing", [True, False], ids=["closing", "deaf"])
+def test_draining_many_idle_connections_costs_less_than_accepting_them(
+    closing: bool,  # noqa: FBT001  -- a parameter of the test
+) -> None:
+    """It took three times as long; the server is over in time although nobody closes in turn.
+
+    The time of the clock depends on what else the machine does, the CPU's much less.
+    """
+    count = 5000
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, count + 500), hard))
+    with (
+        contextlib.ExitStack() as stack,
+        serving("-q", "--reply", "raw", "--drain-timeout", "1") as process,
+    ):
+        started = cpu(process)
+        socks = [stack.enter_context(dial(process)) for _ in range(count)]
+        for sock in socks:
+            sock.sendall(b"x")
+        for sock in socks:
+            assert sock.recv(10) == b"x"
+        time.sleep(0.5)  # after which all of them are quiet
+        accepted = cpu(process)
+        process.popen.send_signal(signal.SIGTERM)
+        if closing:
+            for sock in socks:
+                assert sock.recv(10) == b""
+                sock.close()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert process.popen.wait(PATIENCE) == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    total = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert total - accepted < accepted - started

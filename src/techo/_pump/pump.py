@@ -20,6 +20,7 @@ there: nothing more is buffered. A server does not read that socket meanwhile, a
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import mmap
@@ -51,6 +52,9 @@ depend on where chunks begin. Without this, large messages cost a quarter more."
 
 _PROVEN: Final = 2**20
 """Bytes: more than the kernel's buffers hold for a peer that never reads."""
+
+_PAUSE: Final = 0.1
+"""Seconds for memory to be given back, after there was too little."""
 
 if AVAILABLE:
     _READ: Final = select.EPOLLIN
@@ -163,6 +167,24 @@ class Pump:
             self._serve([(socket.fd, _READ | _WRITE)], trio.current_time())
             socket.run = run
 
+    def waiting(self) -> set[int]:
+        """Return the numbers of the sockets that have something to be served."""
+        return {fd for fd, _ in self._epoll.poll(0, max(1, len(self._sockets)))}
+
+    def half_close(self, socket: PumpedSocket) -> None:
+        """Send an end, and discard what still comes: the peer's end is that of it all.
+
+        Only where `socket.sock` is known and nothing is unsent. What comes is not counted.
+        """
+        assert socket.sock is not None  # noqa: S101  -- as said above
+        socket.reply, socket.run, socket.connection = _discard, None, _Discarded()
+        with contextlib.suppress(OSError):  # broken: what arrives next reports that
+            socket.sock.shutdown(trio.socket.SHUT_WR)
+
+    def end(self, socket: PumpedSocket) -> None:
+        """End the conversation for a reason of our own."""
+        self._end(socket)
+
     def _close(self, socket: PumpedSocket, sock: trio.socket.SocketType) -> None:
         """Close a socket for our own program, and end its conversation."""
         self._end(socket, _closed())
@@ -211,11 +233,17 @@ class Pump:
         with self._epoll:
             while True:
                 await trio.lowlevel.wait_readable(self._epoll.fileno())
-                now = trio.current_time()
-                end = now + _TURN
-                while now < end and (events := self._epoll.poll(0, _BATCH)):
-                    self._serve(events, now)
-                    now = trio.current_time()
+                try:
+                    self._take_turn()
+                except MemoryError:  # for which sockets were ready; they will be again
+                    await trio.sleep(_PAUSE)
+
+    def _take_turn(self) -> None:
+        now = trio.current_time()
+        end = now + _TURN
+        while now < end and (events := self._epoll.poll(0, _BATCH)):
+            self._serve(events, now)
+            now = trio.current_time()
 
     def _serve(  # noqa: C901, PLR0912, PLR0915  -- see below
         self, events: list[tuple[int, int]], now: float
@@ -322,6 +350,21 @@ class Pump:
         if socket.task is not None:
             trio.lowlevel.reschedule(socket.task)
             socket.task = None
+
+
+@attrs.define(eq=False)
+class _Discarded:
+    """What counts for nobody."""
+
+    chunks: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    progress: float = 0.0
+    send_pending: bool = False
+
+
+def _discard(_chunk: bytes) -> bytes:
+    return b""
 
 
 _pump: Final = trio.lowlevel.RunVar[Pump]("techo pump")

@@ -6,11 +6,13 @@ import enum
 import ipaddress
 import socket
 import struct
+from collections.abc import Container
 from typing import Final
 
 import attrs
 import trio
 
+from techo._pump.pump import Pump, PumpedSocket
 from techo._transport.addresses import text_of
 from techo._transport.transport import Transport
 
@@ -51,7 +53,8 @@ class Outcome(enum.StrEnum):
     FAULTED = "faulted"
     """A fault has ended it, as was asked for."""
     ABORTED = "aborted"
-    """Ended by cancellation, or because the drain took too long."""
+    """Ended by cancellation, by our own program, because the drain took too long, or for lack
+    of memory."""
 
 
 @attrs.frozen
@@ -123,6 +126,8 @@ class Connection:
     for it."""
     outcome: Outcome = Outcome.ABORTED
     """How it has ended; what stands here first is true of one that is cancelled."""
+    reason: str = ""
+    """What the peer did to end it, where the outcome does not say so already."""
     chunks: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
@@ -132,6 +137,8 @@ class Connection:
     """When a byte last moved, in either direction."""
     send_pending: bool = False
     """Whether a reply is on its way out."""
+    pumped: PumpedSocket | None = None
+    """What the pump serves, while it does."""
     aborted: bool = False
     """Whether it is to end now, even if a reply is pending."""
     _close_by: float | None = None
@@ -216,16 +223,37 @@ class Connection:
             return Outcome.EXPIRED
         return Outcome.STALLED if self.send_pending else Outcome.IDLE
 
+    @property
+    def closing(self) -> bool:
+        """Whether the graceful close has begun."""
+        return self._close_by is not None
+
     def begin_closing(self, close_timeout: float) -> None:
         """From now on only the graceful close counts, which may take `close_timeout` s."""
         self._close_by = trio.current_time() + close_timeout
 
-    def drain(self, quiet: float) -> None:
-        """End it as soon as no reply is pending and no byte moved for `quiet` seconds."""
+    def drain(
+        self, quiet: float, *, close_timeout: float, now: float, waiting: Container[int]
+    ) -> None:
+        """End it as soon as no reply is pending and no byte moved for `quiet` seconds.
+
+        What the pump serves and is quiet `now` is half-closed at once; `waiting` are the
+        sockets that are not, because something waits there.
+        """
         self.quiet = quiet
-        if self._scope is not None:
+        pumped = self.pumped
+        if pumped is not None and pumped.fd not in waiting and self._is_quiet(now):
+            Pump.of_this_run().half_close(pumped)
+            self.outcome = Outcome.DRAINED
+            self.begin_closing(close_timeout)
+            if self._scope is not None:
+                self._scope.deadline = now + close_timeout
+        elif self._scope is not None:
             deadline = trio.current_time() if self._resumable else self._deadline()
             self._scope.deadline = min(self._scope.deadline, deadline)
+
+    def _is_quiet(self, now: float) -> bool:
+        return not self.send_pending and now - self.progress >= (self.quiet or 0)
 
     def end_wait_when_draining(self) -> None:
         """Let a drain end the present wait at once, because nothing comes of it."""
@@ -236,5 +264,7 @@ class Connection:
     def abort(self) -> None:
         """End it now, even if a reply is pending."""
         self.aborted = True
-        if self._scope is not None:
+        if self.pumped is not None:
+            Pump.of_this_run().end(self.pumped)  # which costs less than cancelling
+        elif self._scope is not None:
             self._scope.cancel(reason="aborted")

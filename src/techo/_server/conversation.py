@@ -168,8 +168,16 @@ async def close_gracefully(
     # waits for our close_notify.
     finished = connection.outcome is Outcome.EOF and not transport.secure
     can_end = transport.half_closeable or (transport.secure and transport.handshake_done)
-    if finished or not can_end or connection.outcome not in _GRACEFUL:
+    over = connection.closing or connection.aborted or finished
+    if over or not can_end or connection.outcome not in _GRACEFUL:
         return
+    await end_and_discard(transport, connection, close_timeout)
+
+
+async def end_and_discard(
+    transport: Transport, connection: Connection, close_timeout: float
+) -> None:
+    """Do the graceful close, whatever the outcome is."""
     connection.begin_closing(close_timeout)
     for look in (False, True):
         with connection.watch(look=look) as scope, _GONE:

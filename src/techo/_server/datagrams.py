@@ -11,7 +11,6 @@ from __future__ import annotations
 import collections
 import enum
 import errno
-import logging
 import socket
 from collections.abc import Mapping
 from typing import Final, NoReturn
@@ -21,11 +20,10 @@ import trio
 
 from techo._faults.datagrams import FaultySender, LostOnPurposeError
 from techo._faults.plan import Planner
+from techo._server import events
 from techo._server.datagram_sockets import NAMELESS, Address, DatagramSocket
 from techo._server.limits import Limits
 from techo.reply import Reply, raw
-
-_log = logging.getLogger("techo.server")
 
 _LARGEST: Final = 2**18
 """Bytes in a datagram that is received whole. UDP's largest has 65,527; a Unix one has some
@@ -78,7 +76,8 @@ class DropReason(enum.StrEnum):
     TOO_LARGE = "too_large"
     """The reply has more bytes than the transport carries (65,507 over IPv4)."""
     BLOCKED = "blocked"
-    """There was no room for the reply: the peer reads nothing, or the socket is full."""
+    """There was no room for the reply: the peer reads nothing, the socket is full, or there is
+    no memory."""
     FAULT = "fault"
     """A fault dropped it, as was asked for."""
     UNREACHABLE = "unreachable"
@@ -221,8 +220,11 @@ class DatagramService:
                 except BlockingIOError:
                     return False
                 except OSError as error:  # about an earlier answer, see udp(7)
-                    _log.debug("receiving a datagram: %s", error)
+                    events.detail("receiving a datagram: %s", error)
                     continue
+                except MemoryError as error:
+                    events.shortage(error)
+                    return False
                 bytes_in += size
                 if (peer[1] if internet else peer) in refused:
                     self._dropped[self._why_refused(peer[1] if internet else peer)] += 1
@@ -235,12 +237,12 @@ class DatagramService:
                         self._dropped[DropReason.TRUNCATED] += 1
                         continue
                     last, data = size, buffer[:size]
-                answer = data if reply is None else self._compose(reply, bytes(data), peer)
+                answer = data if reply is None else self._compose(reply, data, peer)
                 if answer is None:
                     continue
                 try:
                     bytes_out += send(answer, peer)
-                except OSError as error:
+                except (OSError, MemoryError) as error:
                     self._dropped[_why_not_sent(error)] += 1
                 else:
                     echoed += 1
@@ -255,14 +257,17 @@ class DatagramService:
             return DropReason.UNBOUND
         return DropReason.LOOP if self._own[source] else DropReason.GUARDED
 
-    def _compose(self, reply: Reply, data: bytes, peer: Address) -> bytes | None:
+    def _compose(self, reply: Reply, data: memoryview, peer: Address) -> bytes | None:
         """Return the reply; None if there is nothing to send, which is counted."""
         try:
-            answer = reply(data)
+            answer = reply(bytes(data))
             empty = not memoryview(answer).cast("B")  # raises if it can't be sent as it is
-        except Exception:  # noqa: BLE001  -- anybody's function; it must not end the loop
-            _log.exception("the reply to %s failed", peer)
-            self._dropped[DropReason.CRASHED] += 1
+        except Exception as error:  # noqa: BLE001  -- anybody's function; it must not end the loop
+            if events.shortage(error):
+                self._dropped[DropReason.BLOCKED] += 1
+            else:
+                events.failure("the reply to %s failed", peer)
+                self._dropped[DropReason.CRASHED] += 1
             return None
         if data and empty:
             self._dropped[DropReason.SILENT] += 1
@@ -270,7 +275,10 @@ class DatagramService:
         return answer
 
 
-def _why_not_sent(error: OSError) -> DropReason:
+def _why_not_sent(error: OSError | MemoryError) -> DropReason:
+    if isinstance(error, MemoryError):
+        events.shortage(error)
+        return DropReason.BLOCKED
     if isinstance(error, LostOnPurposeError):
         return DropReason.FAULT
     if error.errno == errno.EMSGSIZE:

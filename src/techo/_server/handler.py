@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import ssl
-from typing import Any, Final
+from typing import Final
 
 import attrs
 import trio
@@ -21,11 +20,13 @@ from techo._faults.values import (
     WrongName,
 )
 from techo._pump import pump
+from techo._server import events
 from techo._server.connection import Connection, Outcome, Peer
 from techo._server.conversation import (
     close_gracefully,
     close_now,
     converse,
+    end_and_discard,
     has_input,
 )
 from techo._server.hook import ServiceHook
@@ -36,8 +37,6 @@ from techo._transport.streams import transport_of
 from techo._transport.tls import TlsTransport
 from techo._transport.transport import Transport
 from techo.reply import Reply
-
-_log = logging.getLogger("techo.server")
 
 _FLUSH: Final = 1.0
 """Seconds for what a fault held back, when nothing comes after it."""
@@ -68,23 +67,31 @@ class Handler:
     async def _handle(
         self, stream: trio.abc.Stream | Transport, tls: ssl.SSLContext | None
     ) -> None:
-        plan = None if self.planner is None else self.planner.next()
-        transport = transport_of(stream)
-        peer = Peer.of(transport, otherwise=type(stream).__name__)
-        connection = self._record(peer, early=tls is not None or not transport.handshake_done)
-        opened = self.registry.open(connection)
         # Only a cancellation may leave by here: any other exception of a handler ends its
         # nursery, and so the whole server.
         try:
+            plan = None if self.planner is None else self.planner.next()
+            transport = transport_of(stream)
+            peer = Peer.of(transport, otherwise=type(stream).__name__)
+            early = tls is not None or not transport.handshake_done
+            connection = self._record(peer, early=early)
+        except Exception as error:  # noqa: BLE001  -- no stream, or no memory
+            if not events.shortage(error):
+                events.failure("serving a %s failed", type(stream).__name__)
+            with contextlib.suppress(Exception):
+                await trio.aclose_forcefully(stream)
+            return
+        opened = self.registry.open(connection)
+        try:
             if opened:
                 await self._serve(transport, connection, tls, plan)
-        except Exception:  # noqa: BLE001  -- as said above
-            _log_failure("serving %s failed", connection)
+        except Exception as error:  # noqa: BLE001  -- as said above
+            _note_failure("serving %s failed", connection, error)
         finally:
             try:
                 await close_now(transport)  # noqa: ASYNC102  -- waits for nothing
-            except Exception:  # noqa: BLE001  -- anybody's stream
-                _log_failure("closing %s failed", connection)
+            except Exception as error:  # noqa: BLE001  -- anybody's stream
+                _note_failure("closing %s failed", connection, error)
             finally:
                 if opened:
                     self.registry.close(connection)
@@ -111,22 +118,28 @@ class Handler:
     ) -> None:
         """Serve a connection until its outcome is known, then close it gracefully."""
         plan = plan if plan is not None and plan.chosen else None
+        below = transport
         try:
             if (early := await self._admit(transport, connection)) is not None:
                 connection.outcome = early
                 return
-            _log_connected(connection)
+            events.connected(connection)
             if tls is not None:
                 transport = TlsTransport(transport, _context(tls, plan), server_side=True)
             connection.outcome = await self._converse(transport, connection, plan)
-        except trio.BrokenResourceError as error:
-            connection.outcome = Outcome.RESET
-            _log_reason("%s broke the connection: %s", connection, error)
         except trio.ClosedResourceError:
             connection.outcome = Outcome.ABORTED  # our own program closed it
-        except Exception:  # noqa: BLE001  -- anybody's function; it must not end the server
-            connection.outcome = Outcome.CRASHED
-            _log_failure("the reply to %s failed", connection)
+        except Exception as error:  # noqa: BLE001  -- anybody's function; it must not end the server
+            if events.shortage(error):
+                connection.outcome = Outcome.ABORTED
+            elif isinstance(error, _HandshakeError | trio.BrokenResourceError):
+                connection.outcome, connection.reason = Outcome.RESET, str(error)
+                if isinstance(error.__cause__, ssl.SSLError) and below is not transport:
+                    # What comes unread would become a reset, which destroys our alert.
+                    await end_and_discard(below, connection, self.limits.close_timeout)
+            else:
+                connection.outcome = Outcome.CRASHED
+                events.failure("the reply to %s failed", connection.peer.name)
         if not connection.send_pending:
             await close_gracefully(transport, connection, self.limits.close_timeout)
 
@@ -169,13 +182,26 @@ class Handler:
         try:
             if self.hook is not None:
                 self.hook.connection_ended(connection)
-        except Exception:  # noqa: BLE001  -- as in `_handle`
-            _log_failure("reporting the end of %s failed", connection)
-        _log_closed(connection)
+        except Exception as error:  # noqa: BLE001  -- as in `_handle`
+            _note_failure("reporting the end of %s failed", connection, error)
+        events.closed(connection)
+
+
+class _HandshakeError(Exception):
+    """The peer and we cannot agree on TLS; the peer was sent an alert."""
+
+
+def _note_failure(text: str, connection: Connection, error: Exception) -> None:
+    if not events.shortage(error):
+        events.failure(text, connection.peer.name)
 
 
 async def _shake_hands(transport: Transport, connection: Connection) -> Outcome | None:
-    """Do the handshake; return the outcome if that has failed or took too long."""
+    """Do the handshake; return the outcome if that took too long.
+
+    Raises:
+        _HandshakeError: it failed; the text has the reason.
+    """
     begun = connection.progress
     try:
         while True:
@@ -187,8 +213,7 @@ async def _shake_hands(transport: Transport, connection: Connection) -> Outcome 
                 return connection.timeout_outcome()
             connection.progress = trio.current_time()  # as much time again, but only once
     except ssl.SSLError as error:
-        _log_reason("no handshake with %s: %s", connection, error)
-        return Outcome.RESET
+        raise _HandshakeError(f"no TLS handshake: {error}") from error
 
 
 def _was_late(transport: Transport, connection: Connection) -> bool:
@@ -248,7 +273,8 @@ async def _misbehave(
             return connection.timeout_outcome()
         outcome = await converse(faulty, reply, connection, receive_size, pieces=faulty.pieces)
         if not connection.send_pending:
-            with trio.move_on_after(_FLUSH):
+            with connection.watch() as scope:
+                scope.deadline = min(scope.deadline, trio.current_time() + _FLUSH)
                 await faulty.flush()
     except FaultEndedError:
         connection.send_pending = False
@@ -256,40 +282,3 @@ async def _misbehave(
     with connection.watch():
         await faulty.finish()
     return outcome
-
-
-# What an embedder's filters and handlers of a log raise must cost no connection.
-
-
-def _log_connected(connection: Connection) -> None:
-    if _log.isEnabledFor(logging.INFO):
-        extra = {"event": "connected", "peer": connection.peer.name}
-        with contextlib.suppress(Exception):
-            _log.info("connected %s", connection.peer.name, extra=extra)
-
-
-def _log_closed(connection: Connection) -> None:
-    if not _log.isEnabledFor(logging.INFO):
-        return
-    facts: dict[str, Any] = {
-        "outcome": str(connection.outcome),
-        "chunks": connection.chunks,
-        "bytes_in": connection.bytes_in,
-        "bytes_out": connection.bytes_out,
-        "seconds": round(trio.current_time() - connection.opened, 6),
-    }
-    text = " ".join(f"{name}={value}" for name, value in facts.items())
-    extra = {"event": "closed", "peer": connection.peer.name, **facts}
-    with contextlib.suppress(Exception):
-        _log.info("closed %s %s", connection.peer.name, text, extra=extra)
-
-
-def _log_reason(text: str, connection: Connection, reason: Exception) -> None:
-    with contextlib.suppress(Exception):
-        _log.debug(text, connection.peer.name, reason)
-
-
-def _log_failure(text: str, connection: Connection) -> None:
-    """Log the present exception with its traceback."""
-    with contextlib.suppress(Exception):
-        _log.exception(text, connection.peer.name)

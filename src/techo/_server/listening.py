@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import functools
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -13,7 +12,7 @@ import attrs
 import trio
 
 from techo._nursery import open_bare_nursery
-from techo._server import sockets
+from techo._server import events, sockets
 from techo._transport.addresses import SOCKET_TYPES
 from techo.endpoint import EVERY_INTERFACE, Endpoint, Kind, host_of
 
@@ -25,6 +24,10 @@ Listener: TypeAlias = trio.abc.Listener[Any]
 
 _NOT_ON_THIS_MACHINE: Final = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 _TRIES_FOR_A_COMMON_PORT: Final = 5
+
+_SHORTAGE_PAUSE: Final = 0.1
+"""Seconds until accepting is tried again while descriptors or memory are used up."""
+
 _LARGEST_BACKLOG: Final = 0xFFFF
 """As many as the kernel allows, which reduces it: what trio asks for too."""
 
@@ -68,7 +71,7 @@ class Listening:
         """
         if not isinstance(place, Endpoint):
             task_status.started(self._checked(place))
-            await self._accept_from(place)
+            await self._accept_from(place, self.handler)
         if place.kind is Kind.TLS:
             self._check_tls(place)
         if place.kind is not Kind.FD:
@@ -116,15 +119,10 @@ class Listening:
 
     async def _start_tcp(self, endpoint: Endpoint, loops: trio.Nursery) -> int:
         handler = self.tls_handler if endpoint.kind is Kind.TLS else self.handler
-        start = functools.partial(
-            trio.serve_tcp,
-            handler,
-            endpoint.port,
-            host=endpoint.host,
-            backlog=self.backlog,
-            handler_nursery=self.handlers,
+        (listener,) = await trio.open_tcp_listeners(
+            endpoint.port, host=endpoint.host, backlog=self.backlog
         )
-        (listener,) = await loops.start(start)
+        loops.start_soon(self._accept_from, listener, handler)
         self.opened(listener.socket)
         return int(listener.socket.getsockname()[1])
 
@@ -175,10 +173,23 @@ class Listening:
         ours = trio.socket.from_stdlib_socket(sock)
         packets = sock.type == socket.SOCK_SEQPACKET
         listener = sockets.PacketListener(ours) if packets else trio.SocketListener(ours)
-        await self._accept_from(listener)
+        await self._accept_from(listener, self.handler)
 
-    async def _accept_from(self, listener: Listener) -> NoReturn:
-        await trio.serve_listeners(self.handler, [listener], handler_nursery=self.handlers)
+    async def _accept_from(self, listener: Listener, handler: Handler) -> NoReturn:
+        """Accept connections until cancelled, which closes the listener.
+
+        As `trio.serve_listeners` does, but for its second close of every connection, which
+        costs as much as all the rest of its end; and any shortage is waited out.
+        """
+        async with listener:
+            while True:
+                try:
+                    accepted = await listener.accept()
+                    self.handlers.start_soon(handler, accepted)
+                except (OSError, MemoryError) as error:
+                    if not events.shortage(error):
+                        raise
+                    await trio.sleep(_SHORTAGE_PAUSE)
 
     def _checked(self, listener: Listener) -> tuple[Endpoint, ...]:
         """Return where an open listener listens, if that has an endpoint."""

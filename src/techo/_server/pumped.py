@@ -31,10 +31,14 @@ async def converse_pumped(
         pump.add(pumped)
     except (OSError, ValueError):  # no room for it in the pump, or the socket was closed
         return await converse(transport, reply, connection, receive_size)
+    connection.pumped = pumped
     try:
         await _until_over(pump, pumped, connection)
     finally:
+        connection.pumped = None
         pump.remove(pumped)
+    if connection.closing or connection.aborted:
+        return connection.timeout_outcome()
     if pumped.error is not None:
         raise pumped.error
     if pumped.over:

@@ -49,7 +49,13 @@ class Registry:
     _chunks: int = 0
     _bytes_in: int = 0
     _bytes_out: int = 0
-    _waiting_for_empty: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
+    _waiting: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
+    _fewer: int = 1
+    """How few have to be active for what waits."""
+
+    def __len__(self) -> int:
+        """Return how many connections are active."""
+        return len(self._active)
 
     def __iter__(self) -> Iterator[Connection]:
         return iter(tuple(self._active))
@@ -93,14 +99,18 @@ class Registry:
             self._per_host[host] -= 1
             if not self._per_host[host]:
                 del self._per_host[host]  # or every address ever seen would stay
-        if not self._active:
-            self._waiting_for_empty.unpark_all()
+        if self._waiting and len(self._active) < self._fewer:
+            self._waiting.unpark_all()
 
-    async def wait_empty(self) -> None:
-        """Wait until no connection is active; always a checkpoint."""
+    async def wait_below(self, count: int) -> None:
+        """Wait until fewer than `count` connections are active; always a checkpoint.
+
+        Only one task may wait.
+        """
         await trio.lowlevel.checkpoint()
-        while self._active:
-            await self._waiting_for_empty.park()
+        self._fewer = count
+        while len(self._active) >= count:
+            await self._waiting.park()
 
     def statistics(self, datagrams: DatagramStatistics) -> Statistics:
         """Return a snapshot of everything up to now, with that of the datagrams."""

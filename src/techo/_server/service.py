@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Final
+from typing import Any
 
 import attrs
 import trio
@@ -17,6 +16,7 @@ from techo._faults.plan import Planner, check_applicable
 from techo._faults.values import ExpiredCertificate, Fault, FaultEvent, WrongName
 from techo._nursery import open_bare_nursery
 from techo._server.datagrams import DatagramService
+from techo._server.draining import Drain, quiet_for
 from techo._server.handler import Handler
 from techo._server.hook import ServiceHook
 from techo._server.limits import Limits
@@ -25,15 +25,6 @@ from techo._server.registry import Registry, Statistics
 from techo._transport.transport import Transport
 from techo.endpoint import Endpoint
 from techo.reply import Reply, stamped
-
-_log = logging.getLogger("techo.server")
-
-_QUIET: Final = 0.25
-"""Seconds: while draining, a pause this long counts as the end of a message. It spans a round
-trip on nearly any network, so a sender in mid-message makes none."""
-
-_QUIET_SHARE: Final = 1 / 20
-"""The same as a share of the drain time, where that is short."""
 
 
 @attrs.frozen(eq=False)
@@ -60,6 +51,7 @@ class EchoService:
     _endpoints: list[Endpoint] = attrs.field(factory=list, init=False)
     _registry: Registry = attrs.field(init=False)
     _accepting: dict[trio.CancelScope, trio.Event] = attrs.field(factory=dict, init=False)
+    _drained: trio.Event = attrs.field(factory=trio.Event, init=False)
     _planner: Planner | None = attrs.field(init=False)
     _handler: Handler = attrs.field(init=False)
     _datagrams: DatagramService = attrs.field(init=False)
@@ -186,25 +178,34 @@ class EchoService:
 
         Connections that are quiet end at once, busy ones when they pause; a peer that only
         sends on when it is answered is made to pause by holding its reply back. What is left
-        after `Limits.drain_timeout` is aborted. Calling it again waits for the same end.
-        Cancellation aborts what is left. `serve` accepts nothing after this; connections that
-        come by way of `handle` are answered once and end likewise.
+        after `Limits.drain_timeout` is aborted; of very many quiet ones those too that there
+        is no time for, which get their end-of-file as well. Calling it again waits for the same
+        end. Cancelling any of these calls aborts what is left. `serve` accepts nothing after
+        this; connections that come by way of `handle` are answered once and end likewise.
         """
-        if self._handler.quiet is not None:
-            return await self._registry.wait_empty()
         timeout = self.limits.drain_timeout
-        self._handler.quiet = min(_QUIET, timeout * _QUIET_SHARE)
+        first, quiet = self._handler.quiet is None, quiet_for(timeout)
+        deadline = trio.current_time() + timeout
+        drain = Drain(self._registry, self.limits.close_timeout, quiet, deadline)
         try:
-            self._datagrams.draining = True
-            with trio.move_on_after(timeout):
-                await self._stop_accepting()
-                for connection in self._registry:
-                    connection.drain(self._handler.quiet)
-                await self._registry.wait_empty()
+            if first:
+                self._handler.quiet, self._datagrams.draining = quiet, True
+                await self._drain(drain)
+            else:
+                await self._drained.wait()
         finally:
-            for connection in self._registry:
-                connection.abort()
-        return await self._registry.wait_empty()
+            drain.abort()
+            self._drained.set()
+        await drain.settle()
+
+    async def _drain(self, drain: Drain) -> None:
+        with trio.move_on_at(drain.deadline):
+            await self._stop_accepting()
+            await drain.run()
+        if trio.current_time() > drain.deadline + drain.quiet:
+            # Nobody ran us for a while, and what has come meanwhile is still answered.
+            with trio.move_on_after(2 * drain.quiet):
+                await self._registry.wait_below(1)
 
     async def _stop_accepting(self) -> None:
         for scope in self._accepting:

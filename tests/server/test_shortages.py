@@ -1,0 +1,158 @@
+"""Too little memory: one line a minute, its own connection, and nobody else's."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import time
+from typing import NoReturn
+
+import pytest
+import trio
+import trio.testing
+
+import techo
+from helpers import connect, ended, receive_until_end, until, until_ended
+from techo._pump.pump import Pump
+from techo._server import events, listening
+from techo.testing import MemoryListener, MemoryStream
+
+pytestmark = pytest.mark.usefixtures("never_reported")
+
+
+@pytest.fixture
+def never_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget when a shortage was last reported."""
+    monkeypatch.setattr(events, "_last", {})
+
+
+def short(chunk: bytes) -> bytes:
+    """Reply as a process does that can't have any more memory now and then."""
+    if chunk == b"x":
+        raise MemoryError
+    return chunk
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what is in the log, which has no traceback."""
+    assert not [record for record in caplog.records if record.exc_info]
+    return [record.getMessage()[:17] for record in caplog.records]
+
+
+async def test_a_connection_without_memory_is_aborted(
+    conversation: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A hundred of them make one line; the others are served on."""
+    async with techo.open_server("tcp://127.0.0.1:0", reply=short) as server:
+        for _ in range(20):
+            async with await connect(server) as unlucky, await connect(server) as other:
+                await unlucky.send_all(b"x")
+                assert await receive_until_end(unlucky) == b""
+                await other.send_all(b"y")
+                assert await other.receive_some() == b"y"
+        assert ended(await until_ended(server, 40)) == {"aborted": 20, "eof": 20}
+    assert lines(caplog) == ["too little memory"]
+
+
+async def test_a_datagram_without_memory_is_blocked(caplog: pytest.LogCaptureFixture) -> None:
+    """The loop goes on."""
+    async with techo.open_server("udp://127.0.0.1:0", reply=short) as server:
+        endpoint = server.endpoints[0]
+        with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as sock:
+            await sock.connect((endpoint.host, endpoint.port))
+            for _ in range(20):
+                await sock.send(b"x")
+            await sock.send(b"y")
+            assert await sock.recv(10) == b"y"
+        dropped = server.statistics().datagrams.dropped
+        assert {str(why): count for why, count in dropped.items() if count} == {"blocked": 20}
+    assert lines(caplog) == ["too little memory"]
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (MemoryError(), "too little memory"),
+        (OSError(errno.ENOMEM, "cannot allocate memory"), "too little memory"),
+        (OSError(errno.EMFILE, "too many open files"), "cannot accept con"),
+    ],
+    ids=["memory", "kernel memory", "descriptors"],
+)
+async def test_accepting_goes_on_after_a_shortage(
+    error: Exception,
+    line: str,
+    autojump_clock: trio.testing.MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whatever it is short of, the line names the remedy, and comes once a minute."""
+
+    class Poor(MemoryListener):
+        tries = 0
+
+        async def accept(self) -> MemoryStream:
+            self.tries += 1
+            if self.tries < 10:
+                raise error
+            return await super().accept()
+
+    listener = Poor()
+    async with techo.open_server(listener, reply=techo.raw):
+        async with await listener.connect() as stream:
+            await stream.send_all(b"hello")
+            assert await stream.receive_some() == b"hello"
+        assert trio.current_time() > 8 * listening._SHORTAGE_PAUSE
+    assert lines(caplog) == [line]
+
+
+async def test_any_other_error_of_accepting_comes_out() -> None:
+    """It is no shortage, and nobody would notice."""
+
+    class Broken(MemoryListener):
+        async def accept(self) -> NoReturn:
+            await trio.lowlevel.checkpoint()
+            raise OSError(errno.EINVAL, "no listener")
+
+    with pytest.raises(ExceptionGroup) as caught:
+        async with techo.open_server(Broken()):
+            await trio.sleep_forever()
+    assert caught.group_contains(OSError, match="no listener")
+
+
+async def test_a_pump_without_memory_goes_on(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A turn that fails is repeated; the run does not end by it."""
+    turns = 0
+    take_turn = Pump._take_turn
+
+    def fail_once(self: Pump) -> None:
+        nonlocal turns
+        turns += 1
+        if turns == 1:
+            raise MemoryError
+        take_turn(self)
+
+    monkeypatch.setattr(Pump, "_take_turn", fail_once)
+    async with (
+        techo.open_server("tcp://127.0.0.1:0", reply=techo.raw) as server,
+        await connect(server) as stream,
+    ):
+        await until(lambda: server.statistics().active)
+        await stream.send_all(b"hello")
+        assert await stream.receive_some() == b"hello"
+        assert turns > 1
+
+
+def test_the_line_comes_back_after_a_minute(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A shortage that lasts is reported again; other kinds have their own minute."""
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    caplog.set_level(logging.ERROR)
+    for seconds in (0, 59, 1):
+        now += seconds
+        assert events.shortage(MemoryError())
+    assert events.shortage(OSError(errno.EMFILE, "too many"))
+    assert not events.shortage(OSError(errno.ECONNRESET, "reset"))
+    assert lines(caplog) == ["too little memory"] * 2 + ["cannot accept con"]
