@@ -252,6 +252,17 @@ def with_other_ciphers(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
     client.set_ciphers("ECDHE-RSA-CHACHA20-POLY1305:ECDHE-ECDSA-CHACHA20-POLY1305")
 
 
+async def use(below: trio.SocketStream, client_tls: ssl.SSLContext) -> None:
+    """Shake hands, and then send and receive: over TLS 1.3 the client has not heard yet."""
+    stream = trio.SSLStream(below, client_tls, server_hostname="127.0.0.1")
+    try:
+        with trio.fail_after(PATIENCE):
+            await stream.send_all(bytes(100_000))
+            await stream.receive_some()
+    finally:
+        await trio.aclose_forcefully(stream)  # noqa: ASYNC102  -- waits for nothing
+
+
 @pytest.mark.parametrize(
     ("spoil", "alert", "reason"),
     [
@@ -261,7 +272,7 @@ def with_other_ciphers(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
         (with_other_ciphers, "handshake_failure", "no shared cipher"),
     ],
 )
-async def test_a_client_that_is_refused_learns_why(
+async def test_a_client_that_is_refused_learns_why(  # noqa: PLR0917  -- fixtures among them
     spoil: Callable[[ssl.SSLContext, ssl.SSLContext], None],
     alert: str,
     reason: str,
@@ -273,11 +284,8 @@ async def test_a_client_that_is_refused_learns_why(
     caplog.set_level(logging.INFO, "techo")
     spoil(client_tls, server_tls)
     async with techo.open_server(ANY, reply=techo.raw, tls=server_tls) as server:
-        stream = trio.SSLStream(await connect(server), client_tls, server_hostname="127.0.0.1")
-        with trio.fail_after(PATIENCE), pytest.raises(trio.BrokenResourceError) as caught:
-            await stream.send_all(bytes(100_000))  # over TLS 1.3 the client has not heard yet
-            await stream.receive_some()
-        await trio.aclose_forcefully(stream)
+        with pytest.raises(trio.BrokenResourceError) as caught:
+            await use(await connect(server), client_tls)
         assert ended(await until_ended(server, 1)) == {"reset": 1}
     words = alert.replace("_", " ")
     cause = str(caught.value.__cause__).lower()
