@@ -16,6 +16,7 @@ import techo
 from helpers import PATIENCE
 from techo._checking.context import Context, Trace
 from techo._checking.datagram_checks import open_prober
+from techo._checking.suite import _find_anybody
 from techo._transport.connect import connect
 from techo._transport.transport import Transport
 from techo.testing import Check, CheckReport, EchoServiceError, check_echo_service
@@ -59,6 +60,8 @@ BAD: dict[str, tuple[Callable[[], Service], set[str]]] = {
     ),
     "drops empty ones": (lambda: lambda data, _: [data] * bool(data), {"empty"}),
     "answers twice": (lambda: lambda data, _: [data] * 2, {"one-reply"}),
+    "adds an empty one": (lambda: lambda data, _: [data, b""], {"one-reply"}),
+    "adds garbage before": (lambda: lambda data, _: [b"garbage", data], {"one-reply"}),
     "lines": (lambda: lambda data, _: [data.replace(b"\r\n", b"\n")], {"byte-values"}),
     "text": (lambda: lambda data, _: [data.replace(b"] ", b"]")], {"stamp-like"}),
     "lengthens": (lambda: lambda data, _: [data + b"\n"], {"1-byte", "1460-bytes"}),
@@ -164,8 +167,9 @@ async def test_an_unconnected_socket_shows_who_answers() -> None:
 
             context = Context(open_it, techo.raw, PATIENCE, 1)
             with trio.fail_after(PATIENCE):
+                await _find_anybody(context)
                 async with open_prober(context, Trace()) as prober:
                     answer = await prober.ask(b"hello, there")
                     assert answer is not None
                     assert answer.whole
-                    assert answer.sender == prober.expected
+                    assert answer.sender == context.place.expected

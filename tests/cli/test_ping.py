@@ -14,6 +14,7 @@ import pytest
 import trustme
 
 from helpers import PATIENCE, call, free_endpoint, run, serving, started
+from techo._cli.errors import where
 
 QUICK = ["-i", "0.01"]
 
@@ -54,6 +55,19 @@ def test_replies_and_a_summary(port: str) -> None:
         times,
     )
     assert re.fullmatch(rf"connect {figure} ms", setup)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+def test_a_name_is_shown_with_its_address(kind: str) -> None:
+    """The address is the one that answers, though the name may have others."""
+    with serving(f"{kind}://127.0.0.1:0") as process:
+        name = f"{kind}://localhost:{process.port}"
+        code, out, _ = call("ping", "-c", "1", name)
+        assert (code, f"--- {name} (127.0.0.1:{process.port}) ---" in out.decode()) == (0, True)
+        code, out, _ = call("load", "-n", "5", "-c", "1", name)
+        assert code == 0
+        assert out.decode().startswith(f"{name} (127.0.0.1:{process.port}): 1 connection")
+        assert where(name, None) == where(name, name[6:]) == name
 
 
 @pytest.mark.parametrize("kind", ["tcp", "udp"])

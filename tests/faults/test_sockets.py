@@ -15,9 +15,9 @@ import trustme
 import techo
 from helpers import PATIENCE, ended, until_ended
 from techo import testing
+from techo._embedded import transport_of
 from techo._faults.certificates import bad_context
 from techo._transport.connect import connect
-from techo._transport.streams import transport_of
 from techo._transport.transport import Transport
 from techo.testing import Fault
 

@@ -143,7 +143,7 @@ async def test_what_can_not_be_sent_ends_the_connection(tmp_path: Path, carrier:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as theirs:
         theirs.bind(f"{tmp_path}/s")
         ours = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        transport = DatagramTransport.connected(ours, f"{tmp_path}/s")
+        transport = DatagramTransport(ours, f"{tmp_path}/s")
     tally = Tally(lossy=True)
     schedule = Schedule(0.0, 0.0, 1e9, None, None)
     tally.run = run = Run(

@@ -45,6 +45,7 @@ def reports(draw: st.DrawFn, *, scheduled: bool | None = None) -> techo.LoadRepo
         endpoint=draw(
             st.sampled_from(["tcp://127.0.0.1:8009", "unix:/tmp/s", "udp://[::1]:7"])
         ),
+        address=draw(st.sampled_from([None, "127.0.0.1:8009", "127.0.0.1:7, [::1]:7"])),
         connections=draw(COUNTS),
         size=draw(COUNTS),
         pipeline=draw(COUNTS),
@@ -79,6 +80,7 @@ def report(**changes: Any) -> techo.LoadReport:
         **dict.fromkeys(("lost", "in_flight", "reconnects", "late", "duplicate", "unsent"), 0),
         **dict.fromkeys(("stray", "outages", "outage_seconds"), 0),
         "longest_outage": None,
+        "address": None,
         "endpoint": "tcp://127.0.0.1:8009",
         "connections": 10,
         "size": 64,
@@ -315,3 +317,11 @@ def test_an_outage_of_today_is_read_back() -> None:
     now = 1.8e9
     for outage in (techo.Outage(now, None, 1.0, 1), techo.Outage(now, now + 1, 1.0, 2)):
         assert techo.Outage.from_json(outage.to_json()) == outage
+
+
+def test_merging_lists_every_address_once() -> None:
+    """Machines may be led to different ones; those that do not know theirs add none."""
+    addresses = ["127.0.0.1:7", None, "127.0.0.2:7", "127.0.0.1:7"]
+    merged = techo.LoadReport.merged([report(address=each) for each in addresses])
+    assert merged.address == "127.0.0.1:7, 127.0.0.2:7"
+    assert techo.LoadReport.merged([report(), report()]).address is None

@@ -106,6 +106,7 @@ async def test_statistics_when_all_is_well(autojump_clock: trio.testing.MockCloc
     seen = await see_pauses([0.25] * 3)
     assert seen.statistics == techo.PingStatistics(
         endpoint="a function that connects",
+        address=None,
         sent=3,
         received=3,
         lost=0,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import math
 import socket
 import ssl
 from collections.abc import Callable
@@ -17,7 +19,8 @@ import techo
 from helpers import PATIENCE, open_descriptors
 from pings import see, word_of
 from techo import testing
-from techo.testing import Fault
+from techo._cli import talk
+from techo.testing import Fault, check_echo_service
 
 QUICK: dict[str, Any] = {"interval": 0.01, "timeout": PATIENCE}
 """Nothing is late only because the machine is busy."""
@@ -117,6 +120,56 @@ async def test_a_name_that_is_unknown_for_a_while(names: Names, kind: str) -> No
     # Several may be due while one is looked up.
     assert set(ping.statistics().failures) == {techo.FailureCause.DNS}
     assert len(names.asked) >= 2
+
+
+@pytest.mark.parametrize("kind", ["tcp", "udp", "tls"])
+async def test_a_look_up_that_hangs_is_a_cause_of_its_own(
+    names: Names, kind: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    """It is no connection that took too long: nobody has been asked for one."""
+    names.seconds = math.inf
+    target = f"{kind}://{NAME}:9"
+    seen = await see(techo.ping(target, count=2, interval=5, timeout=2))
+    assert seen.told == [(1, "dns"), (2, "dns")]
+    assert isinstance(seen.results[0], techo.PingFailure)
+    assert seen.results[0].reason == "no look-up within 2 s"
+    assert seen.statistics.never_reached
+    report = await techo.load(target, connections=2, timeout=2)
+    assert dict(report.errors) == {techo.FailureCause.DNS: 2}
+    with pytest.raises(socket.gaierror, match="no look-up within 3 s"):
+        await check_echo_service(target, patience=3)
+    if kind == "tls":  # talk waits for ever for the others
+        endpoint = techo.Endpoint.parse(target)
+        options = argparse.Namespace(
+            endpoint=endpoint,
+            tls_insecure=True,
+            **dict.fromkeys(("tls_ca", "tls_cert", "tls_key", "tls_server_name")),
+        )
+        with pytest.raises(socket.gaierror, match="no look-up within 10 s"):
+            await talk._connect(endpoint, options)
+
+
+async def test_the_address_is_reported(names: Names) -> None:
+    """It is that of the connection, after another look-up the latest last."""
+    names.addresses = ["127.0.0.2", "127.0.0.1"]
+    async with trio.open_nursery() as nursery:
+        limits = techo.Limits(close_timeout=0.01)
+        before, after = techo.EchoService(limits=limits), techo.EchoService()
+        (endpoint,) = await nursery.start(before.serve, "tcp://127.0.0.1:0")
+        target, port = f"{NAME}:{endpoint.port}", endpoint.port
+        async with techo.ping(target, **QUICK) as ping:
+            assert ping.statistics().address is None
+            with trio.fail_after(PATIENCE):
+                assert isinstance(await anext(ping), techo.PingReply)
+                assert ping.statistics().address == f"127.0.0.1:{port}"
+                await nursery.start(after.serve, f"tcp://127.0.0.2:{port}")
+                await before.drain()
+                both = f"127.0.0.1:{port}, 127.0.0.2:{port}"
+                while ping.statistics().address != both:
+                    await anext(ping)
+        report = await techo.load(target, connections=3, trips=10)
+        assert report.address == f"127.0.0.2:{port}"
+        nursery.cancel_scope.cancel()
 
 
 async def test_of_several_addresses_one_must_answer(names: Names) -> None:
@@ -249,6 +302,57 @@ async def test_who_is_not_let_in_is_told_by_tls(
             target = f"tls://127.0.0.1:{listener.getsockname()[1]}"
             seen = await see(techo.ping(target, count=1, tls=client_tls, **QUICK))
     assert seen.told == [(1, "tls")]
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+async def test_techo_s_own_refusal_has_a_name(
+    version: str, server_tls: ssl.SSLContext, authority: trustme.CA, client_tls: ssl.SSLContext
+) -> None:
+    """Over TLS 1.3 it comes behind the handshake, and everybody reports it all the same."""
+    authority.configure_trust(server_tls)
+    server_tls.verify_mode = ssl.CERT_REQUIRED
+    server_tls.maximum_version = ssl.TLSVersion[version]
+    said = {"TLSv1_2": "handshake failure", "TLSv1_3": "certificate required"}[version]
+    async with techo.open_server("tls://127.0.0.1:0", tls=server_tls) as server:
+        with trio.fail_after(PATIENCE):
+            endpoint = server.endpoints[0]
+            seen = await see(techo.ping(endpoint, count=3, tls=client_tls, **QUICK))
+            assert seen.words == "tls tls tls"
+            for each in seen.results:
+                assert isinstance(each, techo.PingFailure)
+                assert said in each.reason
+            assert seen.statistics.never_reached
+            options: dict[str, Any] = {"trips": 10, "timeout": 0.1, "tls": client_tls}
+            report = await techo.load(endpoint, connections=2, **options)
+            assert set(report.errors) == {techo.FailureCause.TLS}
+            assert said in report.reasons[techo.FailureCause.TLS]
+            with pytest.raises(ssl.SSLError, match=said):
+                await check_echo_service(endpoint, tls=client_tls)
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+async def test_a_client_that_refuses_the_certificate_says_so(
+    version: str, server_tls: ssl.SSLContext
+) -> None:
+    """The server is sent an alert (RFC 8446, 6.2), which it can log."""
+    server_tls.maximum_version = ssl.TLSVersion[version]
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    said: list[str] = []
+
+    async def serve() -> None:
+        stream = trio.SSLStream(await listener.accept(), server_tls, server_side=True)
+        async with stream.transport_stream:
+            with pytest.raises(trio.BrokenResourceError) as broken:
+                await stream.do_handshake()
+            said.append(str(broken.value.__cause__))
+
+    async with listener, trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        with trio.fail_after(PATIENCE):
+            port = listener.socket.getsockname()[1]
+            seen = await see(techo.ping(f"tls://127.0.0.1:{port}", count=1, **QUICK))
+    assert seen.words == "tls"
+    assert "alert unknown ca" in said[0]
 
 
 async def test_no_tls_where_it_should_be(client_tls: ssl.SSLContext) -> None:

@@ -16,11 +16,11 @@ import trio.testing
 
 import techo
 from helpers import PATIENCE, free_port, open_descriptors
+from techo._addresses import interleaved, is_literal, text_of, unix_address
 from techo._memory.stream import MemoryStream
 from techo._probing.causes import first_cause
 from techo._probing.target import name_of, opener_of
 from techo._transport import connect as connecting
-from techo._transport.addresses import interleaved, is_literal, text_of, unix_address
 from techo._transport.connect import (
     Dial,
     SocketOptions,
@@ -99,7 +99,7 @@ async def test_the_next_address_is_tried_after_a_quarter_of_a_second(
         resolve("127.0.0.2", "127.0.0.1", seconds=3)
         before = await open_descriptors()
         connected = await connect(f"tcp://two.example:{port_of(sock)}")
-        assert connected.address == f"127.0.0.1:{port_of(sock)}"
+        assert connected.transport.address == f"127.0.0.1:{port_of(sock)}"
         assert connected.times.lookup == 3
         assert connected.times.connect == 0.25
         assert connected.times.handshake is None
@@ -115,7 +115,7 @@ async def test_after_a_refusal_the_next_address_is_tried_at_once(
         resolve("127.0.0.2", "127.0.0.3", "127.0.0.1")
         connected = await connect(f"tcp://three.example:{port_of(sock)}")
         assert connected.times.connect == 0
-        assert connected.address.startswith("127.0.0.1:")
+        assert connected.transport.address.startswith("127.0.0.1:")
         await connected.transport.aclose()
 
 
@@ -275,7 +275,7 @@ async def test_over_udp_the_first_address_that_there_is_a_way_to_is_taken() -> N
     """Without any, the error is that of the first."""
     resolve("255.255.255.255", "127.0.0.1")
     connected = await connect("udp://two.example:9")
-    assert connected.address == "127.0.0.1:9"
+    assert connected.transport.address == "127.0.0.1:9"
     await connected.transport.aclose()
     resolve("255.255.255.255")
     with pytest.raises(PermissionError):

@@ -11,11 +11,11 @@ import trio
 
 import techo
 from helpers import PATIENCE
+from techo._client.client import check_fits
 from techo._transport.connect import connect
 from techo._transport.messages import (
     LARGEST_PACKET,
     PacketTransport,
-    check_fits,
 )
 
 
@@ -89,7 +89,7 @@ async def test_datagrams_come_one_by_one_and_an_empty_one_is_data(
     async with techo.open_server(place, reply=techo.raw) as server:
         connected = await connect(server.endpoints[0])
         transport = connected.transport
-        assert connected.address in str(server.endpoints[0])
+        assert connected.transport.address in str(server.endpoints[0])
         assert transport.connectionless
         assert transport.keeps_messages
         assert not transport.half_closeable

@@ -11,8 +11,8 @@ import trio
 import trio.testing
 
 from helpers import PATIENCE
+from techo._embedded import transport_of
 from techo._memory.stream import MemoryStream
-from techo._transport.streams import transport_of
 from techo._transport.transport import Transport
 
 Pair: TypeAlias = tuple[trio.abc.Stream, trio.abc.Stream]

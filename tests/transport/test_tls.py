@@ -12,8 +12,9 @@ import trio.testing
 import trustme
 
 from helpers import PATIENCE, set_linger_zero
+from techo._embedded import transport_of
 from techo._memory.stream import MemoryStream
-from techo._transport.streams import StreamTransport, transport_of
+from techo._transport.streams import StreamTransport
 from techo._transport.tls import TlsTransport
 from techo._transport.transport import Transport
 from wires import Secure, Wire

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import enum
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 import trio
 
+from techo._addresses import Address
 from techo._client.comparison import EchoError, EchoMismatch
 from techo._probing.causes import cause_of
 from techo._probing.failure_cause import FailureCause
@@ -108,6 +109,19 @@ class Trace:
     offset: int | None = None
 
 
+@attrs.frozen
+class Place:
+    """Where datagrams go, and come from."""
+
+    family: int
+    address: Address
+    expected: Any
+    """The address that answers should come from; it differs from the one to send to where the
+    server has bound another spelling of its path."""
+    largest: int
+    """Bytes that fit into a datagram."""
+
+
 @attrs.define(eq=False)
 class Context:
     """The service that is checked, and what every check keeps to."""
@@ -120,6 +134,10 @@ class Context:
     """Seconds that a check may take."""
     connections: int
     """How many connections count as many."""
+    connectionless: bool = False
+    """Whether the service is reached by datagrams."""
+    place: Place = attrs.field(init=False)
+    """Where datagrams go: of a name's addresses, the one that has answered."""
 
     def found(self, *, stamps: int) -> None:
         """Take note of how many stamps stood in an echo that was right otherwise.

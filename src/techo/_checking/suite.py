@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Collection
-from typing import Final
+from typing import Final, cast
 
+import attrs
 import trio
 
 from techo._checking.context import (
@@ -15,6 +18,7 @@ from techo._checking.context import (
     CheckReport,
     Context,
     EchoServiceError,
+    Place,
     Trace,
     Verdict,
     carry_out,
@@ -22,7 +26,9 @@ from techo._checking.context import (
 from techo._checking.datagram_checks import DATAGRAM_CHECKS, Prober
 from techo._checking.stream_checks import STREAM_CHECKS
 from techo._client.client import EchoClient
-from techo._probing.target import opener_of
+from techo._probing.target import Call, Opener, opener_of
+from techo._transport.connect import Dial, Step
+from techo._transport.messages import DatagramTransport
 from techo._transport.transport import Transport
 from techo._validation import number, whole
 from techo.endpoint import Endpoint
@@ -81,31 +87,69 @@ async def check_echo_service(
         raise ValueError(f"no check {unknown[0]!r}; there are {', '.join(CHECK_NAMES)}")
     if callable(service) and (tls is not None or server_name is not None):
         raise ValueError("tls and server_name go with an endpoint, not with a function")
-    opener = opener_of(service, tls, server_name)
-
-    async def open_transport() -> Transport:
-        return (await opener()).transport
-
-    context = Context(open_transport, reply, patience, connections)
+    opening = _Opening(opener_of(service, tls, server_name))
+    context = Context(opening.open, reply, patience, connections)
+    await _see_what_there_is(context, opening)
     report = await _run(context, frozenset(skip), watch)
     if not report.passed:
         raise EchoServiceError(report)
     return report
 
 
+@attrs.define(eq=False)
+class _Opening:
+    """What opens connections to the service."""
+
+    opener: Opener
+    dial: Dial | Call = attrs.field(init=False)
+    """The latest attempt."""
+
+    async def open(self) -> Transport:
+        """Open one more."""
+        self.dial = self.opener()
+        return (await self.dial).transport
+
+
+async def _see_what_there_is(context: Context, opening: _Opening) -> None:
+    """Connect once, to see how the service is reached and whether it lets us in.
+
+    Raises:
+        OSError: it can't be reached, or doesn't; `socket.gaierror` if no look-up ended in time.
+    """
+    with trio.move_on_after(context.patience) as scope:
+        async with context.opened() as transport:
+            if transport.secure:
+                await _see_whether_refused(transport)
+    if scope.cancelled_caught and opening.dial.step is Step.LOOKUP:
+        raise socket.gaierror(socket.EAI_AGAIN, f"no look-up within {context.patience:g} s")
+    if scope.cancelled_caught:
+        raise TimeoutError(f"no connection within {context.patience:g} s")
+    context.connectionless = transport.connectionless
+    if transport.connectionless:
+        await _find_anybody(context)
+
+
+async def _see_whether_refused(transport: Transport) -> None:
+    """See whether the server lets us in; over TLS 1.3 an alert comes after our handshake.
+
+    Raises:
+        ssl.SSLError: it does not, such as without a certificate of ours.
+    """
+    try:
+        with trio.move_on_after(_FIRST_ANSWER), contextlib.suppress(trio.BrokenResourceError):
+            await transport.send(b"\n")
+        with trio.move_on_after(_FIRST_ANSWER):
+            await transport.receive()
+    except trio.BrokenResourceError as error:
+        if isinstance(error.__cause__, ssl.SSLError) and "ALERT" in str(error.__cause__):
+            raise error.__cause__ from None
+
+
 async def _run(
     context: Context, skip: frozenset[str], watch: Callable[[Check], object] | None
 ) -> CheckReport:
     """Do the checks that fit the way in which the service is reached."""
-    with trio.move_on_after(context.patience) as scope:
-        async with context.opened() as transport:
-            pass  # it was only to see what there is
-    if scope.cancelled_caught:
-        raise TimeoutError(f"no connection within {context.patience:g} s")
-    checks = STREAM_CHECKS
-    if transport.connectionless:
-        checks = DATAGRAM_CHECKS
-        await _find_anybody(context)
+    checks = DATAGRAM_CHECKS if context.connectionless else STREAM_CHECKS
     done: list[Check] = []
     silent = False
     for name, function in checks.items():
@@ -130,12 +174,21 @@ async def _find_anybody(context: Context) -> None:
     """
     probe = os.urandom(16)
     async with context.opened() as transport:
+        client, datagrams = EchoClient(transport), cast("DatagramTransport", transport)
+        answered = False
         for _ in range(2):
             with trio.move_on_after(min(_FIRST_ANSWER, context.patience) / 2):
-                await EchoClient(transport).round_trip(probe)
-                return
+                await client.round_trip(probe)
+                answered = True
+                break
+        one = datagrams.one
+        context.place = Place(
+            one.socket.family, one.peer, one.socket.getpeername(), one.largest
+        )
+    if answered:
+        return
     # The answer may be wrong, or come from another address.
-    prober = await Prober.open(context, Trace())
+    prober = Prober.open(context, Trace())
     with prober.socket:
         if await prober.ask(probe) is None:
             raise TimeoutError("no datagram was answered")

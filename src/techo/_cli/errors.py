@@ -162,6 +162,12 @@ def _words_of(number: int) -> str:
     return os.strerror(number).lower()
 
 
+def where(endpoint: str, address: str | None) -> str:
+    """Return an endpoint and, if that is a name, its address, for people."""
+    unknown = address is None or all(each in endpoint for each in address.split(", "))
+    return endpoint if unknown else f"{endpoint} ({address})"
+
+
 def counted(causes: Mapping[FailureCause, int]) -> str:
     """Return causes with their counts, for people."""
     return ", ".join(f"{cause} {count:,}" for cause, count in causes.items())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from techo._cli.errors import counted, fail, fell_short, never_reached, refuse
+from techo._cli.errors import counted, fail, fell_short, never_reached, refuse, where
 from techo._cli.options import CLIENT, Command, Group, Option, option, switch
 from techo._cli.output import print_error, print_lines
 from techo._cli.readers import NUMBER, SECONDS, Form
@@ -265,7 +265,7 @@ def _object_of(result: PingResult) -> str:
 
 def _summary(statistics: PingStatistics, *, sweep: bool) -> Iterator[str]:
     """Return the statistics as lines for people."""
-    yield f"--- {statistics.endpoint} ---"
+    yield f"--- {where(statistics.endpoint, statistics.address)} ---"
     yield _counts(statistics)
     missed = f", {statistics.missed} missed" if statistics.missed else ""
     stray = f", {statistics.stray} stray" if statistics.stray else ""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from techo._cli.errors import counted, fail, fell_short, never_reached
+from techo._cli.errors import counted, fail, fell_short, never_reached, where
 from techo._cli.options import option
 from techo._cli.output import print_lines, writing
 from techo._cli.plot import check_can_plot, plot
@@ -211,7 +211,8 @@ def _counts(report: LoadReport) -> Iterator[str]:
     over = _number(report.connections, "connection")
     wanted = "" if report.rate is None else f", {report.rate:,.10g} trips/s wanted"
     pipeline = "" if report.pipeline == 1 else f", up to {report.pipeline:,} in flight on each"
-    yield f"{report.endpoint}: {over} x {_number(report.size, 'byte')}{pipeline}{wanted}"
+    place, size = where(report.endpoint, report.address), _number(report.size, "byte")
+    yield f"{place}: {over} x {size}{pipeline}{wanted}"
     rate = report.round_trips_per_second
     megabytes = rate * report.bytes / max(1, report.round_trips) / _MEGA
     yield (

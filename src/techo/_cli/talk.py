@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import socket
 import ssl
 import sys
 from typing import TYPE_CHECKING, Final
@@ -84,14 +85,17 @@ async def _talk(options: argparse.Namespace) -> int:
 async def _connect(endpoint: Endpoint, options: argparse.Namespace) -> Transport:
     import trio
 
-    from techo._transport.connect import connect
+    from techo._transport.connect import Dial, Step, connect
 
     tls = client_context(options)
     if tls is None:
         return (await connect(endpoint)).transport
+    dial = Dial(endpoint, tls, options.tls_server_name)
     with trio.move_on_after(_CONNECT_TIMEOUT):
-        connected = await connect(endpoint, tls=tls, server_name=options.tls_server_name)
-        return connected.transport
+        return (await dial).transport
+    if dial.step is Step.LOOKUP:
+        reason = f"no look-up within {_CONNECT_TIMEOUT:g} s"
+        raise socket.gaierror(socket.EAI_AGAIN, reason)
     raise TimeoutError(f"no TLS connection within {_CONNECT_TIMEOUT:g} s")
 
 

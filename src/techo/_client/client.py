@@ -10,10 +10,9 @@ import attrs
 import trio
 
 from techo._client.comparison import Comparison, EchoError
+from techo._embedded import transport_of
 from techo._nursery import open_bare_nursery
 from techo._transport.connect import connect
-from techo._transport.messages import check_fits
-from techo._transport.streams import transport_of
 from techo._transport.transport import Transport
 from techo.endpoint import Endpoint
 
@@ -147,3 +146,15 @@ async def open_client(
     connected = await connect(endpoint, tls=tls, server_name=server_name)
     async with connected.transport as transport:
         yield EchoClient(transport)
+
+
+def check_fits(size: int, largest: int) -> None:
+    """Refuse a message that its transport cannot carry.
+
+    Raises:
+        ValueError: naming its size and the limit.
+    """
+    if size > largest:
+        raise ValueError(
+            f"{size} bytes do not fit into one message: {largest} is the most here"
+        )

@@ -73,6 +73,8 @@ class LoadReport:
     """
 
     endpoint: str = attrs.field(validator=TEXT)
+    address: str | None = attrs.field(validator=TEXT.or_off())
+    """Where the connections led, several if so; None if that is not known."""
     connections: int = attrs.field(validator=NATURAL)
     size: int = attrs.field(validator=NATURAL)
     """Bytes in a message."""
@@ -178,6 +180,7 @@ class LoadReport:
         rates = [each.rate for each in reports if each.rate is not None]
         return cls(
             endpoint=", ".join(dict.fromkeys(each.endpoint for each in reports)),
+            address=_joined(each.address for each in reports),
             size=sizes[0],
             pipeline=max(each.pipeline for each in reports),
             rate=sum(rates) if rates else None,
@@ -266,6 +269,10 @@ class LoadReport:
         if report.lost > report.failed:
             raise ValueError(f"the report has lost {report.lost}, and errors for fewer")
         return report
+
+
+def _joined(addresses: Iterable[str | None]) -> str | None:
+    return ", ".join(dict.fromkeys(filter(None, addresses))) or None
 
 
 def _sum_of(histograms: Iterable[Histogram | None]) -> Histogram:

@@ -130,6 +130,7 @@ class LoadRun:
         errors = {cause: tally.errors[cause] for cause in FailureCause if tally.errors[cause]}
         return LoadReport(
             endpoint=self.name,
+            address=self.engine.address,
             connections=self.engine.connections,
             size=self.size,
             pipeline=self.pipeline,

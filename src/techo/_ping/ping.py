@@ -165,4 +165,4 @@ class Ping(AsyncIterator[PingResult]):
 
     def statistics(self) -> PingStatistics:
         """Return what has become of all probes so far."""
-        return self._records.statistics()
+        return self._records.statistics(self._engine.address)

@@ -114,13 +114,14 @@ class Records:
         self.run.schedule.paused = False
         return result
 
-    def statistics(self) -> PingStatistics:
-        """Return what is known by now."""
+    def statistics(self, address: str | None) -> PingStatistics:
+        """Return what is known by now, and that the probes went to `address`."""
         count = self._rtt.count
         outages = self._outages.so_far()
         variance = count * self._squares - self._rtt.sum**2  # times count squared; exact
         return PingStatistics(
             endpoint=self.endpoint,
+            address=address,
             sent=self.run.begun,
             received=self._received,
             lost=self._failures.total(),

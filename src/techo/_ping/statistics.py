@@ -18,6 +18,7 @@ PERCENTS: Final = (50, 95, 99)
 """Percentiles that are reported of a ping."""
 _COUNTS: Final = (
     "endpoint",
+    "address",
     "sent",
     "received",
     "lost",
@@ -36,6 +37,9 @@ class PingStatistics:
     """What has become of the probes so far: ``sent == received + lost + in_flight``."""
 
     endpoint: str
+    address: str | None
+    """Where the connection led, or that has answered of several to a udp name; several if it
+    led to more than one in turn, the latest last; None if that is not known."""
     sent: int
     """Probes that were due, sent or not."""
     received: int

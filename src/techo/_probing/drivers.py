@@ -211,7 +211,7 @@ class TaskDriver(Driver):
                 await self._receive_all()
             except _FAILURES as failure:
                 error = failure
-            if self._sending_since < math.inf:
+            if self._sending_since < math.inf and not self.transport.connectionless:
                 # The system reports a reset to one side only, and the other sees an end.
                 # Closing ends the sending, which shows what that side has seen.
                 await trio.aclose_forcefully(self.transport)

@@ -16,6 +16,7 @@ from typing import Final, NoReturn
 import attrs
 import trio
 
+from techo._client.client import check_fits
 from techo._nursery import open_bare_nursery
 from techo._probing.causes import cause_of, words_of
 from techo._probing.drivers import Driver, driver_for
@@ -24,7 +25,7 @@ from techo._probing.in_flight import InFlight, Run
 from techo._probing.target import Opener
 from techo._probing.timer import open_timer
 from techo._probing.trip import Ending, Incident, IncidentKind
-from techo._transport.messages import check_fits
+from techo._transport.connect import Step
 
 _LOOKS: Final = 100
 """How often overdue replies are looked for, at the most, within the time of one."""
@@ -41,6 +42,9 @@ _MOST_UNANSWERED_BYTES: Final = 2**24
 """Trips that a stream may owe, and how many bytes they may have, before it is given up: all of
 them have to be kept, because any of them may still come back."""
 
+
+_MOST_ADDRESSES: Final = 8
+"""That are reported: a name may have another one at each look-up."""
 
 UNBOUNDED: Final = math.inf
 """Trips in flight where there is no limit to their number."""
@@ -74,7 +78,15 @@ class Engine:
     """Whether there has been a connection."""
     failure: Exception | None = attrs.field(default=None, init=False)
     """Why the run could not go on: a message is too large, or a user's function raised."""
+    _addresses: list[str] = attrs.field(factory=list, init=False)
+    """Where the connections led that are over."""
     _opening: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+
+    @property
+    def address(self) -> str | None:
+        """Where the connections lead or have led, several if so; None if that is not known."""
+        present = [driver.transport.address for driver in self.drivers.values()]
+        return ", ".join(_latest(self._addresses, present)) or None
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[trio.Nursery]:
@@ -159,12 +171,16 @@ class Engine:
 
     async def _connect(self, *, again: bool) -> Driver | None:
         """Connect, or note why that failed."""
+        dial = self.opener()
         try:
             with trio.fail_after(self.run.timeout):
-                connected = await self.opener()
+                connected = await dial
         except trio.TooSlowError:
-            reason = f"no connection within {self.run.timeout:g} s"
-            self._not_connected(Ending(FailureCause.TIMEOUT_CONNECT, reason))
+            cause, what = FailureCause.TIMEOUT_CONNECT, "connection"
+            if dial.step is Step.LOOKUP:
+                cause, what = FailureCause.DNS, "look-up"
+            reason = f"no {what} within {self.run.timeout:g} s"
+            self._not_connected(Ending(cause, reason))
             return None
         except (OSError, trio.BrokenResourceError) as error:
             self._not_connected(Ending(cause_of(error), words_of(error), error))
@@ -200,6 +216,7 @@ class Engine:
         finally:
             self.run.idle.pop(driver.in_flight, None)
             self.drivers.pop(driver.in_flight, None)
+            self._addresses = _latest(self._addresses, [driver.transport.address])
             await driver.close()  # noqa: ASYNC102  -- shielded, and over in a second
 
     async def _pace(self) -> None:
@@ -257,6 +274,12 @@ class Engine:
                 driver.go_on()
         elif not in_flight.trips:
             driver.go_on()  # it could not send, and now it may
+
+
+def _latest(before: list[str], now: list[str]) -> list[str]:
+    """Return addresses, each once, the latest last; those that are not known are left out."""
+    latest = dict.fromkeys(filter(None, reversed([*before, *now])))
+    return list(latest)[:_MOST_ADDRESSES][::-1]
 
 
 def _oldest(driver: Driver) -> float:

@@ -10,7 +10,7 @@ class FailureCause(enum.StrEnum):
     """Why a message has not come back as it was sent."""
 
     DNS = "dns"
-    """The name is unknown."""
+    """The name is unknown, or its look-up took too long."""
     REFUSED = "refused"
     """Nobody listens there."""
     UNREACHABLE = "unreachable"

@@ -3,15 +3,43 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, TypeAlias
 
-from techo._transport.connect import Connect, Dial
+import attrs
+import trio
+
+from techo._embedded import transport_of
+from techo._transport.connect import Connected, ConnectTimes, Dial, Step, shake_hands
 from techo.endpoint import Endpoint, Kind, check_connectable
+
+Connect: TypeAlias = Callable[[], Awaitable[trio.abc.Stream]]
+"""An async function that connects."""
 
 Target: TypeAlias = Endpoint | str | Connect
 
-Opener: TypeAlias = Callable[[], Dial]
+
+@attrs.define(eq=False)
+class Call:
+    """One call of a function that connects, to be awaited as a `Dial` is."""
+
+    function: Connect
+    step: Step = attrs.field(default=Step.CONNECT, init=False)
+
+    def __await__(self) -> Generator[Any, Any, Connected]:
+        return self._connect().__await__()
+
+    async def _connect(self) -> Connected:
+        """Connect; the function may look up a name, and do TLS, by itself."""
+        started = trio.current_time()
+        transport = transport_of(await self.function())
+        if not transport.handshake_done:
+            self.step = Step.HANDSHAKE
+            await shake_hands(transport)
+        return Connected(transport, ConnectTimes(None, trio.current_time() - started, None))
+
+
+Opener: TypeAlias = Callable[[], Dial | Call]
 """Returns the next attempt to connect: `await opener()` connects."""
 
 
@@ -38,7 +66,7 @@ def opener_of(
         )
     if tls is not None or server_name is not None:
         raise ValueError(f"{name_of(target)} takes neither tls nor server_name")
-    return lambda: Dial(target)
+    return lambda: Call(target)
 
 
 def name_of(target: Target) -> str:

@@ -12,8 +12,8 @@ from typing import Final
 import attrs
 import trio
 
+from techo._addresses import text_of
 from techo._pump.pump import Pump, PumpedSocket
-from techo._transport.addresses import text_of
 from techo._transport.transport import Transport
 
 _GLANCE: Final = 1e-3

@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 import trio
 
+from techo._embedded import transport_of
 from techo._faults.certificates import bad_context
 from techo._faults.plan import Plan, Planner
 from techo._faults.transport import FaultEndedError, FaultyTransport
@@ -33,7 +34,6 @@ from techo._server.hook import ServiceHook
 from techo._server.limits import Limits
 from techo._server.pumped import converse_pumped
 from techo._server.registry import Registry
-from techo._transport.streams import transport_of
 from techo._transport.tls import TlsTransport
 from techo._transport.transport import Transport
 from techo.reply import Reply

@@ -11,9 +11,9 @@ from typing import Any, Final, NoReturn, TypeAlias
 import attrs
 import trio
 
+from techo._addresses import SOCKET_TYPES
 from techo._nursery import open_bare_nursery
 from techo._server import events, sockets
-from techo._transport.addresses import SOCKET_TYPES
 from techo.endpoint import EVERY_INTERFACE, Endpoint, Kind, host_of
 
 Handler: TypeAlias = Callable[[Any], Awaitable[None]]

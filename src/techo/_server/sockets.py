@@ -12,7 +12,7 @@ from typing import Final
 
 import trio
 
-from techo._transport.addresses import unix_address
+from techo._addresses import unix_address
 from techo._transport.messages import LARGEST_PACKET, PacketTransport
 from techo.endpoint import Endpoint, Kind, host_of
 

@@ -5,26 +5,25 @@ from __future__ import annotations
 import contextlib
 import enum
 import errno
+import functools
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Generator, Iterable
-from typing import Any, Final, TypeAlias
+from collections.abc import Generator, Iterable
+from typing import Any
 
 import attrs
 import trio
 
+import techo._addresses as addresses
+from techo._addresses import Address, Found
 from techo._shortage import look_up, named, worst_first
-from techo._transport import addresses
-from techo._transport.addresses import SOCKET_TYPES, Address, Found, text_of
 from techo._transport.messages import DatagramTransport, PacketTransport
-from techo._transport.streams import StreamTransport, transport_of
+from techo._transport.racing import ATTEMPT_DELAY, RacingTransport
+from techo._transport.streams import StreamTransport
 from techo._transport.tls import TlsTransport
 from techo._transport.transport import Transport
 from techo.endpoint import Endpoint, Kind, certificate_name, check_connectable
-
-ATTEMPT_DELAY: Final = 0.25
-"""Seconds from one attempt to the next while none has failed (RFC 8305, section 5)."""
 
 
 class Step(enum.Enum):
@@ -37,14 +36,12 @@ class Step(enum.Enum):
 
 @attrs.frozen
 class SocketOptions:
-    """Settings of a socket before it connects; None leaves one to the system."""
+    """Settings of a socket before it connects, in bytes; None leaves one to the system."""
 
     source: str | None = None
     """The address to connect from; addresses of the other family are not tried then."""
     send_buffer: int | None = None
-    """Bytes."""
     receive_buffer: int | None = None
-    """Bytes."""
 
     def open(self, family: int, kind: int) -> socket.socket:
         """Open a socket that they hold for.
@@ -72,11 +69,9 @@ class SocketOptions:
 class ConnectTimes:
     """How long each step to a connection took, in seconds; None for what was not needed."""
 
-    lookup: float | None
-    """Of a name."""
+    lookup: float | None  # of a name
     connect: float
-    handshake: float | None
-    """Of TLS."""
+    handshake: float | None  # of TLS
 
 
 @attrs.frozen
@@ -84,20 +79,14 @@ class Connected:
     """A connection, or a connected socket for datagrams, which is the caller's to close."""
 
     transport: Transport
-    address: str
-    """Where it leads: ``HOST:PORT`` or a path; empty where only a function knows."""
     times: ConnectTimes
-
-
-Connect: TypeAlias = Callable[[], Awaitable[trio.abc.Stream]]
-"""An async function that connects."""
 
 
 @attrs.define(eq=False)
 class Dial:
     """One attempt to connect, to be awaited; `step` shows how far it has come."""
 
-    target: Endpoint | Connect
+    endpoint: Endpoint
     tls: ssl.SSLContext | None = None
     server_name: str | None = None
     options: SocketOptions = SocketOptions()
@@ -107,32 +96,30 @@ class Dial:
         return self.connect().__await__()
 
     async def connect(self) -> Connected:
-        """Do what `connect` says; a function may look up and do TLS by itself."""
-        started, endpoint, lookup, handshake = trio.current_time(), self.target, None, None
-        if not isinstance(endpoint, Endpoint):
-            self.step = Step.CONNECT
-            transport = await self._shake_hands(transport_of(await endpoint()))
-            return Connected(transport, "", ConnectTimes(None, _since(started), None))
+        """Do what `connect` says."""
+        started, endpoint, lookup, handshake = trio.current_time(), self.endpoint, None, None
+        transport: Transport
         if endpoint.path:
             return await self._by_path(endpoint)
-        found = await look_up(endpoint.host, endpoint.port, SOCKET_TYPES[endpoint.kind])
+        kind = addresses.SOCKET_TYPES[endpoint.kind]
+        found = await look_up(endpoint.host, endpoint.port, kind)
         if not addresses.is_literal(endpoint.host):
             lookup = _since(started)
         self.step, started = Step.CONNECT, trio.current_time()
         if endpoint.kind is Kind.UDP:
-            datagrams = self._datagrams(endpoint, found)
-            times = ConnectTimes(lookup, _since(started), None)
-            return Connected(datagrams, text_of(datagrams.address), times)
+            open_all = functools.partial(self._datagrams, addresses.interleaved(found))
+            sockets = open_all()
+            transport = sockets[0] if len(sockets) == 1 else RacingTransport(sockets, open_all)
+            return Connected(transport, ConnectTimes(lookup, _since(started), None))
         sock, address = await _Race(endpoint, self.options).run(addresses.interleaved(found))
         connected = _since(started)
-        transport = StreamTransport(trio.SocketStream(sock))
+        transport = _stream(sock)
         if endpoint.kind is Kind.TLS:
             started = trio.current_time()
             transport = await self._secured(transport, endpoint.host)
             handshake = _since(started)
-        return Connected(
-            transport, text_of(address), ConnectTimes(lookup, connected, handshake)
-        )
+        transport.address = addresses.text_of(address)
+        return Connected(transport, ConnectTimes(lookup, connected, handshake))
 
     async def _by_path(self, endpoint: Endpoint) -> Connected:
         """Connect to a Unix socket, which takes no time, whether a server is there or not."""
@@ -140,44 +127,42 @@ class Dial:
         await trio.lowlevel.checkpoint()
         started = trio.current_time()
         kind, address = endpoint.kind, addresses.unix_address(endpoint.path)
-        sock = self.options.open(socket.AF_UNIX, SOCKET_TYPES[kind])
+        sock = self.options.open(socket.AF_UNIX, addresses.SOCKET_TYPES[kind])
         transport: Transport
         try:
             if kind is Kind.UNIXGRAM:
                 sock.bind("")  # any free abstract name: who has none can't be answered
-                transport = DatagramTransport.connected(sock, address)
+                transport = DatagramTransport(sock, address)
             else:
                 # Not by trio's connect, for which a server whose queue is full has accepted.
                 sock.setblocking(False)
                 sock.connect(address)
-                ours = trio.socket.from_stdlib_socket(sock)
-                transport = (
-                    PacketTransport(ours)
-                    if kind is Kind.UNIXPACKET
-                    else StreamTransport(trio.SocketStream(ours))
-                )
+                ours, packets = trio.socket.from_stdlib_socket(sock), kind is Kind.UNIXPACKET
+                transport = PacketTransport(ours) if packets else _stream(ours)
         except BaseException:
             sock.close()
             raise
-        times = ConnectTimes(None, trio.current_time() - started, None)
-        return Connected(transport, endpoint.path, times)
+        transport.address = endpoint.path
+        return Connected(transport, ConnectTimes(None, _since(started), None))
 
-    def _datagrams(self, endpoint: Endpoint, found: Iterable[Found]) -> DatagramTransport:
-        """Take the first address that there is a way to: no datagram has been answered yet."""
+    def _datagrams(self, found: Iterable[Found]) -> list[DatagramTransport]:
+        """Open a socket for each address that there is a way to."""
+        opened: list[DatagramTransport] = []
         failures: list[OSError] = []
         for family, kind, _, _, address in found:
             sock = None
             try:
                 sock = self.options.open(family, kind)
-                datagrams = DatagramTransport.connected(sock, address)
-                _refuse_itself(sock, endpoint)
+                datagrams = DatagramTransport(sock, address)
+                _refuse_itself(sock, self.endpoint)
+                opened.append(datagrams)
             except OSError as error:
                 failures.append(named(error, family, address))
                 if sock is not None:
                     sock.close()
-            else:
-                return datagrams
-        raise worst_first(failures)[0]  # a look-up finds one address at least
+        if not opened:
+            raise worst_first(failures)[0]  # a look-up finds one address at least
+        return opened
 
     async def _secured(self, below: Transport, host: str) -> Transport:
         name = certificate_name(host if self.server_name is None else self.server_name)
@@ -187,24 +172,30 @@ class Dial:
         except ValueError:
             await trio.aclose_forcefully(below)
             raise
-        return await self._shake_hands(secure)
-
-    async def _shake_hands(self, transport: Transport) -> Transport:
-        """Do the handshake; the transport is closed if that fails or is cancelled."""
-        if transport.handshake_done:
-            return transport
         self.step = Step.HANDSHAKE
-        try:
-            await transport.handshake()
-        except BaseException as error:
-            await trio.aclose_forcefully(transport)
-            if not isinstance(error, trio.BrokenResourceError):
-                raise
-            if isinstance(error.__cause__, OSError):
-                raise error.__cause__ from None
-            # All else that connecting raises is an OSError, too.
-            raise ConnectionResetError(errno.ECONNRESET, str(error)) from error
-        return transport
+        return await shake_hands(secure)
+
+
+async def shake_hands(transport: Transport) -> Transport:
+    """Do the handshake; the transport is closed if that fails or is cancelled.
+
+    Raises:
+        OSError: as `ssl.SSLError` if TLS fails.
+    """
+    try:
+        await transport.handshake()
+    except BaseException as error:
+        await trio.aclose_forcefully(transport)
+        if not isinstance(error, trio.BrokenResourceError):
+            raise
+        if isinstance(error.__cause__, OSError):
+            raise error.__cause__ from None
+        raise ConnectionResetError(errno.ECONNRESET, str(error)) from error
+    return transport
+
+
+def _stream(sock: trio.socket.SocketType) -> Transport:
+    return StreamTransport(trio.SocketStream(sock))
 
 
 def _since(started: float) -> float:
@@ -217,10 +208,8 @@ class _Race:
 
     endpoint: Endpoint
     options: SocketOptions
-    _failures: list[OSError] = attrs.field(factory=list, init=False)
-    _winner: tuple[trio.socket.SocketType, Address] | None = attrs.field(
-        default=None, init=False
-    )
+    _failures: list[OSError] = attrs.Factory(list)
+    _winner: tuple[trio.socket.SocketType, Address] | None = None
 
     async def run(self, found: Iterable[Found]) -> tuple[trio.socket.SocketType, Address]:
         """Return a connected socket and its peer; all others are closed."""
@@ -236,7 +225,7 @@ class _Race:
                 self._winner[0].close()
             raise
         if self._winner is None:
-            where = text_of((self.endpoint.host, self.endpoint.port))
+            where = addresses.text_of((self.endpoint.host, self.endpoint.port))
             message = f"all attempts to connect to {where} failed"
             raise OSError(message) from ExceptionGroup(message, worst_first(self._failures))
         _refuse_itself(self._winner[0], self.endpoint)
@@ -254,12 +243,12 @@ class _Race:
         except OSError as error:
             self._failures.append(named(error, family, address))
             over.set()
-            return None
-        if self._winner is not None:
-            return sock.close()
-        self._winner = sock, address
-        race.cancel(reason="connected to another address")
-        return None
+            return
+        if self._winner is None:
+            self._winner = sock, address
+            race.cancel(reason="connected to another address")
+        else:
+            sock.close()
 
 
 def _refuse_itself(sock: socket.socket | trio.socket.SocketType, endpoint: Endpoint) -> None:
@@ -268,10 +257,9 @@ def _refuse_itself(sock: socket.socket | trio.socket.SocketType, endpoint: Endpo
     The system may give a client the very port that it connects to, if that is in the range for
     clients. Over TCP this is a simultaneous open (RFC 9293, 3.5), and it echoes like a server.
     """
-    if sock.getsockname()[1] != endpoint.port:
-        return
     with contextlib.suppress(OSError):  # which has ended already, and so was a server's
-        if sock.getsockname() == sock.getpeername():
+        ours = sock.getsockname()
+        if ours[1] == endpoint.port and ours == sock.getpeername():
             sock.close()
     if sock.fileno() < 0:
         raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
@@ -286,9 +274,9 @@ async def connect(
 ) -> Connected:
     """Connect to `endpoint`.
 
-    Of a name's addresses, tcp and tls try all as RFC 8305 does; udp takes the first that
-    there is a way to, because connecting a datagram socket does not show whether a server is
-    there. Over tls the handshake is done, so that what is wrong with a certificate shows here.
+    A name's addresses are all tried as RFC 8305 does; over udp by the first datagrams, because
+    connecting a datagram socket does not show whether a server is there. Over tls the handshake
+    is done, so that what is wrong with a certificate shows here.
 
     Raises:
         ValueError: the text is no endpoint, or one that can't be connected to, or `tls` or

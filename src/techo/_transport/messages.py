@@ -6,12 +6,12 @@ import contextlib
 import errno
 import functools
 import socket as sockets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 import trio
 
-from techo._transport.addresses import Address
+from techo._addresses import Address, text_of
 from techo._transport.transport import RECEIVE_SIZE, Transport
 
 LARGEST_PACKET: Final = 2**18
@@ -26,23 +26,6 @@ _LARGEST_UDP: Final = {sockets.AF_INET: 65_507, sockets.AF_INET6: 65_527}
 """Bytes that fit into a UDP datagram: 65,535 less UDP's header and, in IPv4, less its own."""
 
 
-def largest_message(sock: sockets.socket | trio.socket.SocketType) -> int:
-    """Return how many bytes a Unix socket that keeps messages apart sends at once."""
-    return sock.getsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF) - _OVERHEAD
-
-
-def check_fits(size: int, largest: int) -> None:
-    """Refuse a message that its transport cannot carry.
-
-    Raises:
-        ValueError: naming its size and the limit.
-    """
-    if size > largest:
-        raise ValueError(
-            f"{size} bytes do not fit into one message: {largest} is the most here"
-        )
-
-
 class _MessageTransport(Transport):
     """A socket of which each `send` and each `receive` is one message."""
 
@@ -55,7 +38,7 @@ class _MessageTransport(Transport):
     @property
     def largest(self) -> int:
         with _translated():
-            return largest_message(self.socket)
+            return self.socket.getsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF) - _OVERHEAD
 
     async def aclose(self) -> None:
         self.socket.close()
@@ -100,28 +83,27 @@ class DatagramTransport(_MessageTransport):
     connectionless = True
     half_closeable = False
 
-    def __init__(
-        self, socket: trio.socket.SocketType, connect: Callable[[], None], address: Address
-    ) -> None:
-        super().__init__(socket)
-        self.address = address
-        """Where datagrams go, as it was given to `connected`."""
-        self._connect = connect
-        self._largest = _LARGEST_UDP.get(socket.family) or largest_message(socket)
-        # A Unix datagram can be as large as a packet.
-        self._buffer = bytearray(LARGEST_PACKET)
-
-    @classmethod
-    def connected(cls, sock: sockets.socket, address: Address) -> DatagramTransport:
+    def __init__(self, sock: sockets.socket, address: Address) -> None:
         """Take over a new socket and connect it, which does not show whether a server is there.
 
         Raises:
             OSError: there is no such address, or no way to it. The socket stays the caller's.
         """
         sock.setblocking(False)
-        connect = functools.partial(sock.connect, address)
-        connect()
-        return cls(trio.socket.from_stdlib_socket(sock), connect, address)
+        self._connect = functools.partial(sock.connect, address)
+        self._connect()
+        super().__init__(trio.socket.from_stdlib_socket(sock))
+        self.address = text_of(address)
+        self.peer = address
+        """Where datagrams go, as the system takes it."""
+        self._largest = _LARGEST_UDP.get(sock.family) or super().largest
+        # A Unix datagram can be as large as a packet.
+        self._buffer = bytearray(LARGEST_PACKET)
+
+    @property
+    def one(self) -> DatagramTransport:
+        """The only one; of several that race, the one that is kept, or else the first."""
+        return self
 
     @property
     def largest(self) -> int:

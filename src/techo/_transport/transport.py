@@ -34,6 +34,8 @@ class Transport(trio.abc.AsyncResource):
     fed_at: float | None = None
     """When bytes last came that `receive` may not have returned yet, such as a part of a TLS
     record; None where it returns all that comes."""
+    address: str = ""
+    """Where it leads, ``HOST:PORT`` or a path; empty while that is not known."""
     socket: trio.socket.SocketType | None = None
     """The socket underneath, through TLS too; None if there is none, as in memory."""
 
