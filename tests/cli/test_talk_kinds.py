@@ -239,7 +239,10 @@ def test_what_is_wrong_with_tls_is_one_line_with_the_remedy(
             ([endpoint], "unable to get local issuer certificate); --tls-ca FILE"),
             ([by_address, "--tls-ca", certificates.file("ca")], "mismatch"),
             ([by_address, "--tls-ca", certificates.file("ca")], "; --tls-server-name NAME"),
-            ([endpoint, "--tls-ca", certificates.file("ca"), "--tls-server-name", ""], "empty"),
+            (
+                [endpoint, "--tls-ca", certificates.file("ca"), "--tls-server-name", ""],
+                "neither",
+            ),
         ]
         for arguments, reason in cases:
             code, out, err = call("talk", *arguments)
