@@ -19,9 +19,11 @@ VERSIONS = nox.project.python_versions(PROJECT)
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 nox.options.sessions = ["lint", "types", f"tests-{RUNNING}"]
 
-
 WORKERS = f"--numprocesses={3 * (os.cpu_count() or 1)}"
 """Tests at a time: they wait more than they compute."""
+
+COMPILED = {"UV_COMPILE_BYTECODE": "1"}
+"""Hundreds of processes import what is installed here, and need not all compile it."""
 
 
 def groups(*names: str) -> tuple[str, ...]:
@@ -56,7 +58,7 @@ def types(session: nox.Session) -> None:
 @nox.session(python=sorted({*VERSIONS, RUNNING}))
 def tests(session: nox.Session) -> None:
     """All tests on the built package, with coverage through every process they start."""
-    session.install(".", *groups("test"))
+    session.install(".", *groups("test"), env=COMPILED)
     coverage_data = {"COVERAGE_FILE": str(Path(session.create_tmp()) / "coverage")}
     session.run("coverage", "erase", env=coverage_data)
     pytest = ["pytest", WORKERS, "--dist=worksteal", *session.posargs]
@@ -76,15 +78,15 @@ def minimums(session: nox.Session) -> None:
         requirement.partition(">=")[0] + "==" + requirement.partition(">=")[2]
         for requirement in PROJECT["project"]["dependencies"]
     ]
-    session.install(".", *oldest, *groups("test"))
+    session.install(".", *oldest, *groups("test"), env=COMPILED)
     session.run("pytest", WORKERS, "--dist=worksteal", *session.posargs)
 
 
-@nox.session(python=RUNNING)
+@nox.session
 def system(session: nox.Session) -> None:
     """Test what takes other programs or more than 2 s; in CI nothing of it is skipped."""
-    session.install(".", *groups("system"))
-    session.run("pytest", *(session.posargs or ["tests/system"]))
+    session.install(".", *groups("system"), env=COMPILED)
+    session.run("pytest", "tests/system", *session.posargs)
 
 
 @nox.session
