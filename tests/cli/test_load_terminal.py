@@ -29,11 +29,11 @@ def test_a_bar_shows_what_was_found_so_far() -> None:
 
 def test_a_warm_up_is_told() -> None:
     """The bar says so until trips are counted."""
-    arguments = ["load", "--warm-up", "1", "-d", "2"]
+    arguments = ["load", "-r", "200", "--warm-up", "1", "-d", "1"]
     with serving() as process, on_a_terminal(*arguments, str(process.port)) as terminal:
         terminal.read_until("warming up")
         terminal.read_until(" 0 errors")
-        terminal.read_until("service time, ms")
+        terminal.read_until("response time, ms")
 
 
 def test_trips_have_a_bar_too() -> None:
@@ -71,7 +71,7 @@ def test_without_colour_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     with (
         serving() as process,
-        on_a_terminal("load", "-n", "5000", "-r", "5000", str(process.port)) as terminal,
+        on_a_terminal("load", "-n", "300", "-r", "1000", str(process.port)) as terminal,
     ):
         terminal.read_until("response time, ms")
         assert terminal.popen.wait(PATIENCE) == 0

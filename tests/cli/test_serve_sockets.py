@@ -194,19 +194,18 @@ def test_a_second_server_does_not_disturb_the_first(tmp_path: Path) -> None:
 # As systemd does it: descriptors from 3 on, the variables with the number of the very process.
 ACTIVATE = """
 import fcntl, os, sys
-first, second, pid_offset = map(int, sys.argv[1:4])
-first, second = (fcntl.fcntl(each, fcntl.F_DUPFD, 10) for each in (first, second))
+first, second = (fcntl.fcntl(int(each), fcntl.F_DUPFD, 10) for each in sys.argv[1:3])
 os.dup2(first, 3)
 os.dup2(second, 4)
-os.environ |= {"LISTEN_PID": str(os.getpid() + pid_offset), "LISTEN_FDS": "2"}
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "2"}
 os.environ["LISTEN_FDNAMES"] = "web:udp"
-os.execv(sys.argv[4], sys.argv[4:])
+os.execv(sys.argv[3], sys.argv[3:])
 """
 
 
 @contextlib.contextmanager
 def activated(
-    *arguments: str, sockets: int = 2, notify: str = "", pid_offset: int = 0
+    *arguments: str, sockets: int = 2, notify: str = ""
 ) -> Iterator[tuple[Process, int, int]]:
     """Run a techo that was passed a TCP and a UDP socket; give it and their ports."""
     with (
@@ -217,7 +216,7 @@ def activated(
         numbers = [tcp.fileno(), udp.fileno()]
         with serving(
             *arguments,
-            prefix=[sys.executable, "-c", ACTIVATE, *map(str, numbers), str(pid_offset)],
+            prefix=[sys.executable, "-c", ACTIVATE, *map(str, numbers)],
             bare=True,
             pass_fds=numbers,
             environment={"NOTIFY_SOCKET": notify} if notify else {},
@@ -250,9 +249,9 @@ def test_sockets_passed_by_systemd_are_served(
 
 def test_sockets_passed_to_somebody_else_are_not_ours() -> None:
     """LISTEN_PID says which process they are for."""
-    with activated("--drain-timeout=1", sockets=0, pid_offset=1) as (process, _, _):
-        process.read_endpoints(1)
-        assert str(process.endpoints[0]) == "tcp://127.0.0.1:8009"
+    environment = {"LISTEN_PID": str(os.getpid() + 1), "LISTEN_FDS": "2"}
+    assert systemd.take_inherited(environment) == []
+    assert environment == {}
 
 
 def test_an_endpoint_of_our_own_wins_over_sockets_passed() -> None:
