@@ -183,10 +183,11 @@ async def test_a_second_reply_is_a_duplicate_and_no_success(address: str) -> Non
     """But for the last one's, which nobody waits for, and which may yet have come."""
     seen = await see_faults(address, testing.DuplicateReply(), reply=techo.stamped, count=5)
     assert (seen.statistics.received, seen.statistics.loss) == (5, 0)
-    assert seen.statistics.duplicate in (4, 5)
     told = sorted(seen.told, key=lambda each: each[0] or 0)  # two may be under way
     all_of_it = [(seq, word) for seq in range(1, 6) for word in ("reply", "duplicate")]
-    assert told == all_of_it[: 5 + seen.statistics.duplicate]
+    assert told == all_of_it[: len(told)]
+    # It may also come when nobody asks for results any more, and is counted all the same.
+    assert 4 <= len(told) - 5 <= seen.statistics.duplicate <= 5
 
 
 @pytest.mark.parametrize("kind", ["udp", "unixgram", "unixpacket"], indirect=True)
