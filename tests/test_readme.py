@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import techo
-from helpers import call, serving
+from helpers import PATIENCE, call, serving
 from techo import testing
 from techo._faults.text import _FORMS, parse_fault
 from techo._faults.values import Fault
@@ -27,7 +27,7 @@ def run_example(word: str) -> bytes:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", example],
         capture_output=True,
-        timeout=60,
+        timeout=4 * PATIENCE,
         check=True,
     )
     return done.stdout
@@ -45,7 +45,10 @@ def test_the_embedding_example_serves() -> None:
     code = example.replace("trio.run(trio.serve_tcp, service.handle, 8009)", EMBEDDING)
     assert code != example
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, timeout=30, check=True
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        timeout=4 * PATIENCE,
+        check=True,
     )
     assert re.fullmatch(rb"\[.{24}\] hello\n", done.stdout)
 
@@ -137,7 +140,7 @@ def test_the_testing_example_passes(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path],
         capture_output=True,
-        timeout=60,
+        timeout=4 * PATIENCE,
         check=False,
         cwd=tmp_path,
     )

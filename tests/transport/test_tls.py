@@ -94,7 +94,8 @@ async def test_bytes_go_both_ways_at_once_and_end_with_close_notify(
     client, server = secure(*ends)
     await shake_hands(client, server)
     assert client.tls.version() == server.tls.version() == version
-    there, back = os.urandom(20_000), os.urandom(18_000)
+    size = 1000 if isinstance(ends[0], Wire) else 10_000  # each piece takes its time
+    there, back = os.urandom(2 * size), os.urandom(2 * size - 100)
     received: dict[TlsTransport, bytes] = {}
 
     async def send(transport: TlsTransport, data: bytes) -> None:
