@@ -64,6 +64,14 @@ def printable(text: str) -> str:
     )
 
 
+def quoted(value: object) -> str:
+    """Return a text as it was typed, in quotes; only what cannot be shown is escaped.
+
+    What is no text is shown as Python writes it, since nobody has typed it.
+    """
+    return f"'{printable(value)}'" if isinstance(value, str) else repr(value)
+
+
 def _name_of(off: float | None) -> str:
     return "None" if off is None else "math.inf"
 
@@ -111,6 +119,8 @@ SECONDS_ABOVE_0: Final = number(above=0, unit="seconds")
 SECONDS_FROM_0: Final = number(unit="seconds")
 AMOUNT: Final = number()
 SHARE: Final = number(most=1)
+TRIPS_PER_SECOND: Final = number(above=0, most=10**9, unit="trips per second")
+"""More of them a clock of nanoseconds can't tell apart."""
 FLAG: Final = Requirement("true or false", lambda value: type(value) is bool)
 TEXT: Final = Requirement(
     "a text that can be printed", lambda value: type(value) is str and value.isprintable()

@@ -12,6 +12,8 @@ from typing import Any, Final, Self
 
 import attrs
 
+from techo._validation import quoted
+
 DEFAULT_HOST = "127.0.0.1"
 """What an endpoint without a host means: reachable from this machine only."""
 
@@ -63,9 +65,9 @@ def _canonical_ipv6(address: str) -> str:
     try:
         canonical = ipaddress.IPv6Address(address)
     except ValueError:
-        raise ValueError(f"host {address!r} is not an IPv6 address") from None
+        raise ValueError(f"host {quoted(address)} is not an IPv6 address") from None
     if canonical.scope_id is not None and not _ZONE.fullmatch(canonical.scope_id):
-        raise ValueError(f"host {address!r} has a zone that is no interface's name")
+        raise ValueError(f"host {quoted(address)} has a zone that is no interface's name")
     return str(canonical)
 
 
@@ -75,7 +77,7 @@ def _canonical_host(host: Any) -> str:
     if isinstance(host, str) and ":" in host:
         return _canonical_ipv6(host)
     if not isinstance(host, str) or not _NAME.fullmatch(host):
-        raise ValueError(f"host {host!r} is neither a name, nor an address, nor *")
+        raise ValueError(f"host {quoted(host)} is neither a name, nor an address, nor *")
     return host.lower()
 
 
@@ -83,12 +85,12 @@ def _kind(kind: Any) -> Kind:
     try:
         return Kind(kind)
     except ValueError:
-        raise ValueError(f"unknown kind {kind!r}; there are {', '.join(Kind)}") from None
+        raise ValueError(f"unknown kind {quoted(kind)}; there are {', '.join(Kind)}") from None
 
 
 def _check_port(endpoint: Endpoint, _field: object, port: Any) -> None:
     if not isinstance(port, int) or not 0 <= port <= _HIGHEST_PORT:
-        raise ValueError(f"port {port!r} is not between 0 and {_HIGHEST_PORT}")
+        raise ValueError(f"port {quoted(port)} is not between 0 and {_HIGHEST_PORT}")
     if bool(endpoint.host) != (endpoint.kind in _INTERNET):
         wanted = "needs a host" if not endpoint.host else "has no host"
         raise ValueError(f"host {endpoint.host!r}: {endpoint.kind} {wanted}")
@@ -97,11 +99,11 @@ def _check_port(endpoint: Endpoint, _field: object, port: Any) -> None:
 def _check_path(endpoint: Endpoint, _field: object, path: Any) -> None:
     if endpoint.kind not in _UNIX:
         if path:
-            raise ValueError(f"path {path!r}: {endpoint.kind} has no path")
+            raise ValueError(f"path {quoted(path)}: {endpoint.kind} has no path")
         return
     # A line break in a path would forge a line of output; no server wants to be found by one.
     if not isinstance(path, str) or path in ("", "@") or not path.isprintable():
-        raise ValueError(f"path {path!r} is neither a printable path nor @ and a name")
+        raise ValueError(f"path {quoted(path)} is neither a printable path nor @ and a name")
     size = len(os.fsencode(path.removeprefix("@")))
     if size > LONGEST_PATH:
         raise ValueError(f"path of {size} bytes: a Unix socket's has {LONGEST_PATH} at most")
@@ -110,9 +112,9 @@ def _check_path(endpoint: Endpoint, _field: object, path: Any) -> None:
 def _check_descriptor(endpoint: Endpoint, _field: object, descriptor: Any) -> None:
     if (descriptor is not None) != (endpoint.kind is Kind.FD):
         wanted = "needs a" if descriptor is None else "has no"
-        raise ValueError(f"{endpoint.kind} {wanted} descriptor; got {descriptor!r}")
+        raise ValueError(f"{endpoint.kind} {wanted} descriptor; got {quoted(descriptor)}")
     if descriptor is not None and (not isinstance(descriptor, int) or descriptor < 0):
-        raise ValueError(f"descriptor {descriptor!r} is not a whole number from 0")
+        raise ValueError(f"descriptor {quoted(descriptor)} is not a whole number from 0")
 
 
 @attrs.frozen
@@ -168,7 +170,7 @@ class Endpoint:
         try:
             return cls._parse(text)
         except ValueError as error:
-            raise ValueError(f"bad endpoint {text!r}: {error}") from None
+            raise ValueError(f"bad endpoint {quoted(text)}: {error}") from None
 
     @classmethod
     def _parse(cls, text: str) -> Self:
@@ -183,7 +185,7 @@ class Endpoint:
         kind = Kind.TCP
         if separator:
             if name not in _INTERNET:
-                raise ValueError(f"unknown kind {name!r}; write {FORMS}")
+                raise ValueError(f"unknown kind {quoted(name)}; write {FORMS}")
             kind = Kind(name)
         found = _ADDRESS.fullmatch(address)
         if found is None:
@@ -230,7 +232,7 @@ def certificate_name(name: str) -> str:
     except UnicodeError:  # a label is empty or too long
         fits = False
     if not fits:
-        raise ValueError(f"server name {name!r} is neither a name nor an address")
+        raise ValueError(f"server name {quoted(name)} is neither a name nor an address")
     return bare
 
 

@@ -122,6 +122,6 @@ def test_a_fault_that_cannot_happen_is_one_line() -> None:
     """The exit status is 2, and the text names where it could happen."""
     code, out, err = call("--fault", "reset", "udp://127.0.0.1:0")
     assert (code, out) == (2, b"")
-    assert err.startswith("techo: Reset(")
+    assert err.startswith("techo: fault reset ")
     assert "cannot happen on udp://127.0.0.1:0, only on memory, tcp, tls\n" in err
     assert err.count("\n") == 1

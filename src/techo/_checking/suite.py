@@ -30,7 +30,7 @@ from techo._probing.target import Call, Opener, opener_of
 from techo._transport.connect import Dial, Step
 from techo._transport.messages import DatagramTransport
 from techo._transport.transport import Transport
-from techo._validation import number, whole
+from techo._validation import number, quoted, whole
 from techo.endpoint import Endpoint
 from techo.reply import Reply, raw, stamped
 
@@ -84,7 +84,7 @@ async def check_echo_service(
     number(above=0, unit="seconds").or_off(math.inf).check(patience=patience)
     whole(1).check(connections=connections)
     if unknown := sorted(set(skip) - set(CHECK_NAMES)):
-        raise ValueError(f"no check {unknown[0]!r}; there are {', '.join(CHECK_NAMES)}")
+        raise ValueError(f"no check {quoted(unknown[0])}; there are {', '.join(CHECK_NAMES)}")
     if callable(service) and (tls is not None or server_name is not None):
         raise ValueError("tls and server_name go with an endpoint, not with a function")
     opening = _Opening(opener_of(service, tls, server_name))

@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 
 from techo._cli import output, process, signals
 from techo._cli.errors import refuse
-from techo._cli.options import Command, parse
+from techo._cli.options import Command, parse, warn_of_unknown
 from techo._cli.output import OutputError
 
 _COMMANDS: Final = ("serve", "talk", "check", "ping", "load", "merge")
@@ -27,11 +27,17 @@ def main(arguments: Sequence[str]) -> int:
     if arguments and arguments[0] in _COMMANDS:
         name, arguments = arguments[0], arguments[1:]
     # Only this one, and none imports trio before it runs: --help should not wait for that.
-    command: Command = importlib.import_module(f"techo._cli.{name}").COMMAND
+    command = _command(name)
     options = parse(command, arguments, os.environ)
+    warn_of_unknown(command, os.environ, lambda: map(_command, _COMMANDS))
     if (short := process.too_few_to_start()) is not None:
         return refuse(short)
     return command.run(options)
+
+
+def _command(name: str) -> Command:
+    found: Command = importlib.import_module(f"techo._cli.{name}").COMMAND
+    return found
 
 
 def entry() -> NoReturn:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Iterator
-from typing import Final
 
 from techo._cli.errors import fail, no_room_for
-
-TRACEBACK: Final = "TECHO_TRACEBACK"
-"""The variable that asks for the traceback, whatever its value."""
+from techo._cli.options import TRACEBACK
 
 
 def report_bug(error: BaseException) -> int:

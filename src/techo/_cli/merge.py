@@ -16,6 +16,7 @@ from techo._cli.readers import FILE
 from techo._cli.report import REPORT_OPTIONS, STANDARD_OUTPUT, check_deliverable, deliver
 from techo._cli.rules import LOAD, names_of
 from techo._load.report import LoadReport
+from techo._validation import quoted
 
 _DESCRIPTION = """\
 Add up the reports that several runs of techo load have written with --json, such as those of
@@ -40,7 +41,7 @@ _OPTIONS: Final = [
         "reports to add up, at least one",
         repeatable=True,
         shown="",
-        in_environment=False,
+        named="",
     ),
     switch("--json", "print an object instead of text"),
     *REPORT_OPTIONS,
@@ -71,7 +72,7 @@ def _names(options: argparse.Namespace) -> list[str]:
     for name in names:
         path = os.path.realpath(name)
         if path in seen:
-            raise ValueError(f"{name!r} is named twice, and would count twice")
+            raise ValueError(f"{quoted(name)} is named twice, and would count twice")
         seen.add(path)
     return names
 
@@ -92,18 +93,18 @@ def _read(name: str) -> Iterator[LoadReport]:
             )
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()
-        raise ValueError(f"cannot read {name!r}: {reason}") from None
+        raise ValueError(f"cannot read {quoted(name)}: {reason}") from None
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not lines:
-        raise ValueError(f"{name!r} has no report in it")
+        raise ValueError(f"{quoted(name)} has no report in it")
     for number, line in lines:
         try:
             yield LoadReport.from_json(json.loads(line))
         except json.JSONDecodeError as error:
             what = f"no JSON ({error.msg}), and so no report of techo load --json"
-            raise ValueError(f"{name!r}, line {number}: {what}") from None
+            raise ValueError(f"{quoted(name)}, line {number}: {what}") from None
         except (ValueError, RecursionError) as error:  # what json and the report raise
-            raise ValueError(f"{name!r}, line {number}: {error}") from None
+            raise ValueError(f"{quoted(name)}, line {number}: {error}") from None
 
 
 COMMAND: Final = Command(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import difflib
 import platform
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,9 +12,17 @@ from typing import Any, Final, NoReturn, TypeAlias
 
 import attrs
 
-from techo._cli.output import print_lines
+from techo._cli.output import print_error, print_lines
 from techo._cli.readers import FILE, SERVER_NAME, Form
-from techo.endpoint import FORMS, Endpoint
+from techo._validation import quoted
+from techo.endpoint import DEFAULT_HOST, EVERY_INTERFACE, FORMS, Endpoint, check_connectable
+
+_PREFIX: Final = "TECHO_"
+_NEAR: Final = 0.85
+"""How alike two variables are, all of which begin alike, to be taken for each other."""
+
+TRACEBACK: Final = "TECHO_TRACEBACK"
+"""The variable that asks for the traceback of a bug, whatever its value."""
 
 _WIDTH: Final = 95
 """Columns of the help's paragraphs, as the lines of these files have."""
@@ -32,7 +42,8 @@ class Option:
     repeatable: bool = False
     bare: Any = None
     """The text that an option given without one stands for; None if it needs one."""
-    in_environment: bool = True
+    named: str | None = None
+    """What follows TECHO_ in its variable; by default its own name, and nothing if empty."""
 
     @property
     def positional(self) -> bool:
@@ -48,9 +59,8 @@ class Option:
     @property
     def variable(self) -> str:
         """The variable of the environment that sets it; empty if there is none."""
-        if self.form is None or not self.in_environment:
-            return ""
-        return "TECHO_" + self.dest.upper()
+        name = self.dest if self.named is None else self.named
+        return "" if self.form is None or not name else _PREFIX + name.upper()
 
     def add_to(self, parser: _Container) -> None:
         """Add it to a parser of argparse. It sets nothing unless it is given."""
@@ -76,6 +86,8 @@ class Option:
             ValueError: the text has the value and what would be right.
         """
         assert self.form is not None  # noqa: S101  -- it has a variable
+        if self.form.read_variable is not None:
+            return self.form.read_variable(text)
         if not self.repeatable:
             return self.form.read(text)
         return [self.form.read(each) for each in (text.split() if self.positional else [text])]
@@ -90,7 +102,7 @@ def option(
     shown: str | None = None,
     repeatable: bool = False,
     bare: Any = None,
-    in_environment: bool = True,
+    named: str | None = None,
 ) -> Option:
     """Return an option that takes a value; its help ends in the default, with the unit.
 
@@ -103,7 +115,7 @@ def option(
     text = help + f" ({again}default: {shown})" * bool(shown)
     if repeatable and default is None:
         default = ()
-    return Option(tuple(names.split()), text, form, default, repeatable, bare, in_environment)
+    return Option(tuple(names.split()), text, form, default, repeatable, bare, named)
 
 
 def switch(names: str, help: str, *, default: bool = False) -> Option:  # noqa: A002  -- likewise
@@ -150,9 +162,23 @@ def _flat(options: Iterable[Option | Group]) -> Iterator[Option]:
             yield each
 
 
+def _read_endpoints(text: str) -> Endpoint:
+    """Read a variable that servers may share: a client connects to the first that it can.
+
+    Raises:
+        ValueError: one is none, or all of them are for servers only.
+    """
+    for each in [Endpoint.parse(word) for word in text.split()]:
+        # A server there listens on this machine's own address too.
+        host = DEFAULT_HOST if each.host == EVERY_INTERFACE else each.host
+        with contextlib.suppress(ValueError):
+            return check_connectable(attrs.evolve(each, host=host), None, None)
+    raise ValueError("none of these can be connected to; name host and port")
+
+
 ENDPOINT: Final = option(
     "endpoint",
-    Form("ENDPOINT", Endpoint.parse),
+    Form("ENDPOINT", Endpoint.parse, read_variable=_read_endpoints),
     f"where the server is: {FORMS.removesuffix(', fd:N')}",
     default=Endpoint(),
 )
@@ -184,10 +210,18 @@ CLIENT: Final = (
             option(
                 "--tls-cert",
                 FILE,
-                "PEM certificate to show to a server that asks for one",
+                "PEM certificate to show to a server that asks for one; its variable is "
+                "TECHO_TLS_CLIENT_CERT",
                 shown="none",
+                named="tls_client_cert",
             ),
-            option("--tls-key", FILE, "its PEM key", shown="in the same file"),
+            option(
+                "--tls-key",
+                FILE,
+                "its PEM key; its variable is TECHO_TLS_CLIENT_KEY",
+                shown="in the same file",
+                named="tls_client_key",
+            ),
         ),
     ),
 )
@@ -217,12 +251,12 @@ def parse(
         if each.positional and not given.get(each.dest):
             given.pop(each.dest, None)  # argparse sets these, given or not
         value = each.default
-        if each.variable and each.variable in environment:
-            text = environment[each.variable]
+        text = environment.get(each.variable, "")
+        if text.strip() and each.dest not in given:  # empty is unset
             try:
                 value = each.read_variable(text)
             except ValueError as error:
-                parser.error(f"{each.variable}={text!r}: {error}")
+                parser.error(f"{each.variable}={quoted(text)}: {error}")
         setattr(options, each.dest, given.get(each.dest, value))
     options.given = sorted(given)
     return options
@@ -262,11 +296,28 @@ def _add(parser: _Container, options: Iterable[Option | Group]) -> None:
 def _environment(command: Command) -> str:
     text = (
         "Options that take a value can also be set in the environment, such as "
-        f"{command.variables}. An option on the command line wins."
+        f"{command.variables}. An option on the command line wins; an empty variable is none."
     )
     if any(each is ENDPOINT for each in command.all_options):
         text += " TECHO_TLS_... apply to tls endpoints and are ignored for others."
     return textwrap.fill(text, _WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def warn_of_unknown(
+    command: Command, environment: Mapping[str, str], others: Callable[[], Iterable[Command]]
+) -> None:
+    """Report variables that begin like ours, and that no command knows; misspelt, maybe."""
+    found = {name for name, text in environment.items() if text and name.startswith(_PREFIX)}
+    found -= {each.variable for each in command.all_options} | {TRACEBACK}
+    if not found:
+        return
+    known = {each.variable for other in others() for each in other.all_options} - {""}
+    unknown = sorted(found - known)
+    if unknown:
+        near = [difflib.get_close_matches(name, known, 1, _NEAR) for name in unknown]
+        hints = sorted({name for names in near for name in names})
+        hint = f"; did you mean {', '.join(hints)}?" if hints else ""
+        print_error(f"techo: warning: no command knows {', '.join(unknown)}{hint}")
 
 
 class _Version(argparse.Action):

@@ -25,6 +25,7 @@ from techo._ping.results import PingFailure, PingReply, PingResult
 from techo._ping.statistics import PERCENTS, SCHEMA, PingStatistics
 from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import Histogram, nanoseconds
+from techo._validation import quoted
 
 if TYPE_CHECKING:
     import trio
@@ -63,7 +64,7 @@ def _read_size(text: str) -> int | range:
     ranged = found is not None and found[2] is not None
     if least < 1 or step < 1 or (ranged and most < least):
         raise ValueError(
-            f"{text!r} is not a number of bytes from 1, such as 64, or a range, such as "
+            f"{quoted(text)} is not a number of bytes from 1, such as 64, or a range, such as "
             "1-1400 or 100-1400/100"
         )
     return range(least, most + 1, step) if ranged else least

@@ -8,7 +8,14 @@ from typing import Any, Final
 
 import attrs
 
-from techo._validation import COUNT, SECONDS_ABOVE_0, SECONDS_FROM_0, Requirement, number
+from techo._validation import (
+    COUNT,
+    SECONDS_ABOVE_0,
+    SECONDS_FROM_0,
+    TRIPS_PER_SECOND,
+    Requirement,
+    quoted,
+)
 from techo.endpoint import certificate_name
 
 _ALL_PERMISSIONS: Final = 0o777
@@ -24,6 +31,8 @@ class Form:
     """Raises `ValueError` with a text that has the value and what would be right."""
     unit: str = ""
     """Of a number without one."""
+    read_variable: Callable[[str], Any] | None = None
+    """Reads it from a variable, where that is not what is typed."""
 
 
 def number_reader(requirement: Requirement) -> Callable[[str], Any]:
@@ -48,7 +57,9 @@ def _reader(requirement: Requirement, convert: Callable[[str], Any]) -> Callable
             return value
         missing = attrs.evolve(requirement, off=()).missing(value)
         if missing is not None:
-            raise ValueError(f"{text!r} is not {missing}{', or off' * bool(requirement.off)}")
+            raise ValueError(
+                f"{quoted(text)} is not {missing}{', or off' * bool(requirement.off)}"
+            )
         return value
 
     return read
@@ -65,7 +76,7 @@ def choice(*names: str) -> Form:
 
     def read(text: str) -> str:
         if text not in names:
-            raise ValueError(f"{text!r} is not one of {', '.join(names)}")
+            raise ValueError(f"{quoted(text)} is not one of {', '.join(names)}")
         return text
 
     return Form(f"{{{','.join(names)}}}", read)
@@ -73,7 +84,7 @@ def choice(*names: str) -> Form:
 
 def _read_mode(text: str) -> int:
     if not re.fullmatch("[0-7]{3,4}", text) or int(text, 8) > _ALL_PERMISSIONS:
-        raise ValueError(f"{text!r} is not permissions in octal digits, such as 660")
+        raise ValueError(f"{quoted(text)} is not permissions in octal digits, such as 660")
     return int(text, 8)
 
 
@@ -81,14 +92,16 @@ def _read_seed(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise ValueError(f"{text!r} is not a whole number") from None
+        raise ValueError(f"{quoted(text)} is not a whole number") from None
 
 
 def _read_server_name(text: str) -> str:
     try:
         certificate_name(text)
     except ValueError:
-        raise ValueError(f"{text!r} is neither the name of a host nor an address") from None
+        raise ValueError(
+            f"{quoted(text)} is neither the name of a host nor an address"
+        ) from None
     return text
 
 
@@ -98,6 +111,6 @@ SECONDS: Final = Form("SECONDS", number_reader(SECONDS_ABOVE_0), "s")
 WARM_UP: Final = Form("SECONDS", number_reader(SECONDS_FROM_0), "s")
 NUMBER: Final = Form("N", count_reader(COUNT))
 BYTES: Final = Form("BYTES", count_reader(COUNT), "bytes")
-RATE: Final = Form("TRIPS_PER_SECOND", number_reader(number(above=0, unit="trips per second")))
+RATE: Final = Form("TRIPS_PER_SECOND", number_reader(TRIPS_PER_SECOND))
 MODE: Final = Form("OCTAL", _read_mode)
 SEED: Final = Form("N", _read_seed)

@@ -24,6 +24,7 @@ from techo._load.report import PERCENTS, TIMES, LoadReport
 from techo._probing.failure_cause import NEVER_REACHED, FailureCause
 from techo._probing.histogram import Histogram, nanoseconds
 from techo._probing.outages import Outage
+from techo._validation import quoted
 from techo.endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -60,13 +61,13 @@ def _read_report_file(text: str) -> str:
     except ValueError:
         return _check_writable(text)
     raise ValueError(
-        f"{text!r} is an endpoint; write ENDPOINT --json, or --json=./{text} for a file"
+        f"{quoted(text)} is an endpoint; write ENDPOINT --json, or --json=./{text} for a file"
     )
 
 
 def _read_picture(text: str) -> str:
     if Path(text).suffix.lower() not in _PICTURES:
-        raise ValueError(f"{text!r} is neither .svg nor .png")
+        raise ValueError(f"{quoted(text)} is neither .svg nor .png")
     return _check_writable(text)
 
 
@@ -76,11 +77,13 @@ def _check_writable(text: str) -> str:
     if not text:
         raise ValueError("'' is not the name of a file")
     if path.is_dir():
-        raise ValueError(f"cannot write {text!r}: it is a folder")
+        raise ValueError(f"cannot write {quoted(text)}: it is a folder")
     if not path.parent.is_dir():
-        raise ValueError(f"cannot write {text!r}: there is no folder {str(path.parent)!r}")
+        raise ValueError(
+            f"cannot write {quoted(text)}: there is no folder {quoted(str(path.parent))}"
+        )
     if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise ValueError(f"cannot write {text!r}: permission denied")
+        raise ValueError(f"cannot write {quoted(text)}: permission denied")
     return text
 
 
@@ -107,11 +110,14 @@ def check_deliverable(options: argparse.Namespace, *, scheduled: bool) -> None:
     if options.plot is not None:
         check_can_plot()
         if options.json and os.path.realpath(options.json) == os.path.realpath(options.plot):
-            raise ValueError(f"--plot and --json both name {options.plot!r}; give two files")
+            raise ValueError(
+                f"--plot and --json both name {quoted(options.plot)}; give two files"
+            )
     for rule in options.fail_if:
         if not scheduled and rule.name.startswith(("response.", "behind")):
             raise ValueError(
-                f"rule {rule.text!r}: without --rate there is no {rule.name}, only service time"
+                f"rule {quoted(rule.text)}: without --rate there is no {rule.name}, only "
+                "service time"
             )
 
 
@@ -138,7 +144,7 @@ def _write(name: str, write: Callable[[Path], object]) -> bool:
         write(Path(name))
     except OSError as error:
         reason = os.strerror(error.errno).lower() if error.errno else str(error)
-        fail(f"cannot write {name!r}: {reason}")
+        fail(f"cannot write {quoted(name)}: {reason}")
         return False
     return True
 

@@ -17,6 +17,7 @@ from techo._cli.errors import fail
 from techo._cli.options import Option, option
 from techo._cli.readers import Form
 from techo._probing.failure_cause import FailureCause
+from techo._validation import quoted
 
 
 class Dimension(enum.Enum):
@@ -127,7 +128,7 @@ class Rule:
         if name not in table:
             near = difflib.get_close_matches(name, table, 1)
             hint = f"did you mean {near[0]}? " if near else ""
-            raise reader.wrong(f"no figure {name!r}: {hint}--help lists them", 0)
+            raise reader.wrong(f"no figure {quoted(name)}: {hint}--help lists them", 0)
         comparison = reader.take("[<>]=?|[=!]=", "expected one of " + " ".join(_OPERATORS))
         dimension = table[name]
         example = f"{name}{comparison}{dimension.value}"
@@ -139,7 +140,7 @@ class Rule:
             raise reader.wrong(f"a unit is missing, of {', '.join(units)}, as in {example}")
         if reader.rest not in units:
             known = ", ".join(filter(None, units)) or "there is none"
-            raise reader.wrong(f"no unit {reader.rest!r} here ({known}), as in {example}")
+            raise reader.wrong(f"no unit {quoted(reader.rest)} here ({known}), as in {example}")
         limit = float(number) * units[reader.rest]
         if not math.isfinite(limit):
             raise reader.wrong("the number is too large", reader.at - len(number))
@@ -182,7 +183,7 @@ class _Reader:
     def wrong(self, what: str, at: int | None = None) -> ValueError:
         """Return the error, with the rule and the position."""
         place = 1 + (self.at if at is None else at)
-        return ValueError(f"rule {self.text!r}, character {place}: {what}")
+        return ValueError(f"rule {quoted(self.text)}, character {place}: {what}")
 
 
 def any_fired(rules: Sequence[Rule], figures: Mapping[str, float | None]) -> bool:

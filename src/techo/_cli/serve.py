@@ -239,6 +239,6 @@ COMMAND: Final = Command(
     _DESCRIPTION,
     [*_options()],
     serve,
-    variables='TECHO_IDLE_TIMEOUT=5 or TECHO_ENDPOINT="8009 9000" (which clients read too)',
+    variables='TECHO_IDLE_TIMEOUT=5 or TECHO_ENDPOINT="8009 9000" (a client takes the first)',
     notes=_NOTES,
 )

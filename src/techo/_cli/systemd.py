@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable, MutableMapping
 from typing import Final
 
+from techo._validation import quoted
 from techo.endpoint import Endpoint, Kind
 
 _log = logging.getLogger("techo.server")
@@ -33,7 +34,7 @@ def take_inherited(environment: Environment) -> list[Endpoint]:
     if process != str(os.getpid()):
         return []
     if not count.isdecimal():
-        raise ValueError(f"LISTEN_FDS={count!r} is not a number of descriptors")
+        raise ValueError(f"LISTEN_FDS={quoted(count)} is not a number of descriptors")
     found = [Endpoint(kind=Kind.FD, descriptor=_FIRST + number) for number in range(int(count))]
     for endpoint in found:
         with contextlib.suppress(OSError):  # serving it reports what is wrong

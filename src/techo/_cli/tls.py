@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from techo._cli.options import flag
+from techo._validation import quoted
 from techo.endpoint import Endpoint, Kind
 
 
@@ -69,13 +70,15 @@ def _load_certificate(context: ssl.SSLContext, cert: str | None, key: str | None
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
             raise ValueError(
-                f"--tls-key {key!r} does not belong to --tls-cert {cert!r}"
+                f"--tls-key {quoted(key or cert)} does not belong to --tls-cert {quoted(cert)}"
             ) from None
         if key is None and "PRIVATE KEY-----" not in Path(cert).read_text("ascii", "replace"):
             raise ValueError(
-                f"--tls-cert {cert!r} has no key in it: give --tls-key FILE"
+                f"--tls-cert {quoted(cert)} has no key in it: give --tls-key FILE"
             ) from None
-        wrong = f"--tls-cert {cert!r}" + ("" if key is None else f" or --tls-key {key!r}")
+        wrong = f"--tls-cert {quoted(cert)}" + (
+            "" if key is None else f" or --tls-key {quoted(key)}"
+        )
         raise ValueError(
             f"{wrong} is no PEM file that can be used without a password"
         ) from None
@@ -88,7 +91,9 @@ def _context(purpose: ssl.Purpose, option: str, authority: str | None) -> ssl.SS
     try:
         return ssl.create_default_context(purpose, cafile=authority)
     except ssl.SSLError:
-        raise ValueError(f"{option} {authority!r} has no certificate in it (PEM)") from None
+        raise ValueError(
+            f"{option} {quoted(authority)} has no certificate in it (PEM)"
+        ) from None
 
 
 def _check_readable(option: str, path: str) -> None:
@@ -99,4 +104,4 @@ def _check_readable(option: str, path: str) -> None:
     elif os.path.isdir(path):  # noqa: PTH112  -- likewise
         wrong = errno.EISDIR
     if wrong is not None:
-        raise ValueError(f"cannot read {option} {path!r}: {os.strerror(wrong)}")
+        raise ValueError(f"cannot read {option} {quoted(path)}: {os.strerror(wrong)}")

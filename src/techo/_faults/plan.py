@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from techo._faults.values import DATAGRAMS, Corrupt, Fault, FaultEvent
+from techo._validation import printable
 
 F = TypeVar("F", bound=Fault)
 
@@ -32,9 +33,14 @@ def check_applicable(faults: Iterable[Fault], transport: str, where: object) -> 
     for fault in faults:
         if transport not in fault.transports:
             able = ", ".join(sorted(fault.transports))
-            raise ValueError(f"{fault} cannot happen on {where}, only on {able}")
+            raise ValueError(
+                f"fault {printable(str(fault))} cannot happen on {where}, only on {able}"
+            )
         if fault.offset and transport in DATAGRAMS:
-            raise ValueError(f"{fault} has an offset, which datagrams on {where} don't know")
+            raise ValueError(
+                f"fault {printable(str(fault))} has an offset, which datagrams on {where} "
+                "don't know"
+            )
 
 
 @attrs.define(eq=False)

@@ -10,6 +10,7 @@ import attrs
 
 from techo._faults import values
 from techo._faults.values import Fault
+from techo._validation import quoted
 
 _SECONDS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 _BYTES: Final = {"": 1, "k": 2**10, "M": 2**20, "G": 2**30}
@@ -19,27 +20,31 @@ _NUMBER: Final = r"([0-9]+(?:\.[0-9]+)?)"
 def _seconds(text: str) -> float:
     found = re.fullmatch(_NUMBER + "(us|ms|s)", text)
     if found is None:
-        raise ValueError(f"{text!r} is no time: write a number and us, ms or s, such as 20ms")
+        raise ValueError(
+            f"{quoted(text)} is no time: write a number and us, ms or s, such as 20ms"
+        )
     return float(found[1]) * _SECONDS[found[2]]
 
 
 def _size(text: str) -> int:
     found = re.fullmatch("([0-9]+)([kMG]?)", text)
     if found is None:
-        raise ValueError(f"{text!r} is no number of bytes: write one, such as 1000 or 64k")
+        raise ValueError(
+            f"{quoted(text)} is no number of bytes: write one, such as 1000 or 64k"
+        )
     return int(found[1]) * _BYTES[found[2]]
 
 
 def _share(text: str) -> float:
     found = re.fullmatch(_NUMBER + "(%?)", text)
     if found is None:
-        raise ValueError(f"{text!r} is no share: write one, such as 0.01 or 1%")
+        raise ValueError(f"{quoted(text)} is no share: write one, such as 0.01 or 1%")
     return float(found[1]) / (100 if found[2] else 1)
 
 
 def _count(text: str) -> int:
     if not re.fullmatch("[0-9]{1,9}", text):
-        raise ValueError(f"{text!r} is no whole number")
+        raise ValueError(f"{quoted(text)} is no whole number")
     return int(text)
 
 
@@ -100,21 +105,23 @@ def parse_fault(text: str) -> Fault:
         ValueError: naming the text, what is wrong with it and what would be right.
     """
     try:
-        return _parse(text)
+        return attrs.evolve(_parse(text), typed=text)
     except ValueError as error:
-        raise ValueError(f"bad fault {text!r}: {error}") from None
+        raise ValueError(f"bad fault {quoted(text)}: {error}") from None
 
 
 def _parse(text: str) -> Fault:
     first, *narrowing = text.split(",")
     name, equals, value = first.partition("=")
     if name not in _FORMS:
-        raise ValueError(f"unknown fault {name!r}; there are {', '.join(_FORMS)}")
+        raise ValueError(f"unknown fault {quoted(name)}; there are {', '.join(_FORMS)}")
     fields = _read_value(name, value) if equals else {}
     for part in narrowing:
         key, equals, value = part.partition("=")
         if key not in _NARROWING or not equals:
-            raise ValueError(f"{part!r} is none of probability=SHARE, every=N, from=BYTES")
+            raise ValueError(
+                f"{quoted(part)} is none of probability=SHARE, every=N, from=BYTES"
+            )
         field, read = _NARROWING[key]
         fields[field] = read(value)
     return _make(name, fields)

@@ -37,7 +37,13 @@ class Fault:
     """It begins when this many bytes of replies have been sent. What does not happen to
     replies has none, nor have datagrams."""
 
+    typed: str = attrs.field(default="", kw_only=True, eq=False, repr=False)
+    """The text that it was read from, if it was; what messages call it then."""
+
     has_offset: ClassVar[bool] = True
+
+    def __str__(self) -> str:
+        return self.typed or repr(self)
 
     def __attrs_post_init__(self) -> None:
         if self.offset and not self.has_offset:

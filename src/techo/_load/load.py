@@ -18,11 +18,8 @@ from techo._probing.in_flight import Run
 from techo._probing.payloads import SIZE, Payloads
 from techo._probing.schedule import Schedule
 from techo._probing.target import Target, name_of, opener_of
-from techo._validation import COUNT, SECONDS_ABOVE_0, SECONDS_FROM_0, number
+from techo._validation import COUNT, SECONDS_ABOVE_0, SECONDS_FROM_0, TRIPS_PER_SECOND
 from techo.endpoint import Endpoint, Kind
-
-_RATE: Final = number(above=0, most=10**9, unit="trips per second")
-"""More of them a clock of nanoseconds can't tell apart."""
 
 SECONDS: Final = 10.0
 """How long trips begin by default."""
@@ -72,7 +69,7 @@ async def load(
     COUNT.or_off().check(trips=trips)
     SIZE.check(size=size)
     SECONDS_ABOVE_0.or_off().check(seconds=seconds, timeout=timeout)
-    _RATE.or_off().check(rate=rate)
+    TRIPS_PER_SECOND.or_off().check(rate=rate)
     SECONDS_FROM_0.check(warm_up=warm_up)
     if seconds is not None and trips is not None:
         raise ValueError(f"seconds {seconds!r} and trips {trips!r}: give one of them")
