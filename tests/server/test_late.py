@@ -54,7 +54,7 @@ def serving(
 
 async def until_ended(service: techo.EchoService, count: int) -> techo.Statistics:
     """Wait until so many connections are over, in no time of the clock."""
-    while sum(service.statistics().outcomes.values()) < count:
+    while sum(service.statistics().outcomes.values()) < count:  # noqa: ASYNC110  -- no event
         await trio.lowlevel.checkpoint()
     return service.statistics()
 

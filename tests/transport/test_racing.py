@@ -70,7 +70,7 @@ async def peers(*names: str) -> AsyncIterator[tuple[int, list[Peer]]]:
                     sock = stack.enter_context(trio.socket.socket(type=socket.SOCK_DGRAM))
                     await sock.bind((f"127.0.0.{number}", port))
                     there.append(Peer(sock, answers=name == "echo"))
-                    nursery.start_soon(there[-1].serve)
+                    nursery.start_soon(there[-1].serve)  # noqa: ASYNC113  -- it may wait
             addresses = tuple(f"127.0.0.{number}" for number in range(1, len(names) + 1))
             trio.socket.set_custom_hostname_resolver(Names(addresses))
             yield port, there

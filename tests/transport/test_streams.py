@@ -89,7 +89,9 @@ async def test_a_reset_is_a_broken_connection_where_there_is_such_a_thing(pair: 
         await theirs.receive()
 
 
-async def test_only_a_bare_socket_is_direct(pair: Pair) -> None:
+async def test_only_a_bare_socket_is_direct(  # noqa: ASYNC124  -- sockets want a run
+    pair: Pair,
+) -> None:
     """The pump may take over such a socket only."""
     transport = transport_of(pair[0])
     is_socket = isinstance(pair[0], trio.SocketStream)

@@ -164,7 +164,9 @@ def _unconnected(family: int) -> trio.socket.SocketType:
 
 
 @contextlib.asynccontextmanager
-async def open_prober(context: Context, trace: Trace) -> AsyncIterator[Prober]:
+async def open_prober(  # noqa: ASYNC124  -- async with, as the others
+    context: Context, trace: Trace
+) -> AsyncIterator[Prober]:
     """Open a prober for the length of a block."""
     prober = Prober.open(context, trace)
     with prober.socket:

@@ -53,7 +53,7 @@ def entry() -> NoReturn:
                 sys.stdout.flush()
     except SystemExit:
         raise
-    except BaseException as error:  # noqa: BLE001  -- a bug, or what only shows here
+    except BaseException as error:  # noqa: BLE001, ASYNC103  -- a bug, behind the run
         code = _last_resort(error)
     sys.exit(signals.end_by(signal.SIGINT) if code == -signal.SIGINT else code)
 

@@ -157,7 +157,10 @@ class Ping(AsyncIterator[PingResult]):
         self._state = _State.OVER
         self._records.results.clear()
         self._records.changed.unpark_all()
-        return bool(await self._block.__aexit__(kind, error, traceback))
+        # The block is the run's own, and closes in bounded time.
+        return bool(
+            await self._block.__aexit__(kind, error, traceback)  # noqa: ASYNC102
+        )
 
     async def _wake_when_done(self) -> None:
         await self._engine.run.done.wait()

