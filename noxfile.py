@@ -42,7 +42,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def lint_tests(session: nox.Session) -> None:
-    """What can go wrong in the tests' trio code, which takes a second a file (flake8-async)."""
+    """Find hazards in the tests' trio code, at a second a file (flake8-async)."""
     session.install(*groups("lint"))
     look_for_hazards(session, "tests")
 
