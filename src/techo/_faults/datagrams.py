@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeAlias
 import attrs
 import trio
 
-from techo._faults.messages import MOST_WAITING, Fate, HeldBack, MessageFaults
+from techo._faults.messages import MOST_WAITING, RECORD, Fate, HeldBack, MessageFaults
 from techo._faults.plan import Planner
 from techo._faults.values import Delay
 
@@ -26,6 +26,7 @@ class LostOnPurposeError(OSError):
 
 @attrs.frozen
 class _Reply:
+    peer: Any
     answer: Send
     fate: Fate
     size: int
@@ -46,6 +47,8 @@ class FaultySender:
     """A heap: when, in which order, and what to send."""
     _delayed: int = 0
     """Bytes in it."""
+    _latest: dict[Any, float] = attrs.field(factory=dict)
+    """When the last of each peer that has any in it is due, so that they stay in order."""
     _ordinal: int = 0
     _changed: trio.Event = attrs.field(factory=trio.Event)
 
@@ -59,18 +62,21 @@ class FaultySender:
         plan = self.planner.next()
         fate = MessageFaults(plan).fate(bytes(data))
         size = sum(map(len, fate.copies))
-        seconds = 0.0
+        due = now = trio.current_time()
         for delay, chance in plan.all_of(Delay):
             plan.note(delay)
-            seconds += max(0.0, delay.seconds + chance.uniform(-delay.jitter, delay.jitter))
-        if not fate.copies or (seconds and self._delayed + size > MOST_WAITING):
+            due += max(0.0, delay.seconds + chance.uniform(-delay.jitter, delay.jitter))
+        if plan.all_of(Delay):
+            due = max(due, self._latest.get(peer, due))
+        if not fate.copies or (due > now and self._delayed + size > MOST_WAITING):
             raise LostOnPurposeError("by a fault")
-        reply = _Reply(self.later(peer), fate, size)
-        if not seconds:
+        reply = _Reply(peer, self.later(peer), fate, size)
+        if due <= now:
             return self._send(reply)
-        self._delayed += size
+        self._delayed += size + RECORD
+        self._latest[peer] = due
         self._ordinal += 1
-        heapq.heappush(self._due, (trio.current_time() + seconds, self._ordinal, reply))
+        heapq.heappush(self._due, (due, self._ordinal, reply))
         self._changed.set()
         return size
 
@@ -103,8 +109,10 @@ class FaultySender:
 
     def _send_due(self, now: float) -> None:
         while self._due and self._due[0][0] <= now:
-            reply = heapq.heappop(self._due)[2]
-            self._delayed -= reply.size
+            due, _, reply = heapq.heappop(self._due)
+            self._delayed -= reply.size + RECORD
+            if self._latest.get(reply.peer) == due:
+                del self._latest[reply.peer]
             _send_late(functools.partial(self._send, reply))
 
 

@@ -26,7 +26,10 @@ HELD_BACK: Final = 1.0
 """Seconds after which a reply that waits for later ones goes without them."""
 
 MOST_WAITING: Final = 2**24
-"""Bytes of replies that wait at once; what comes beyond that does not."""
+"""Bytes of what waits at once; what comes beyond that does not."""
+
+RECORD: Final = 256
+"""Bytes that each of these counts in addition, so that empty ones are bounded, too."""
 
 
 def lengthened(plan: Plan, data: bytes) -> bytes:
@@ -60,6 +63,7 @@ class HeldBack(Generic[T]):
 
     def add(self, thing: T, depth: int, size: int) -> bool:
         """Hold it back until `depth` others were sent; return whether there was room."""
+        size += RECORD
         if self._bytes + size > MOST_WAITING:
             return False
         self._bytes += size

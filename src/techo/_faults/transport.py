@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import collections
+import math
 from collections.abc import Iterator
 from typing import Final, Protocol, TypeAlias
 
 import trio
 
-from techo._faults.messages import HeldBack, MessageFaults, lengthened
+from techo._faults.messages import MOST_WAITING, RECORD, HeldBack, MessageFaults, lengthened
 from techo._faults.plan import Corruption, Plan
 from techo._faults.values import (
     Chunk,
@@ -40,6 +42,9 @@ ENDING: Final = memoryview(b"")
 
 class Watched(Protocol):
     """The record of a connection, which counts its bytes and limits its waits."""
+
+    send_pending: bool
+    """Whether a reply is on its way out."""
 
     def sent(self, size: int) -> None:
         """Count bytes of a reply that were sent."""
@@ -76,6 +81,17 @@ class FaultyTransport(Transport):
         self._ending = min(endings, key=_place, default=None)
         self._pause = 0.0
         self._silent = False
+        self._delays = bool(plan.all_of(Delay))
+        self._arrived = collections.deque[tuple[float, bytes | bytearray | None]]()
+        """What is answered later, each with when it came; None is the end."""
+        self._waiting = 0
+        """Bytes of it."""
+        self._due: float | None = None
+        """When the first is answered, once that is known."""
+        self._failure: Exception | None = None
+        self._changed = trio.Event()
+        if self._delays:
+            self.fed_at = -math.inf
 
     async def begin(self) -> None:
         """Do what happens before anything is received.
@@ -101,7 +117,6 @@ class FaultyTransport(Transport):
         for reply in filter(None, replies):
             if self._silent:
                 continue
-            self._pause += self._delay()
             make = self._stream_pieces if self._messages is None else self._message_pieces
             for piece in make(reply):
                 yield piece
@@ -195,7 +210,8 @@ class FaultyTransport(Transport):
             await trio.sleep_forever()
         while True:
             with trio.move_on_at(self._held_back.deadline) as scope:
-                data = await self._below.receive(most)
+                below = self._below
+                data = await (self._receive_in_time() if self._delays else below.receive(most))
             if not scope.cancelled_caught:
                 break
             await self._send_held_back(self._held_back.expired(trio.current_time()))
@@ -204,6 +220,53 @@ class FaultyTransport(Transport):
             if (ignore := self._plan.first(IgnoreEnd)) is not None:
                 self._plan.note(ignore)
                 await trio.sleep_forever()
+        return data
+
+    async def read_ahead(self, most: int) -> None:
+        """Receive what comes while earlier replies wait for their time; to run beside it all.
+
+        Each reply leaves when it arrived plus its delay, however many there are.
+        """
+        if not self._delays or self._plan.first(NeverRead) is not None:
+            return
+        try:
+            data: bytes | bytearray | None = b""
+            while data is not None:
+                data = await self._below.receive(most)
+                self.fed_at = trio.current_time()
+                self._arrived.append((self.fed_at, data))
+                self._waiting += len(data or b"") + RECORD
+                self._note_change()
+                while self._waiting > MOST_WAITING:
+                    await self._changed.wait()
+        except Exception as error:  # noqa: BLE001  -- raised by whoever receives
+            self._failure = error
+            self._note_change()
+
+    def _note_change(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def _receive_in_time(self) -> bytes | bytearray | None:
+        """Return what arrived first, when it is time to answer it; the end has no delay."""
+        while True:
+            if self._failure is not None:
+                raise self._failure
+            if self._arrived and self._due is None:
+                at, data = self._arrived[0]
+                self._due = at if data is None else at + self._delay()
+            self._connection.send_pending = self._due is not None
+            due = math.inf if self._due is None else self._due
+            if due <= trio.current_time():
+                break
+            with trio.move_on_at(due):
+                await self._changed.wait()
+        await trio.lowlevel.checkpoint()
+        _, data = self._arrived.popleft()
+        self._waiting -= len(data or b"") + RECORD
+        self._due = None
+        self._connection.send_pending = bool(self._arrived)
+        self._note_change()
         return data
 
     async def flush(self) -> None:

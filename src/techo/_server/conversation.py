@@ -80,6 +80,8 @@ async def converse(
             replies = []
         with connection.watch(look=look) as scope:
             chunk = await transport.receive(receive_size)
+        if scope.cancelled_caught and not connection.time_is_up():
+            continue  # what arrived meanwhile has moved the deadline
         if scope.cancelled_caught and not look and is_late(transport, connection):
             look = True
             continue

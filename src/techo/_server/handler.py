@@ -20,6 +20,7 @@ from techo._faults.values import (
     SlowAccept,
     WrongName,
 )
+from techo._nursery import open_bare_nursery
 from techo._pump import pump
 from techo._server import events
 from techo._server.connection import Connection, Outcome, Peer
@@ -271,7 +272,12 @@ async def _misbehave(
             await faulty.begin()
         if scope.cancelled_caught:
             return connection.timeout_outcome()
-        outcome = await converse(faulty, reply, connection, receive_size, pieces=faulty.pieces)
+        async with open_bare_nursery() as nursery:
+            nursery.start_soon(faulty.read_ahead, receive_size)
+            outcome = await converse(
+                faulty, reply, connection, receive_size, pieces=faulty.pieces
+            )
+            nursery.cancel_scope.cancel(reason="the conversation is over")
         if not connection.send_pending:
             with connection.watch() as scope:
                 scope.deadline = min(scope.deadline, trio.current_time() + _FLUSH)
