@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import techo
 from helpers import PATIENCE, until
 from techo._server import datagrams
-from techo._server.datagrams import Buckets
+from techo._server.buckets import Buckets
 
 ANY = "udp://127.0.0.1:0"
 

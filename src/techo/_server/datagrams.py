@@ -21,8 +21,10 @@ import trio
 from techo._faults.datagrams import FaultySender, LostOnPurposeError
 from techo._faults.plan import Planner
 from techo._server import events
+from techo._server.buckets import Buckets
 from techo._server.datagram_sockets import NAMELESS, Address, DatagramSocket
 from techo._server.limits import Limits
+from techo._server.loop_guard import SAMPLED, LoopGuard
 from techo.reply import Reply, raw
 
 _LARGEST: Final = 2**18
@@ -45,22 +47,13 @@ ANSWERING_PORTS: Final = frozenset({0, 7, 13, 17, 19, 37, 53, 69, 123})
 """Ports whose services answer what they don't understand: echo, daytime, quote of the day,
 chargen, time, DNS, TFTP, NTP; and 0, which no service has."""
 
-_SOURCES: Final = 2**16
-"""Sources remembered at once: what a bucket holds is back in a second, so more than these would
-have to send in one second before one of them got more than its share."""
-
-_BURST: Final = 1.0
-"""Seconds' worth of datagrams that a source may send at once after a pause."""
-
-_ROUNDING: Final = 1e-6
-"""Seconds: adding up a second's worth of fractions does not make quite a second."""
-
 
 class DropReason(enum.StrEnum):
     """Why a datagram was not answered."""
 
     LOOP = "loop"
-    """It came from one of our own ports or paths: answering might never end."""
+    """It came from one of our own ports or paths, or is a reply of ours that has come back, as
+    from another echo: answering might never end."""
     GUARDED = "guarded"
     """It came from a port whose service answers everything, such as another echo."""
     RATE = "rate"
@@ -98,31 +91,6 @@ class DatagramStatistics:
     """Bytes received."""
     bytes_out: int
     """Bytes sent, stamps included."""
-
-
-@attrs.define(eq=False)
-class Buckets:
-    """A token bucket for each source, in bounded memory.
-
-    What is kept of a bucket is when it will be full, from which the tokens in it follow (the
-    generic cell rate algorithm of ITU-T I.371).
-    """
-
-    per_second: float
-    """Datagrams that each source may send."""
-    _full_at: dict[object, float] = attrs.field(factory=dict)
-    """In the order in which they were last used, so that the first is the one to forget."""
-
-    def admit(self, source: object, now: float) -> bool:
-        """Take a token from the bucket of `source` at `now` s; return whether there was one."""
-        full_at = max(self._full_at.pop(source, now), now)
-        admitted = full_at + 1 / self.per_second <= now + _BURST + _ROUNDING
-        if admitted:
-            full_at += 1 / self.per_second
-        self._full_at[source] = full_at
-        if len(self._full_at) > _SOURCES:
-            del self._full_at[next(iter(self._full_at))]
-        return admitted
 
 
 @attrs.define(eq=False)
@@ -189,22 +157,23 @@ class DatagramService:
         raise AssertionError("the loop ended without having been cancelled")
 
     async def _loop(self, sock: socket.socket, place: DatagramSocket) -> NoReturn:
+        guard = LoopGuard(self.reply) if self.limits.loop_guard else None
         try:
             while True:
                 await trio.lowlevel.wait_readable(sock)
                 end = trio.current_time() + _TURN
-                while self._answer(place, _BATCH) and trio.current_time() < end:
+                while self._answer(place, guard, _BATCH) and trio.current_time() < end:
                     pass
         finally:
             if self.draining:
-                self._answer(place, _LAST)
+                self._answer(place, guard, _LAST)
 
     def _refuse(self) -> None:
         own = {place for place, sockets in self._own.items() if sockets}
         self._refused = NAMELESS | (own | ANSWERING_PORTS if self.limits.loop_guard else set())
 
-    def _answer(  # noqa: C901  -- one piece without calls, as in the pump
-        self, place: DatagramSocket, most: int
+    def _answer(  # noqa: C901, PLR0912  -- one piece, as in the pump
+        self, place: DatagramSocket, guard: LoopGuard | None, most: int
     ) -> bool:
         """Answer up to `most` datagrams that have arrived; return whether there may be more."""
         receive, send, internet = place.receive, place.send, place.internet
@@ -214,7 +183,7 @@ class DatagramService:
         last, data = -1, buffer
         echoed = bytes_in = bytes_out = 0
         try:
-            for _ in range(most):
+            for number in range(most):
                 try:
                     size, peer = receive(buffer)
                 except BlockingIOError:
@@ -237,9 +206,20 @@ class DatagramService:
                         self._dropped[DropReason.TRUNCATED] += 1
                         continue
                     last, data = size, buffer[:size]
-                answer = data if reply is None else self._compose(reply, data, peer)
-                if answer is None:
+                if (
+                    guard is not None
+                    and (guard.alert or not number % SAMPLED)
+                    and guard.is_loop(data, peer, now)
+                ):
+                    self._dropped[DropReason.LOOP] += 1
                     continue
+                answer: bytes | memoryview = data
+                if reply is not None:
+                    if (composed := self._compose(reply, bytes(data), peer)) is None:
+                        continue
+                    answer = composed
+                    if guard is not None and guard.alert:
+                        guard.note(peer, composed, now)
                 try:
                     bytes_out += send(answer, peer)
                 except (OSError, MemoryError) as error:
@@ -257,10 +237,10 @@ class DatagramService:
             return DropReason.UNBOUND
         return DropReason.LOOP if self._own[source] else DropReason.GUARDED
 
-    def _compose(self, reply: Reply, data: memoryview, peer: Address) -> bytes | None:
+    def _compose(self, reply: Reply, data: bytes, peer: Address) -> bytes | None:
         """Return the reply; None if there is nothing to send, which is counted."""
         try:
-            answer = reply(bytes(data))
+            answer = reply(data)
             empty = not memoryview(answer).cast("B")  # raises if it can't be sent as it is
         except Exception as error:  # noqa: BLE001  -- anybody's function; it must not end the loop
             if events.shortage(error):
