@@ -325,3 +325,28 @@ async def test_what_is_no_stream_is_no_reason_to_raise(
     await service.handle(broken)
     assert service.statistics().accepted == 0
     assert [bool(record.exc_info) for record in caplog.records] == [True]
+
+
+class Sticky(MemoryListener):
+    """A listener that cannot be closed without an error."""
+
+    async def aclose(self) -> None:
+        """Fail, without a checkpoint, where a cancellation would come first."""
+        raise RuntimeError("as planned")
+
+
+async def test_a_listener_that_fails_to_close_costs_nobody_a_byte(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The drain goes on, and the log has what went wrong."""
+    listener = Sticky()
+    async with techo.open_server(listener, reply=techo.raw) as server:
+        stream = await listener.connect()
+        await trip(stream)
+        await stream.send_all(b"on its way")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.drain)
+            assert await receive_until_end(stream) == b"on its way"
+            await stream.aclose()
+    assert ended(server.statistics()) == {"drained": 1}
+    assert "as planned" in caplog.text

@@ -15,7 +15,7 @@ import pytest
 import trio
 
 import techo
-from helpers import PATIENCE
+from helpers import PATIENCE, ended, receive_until_end
 
 KINDS = {
     "unix": socket.SOCK_STREAM,
@@ -165,3 +165,36 @@ def test_a_server_that_was_killed_can_be_started_again(kind: str, tmp_path: Path
             assert process.stdout.readline() == f"listening on {kind}:{path}\n".encode()
             process.kill()
         assert path.exists()
+
+
+async def test_a_path_that_cannot_be_removed_costs_nobody_a_byte(
+    kind: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is one warning, and the drain goes on: pending replies leave, on every endpoint."""
+    path = tmp_path / "echo"
+
+    def refuse(name: str) -> None:
+        raise PermissionError(errno.EACCES, "permission denied", name)
+
+    limits = techo.Limits(drain_timeout=PATIENCE)
+    places = (f"{kind}:{path}", "tcp://127.0.0.1:0")
+    async with techo.open_server(*places, reply=techo.raw, limits=limits) as server:
+        port = server.endpoints[1].port
+        async with (
+            await trio.open_tcp_stream("127.0.0.1", port) as stream,
+            trio.open_nursery() as nursery,
+        ):
+            await stream.send_all(b"x")
+            assert await stream.receive_some() == b"x"
+            monkeypatch.setattr(os, "unlink", refuse)
+            await stream.send_all(b"hello")  # the drain finds it on its way
+            nursery.start_soon(server.drain)
+            assert await receive_until_end(stream) == b"hello"
+            await stream.aclose()
+    assert ended(server.statistics()) == {"drained": 1}
+    assert caplog.messages == [f"cannot remove {path}: permission denied; remove it"]
+    monkeypatch.undo()
+    path.unlink()

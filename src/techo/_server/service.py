@@ -15,6 +15,7 @@ from techo._faults.certificates import bad_context
 from techo._faults.plan import Planner, check_applicable
 from techo._faults.values import ExpiredCertificate, Fault, FaultEvent, WrongName
 from techo._nursery import open_bare_nursery
+from techo._server import events
 from techo._server.datagrams import DatagramService
 from techo._server.draining import Drain, quiet_for
 from techo._server.handler import Handler
@@ -143,6 +144,11 @@ class EchoService:
                         self._endpoints.extend(bound)
                         listening = True
                         task_status.started(tuple(bound))
+                except Exception as error:
+                    # What fails in closing the listeners must cost no connection its replies.
+                    if not listening or self._handler.quiet is None:
+                        raise
+                    events.warning("closing what was listened on failed: %r", error)
                 finally:
                     del self._accepting[accepting.cancel_scope]
                     self._endpoints[:] = [e for e in self._endpoints if e not in bound]
@@ -221,7 +227,10 @@ async def _closing(listeners: Sequence[Listener]) -> AsyncIterator[None]:
         yield
     finally:
         for listener in listeners:
-            await trio.aclose_forcefully(listener)  # noqa: ASYNC102  -- waits for nothing
+            try:
+                await trio.aclose_forcefully(listener)  # noqa: ASYNC102  -- waits for nothing
+            except Exception:  # noqa: BLE001  -- an embedder's
+                events.failure("closing a %s failed", type(listener).__name__)
 
 
 def _check_owned_once(places: Sequence[Endpoint | Listener]) -> None:

@@ -13,6 +13,7 @@ from typing import Final
 import trio
 
 from techo._addresses import unix_address
+from techo._server import events
 from techo._transport.messages import LARGEST_PACKET, PacketTransport
 from techo.endpoint import Endpoint, Kind, host_of
 
@@ -111,9 +112,13 @@ def bound(path: str, kind: socket.SocketKind, mode: int | None) -> Iterator[sock
                 os.chmod(path, mode)  # noqa: PTH101  -- a text, not a Path: // and . stay as they are
             yield sock
         finally:
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 if _identity(path) == ours:
                     os.unlink(path)  # noqa: PTH108  -- likewise
+            except FileNotFoundError:
+                pass  # somebody else has
+            except OSError as error:  # which is no reason to end the connections
+                events.warning("cannot remove %s: %s; remove it", path, error.strerror)
 
 
 def _bind(sock: socket.socket, path: str, kind: socket.SocketKind) -> None:
