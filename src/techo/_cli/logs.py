@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import time
+import sys
 from datetime import UTC, datetime
 from typing import Final
 
+from techo._cli.backlog import Backlog
 from techo._validation import printable
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
@@ -16,9 +17,6 @@ _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "taskName",
 }
 """What every log record has; everything else in one is a fact about the event."""
-
-_SHORTAGE_PAUSE: Final = 60.0
-"""Seconds between two lines about the same shortage."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -48,29 +46,35 @@ class TextFormatter(logging.Formatter):
         return printable(super().formatMessage(record))
 
 
-class ShortageFilter(logging.Filter):
-    """Turns trio's ten tracebacks a second about accept() into one line a minute."""
+class BacklogHandler(logging.Handler):
+    """Sends records to standard error, for which nobody waits."""
 
-    _last = -_SHORTAGE_PAUSE
+    def __init__(self) -> None:
+        super().__init__()
+        self._backlog = Backlog(sys.stderr, self._dropped)
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Let one record a minute pass, rewritten to name the remedy."""
-        now = time.monotonic()
-        if now - self._last < _SHORTAGE_PAUSE:
-            return False
-        self._last = now
-        record.msg = (
-            f"cannot accept connections now: {record.getMessage()}; the others are served on. "
-            "Raise the limit (ulimit -n) or lower --max-connections. Said once a minute."
-        )
-        record.args = ()
-        record.exc_info = None
-        return True
+    def emit(self, record: logging.LogRecord) -> None:
+        """Have one record written as a line."""
+        try:
+            line = self.format(record)
+        except Exception as error:  # noqa: BLE001  -- whatever the values of a record do
+            line = f"a line that cannot be written: {error!r}"
+        self._backlog.write(line)
+
+    def _dropped(self, count: int) -> str:
+        fact = {"name": "techo.server", "levelno": logging.WARNING, "levelname": "WARNING"}
+        fact["msg"] = f"{count} lines of the log are missing here: nobody read them in time"
+        return self.format(logging.makeLogRecord(fact))
+
+    def close(self) -> None:
+        """Wait for what is not written yet, as long as somebody reads."""
+        self._backlog.close()
+        super().close()
 
 
-def configure(*, quiet: bool, verbose: bool, log_format: str) -> None:
-    """Send the log to standard error."""
-    handler = logging.StreamHandler()
+def configure(*, quiet: bool, verbose: bool, log_format: str) -> logging.Handler:
+    """Send the log to standard error; return the handler, which the caller closes."""
+    handler = BacklogHandler()
     if log_format == "json":
         handler.setFormatter(JsonFormatter())
     else:
@@ -78,4 +82,4 @@ def configure(*, quiet: bool, verbose: bool, log_format: str) -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
     logging.getLogger("techo").setLevel(level)
-    logging.getLogger("trio.serve_listeners").addFilter(ShortageFilter())
+    return handler

@@ -25,15 +25,6 @@ def open_missing_streams() -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123  -- for good
 
 
-def print_line(line: str) -> None:
-    """Print a line at once, and go on if it cannot be written."""
-    try:
-        print(line, flush=True)
-    except OSError as error:
-        _log.warning("cannot write to standard output: %s", error.strerror)
-        abandon_output()
-
-
 def abandon_output() -> None:
     """Discard what could not be printed, and everything printed from now on."""
     # The interpreter flushes once more on its way out, and would complain.

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,14 +15,16 @@ import attrs
 
 import techo
 from techo._cli import logs, systemd
+from techo._cli.backlog import Backlog
 from techo._cli.errors import cannot_listen, refuse
 from techo._cli.options import Command, Group, Option, flag, option, switch
-from techo._cli.process import print_line, shortage
+from techo._cli.process import shortage
 from techo._cli.readers import FILE, MODE, SEED, Form, choice, count_reader, number_reader
 from techo._cli.signals import stopping
 from techo._cli.tls import server_context
 from techo._faults.text import forms, parse_fault
 from techo._server.limits import Limits
+from techo._validation import printable
 from techo.endpoint import FORMS, Endpoint
 
 if TYPE_CHECKING:
@@ -149,9 +152,18 @@ def _options() -> Iterator[Option | Group]:
 
 def serve(options: argparse.Namespace) -> int:
     """Serve until drained and return the exit code: minus the signal's number for SIGINT."""
+    log = logs.configure(
+        quiet=options.quiet, verbose=options.verbose, log_format=options.log_format
+    )
+    try:
+        return _serve(options)
+    finally:
+        log.close()
+
+
+def _serve(options: argparse.Namespace) -> int:
     import trio
 
-    logs.configure(quiet=options.quiet, verbose=options.verbose, log_format=options.log_format)
     limits = Limits(**{each.name: getattr(options, each.name) for each in attrs.fields(Limits)})
     if (short := shortage(limits.max_connections)) is not None:
         _log.warning("%s or lower --max-connections", short)
@@ -169,7 +181,25 @@ def serve(options: argparse.Namespace) -> int:
     except ValueError as error:
         return refuse(str(error))
     server = _Server(service, systemd.notifier(os.environ))
-    return trio.run(server.run, endpoints)
+    try:
+        return trio.run(server.run, endpoints)
+    finally:
+        server.output.close()
+
+
+def _output() -> Backlog:
+    """Return what prints to standard output, until that fails for the first time."""
+
+    def missing(count: int) -> str:
+        return json.dumps({"dropped_lines": count})
+
+    def fail(error: OSError) -> None:
+        if not failures:
+            _log.warning("cannot write to standard output: %s", error.strerror)
+        failures.append(error)
+
+    failures: list[OSError] = []
+    return Backlog(sys.stdout, missing, fail)
 
 
 @attrs.define(eq=False)
@@ -179,6 +209,7 @@ class _Server:
     service: techo.EchoService
     notify: Callable[[str], None]
     """Reports our state to systemd."""
+    output: Backlog = attrs.field(factory=_output)
     _stop: int = 0
     """The first signal that asked for the end."""
     _starting: trio.CancelScope = attrs.field(init=False)
@@ -208,7 +239,7 @@ class _Server:
                     nursery.cancel_scope.cancel(reason="not listening")
                     return refuse(str(error))
                 for endpoint in self.service.endpoints:
-                    print_line(f"listening on {endpoint}")
+                    self.output.write(printable(f"listening on {endpoint}"))
                 if self.service.endpoints:  # or it was stopped before it was listening
                     self.notify("READY=1")
                 await self._stopping.wait()
@@ -224,7 +255,7 @@ class _Server:
         """Print statistics when asked; drain at the first signal to stop, end at the second."""
         async for number in signals:
             if number in _REPORT:
-                print_line(json.dumps(attrs.asdict(self.service.statistics())))
+                self.output.write(json.dumps(attrs.asdict(self.service.statistics())))
             elif self._stop:
                 scope.cancel(reason="a second signal")
             else:

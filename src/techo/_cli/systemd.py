@@ -57,6 +57,7 @@ def notifier(environment: Environment) -> Callable[[str], None]:
         name = "\0" + address[1:] if address.startswith("@") else address
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+                sock.setblocking(False)  # nobody is waited for
                 sock.sendto(state.encode(), name)
         except OSError as error:
             _log.warning("cannot notify %s of %s: %s", address, state, error.strerror or error)
