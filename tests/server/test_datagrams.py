@@ -19,6 +19,11 @@ import techo
 from helpers import PATIENCE, until
 from techo._server import datagrams
 from techo._server.buckets import Buckets
+from techo._server.connection import Peer
+from techo._server.datagram_sockets import DatagramSocket
+from techo._server.hook import ServiceHook
+from techo._transport.transport import Transport
+from techo.testing import MemoryListener
 
 ANY = "udp://127.0.0.1:0"
 
@@ -327,3 +332,40 @@ async def test_a_flood_from_many_leaves_loop_and_memory_alone(tmp_path: Path) ->
             assert set(reasons(found)) <= {"blocked", "unreachable"}
         with peer(udp) as sock:
             assert await ask(sock, b"still there?") == b"still there?"
+
+
+async def test_all_addresses_of_a_network_are_one_source() -> None:
+    """Who has a /64 of IPv6 does not get the rate for each of its addresses."""
+    await trio.lowlevel.checkpoint()
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+        sock.bind(("::1", 0))
+        place = DatagramSocket.of(sock)
+        one, two, other = (place.source((host, 1, 0, 0)) for host in NEIGHBOURS)
+    assert one == two != other
+
+
+NEIGHBOURS = ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1")
+
+
+async def test_connections_of_a_network_count_as_one_host_s(nursery: trio.Nursery) -> None:
+    """The limit by address holds for all of a /64 together."""
+    left = list(NEIGHBOURS)
+
+    class Named(ServiceHook):
+        """Takes the peers for neighbours."""
+
+        async def identify(self, _transport: Transport, _peer: Peer) -> Peer:
+            """Return the next."""
+            await trio.lowlevel.checkpoint()
+            return Peer("neighbour", left.pop(0))
+
+    service = techo.EchoService(techo.raw, limits=techo.Limits(max_per_host=1), hook=Named())
+    listener = MemoryListener()
+    await nursery.start(service.serve, listener)
+    streams = []
+    for _ in NEIGHBOURS:
+        streams.append(await listener.connect())
+        await trio.testing.wait_all_tasks_blocked()
+    assert service.statistics().outcomes[techo.Outcome.REFUSED] == 1
+    assert service.statistics().active == 2
+    nursery.cancel_scope.cancel()

@@ -25,6 +25,9 @@ _LOOK: Final = 0.05
 _CREDENTIALS: Final = struct.Struct("=iII")
 """Process, user and group, as they were when it connected: SO_PEERCRED of unix(7)."""
 
+_HOST_BITS: Final = 64
+"""Of an IPv6 address, which its host chooses as it likes (RFC 4291, 2.5.1)."""
+
 UNKNOWN: Final = "unknown"
 """The name of a peer that had reset the connection before its address could be read."""
 
@@ -93,6 +96,21 @@ def _unix_name(sock: trio.socket.SocketType) -> str:
     return f"unix:pid={process},uid={user}"
 
 
+def network_of(host: str) -> str:
+    """Return what counts as one host: an IPv4 address, or the /64 of an IPv6 one.
+
+    Who has one address of a /64 has them all (RFC 6177); what is no address is itself.
+    """
+    if ":" not in host:
+        return host
+    try:
+        address = ipaddress.IPv6Address(host)
+    except ValueError:
+        return host
+    network = ipaddress.IPv6Address(int(address) >> _HOST_BITS << _HOST_BITS)
+    return f"{network}%{address.scope_id or ''}/{_HOST_BITS}"
+
+
 def unmapped(host: str) -> str:
     """Undo the form that a dual-stack socket gives to an IPv4 address (RFC 4291, 2.5.5.2)."""
     # A dot and a colon together: worth a look, and no cost to all the others.
@@ -122,8 +140,8 @@ class Connection:
     quiet: float | None = None
     """While draining: seconds without progress after which it ends if no reply is pending."""
     counted_host: str | None = None
-    """The address that its registry counts it by, once it is known and only if there is a limit
-    for it."""
+    """The address or network that its registry counts it by, once it is known and only if there
+    is a limit for it."""
     outcome: Outcome = Outcome.ABORTED
     """How it has ended; what stands here first is true of one that is cancelled."""
     reason: str = ""

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from techo._server.connection import unmapped
+from techo._server.connection import network_of, unmapped
 
 Address: TypeAlias = Any
 """As the socket module has it: a tuple for UDP; for Unix text, bytes if abstract, or None."""
@@ -72,8 +72,8 @@ class DatagramSocket:
         return cls(sock.recvfrom_into, sock.sendto, later, address[1], internet=True)
 
     def source(self, peer: Address) -> str:
-        """Return what counts as one sender: an address whatever the port, or a path."""
-        return unmapped(peer[0]) if self.internet else str(peer)
+        """Return what counts as one sender: a host whatever the port, or a path."""
+        return network_of(unmapped(peer[0])) if self.internet else str(peer)
 
 
 @attrs.define(eq=False)

@@ -13,7 +13,7 @@ import enum
 import errno
 import socket
 from collections.abc import Mapping
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import attrs
 import trio
@@ -77,7 +77,19 @@ class DropReason(enum.StrEnum):
     """The system refused to send the reply there."""
 
 
-@attrs.frozen(kw_only=True)
+def repr_without_zeros(statistics: Any) -> str:
+    """Return a short repr of a snapshot: what is 0 is not in it."""
+    parts = []
+    for name, value in attrs.asdict(statistics, recurse=False).items():
+        if isinstance(value, Mapping):
+            counts = (f"{key}: {count}" for key, count in value.items() if count)
+            value = "{" + ", ".join(counts) + "}"  # noqa: PLW2901  -- of another kind
+        if value not in (0, "{}") and not (attrs.has(type(value)) and not value.received):
+            parts.append(f"{name}={value}")
+    return f"{type(statistics).__name__}({', '.join(parts)})"
+
+
+@attrs.frozen(kw_only=True, repr=False)
 class DatagramStatistics:
     """A snapshot: ``received == echoed + sum(dropped.values())`` in every one."""
 
@@ -91,6 +103,9 @@ class DatagramStatistics:
     """Bytes received."""
     bytes_out: int
     """Bytes sent, stamps included."""
+
+    def __repr__(self) -> str:
+        return repr_without_zeros(self)
 
 
 @attrs.define(eq=False)

@@ -55,7 +55,7 @@ class Limits:
         None,
         COUNT.or_off(),
         "connections",
-        "the same for the connections of one peer address",
+        "the same for the connections of one peer address, or of one /64 of IPv6",
     )
     drain_timeout: float = _limit(
         5.0,
@@ -83,7 +83,7 @@ class Limits:
         None,
         COUNT.or_off(),
         "datagrams",
-        "answer no more than this many datagrams a second from one address",
+        "answer no more than this many datagrams a second from one address, or from one /64",
     )
     loop_guard: bool = _limit(
         True,

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 import attrs
 import trio
 
-from techo._server.connection import Connection, Outcome
-from techo._server.datagrams import DatagramStatistics
+from techo._server.connection import Connection, Outcome, network_of
+from techo._server.datagrams import DatagramStatistics, repr_without_zeros
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class Statistics:
     """A snapshot: ``accepted == active + sum(outcomes.values())`` in every one."""
 
@@ -30,6 +30,9 @@ class Statistics:
     """Bytes sent, stamps included."""
     datagrams: DatagramStatistics
     """The same for what came without a connection; the figures above do not include it."""
+
+    def __repr__(self) -> str:
+        return repr_without_zeros(self)
 
 
 @attrs.define(eq=False)
@@ -81,6 +84,7 @@ class Registry:
         host = connection.peer.host
         if self.max_per_host is None or host is None:
             return True
+        host = network_of(host)
         if self._per_host[host] == self.max_per_host:
             return False
         self._per_host[host] += 1

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import trio
@@ -24,17 +25,40 @@ from techo._server.limits import Limits
 from techo._server.listening import Listener, Listening
 from techo._server.registry import Registry, Statistics
 from techo._transport.transport import Transport
+from techo._validation import Requirement
 from techo.endpoint import Endpoint
 from techo.reply import Reply, stamped
 
 
-@attrs.frozen(eq=False)
+def _is_reply(value: Any) -> bool:
+    call = getattr(value, "__call__", None)  # noqa: B004  -- of an object, to look at it
+    functions = (value, call, getattr(value, "func", None))  # of a functools.partial
+    return callable(value) and not any(map(inspect.iscoroutinefunction, functions))
+
+
+_REPLY: Final = Requirement(
+    "a plain function from bytes to bytes, such as techo.raw or techo.stamped", _is_reply
+)
+_LIMITS: Final = Requirement("of techo.Limits", lambda value: isinstance(value, Limits))
+_CONTEXT: Final = Requirement(
+    "an ssl.SSLContext", lambda value: isinstance(value, ssl.SSLContext)
+).or_off()
+_FAULTS: Final = Requirement(
+    "a list of faults of techo.testing",
+    lambda value: isinstance(value, Sequence) and all(isinstance(f, Fault) for f in value),
+)
+
+
+@attrs.frozen(eq=False, repr=False)
 class EchoService:
     """Answers whatever arrives on a stream or as a datagram, within limits.
 
     `handle` is a plain trio handler, to be given to `trio.serve_tcp` and the like; `serve`
     does that for endpoints of every kind and for open listeners. A service that was drained
     is over: create another.
+
+    Raises:
+        ValueError: a value that is of another kind; the text names it.
     """
 
     reply: Reply = stamped
@@ -59,6 +83,11 @@ class EchoService:
 
     @_registry.default
     def _make_registry(self) -> Registry:
+        # Here, because validators of attrs come after what is made of the values.
+        _REPLY.check(reply=self.reply)
+        _LIMITS.check(limits=self.limits)
+        _CONTEXT.check(tls=self.tls)
+        _FAULTS.check(faults=self.faults)
         return Registry(self.limits.max_connections, self.limits.max_per_host)
 
     @_planner.default
@@ -74,6 +103,11 @@ class EchoService:
     @_datagrams.default
     def _make_datagram_service(self) -> DatagramService:
         return DatagramService(self.reply, self.limits, self._planner)
+
+    def __repr__(self) -> str:
+        places = "".join(f"{endpoint}, " for endpoint in self.endpoints)
+        name = getattr(self.reply, "__name__", type(self.reply).__name__)
+        return f"EchoService({name}, {places}{self.statistics()!r})"
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -122,6 +156,8 @@ class EchoService:
                 endpoint. Nothing is left listening.
             RuntimeError: the service was drained before.
         """
+        for each in places:
+            _check_place(each)
         async with _closing([each for each in places if not isinstance(each, Endpoint | str)]):
             if self._handler.quiet is not None:
                 raise RuntimeError("this EchoService was drained; create a new one")
@@ -231,6 +267,15 @@ async def _closing(listeners: Sequence[Listener]) -> AsyncIterator[None]:
                 await trio.aclose_forcefully(listener)  # noqa: ASYNC102  -- waits for nothing
             except Exception:  # noqa: BLE001  -- an embedder's
                 events.failure("closing a %s failed", type(listener).__name__)
+
+
+def _check_place(place: Any) -> None:
+    """Refuse what is no place to listen, by its name and what would be right."""
+    if not isinstance(place, Endpoint | str | trio.abc.Listener):
+        hint = f": write {str(place)!r}" if type(place) is int else ""
+        raise ValueError(  # noqa: TRY004  -- as every value that is refused
+            f"{place!r:.99} is not an endpoint, its text or a trio.abc.Listener{hint}"
+        )
 
 
 def _check_owned_once(places: Sequence[Endpoint | Listener]) -> None:
