@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from techo import Endpoint
+from techo._validation import quoted
 
 names = st.from_regex(r"[a-z0-9_]([a-z0-9-]{0,10}[a-z0-9])?(\.[a-z]{1,8})?", fullmatch=True)
 addresses = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(str)
@@ -41,7 +42,7 @@ def test_parse_gives_an_endpoint_or_a_value_error_with_the_text(text: str) -> No
         endpoint = Endpoint.parse(text)
     except ValueError as error:
         explanation = str(error)
-    assert repr(text) in explanation or Endpoint.parse(str(endpoint)) == endpoint
+    assert quoted(text) in explanation or Endpoint.parse(str(endpoint)) == endpoint
 
 
 @given(st.ip_addresses(v=6), ports)

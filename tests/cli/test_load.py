@@ -225,7 +225,7 @@ def test_rules_decide(rule: str, code: int, told: str, port: str) -> None:
         (["--json", "/nowhere/a.json"], "no folder '/nowhere'"),
         (["--json", "/"], "it is a folder"),
         (["--plot", "a.svg", "--json", "./a.svg"], "--plot and --json both name 'a.svg'"),
-        (["-r", "1e18"], "'1e18' is not below 1e18"),
+        (["-r", "1e18"], "'1e18' is not a number of trips per second above 0"),
         (["--plot", "a.pdf"], "'a.pdf' is neither .svg nor .png"),
         (["--plot", "/nowhere/a.svg"], "no folder '/nowhere'"),
         (["*:8009"], "name host and port"),

@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from helpers import PATIENCE, call, free_endpoint, run, serving, started
-from techo._cli.errors import where
+from techo._probing.text import where
 
 QUICK = ["-i", "0.01"]
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from techo._cli.output import print_error
 from techo._probing.failure_cause import FailureCause
+from techo._probing.text import counted
 from techo.endpoint import Endpoint
 
 
@@ -160,17 +161,6 @@ def _words_of(number: int) -> str:
     if number == errno.EADDRNOTAVAIL:
         return str(OutOfPortsError().strerror)
     return os.strerror(number).lower()
-
-
-def where(endpoint: str, address: str | None) -> str:
-    """Return an endpoint and, if that is a name, its address, for people."""
-    unknown = address is None or all(each in endpoint for each in address.split(", "))
-    return endpoint if unknown else f"{endpoint} ({address})"
-
-
-def counted(causes: Mapping[FailureCause, int]) -> str:
-    """Return causes with their counts, for people."""
-    return ", ".join(f"{cause} {count:,}" for cause, count in causes.items())
 
 
 def _connecting_to(endpoint: Endpoint | str) -> Attempt:

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from techo._cli.errors import counted, fail, fell_short, never_reached, refuse, where
+from techo._cli.errors import fail, fell_short, never_reached, refuse
 from techo._cli.options import CLIENT, Command, Group, Option, option, switch
 from techo._cli.output import print_error, print_lines
 from techo._cli.readers import NUMBER, SECONDS, Form
-from techo._cli.report import outages_in_words
 from techo._cli.rules import PING, any_fired, names_of, rules_about
 from techo._cli.signals import stopping
 from techo._cli.tls import client_context
@@ -25,6 +24,7 @@ from techo._ping.results import PingFailure, PingReply, PingResult
 from techo._ping.statistics import PERCENTS, SCHEMA, PingStatistics
 from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import Histogram, nanoseconds
+from techo._probing.text import counted, number_of, outages_in_words, where
 from techo._validation import quoted
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ def _line_of(endpoint: str, result: PingResult) -> str:
     """Return a result as a line for people."""
     if isinstance(result, PingReply):
         notes = " (late)" * result.late + " (duplicate)" * result.duplicate
-        size, time_ms = _number(result.size, "byte"), f"{result.seconds * 1000:.3f} ms"
+        size, time_ms = number_of(result.size, "byte"), f"{result.seconds * 1000:.3f} ms"
         return f"{size} from {endpoint}: seq={result.seq} time={time_ms}{notes}"
     which = "between two probes" if result.seq is None else f"seq={result.seq}"
     return f"no reply from {endpoint}: {which} {result.cause} ({result.reason})"
@@ -270,7 +270,7 @@ def _summary(statistics: PingStatistics, *, sweep: bool) -> Iterator[str]:
     yield _counts(statistics)
     missed = f", {statistics.missed} missed" if statistics.missed else ""
     stray = f", {statistics.stray} stray" if statistics.stray else ""
-    reconnects = _number(statistics.reconnects, "reconnect")
+    reconnects = number_of(statistics.reconnects, "reconnect")
     yield (
         f"{statistics.late} late, {statistics.duplicate} duplicate, "
         f"{statistics.corrupt} corrupt, {reconnects}{missed}{stray}"
@@ -295,10 +295,6 @@ def _counts(statistics: PingStatistics) -> str:
         f"{statistics.sent} sent, {statistics.received} received, "
         f"{statistics.lost} lost{loss}{in_flight}"
     )
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}" + "s" * (count != 1)
 
 
 def _times(statistics: PingStatistics) -> str:

@@ -10,6 +10,7 @@ import attrs
 from techo._probing.failure_cause import NEVER_REACHED, FailureCause
 from techo._probing.histogram import Histogram, to_json_figures
 from techo._probing.outages import Outage
+from techo._reprs import brief
 from techo._validation import AMOUNT, COUNT, FLAG, NATURAL, TEXT, Requirement
 
 PERCENTS: Final = (50, 90, 99, 99.9)
@@ -126,6 +127,14 @@ class LoadReport:
     time to tell."""
     client_was_limit: bool = attrs.field(validator=FLAG)
     """Whether that was so much that another client might measure more."""
+
+    def __repr__(self) -> str:
+        return brief(self)
+
+    def __str__(self) -> str:
+        from techo._load.text import text_of  # noqa: PLC0415  -- rich is not needed for more
+
+        return text_of(self)
 
     @property
     def round_trips_per_second(self) -> float:

@@ -106,6 +106,12 @@ class Ping(AsyncIterator[PingResult]):
     """Ends the run."""
     _asking: bool = attrs.field(default=False, init=False)
 
+    def __repr__(self) -> str:
+        sent, over = self._engine.run.begun, self._state is _State.OVER
+        state = "over" if over else "running" if self._state is _State.RUNNING else "not begun"
+        probes = f", {sent} probes" * bool(sent)
+        return f"<Ping of {self._records.endpoint}, {state}{probes}>"
+
     def __aiter__(self) -> Self:
         return self
 

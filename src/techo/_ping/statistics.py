@@ -10,6 +10,7 @@ import attrs
 from techo._probing.failure_cause import NEVER_REACHED, FailureCause
 from techo._probing.histogram import Histogram, nanoseconds, to_json_figures
 from techo._probing.outages import Outage
+from techo._reprs import brief
 
 SCHEMA: Final = 2
 """The version of what JSON has, of results and of their statistics."""
@@ -76,6 +77,9 @@ class PingStatistics:
     setup: Mapping[str, Histogram]
     """How long each ``lookup`` of the name, ``connect`` and TLS ``handshake`` took, where
     there was one."""
+
+    def __repr__(self) -> str:
+        return brief(self)
 
     @property
     def loss(self) -> float | None:

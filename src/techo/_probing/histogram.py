@@ -47,6 +47,11 @@ class Histogram:
     max: int = 0
     """Likewise."""
 
+    def __repr__(self) -> str:
+        if not self.count:
+            return "<Histogram of nothing>"
+        return f"<Histogram of {self.count}, {self.min} to {self.max} ns>"
+
     @classmethod
     def of(cls, durations: Iterable[int]) -> Self:
         """Return a histogram of durations in nanoseconds."""

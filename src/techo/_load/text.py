@@ -1,0 +1,165 @@
+"""The report of a load as text: lines and tables for people."""
+
+from __future__ import annotations
+
+import bisect
+import collections
+import io
+import math
+from collections.abc import Iterator
+from typing import IO, Final, Literal
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+
+from techo._load.report import PERCENTS, TIMES, LoadReport
+from techo._probing.failure_cause import NEVER_REACHED
+from techo._probing.histogram import Histogram
+from techo._probing.text import counted, number_of, outages_in_words, where
+
+_MILLISECOND: Final = 1_000_000
+_LONG: Final = 100
+"""What is more needs no thousandths, be it milliseconds or megabytes."""
+_MEGA: Final = 1_000_000
+_BAR: Final = 40
+"""Columns of the longest bar: with what stands before it, a line has less than 80."""
+_BAR_MARK: Final = "━"
+_LEAST_WIDTH: Final = 100
+"""Columns that are taken to be there: a narrow terminal wraps lines, and cuts no figure."""
+_STEPS: Final = (1, 2, 5)
+"""The bounds of the histogram's rows are these, times a power of ten: few, and easy to read."""
+
+
+def text_of(report: LoadReport) -> str:
+    """Return all of it, without colours."""
+    file = io.StringIO()
+    show(report, file, colours=False)
+    return file.getvalue().rstrip("\n")
+
+
+def show(report: LoadReport, file: IO[str], *, colours: bool) -> None:
+    """Print all of it, in as many columns as it takes; with colours if `file` has them."""
+    system: Literal["auto"] | None = "auto" if colours else None
+    console = Console(
+        file=file, color_system=system, highlight=False, markup=False, emoji=False
+    )
+    console.width = max(console.width, _LEAST_WIDTH)
+    for line in _counts(report):
+        console.print(line, soft_wrap=True)
+    if report.latency.count:
+        for each in (_times(report), _histogram(report, console.encoding)):
+            console.print()
+            console.print(Padding(each, (0, 0, 0, 2), expand=False))
+
+
+def _counts(report: LoadReport) -> Iterator[str]:
+    over = number_of(report.connections, "connection")
+    wanted = "" if report.rate is None else f", {report.rate:,.10g} trips/s wanted"
+    pipeline = "" if report.pipeline == 1 else f", up to {report.pipeline:,} in flight on each"
+    place, size = where(report.endpoint, report.address), number_of(report.size, "byte")
+    yield f"{place}: {over} x {size}{pipeline}{wanted}"
+    rate = report.round_trips_per_second
+    megabytes = rate * report.bytes / max(1, report.round_trips) / _MEGA
+    yield (
+        f"{number_of(report.round_trips, 'round trip')} in {report.seconds:.3f} s: "
+        f"{rate:,.1f}/s, {megabytes:,.{0 if megabytes >= _LONG else 3}f} MB/s each way"
+    )
+    loss = "" if report.loss is None else f" ({report.loss:.4g} %)"
+    stray = f", {report.stray:,} stray" * bool(report.stray)
+    in_flight = f", {report.in_flight:,} in flight" * bool(report.in_flight)
+    yield (
+        f"{report.lost:,} lost{loss}, {report.late:,} late, {report.duplicate:,} duplicate, "
+        f"{report.unsent:,} unsent, {number_of(report.reconnects, 'reconnect')}"
+        f"{stray}{in_flight}"
+    )
+    if report.longest_outage is not None:
+        outages = report.outages, report.outage_seconds
+        yield outages_in_words(*outages, report.longest_outage)
+    reached = NEVER_REACHED.isdisjoint(report.errors)
+    if report.unsent and report.rate is not None and reached:
+        yield "unsent: no connection was free; try more of them, or a longer pipeline"
+    if report.errors:
+        yield f"errors: {counted(report.errors)}"
+        yield from (f"  {cause}: {text}" for cause, text in report.reasons.items())
+    yield _client(report)
+
+
+def _client(report: LoadReport) -> str:
+    used = f"client CPU {report.client_cpu_seconds:.2f} s"
+    if report.client_cpu_share is not None:
+        used += f", {100 * report.client_cpu_share:.0f} % of a core"
+    if report.client_was_limit:
+        used += ": THE CLIENT WAS THE LIMIT; share the load among more of them (techo merge)"
+    return used
+
+
+def _times(report: LoadReport) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("ms")
+    for heading in ("n", "min", "mean", *(f"p{percent}" for percent in PERCENTS), "max"):
+        table.add_column(heading, justify="right")
+    for field, name in TIMES.items():
+        histogram: Histogram | None = getattr(report, field)
+        if histogram is not None:
+            # What was lost was sent all the same: it has no part in how late that was.
+            lost = 0 if field == "send_lag" else report.lost
+            percentiles = [histogram.percentile(each, lost=lost) for each in PERCENTS]
+            times = [histogram.min, histogram.mean, *percentiles, histogram.max]
+            table.add_row(name, f"{histogram.count:,}", *map(_milliseconds, times))
+    return table
+
+
+def _milliseconds(nanoseconds: float | None) -> str:
+    if nanoseconds is None:
+        return "-"
+    if nanoseconds == math.inf:
+        return "lost"
+    milliseconds = nanoseconds / _MILLISECOND
+    decimals = 3 if milliseconds < _LONG else 1
+    return f"{milliseconds:,.{decimals}f}"
+
+
+def _histogram(report: LoadReport, encoding: str) -> Table:
+    histogram = report.latency
+    title = "service time, ms" if report.response is None else "response time, ms"
+    table = Table(box=None, pad_edge=False, show_header=False, title=title)
+    table.title_justify, table.title_style = "left", "bold"
+    for justify in ("right", "left", "right", "right", "left"):
+        table.add_column(justify=justify)
+    mark = _BAR_MARK if _has(encoding, _BAR_MARK) else "#"
+    rows = rows_of(histogram)
+    most = max(count for *_, count in rows)
+    for low, high, count in rows:
+        share = f"{100 * count / histogram.count:.1f} %"
+        bar = mark * round(_BAR * count / most)
+        table.add_row(_bound(low), f"- {_bound(high)}", f"{count:,}", share, bar)
+    return table
+
+
+def _has(encoding: str, text: str) -> bool:
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _bound(nanoseconds: int) -> str:
+    return f"{nanoseconds / _MILLISECOND:,.6g}"
+
+
+def rows_of(histogram: Histogram) -> list[tuple[int, int, int]]:
+    """Return how many durations lie from one bound to below the next, in nanoseconds.
+
+    Bounds are 0, and 1, 2 or 5 times a power of ten from a microsecond on. The first row has
+    the least duration and the last the most.
+    """
+    bounds = [0, *(step * 10**power for power in range(3, 19) for step in _STEPS)]
+    counts: collections.Counter[int] = collections.Counter()
+    for duration, count in histogram.durations():
+        counts[bisect.bisect_right(bounds, duration)] += count
+    return [
+        (bounds[upper - 1], bounds[upper], counts[upper])
+        for upper in range(min(counts), max(counts) + 1)
+    ]
