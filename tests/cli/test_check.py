@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,3 +109,42 @@ def test_options_come_from_the_environment_too(port: str) -> None:
     """Variables set the options of check, as of every command."""
     environment = {"TECHO_ENDPOINT": port, "TECHO_REPLY": "raw"}
     assert call("check", *QUICK, environment=environment)[0] == 1
+
+
+SERVER = """
+import socket, struct, sys, threading
+mode, there = sys.argv[1], []
+server = socket.create_server(("127.0.0.1", 0), backlog=100)
+print(server.getsockname()[1], flush=True)
+def serve(sock):
+    there.append(sock)
+    try:
+        if mode == "greets":
+            sock.sendall(b"220 hello\\r\\n")
+        elif len(there) > 5:  # as xinetd does with more than it allows
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            return
+        while data := sock.recv(65536):
+            sock.sendall(data)
+    except OSError:
+        pass
+    finally:
+        there.remove(sock)
+        sock.close()
+while True:
+    threading.Thread(target=serve, args=[server.accept()[0]], daemon=True).start()
+"""
+
+
+@pytest.mark.parametrize(("mode", "failures"), [("greets", 11), ("resets", 1)])
+def test_a_hostile_server_fails_checks_and_is_no_traceback(mode: str, failures: int) -> None:
+    """One that speaks first, and one that resets several connections at once."""
+    command = [sys.executable, "-c", SERVER, mode]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0) as server:
+        assert server.stdout is not None
+        port = server.stdout.readline().decode().strip()
+        code, out, err = call("check", "--connections", "20", "--skip", "16-MiB", port)
+        server.kill()
+    assert (code, err) == (1, "")
+    last = out.decode().splitlines()[-1]
+    assert f", {failures} fail, " in last

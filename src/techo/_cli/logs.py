@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from techo._cli.backlog import Backlog
 from techo._validation import printable
@@ -44,6 +44,10 @@ class TextFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  -- logging's own
         """Return the line, which a traceback may follow."""
         return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802  -- likewise
+        """Return the traceback, whose lines may show what a peer has sent."""
+        return "\n".join(map(printable, super().formatException(ei).split("\n")))
 
 
 class BacklogHandler(logging.Handler):
