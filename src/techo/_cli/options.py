@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import platform
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -311,6 +310,8 @@ def warn_of_unknown(
     found -= {each.variable for each in command.all_options} | {TRACEBACK}
     if not found:
         return
+    import difflib
+
     known = {each.variable for other in others() for each in other.all_options} - {""}
     unknown = sorted(found - known)
     if unknown:

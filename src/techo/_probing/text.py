@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from techo._probing.failure_cause import FailureCause
-from techo._probing.outages import Outage
+
+if TYPE_CHECKING:
+    from techo._probing.outages import Outage
 
 
 def where(endpoint: str, address: str | None) -> str:
