@@ -12,11 +12,11 @@ import trio.testing
 import techo
 from helpers import PATIENCE, ended, receive_until_end
 from techo import testing
+from techo._embedded import transport_of
 from techo._faults import datagrams, messages, transport
 from techo._faults.datagrams import FaultySender
 from techo._faults.plan import Planner
 from techo._transport.connect import connect
-from techo._transport.streams import transport_of
 
 Clock = trio.testing.MockClock
 
