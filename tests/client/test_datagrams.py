@@ -208,6 +208,10 @@ async def test_a_silent_server_takes_as_long_as_the_caller_says(
                 assert trio.current_time() == started + 1000
 
 
+UNGUARDED = techo.Limits(loop_guard=False)
+"""Because our own reply that is sent back within its second is a loop, whoever means it."""
+
+
 @given(st.lists(st.one_of(st.binary(max_size=60), st.builds(stamped, st.binary())), max_size=6))
 @example([b"", b"[", stamped(stamped(b"")), b"x" * 65_000])
 def test_any_datagrams_come_back_in_order(datagrams: list[bytes]) -> None:
@@ -218,7 +222,7 @@ def test_any_datagrams_come_back_in_order(datagrams: list[bytes]) -> None:
         for reply in (techo.raw, techo.stamped):
             async with contextlib.AsyncExitStack() as stack:
                 server = await stack.enter_async_context(
-                    techo.open_server("udp://127.0.0.1:0", path, reply=reply)
+                    techo.open_server("udp://127.0.0.1:0", path, reply=reply, limits=UNGUARDED)
                 )
                 for endpoint in server.endpoints:
                     async with techo.open_client(endpoint) as client:
