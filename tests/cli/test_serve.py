@@ -255,7 +255,7 @@ async def test_a_signal_ends_a_start_that_takes_long(restored_signals: None) -> 
 @pytest.fixture
 def restored_signals() -> Iterator[None]:
     """Restore the signal handlers that a server in this process has changed."""
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
     handlers = [signal.getsignal(number) for number in numbers]
     yield
     for number, handler in zip(numbers, handlers, strict=True):
