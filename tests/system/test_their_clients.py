@@ -109,7 +109,7 @@ def send(pipe: IO[bytes], data: bytes) -> None:
 
 def read(descriptor: int, least: int) -> bytes:
     """Read what is printed until there is enough of it."""
-    back, end = b"", time.monotonic() + PATIENCE
+    back, end = b"", time.monotonic() + 10 * PATIENCE
     while len(back) < least and time.monotonic() < end:
         if select.select([descriptor], [], [], PATIENCE)[0]:
             back += os.read(descriptor, 2**16)

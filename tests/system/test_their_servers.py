@@ -132,13 +132,15 @@ def test_check_finds_where_xinetd_cuts(server: str) -> None:
 
 def test_ping_gets_its_probes_back(server: str) -> None:
     """All of them, and each only once; what datagrams lose is told, and adds up."""
-    code, out, err = run("ping", "--json", "-c", "20", "-i", "0.02", "-W", "0.5", server)
+    code, out, err = run("ping", "--json", "-c", "20", "-i", "0.05", "-W", "2", server)
     summary = json.loads(out.splitlines()[-1])
     assert (code, err) == (0, "")
     assert summary["sent"] == 20 == summary["received"] + summary["lost"]
     assert summary["duplicate"] == 0
-    if server.startswith("udp"):  # of which xinetd drops some, and socat glues some together
-        assert set(summary["failures"]) <= {"timeout-reply", "corrupt"}
+    if server.startswith(
+        ("udp", "unixpacket")
+    ):  # of which xinetd drops some, and socat glues some together
+        assert set(summary["failures"]) <= {"timeout-reply", "corrupt", "short"}
     else:
         assert (summary["received"], summary["corrupt"]) == (20, 0)
 
