@@ -110,7 +110,7 @@ async def test_whoever_is_cancelled_while_asking_loses_no_result(
     told = []
     for patience in (math.inf, pause):
         async with (
-            open_memory_server(faults=[testing.Delay(0.640625)]) as server,
+            open_memory_server(faults=[testing.Delay(1.140625)]) as server,
             techo.ping(server.connect, count=8, interval=0.5, timeout=1.1) as ping,
         ):
             begun = trio.current_time()
