@@ -187,7 +187,8 @@ async def test_watching_shows_counts_that_only_grow(autojump_clock: Clock) -> No
         assert all(a <= b for a, b in zip(one, other, strict=True))
     assert len(set(counts)) > 10
     for _, report, received in seen[1:]:  # at the first, nothing can have been received
-        assert 64 * (report.round_trips + report.lost + report.in_flight) == received
+        # What a server delays is counted there when its time has come.
+        assert 64 * (report.round_trips + report.lost + report.in_flight) >= received
         assert 0 <= report.unsent <= 80
 
 
