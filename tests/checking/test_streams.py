@@ -242,7 +242,7 @@ async def test_a_dribbling_peer_is_not_waited_for_either(
         async for chunk in stream:
             for start in range(len(chunk)):
                 await stream.send_all(chunk[start : start + 1])
-                await trio.sleep(0.1)
+                await trio.sleep(0.1)  # of the clock, which jumps
 
     names = {"empty", "1-byte", "64-KiB"}
     report = await report_on(dribbling, patience=0.5, skip=set(CHECK_NAMES) - names)

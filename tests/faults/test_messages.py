@@ -162,7 +162,7 @@ async def test_a_held_back_reply_goes_after_a_second_whatever_comes(
                     for message in MESSAGES[:3]:
                         await ours.send(message)
                         sent.append(trio.current_time())
-                        await trio.sleep(0.3)
+                        await trio.sleep(0.3)  # of the clock, which jumps
                     for message in MESSAGES[:3]:
                         assert await ours.recv(10) == message
                         came.append(trio.current_time())
