@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ssl
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,14 @@ from techo._pump import pump
 # How long an example may take says more about the machine than about the code.
 settings.register_profile("any machine", settings(), deadline=None)
 settings.load_profile("any machine")
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder for one test, wherever pytest's own are: a Unix socket's path has 107 bytes."""
+    short = "/tmp" if Path("/tmp").is_dir() else None  # noqa: S108  -- a folder of its own there
+    with tempfile.TemporaryDirectory(prefix="techo-", dir=short) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

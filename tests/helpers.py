@@ -131,8 +131,8 @@ class Process:
 
     def read_log(self) -> str:
         """What it has written to standard error so far."""
-        self.log.seek(0)
-        return self.log.read().decode()
+        # Not `seek`: the process writes where this file's position is, which both share.
+        return os.pread(self.log.fileno(), os.fstat(self.log.fileno()).st_size, 0).decode()
 
 
 def dial(process: Process) -> socket.socket:
