@@ -322,7 +322,7 @@ async def test_techo_s_own_refusal_has_a_name(
                 assert isinstance(each, techo.PingFailure)
                 assert said in each.reason
             assert seen.statistics.never_reached
-            options: dict[str, Any] = {"trips": 10, "timeout": 0.1, "tls": client_tls}
+            options: dict[str, Any] = {"trips": 10, "timeout": PATIENCE, "tls": client_tls}
             report = await techo.load(endpoint, connections=2, **options)
             assert set(report.errors) == {techo.FailureCause.TLS}
             assert said in report.reasons[techo.FailureCause.TLS]
