@@ -227,19 +227,20 @@ async def test_what_nobody_can_recognise_is_a_stray_and_the_probe_is_lost(
     assert (seen.statistics.stray, seen.statistics.corrupt) == (1, 0)
 
 
-async def test_an_error_over_datagrams_costs_one_of_them() -> None:
+async def test_an_error_over_datagrams_costs_one_of_them(
+    patient_clock: trio.testing.MockClock,
+) -> None:
     """Of those under way the oldest: the others may be on their way back."""
     with socket.socket(type=socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         target = f"udp://127.0.0.1:{silent.getsockname()[1]}"
-        async with techo.ping(target, **QUICK) as ping, trio.open_nursery() as nursery:
-            nursery.start_soon(close_when, silent, lambda: ping.statistics().sent >= 3)
-            with trio.fail_after(PATIENCE):
-                result = await anext(ping)
-    found = ping.statistics()
+        ping = techo.ping(target, count=4, interval=0.1, timeout=PATIENCE)
+        async with ping, trio.open_nursery() as nursery:
+            nursery.start_soon(close_when, silent, lambda: ping.statistics().sent == 3)
+            result = await anext(ping)
+            found = ping.statistics()
     assert (result.seq, word_of(result)) == (1, "refused")
-    assert (found.lost, found.in_flight) == (1, found.sent - 1)
-    assert found.in_flight >= 3
+    assert (found.sent, found.lost, found.in_flight) == (4, 1, 3)
 
 
 async def close_when(sock: socket.socket, condition: Callable[[], object]) -> None:
@@ -267,6 +268,18 @@ async def test_the_largest_message_is_the_largest_that_returned(
     )
     last = sizes[seen.words.split().index("unreachable") - 1]
     assert (seen.statistics.largest, seen.statistics.reconnects) == (last, 0)
+
+
+@pytest.mark.parametrize("kind", ["udp", "unixgram", "unixpacket"], indirect=True)
+async def test_what_is_too_long_costs_none_of_those_under_way(
+    address: str, carrier: str, patient_clock: trio.testing.MockClock
+) -> None:
+    """Each of them comes back, over the same connection."""
+    options = {"size": range(1000, 10**6, 499_500), "interval": 0.1, "count": 8}
+    seen = await see_faults(address, testing.Delay(1), reply=techo.raw, **options)
+    told = sorted(seen.told, key=lambda each: each[0] or 0)
+    assert told == [(seq, "reply" if seq % 2 else "unreachable") for seq in range(1, 9)]
+    assert (seen.statistics.largest, seen.statistics.reconnects) == (1000, 0)
 
 
 async def test_a_queue_that_is_full_is_a_cause(tmp_path: Path) -> None:

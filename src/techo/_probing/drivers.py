@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import collections
+import errno
 import math
 import os
 from typing import Final, NoReturn
@@ -36,21 +37,23 @@ class Driver(abc.ABC):
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _aborted: Ending | None = attrs.field(default=None, init=False)
     _reported: Exception | None = attrs.field(default=None, init=False)
-    """The error of the last datagram that could not be sent, which is lost already."""
+    """The error of the last message that could not be sent, which is lost already."""
 
     async def run(self) -> Ending:
         """Make trips until the connection is over; return why. Cancellation loses them.
 
-        An error about a datagram costs that one; the socket goes on while others are awaited.
+        An error about one message costs that one. A socket for datagrams goes on while others
+        are awaited, and a connection whatever is.
         """
-        begin = True
+        begin, connectionless = True, self.transport.connectionless
         while True:
             ending = await self._run_once(begin=begin)
-            over = self._aborted is not None or not self.transport.connectionless
+            over = self._aborted is not None or not self._is_about_one_message(ending.error)
             if ending.error is None or ending.error is not self._reported:
                 trips = list(self.in_flight.trips)
-                self.in_flight.end(ending, trips if over else trips[:1])
-            if over or not self.in_flight.trips:
+                one = trips[-1:] if _is_too_long(ending.error) else trips[:1]
+                self.in_flight.end(ending, trips if over else one)
+            if over or (connectionless and not self.in_flight.trips):
                 return ending
             begin = False  # or one refusal after the other would be asked for, without a pause
 
@@ -97,8 +100,11 @@ class Driver(abc.ABC):
     async def _carry(self, *, begin: bool) -> None:
         """Send what is due, if this is to begin, and then receive, until the end."""
 
+    def _is_about_one_message(self, error: BaseException | None) -> bool:
+        return self.transport.connectionless or _is_too_long(error)
+
     def _lose_unsent(self, trip: Trip, error: Exception) -> None:
-        """Lose a datagram that could not be sent; those before it may still come back."""
+        """Lose a message that could not be sent; those before it may still come back."""
         self._reported = error
         self.in_flight.end(Ending(cause_of(error), words_of(error), error), [trip])
 
@@ -118,7 +124,7 @@ class PumpDriver(Driver):
 
     def _lose_if_unsent(self, socket: pump.PumpedSocket) -> None:
         error, newest = socket.error, next(reversed(self.in_flight.trips), None)
-        if self.transport.connectionless and isinstance(error, Exception) and newest:
+        if isinstance(error, Exception) and self._is_about_one_message(error) and newest:
             self._lose_unsent(newest, error)
 
     def _next(self) -> bytes:
@@ -254,14 +260,20 @@ class TaskDriver(Driver):
         """Keep the error if it says more than the end that is received after it.
 
         What had come back by then is still received, and then an end that may be all that is
-        left of a reset. A socket for datagrams sees no end, and the next may be sent.
+        left of a reset. A socket for datagrams sees no end.
         """
         if self.transport.connectionless:
             self._send_error = error
+        if self._is_about_one_message(error):
             if trip in self.in_flight.trips:
                 self._lose_unsent(trip, error)
         elif isinstance(error.__cause__, ConnectionResetError):
             self._send_error = error
+
+
+def _is_too_long(error: BaseException | None) -> bool:
+    """Whether nothing of the message that was sent last was sent."""
+    return isinstance(error, OSError) and error.errno == errno.EMSGSIZE
 
 
 def driver_for(transport: Transport, run: Run) -> Driver:
