@@ -19,8 +19,8 @@ VERSIONS = nox.project.python_versions(PROJECT)
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 nox.options.sessions = ["lint", "types", f"tests-{RUNNING}"]
 
-WORKERS = f"--numprocesses={3 * (os.cpu_count() or 1)}"
-"""Tests at a time: they wait more than they compute."""
+PYTEST = ("pytest", f"--numprocesses={3 * (os.cpu_count() or 1)}", "--dist=worksteal")
+"""Several tests at a time: they wait more than they compute."""
 
 COMPILED = {"UV_COMPILE_BYTECODE": "1"}
 """Hundreds of processes import what is installed here, and need not all compile it."""
@@ -69,21 +69,24 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=sorted({*VERSIONS, RUNNING}))
 def tests(session: nox.Session) -> None:
-    """All tests on the built package; on nox's own Python with coverage of every process."""
+    """All tests on the built package."""
     session.install(".", *groups("test"), env=COMPILED)
-    pytest = ["pytest", WORKERS, "--dist=worksteal", *session.posargs]
-    if session.python != RUNNING:  # coverage costs half as much again, and finds the same
-        session.run(*pytest)
-        return
-    coverage_data = {"COVERAGE_FILE": str(Path(session.create_tmp()) / "coverage")}
-    session.run("coverage", "erase", env=coverage_data)
-    session.run("coverage", "run", "-m", *pytest, env=coverage_data)
-    session.run("coverage", "combine", "--quiet", env=coverage_data)
+    session.run(*PYTEST, *session.posargs)
+
+
+@nox.session(python=VERSIONS[-1])
+def coverage(session: nox.Session) -> None:
+    """All tests with coverage of every process, which makes them nearly twice as long."""
+    session.install(".", *groups("test"), env=COMPILED)
+    data = {"COVERAGE_FILE": str(Path(session.virtualenv.location) / "coverage")}
+    session.run("coverage", "erase", env=data)
+    session.run("coverage", "run", "-m", *PYTEST, *session.posargs, env=data)
+    session.run("coverage", "combine", "--quiet", env=data)
     if session.posargs:
         return  # a part of the tests covers a part of the code
-    session.run("coverage", "report", env=coverage_data)
+    session.run("coverage", "report", env=data)
     pure = "--include=*/techo/endpoint.py,*/techo/reply.py"
-    session.run("coverage", "report", pure, "--fail-under=100", env=coverage_data)
+    session.run("coverage", "report", pure, "--fail-under=100", env=data)
 
 
 @nox.session(python=VERSIONS[0])
@@ -94,7 +97,7 @@ def minimums(session: nox.Session) -> None:
         for requirement in PROJECT["project"]["dependencies"]
     ]
     session.install(".", *oldest, *groups("test"), env=COMPILED)
-    session.run("pytest", WORKERS, "--dist=worksteal", *session.posargs)
+    session.run(*PYTEST, *session.posargs)
 
 
 @nox.session
