@@ -77,7 +77,7 @@ def patient_clock() -> trio.testing.MockClock:
 
 @pytest.fixture(params=["pump", "portable"])
 def conversation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Which conversation sockets get: the pump's, or the one for any stream."""
+    """Which conversation sockets get, and which driver: the pump's, or that of any stream."""
     if request.param == "pump" and not pump.AVAILABLE:
         pytest.skip("this system has no epoll, which the pump needs")
     monkeypatch.setattr(pump, "AVAILABLE", request.param == "pump")

@@ -26,7 +26,7 @@ from techo.testing import (
     NeverHandshake,
 )
 
-pytestmark = pytest.mark.usefixtures("carrier")
+pytestmark = pytest.mark.usefixtures("conversation")
 
 
 async def test_a_server_that_goes_away_and_comes_back(
@@ -138,7 +138,9 @@ async def test_tls_that_does_not_begin(
     assert causes(report) == {cause: 2}
 
 
-async def test_what_can_not_be_sent_ends_the_connection(tmp_path: Path, carrier: str) -> None:
+async def test_what_can_not_be_sent_ends_the_connection(
+    tmp_path: Path, conversation: str
+) -> None:
     """At once, with the reason; what the pump has not even tried is for the next one."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as theirs:
         theirs.bind(f"{tmp_path}/s")
@@ -153,7 +155,7 @@ async def test_what_can_not_be_sent_ends_the_connection(tmp_path: Path, carrier:
     with trio.fail_after(PATIENCE):
         ending = await driver.run()
         await driver.close()
-    lost = 1 if carrier == "pump" else 8
+    lost = 1 if conversation == "pump" else 8
     assert ending.cause is techo.FailureCause.REFUSED
     assert dict(tally.errors) == {techo.FailureCause.REFUSED: lost}
     assert (tally.lost, run.in_flight, run.begun) == (lost, 0, lost)

@@ -1,4 +1,4 @@
-"""What the tests of measuring share: both carriers of load, and Unix time for ping."""
+"""What the tests of ping share: Unix time that goes with virtual time."""
 
 from __future__ import annotations
 
@@ -7,19 +7,9 @@ import pytest
 import trio
 
 from techo._ping import records
-from techo._pump import pump
 
 EPOCH = 1_000_000.0
 """Unix time when a run in virtual time begins."""
-
-
-@pytest.fixture(params=["pump", "portable"])
-def carrier(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What carries trips over sockets, but for TLS, and what answers them."""
-    if request.param == "pump" and not pump.AVAILABLE:
-        pytest.skip("this system has no epoll, which the pump needs")
-    monkeypatch.setattr(pump, "AVAILABLE", request.param == "pump")
-    return str(request.param)
 
 
 @attrs.define

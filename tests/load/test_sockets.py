@@ -25,7 +25,7 @@ Serve: TypeAlias = Callable[..., AbstractAsyncContextManager[techo.EchoService]]
 DATAGRAMS = {techo.Kind.UDP, techo.Kind.UNIXGRAM}
 MESSAGES = {*DATAGRAMS, techo.Kind.UNIXPACKET}
 
-pytestmark = pytest.mark.usefixtures("carrier")
+pytestmark = pytest.mark.usefixtures("conversation")
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ from techo.testing import (
 
 MESSAGES = ["udp", "unixgram", "unixpacket"]
 
-pytestmark = pytest.mark.usefixtures("carrier")
+pytestmark = pytest.mark.usefixtures("conversation")
 
 
 @pytest.mark.parametrize("kind", MESSAGES, indirect=True)

@@ -272,7 +272,7 @@ async def test_the_largest_message_is_the_largest_that_returned(
 
 @pytest.mark.parametrize("kind", ["udp", "unixgram", "unixpacket"], indirect=True)
 async def test_what_is_too_long_costs_none_of_those_under_way(
-    address: str, carrier: str, patient_clock: trio.testing.MockClock
+    address: str, conversation: str, patient_clock: trio.testing.MockClock
 ) -> None:
     """Each of them comes back, over the same connection."""
     options = {"size": range(1000, 10**6, 499_500), "interval": 0.1, "count": 8}
