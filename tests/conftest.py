@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import ssl
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +15,10 @@ from hypothesis import settings
 
 import techo
 from techo._pump import pump
+
+# Under nohup it is ignored, which the programs that tests start would inherit.
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # How long an example may take says more about the machine than about the code.
 settings.register_profile("any machine", settings(), deadline=None)
