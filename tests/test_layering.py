@@ -17,10 +17,11 @@ MAY_IMPORT = {
     "_addresses": {"endpoint"},
     "_nursery": {"trio"},
     "_validation": set[str](),
+    "_quantities": {"_validation"},
     "_shortage": {"trio"},
     "_reprs": set[str](),
     "_memory": {"_memory", "trio"},
-    "_faults": {"_faults", "_transport", "_validation", "trio"},
+    "_faults": {"_faults", "_quantities", "_transport", "_validation", "trio"},
     "_embedded": {"_transport", "trio"},
     "_server": {
         "_server",
@@ -95,6 +96,7 @@ MAY_IMPORT = {
     "_transport": {"_addresses", "_shortage", "_transport", "_memory", "endpoint", "trio"},
     "_pump": {"_pump", "reply", "trio"},
     "_cli": {
+        "_quantities",
         "_shortage",
         "_validation",
         "_probing",

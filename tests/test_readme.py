@@ -160,4 +160,5 @@ def test_help_and_readme_tell_the_same_defaults() -> None:
     ]:
         assert f"`{option}` ({default})" in README
         meaning = text.split("--" + option.replace("_", "-"))[1]
-        assert re.match(rf"[^(]*\(default: {default}\)", meaning)
+        written = default.replace(" ", "")
+        assert re.match(rf"[^(]*\(default: {written}\)", meaning)

@@ -16,16 +16,17 @@ from helpers import call
 from techo._cli import _COMMANDS
 from techo._cli.options import Command, Option, option, parse, switch
 from techo._cli.readers import (
-    BYTES,
     MODE,
     NUMBER,
     RATE,
-    SECONDS,
     SEED,
-    WARM_UP,
+    SIZE,
+    TIME,
+    TIME_OR_NONE,
     choice,
-    count_reader,
-    number_reader,
+    count_form,
+    size_form,
+    time_form,
 )
 from techo._validation import COUNT, SECONDS_ABOVE_0
 
@@ -76,19 +77,23 @@ def test_help_names_every_option_and_the_exit_status(command: Command) -> None:
 @pytest.mark.parametrize(
     ("read", "text", "value"),
     [
-        (SECONDS.read, "0.5", 0.5),
-        (SECONDS.read, "1e3", 1000.0),
-        (WARM_UP.read, "0", 0.0),
+        (TIME.read, "0.5", 0.5),
+        (TIME.read, "1e3", 1000.0),
+        (TIME.read, "500ms", 0.5),
+        (TIME.read, "2m", 120.0),
+        (TIME_OR_NONE.read, "0", 0.0),
         (NUMBER.read, "007", 7),
-        (BYTES.read, "64", 64),
+        (SIZE.read, "64", 64),
+        (SIZE.read, "64k", 65536),
         (RATE.read, "0.5", 0.5),
+        (RATE.read, "100/s", 100.0),
         (MODE.read, "660", 0o660),
         (SEED.read, "-1", -1),
         (choice("a", "b").read, "b", "b"),
-        (count_reader(COUNT.or_off()), "off", None),
-        (count_reader(COUNT.or_off()), "5", 5),
-        (number_reader(SECONDS_ABOVE_0.or_off(float("inf"))), "off", float("inf")),
-        (number_reader(SECONDS_ABOVE_0.or_off(float("inf"))), "inf", float("inf")),
+        (count_form(COUNT.or_off()).read, "off", None),
+        (count_form(COUNT.or_off()).read, "5", 5),
+        (size_form(COUNT.or_off()).read, "off", None),
+        (time_form(SECONDS_ABOVE_0.or_off(float("inf"))).read, "off", float("inf")),
     ],
 )
 def test_values_are_read(read: Callable[[str], Any], text: str, value: object) -> None:
@@ -99,19 +104,28 @@ def test_values_are_read(read: Callable[[str], Any], text: str, value: object) -
 @pytest.mark.parametrize(
     ("read", "text", "words"),
     [
-        (SECONDS.read, "0", "'0' is not a number of seconds above 0"),
-        (SECONDS.read, "nan", "'nan' is not a number of seconds above 0"),
-        (SECONDS.read, "off", "'off' is not a number of seconds above 0"),
-        (SECONDS.read, "1e18", "'1e18' is not below 1e18"),
-        (WARM_UP.read, "-1", "'-1' is not a number of seconds from 0"),
+        (TIME.read, "0", "'0' is not a number of seconds above 0"),
+        (TIME.read, "0ms", "'0ms' is not a number of seconds above 0"),
+        (TIME.read, "nan", "'nan' is not a time, such as 500ms, 2s or 1m"),
+        (TIME.read, "off", "'off' is not a time"),
+        (TIME.read, "inf", "'inf' is not a time"),
+        (TIME.read, "1e18", "'1e18' is not below 1e18"),
+        (TIME.read, "1M", "'1M' is not a time, such as 500ms, 2s or 1m; M is for sizes"),
+        (TIME_OR_NONE.read, "-1", "'-1' is not a time"),
+        (SIZE.read, "0k", "'0k' is not a whole number from 1"),
+        (SIZE.read, "1.5", "'1.5' is not a whole number of bytes"),
+        (SIZE.read, "1m", "'1m' is not a size, such as 1000, 64k or 1M; m is a minute"),
         (NUMBER.read, "1.5", "'1.5' is not a whole number from 1"),
         (NUMBER.read, "1_000", "'1_000' is not a whole number from 1"),
         (NUMBER.read, "", "'' is not a whole number from 1"),
-        (RATE.read, "fast", "'fast' is not a number of trips per second above 0"),
+        (RATE.read, "fast", "'fast' is not a rate, such as 1000 or 1000/s"),
         (MODE.read, "888", "'888' is not permissions in octal digits"),
         (SEED.read, "x", "'x' is not a whole number"),
         (choice("a", "b").read, "c", "'c' is not one of a, b"),
-        (count_reader(COUNT.or_off()), "0", "'0' is not a whole number from 1, or off"),
+        (count_form(COUNT.or_off()).read, "0", "'0' is not a whole number from 1, or off"),
+        (count_form(COUNT).read, "9" * 5000, "'999"),
+        (time_form(SECONDS_ABOVE_0.or_off()).read, "x", "'x' is not a time, such as 500ms, 2s"),
+        (time_form(SECONDS_ABOVE_0.or_off()).read, "5d", "'5d' is not a time"),
     ],
 )
 def test_a_bad_value_is_named(read: Callable[[str], Any], text: str, words: str) -> None:
@@ -127,7 +141,7 @@ TRIAL = Command(
     "",
     [
         option("names", choice("a", "b", "c"), "", repeatable=True, shown="none"),
-        option("-t --some-time", SECONDS, "how long", default=1.5),
+        option("-t --some-time", TIME, "how long", default=1.5),
         option("--tag", choice("x", "y"), "a tag", repeatable=True, shown="none"),
         option("--bare", choice("z", "-"), "with or without", shown="no", bare="-"),
         switch("--quiet", "say less"),
@@ -171,7 +185,7 @@ def test_a_bad_variable_is_named(capsys: pytest.CaptureFixture[str]) -> None:
         parse(TRIAL, [], {"TECHO_SOME_TIME": "soon"})
     assert caught.value.code == 2
     assert capsys.readouterr().err == (
-        "techo trial: TECHO_SOME_TIME='soon': 'soon' is not a number of seconds above 0 "
+        "techo trial: TECHO_SOME_TIME='soon': 'soon' is not a time, such as 500ms, 2s or 1m "
         "(see techo trial --help)\n"
     )
 

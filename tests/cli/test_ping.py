@@ -174,7 +174,7 @@ def test_rules_decide(rule: str, code: int, told: str, port: str) -> None:
         (["-s", "1-10/0"], "'1-10/0'"),
         (["-s", "1-999999999"], "size 999999999 is not a whole number from 1 to 134217728"),
         (["-s", "65508", "udp://127.0.0.1:9"], "size 65508: 65508 bytes do not fit into one"),
-        (["--fail-if", "p99>5"], "'p99>5'"),
+        (["--fail-if", "p99>5M"], "'p99>5M'"),
         (["*:8009"], "name host and port"),
         (["fd:3"], "fd:3"),
         (["--tls-insecure"], "--tls-insecure"),

@@ -6,6 +6,7 @@ import math
 import operator
 from fractions import Fraction
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +22,16 @@ OPERATORS = {
     "==": operator.eq,
     "!=": operator.ne,
 }
-UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9}
+UNITS = {
+    "": 10**9,
+    "ns": 1,
+    "us": 10**3,
+    "µs": 10**3,
+    "ms": 10**6,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3600 * 10**9,
+}
 
 
 @pytest.mark.parametrize("comparison", OPERATORS)
@@ -31,6 +41,14 @@ def test_it_fires_when_the_comparison_holds(comparison: str, found: int) -> None
     rule = Rule.parse(f"lost{comparison}5", PING)
     fired = rule.judge({"lost": found}) is not None
     assert fired == OPERATORS[comparison](found, 5)
+
+
+def test_a_bare_time_is_in_seconds() -> None:
+    """It is in rules what it is in every option."""
+    assert Rule.parse("p99>5", PING).limit == 5 * 10**9
+    assert Rule.parse("p99>0.5", PING) == attrs.evolve(
+        Rule.parse("p99>500ms", PING), text="p99>0.5"
+    )
 
 
 @given(
@@ -73,15 +91,15 @@ def test_what_cannot_be_judged_has_fired(found: float | None) -> None:
         ("round_trips<5", 1, "no figure 'round_trips'"),
         ("p99", 4, "expected one of >= <= == != > <"),
         ("p99=5ms", 4, "expected one of"),
-        ("p99>", 5, "expected a number, as in p99>5ms"),
-        ("p99>fast", 5, "expected a number"),
-        ("p99>-5ms", 5, "expected a number"),
-        ("p99>nan ms", 5, "expected a number"),
-        ("p99>5", 6, "a unit is missing, of ns, us, µs, ms, s, as in p99>5ms"),
-        ("p99>5%", 6, "no unit '%' here"),
-        ("p99>5ms or so", 6, "no unit 'ms or so' here"),
-        ("loss>1", 7, "a unit is missing, of %, as in loss>0.1%"),
-        ("lost>1%", 7, "no unit '%' here (there is none), as in lost>0"),
+        ("p99>", 5, "'' is not a time, such as 500ms, 2s or 1m; as in p99>5ms"),
+        ("p99>fast", 5, "'fast' is not a time"),
+        ("p99>-5ms", 5, "'-5ms' is not a time"),
+        ("p99>nan ms", 5, "'nan ms' is not a time"),
+        ("p99>5%", 5, "the units are ns, us, ms, s, m and h; as in p99>5ms"),
+        ("p99>5M", 5, "M is for sizes, and a minute is 5m"),
+        ("p99 > 5ms or so", 7, "'5ms or so' is not a time"),
+        ("loss>1", 6, "'1' is not a share, such as 1%; write 100% or 1%; as in loss>0.1%"),
+        ("lost>1%", 6, "write 1: there is no unit here; as in lost>0"),
         ("p99>1e999ms", 5, "too large"),
     ],
 )

@@ -11,7 +11,7 @@ from techo._cli.errors import cannot_reach, refuse
 from techo._cli.options import CLIENT, Command, Group, Option, option, switch
 from techo._cli.output import print_lines
 from techo._cli.process import shortage
-from techo._cli.readers import NUMBER, SECONDS, Form, choice
+from techo._cli.readers import NUMBER, TIME, Form, choice
 from techo._cli.tls import client_context
 from techo.endpoint import Endpoint
 from techo.reply import Reply, raw, stamped
@@ -45,7 +45,7 @@ _OPTIONS: Final[Sequence[Option | Group]] = [
         "what must come back: the bytes unchanged, the bytes with stamps, or either",
         default="any",
     ),
-    option("--patience", SECONDS, "how long each check may take", default=10.0),
+    option("--patience", TIME, "how long each check may take", default=10.0),
     option("--connections", NUMBER, "how many must be served at once", default=100),
     option(
         "--skip",

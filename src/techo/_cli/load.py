@@ -16,7 +16,7 @@ from techo._cli.errors import refuse
 from techo._cli.options import CLIENT, Command, Group, Option, option
 from techo._cli.output import Forgiving, print_error
 from techo._cli.process import shortage
-from techo._cli.readers import BYTES, NUMBER, RATE, SECONDS, WARM_UP
+from techo._cli.readers import NUMBER, RATE, SIZE, TIME, TIME_OR_NONE
 from techo._cli.report import (
     REPORT_FILE,
     REPORT_OPTIONS,
@@ -59,7 +59,7 @@ the status; so does SIGHUP, unless it was ignored at the start (nohup)."""
 _OPTIONS: Final[Sequence[Option | Group]] = [
     *CLIENT,
     option("-c --connections", NUMBER, "how many at the same time", default=10),
-    option("-d --duration", SECONDS, "how long trips begin, after the warm-up", shown="10 s"),
+    option("-d --duration", TIME, "how long trips begin, after the warm-up", shown="10s"),
     option(
         "-n --trips",
         NUMBER,
@@ -72,17 +72,19 @@ _OPTIONS: Final[Sequence[Option | Group]] = [
         "how many are due in each second, over all connections",
         shown="the next when one has come back",
     ),
-    option("-s --size", BYTES, "of each message", default=64),
+    option("-s --size", SIZE, "of each message", default=64),
     option(
         "--pipeline", NUMBER, "messages in flight on each connection, at the most", default=1
     ),
-    option("--warm-up", WARM_UP, "how long to load before anything is counted", default=0.0),
+    option(
+        "--warm-up", TIME_OR_NONE, "how long to load before anything is counted", default=0.0
+    ),
     option(
         "-W --timeout",
-        SECONDS,
+        TIME,
         "how long to wait for a reply or a connection. With nothing coming back any more, "
         "the load gives up after this time, and after ten times as long over udp and unixgram",
-        shown="10 s; 1 s over udp and unixgram",
+        shown="10s; 1s over udp and unixgram",
     ),
     option(
         "--json",

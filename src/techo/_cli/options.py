@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import platform
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NoReturn, TypeAlias
@@ -13,6 +14,7 @@ import attrs
 
 from techo._cli.output import print_error, print_lines
 from techo._cli.readers import FILE, SERVER_NAME, Form
+from techo._quantities import HELP
 from techo._validation import quoted
 from techo.endpoint import DEFAULT_HOST, EVERY_INTERFACE, FORMS, Endpoint, check_connectable
 
@@ -103,13 +105,12 @@ def option(
     bare: Any = None,
     named: str | None = None,
 ) -> Option:
-    """Return an option that takes a value; its help ends in the default, with the unit.
+    """Return an option that takes a value; its help ends in the default.
 
     `shown` is what help says of a default that is no value, or empty if there is none.
     """
     if shown is None:
-        value = f"{default:,g}" if isinstance(default, int | float) else str(default)
-        shown = f"{value} {form.unit}".rstrip()
+        shown = form.write(default)
     again = "repeatable; " * (repeatable and names.startswith("-"))
     text = help + f" ({again}default: {shown})" * bool(shown)
     if repeatable and default is None:
@@ -266,7 +267,7 @@ def _parser(command: Command) -> _Parser:
         prog="techo" if command.name == "serve" else f"techo {command.name}",
         usage=f"%(prog)s {command.usage}",
         description=command.description,
-        epilog=f"{command.notes}\n\n{_environment(command)}".strip(),
+        epilog="\n\n".join(filter(None, _paragraphs(command))),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -292,6 +293,26 @@ def _add(parser: _Container, options: Iterable[Option | Group]) -> None:
             _add(parser.add_argument_group(each.title), each.options)
 
 
+def _paragraphs(command: Command) -> Iterator[str]:
+    yield command.notes
+    yield _filled(" ".join(_quantities(command)))
+    yield _filled(_environment(command))
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, _WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def _quantities(command: Command) -> Iterator[str]:
+    """Return how the values are written that the help of its options names."""
+    words = {
+        word
+        for each in command.all_options
+        for word in re.findall("[A-Z]+", f"{each.form and each.form.metavar} {each.help}")
+    }
+    return (text for word, text in HELP.items() if word in words)
+
+
 def _environment(command: Command) -> str:
     text = (
         "Options that take a value can also be set in the environment, such as "
@@ -299,7 +320,7 @@ def _environment(command: Command) -> str:
     )
     if any(each is ENDPOINT for each in command.all_options):
         text += " TECHO_TLS_... apply to tls endpoints and are ignored for others."
-    return textwrap.fill(text, _WIDTH, break_long_words=False, break_on_hyphens=False)
+    return text
 
 
 def warn_of_unknown(

@@ -6,7 +6,6 @@ import argparse
 import json
 import math
 import os
-import re
 import signal
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
@@ -16,7 +15,7 @@ import attrs
 from techo._cli.errors import fail, fell_short, never_reached, refuse
 from techo._cli.options import CLIENT, Command, Group, Option, option, switch
 from techo._cli.output import print_error, print_lines
-from techo._cli.readers import NUMBER, SECONDS, Form
+from techo._cli.readers import NUMBER, TIME, Form
 from techo._cli.rules import PING, any_fired, names_of, rules_about
 from techo._cli.signals import stopping
 from techo._cli.tls import client_context
@@ -25,6 +24,7 @@ from techo._ping.statistics import PERCENTS, SCHEMA, PingStatistics
 from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import Histogram, nanoseconds
 from techo._probing.text import counted, number_of, outages_in_words, where
+from techo._quantities import read_sizes
 from techo._validation import quoted
 
 if TYPE_CHECKING:
@@ -58,16 +58,11 @@ SIGHUP, unless it was ignored at the start (nohup)."""
 
 
 def _read_size(text: str) -> int | range:
-    """Read a number of bytes, or a range of them with an optional step."""
-    found = re.fullmatch(r"([0-9]+)(?:-([0-9]+)(?:/([0-9]+))?)?", text, re.ASCII)
-    least, most, step = (int(each or 1) for each in found.groups()) if found else (0, 0, 0)
-    ranged = found is not None and found[2] is not None
-    if least < 1 or step < 1 or (ranged and most < least):
-        raise ValueError(
-            f"{quoted(text)} is not a number of bytes from 1, such as 64, or a range, such as "
-            "1-1400 or 100-1400/100"
-        )
-    return range(least, most + 1, step) if ranged else least
+    """Read a size, or a range of them; each is one byte at the least."""
+    size = read_sizes(text)
+    if (size if isinstance(size, int) else size[0]) < 1:
+        raise ValueError(f"{quoted(text)} is not from 1 byte on")
+    return size
 
 
 _OPTIONS: Final[Sequence[Option | Group]] = [
@@ -75,18 +70,18 @@ _OPTIONS: Final[Sequence[Option | Group]] = [
     option(
         "-c --count", NUMBER, "how many probes", shown="no end; of a range of sizes, each once"
     ),
-    option("-i --interval", SECONDS, "from one probe to the next", default=1.0),
+    option("-i --interval", TIME, "from one probe to the next", default=1.0),
     option(
         "-W --timeout",
-        SECONDS,
+        TIME,
         "how long to wait for a reply, or for a connection",
         default=1.0,
     ),
     option(
         "-s --size",
-        Form("BYTES", _read_size, "bytes"),
-        "of a probe; LEAST-MOST or LEAST-MOST/STEP takes one after the other, and finds "
-        "the largest that returns",
+        Form("SIZE", _read_size),
+        "of a probe; a range, as 1k-64k or 100-1400/100, takes one after the other, and "
+        "finds the largest that returns",
         default=64,
     ),
     switch("-D --timestamps", "print the Unix time before each line"),

@@ -8,6 +8,13 @@ from typing import Any, Final
 
 import attrs
 
+from techo._quantities import (
+    read_rate,
+    read_seconds,
+    read_size,
+    write_seconds,
+    write_size,
+)
 from techo._validation import (
     COUNT,
     SECONDS_ABOVE_0,
@@ -29,46 +36,49 @@ class Form:
     """What help calls it."""
     read: Callable[[str], Any]
     """Raises `ValueError` with a text that has the value and what would be right."""
-    unit: str = ""
-    """Of a number without one."""
+    write: Callable[[Any], str] = str
+    """Returns a default for help, a quantity as it could be typed."""
     read_variable: Callable[[str], Any] | None = None
     """Reads it from a variable, where that is not what is typed."""
 
 
-def number_reader(requirement: Requirement) -> Callable[[str], Any]:
-    """Return what reads a number, or "off" where the requirement knows that."""
-    return _reader(requirement, float)
+def checked(read: Callable[[str], Any], requirement: Requirement) -> Callable[[str], Any]:
+    """Return what reads a value that has to be as required, or "off" if that is allowed."""
 
-
-def count_reader(requirement: Requirement) -> Callable[[str], Any]:
-    """Return what reads a whole number, or "off" where the requirement knows that."""
-    return _reader(requirement, _whole)
-
-
-def _reader(requirement: Requirement, convert: Callable[[str], Any]) -> Callable[[str], Any]:
-    def read(text: str) -> Any:
+    def read_checked(text: str) -> Any:
         if requirement.off and text == "off":
             return requirement.off[0]
+        or_off = ", or off" * bool(requirement.off)
         try:
-            value = convert(text)
-        except ValueError:
-            value = text  # no number, as the requirement will say
-        if value in requirement.off:
-            return value
+            value = read(text)
+        except ValueError as error:
+            raise ValueError(f"{error}{or_off}") from None
         missing = attrs.evolve(requirement, off=()).missing(value)
         if missing is not None:
-            raise ValueError(
-                f"{quoted(text)} is not {missing}{', or off' * bool(requirement.off)}"
-            )
+            raise ValueError(f"{quoted(text)} is not {missing}{or_off}")
         return value
 
-    return read
+    return read_checked
 
 
-def _whole(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise ValueError(text)
-    return int(text)
+def time_form(requirement: Requirement) -> Form:
+    """Return the form of a time that has to be as required."""
+    return Form("TIME", checked(read_seconds, requirement), write_seconds)
+
+
+def size_form(requirement: Requirement) -> Form:
+    """Return the form of a size that has to be as required."""
+    return Form("SIZE", checked(read_size, requirement), write_size)
+
+
+def count_form(requirement: Requirement) -> Form:
+    """Return the form of a whole number that has to be as required."""
+
+    def read(text: str) -> Any:
+        # What is no number, or too large for any, is not as required either.
+        return int(text) if re.fullmatch("[0-9]{1,40}", text) else text
+
+    return Form("N", checked(read, requirement), "{:,}".format)
 
 
 def choice(*names: str) -> Form:
@@ -107,10 +117,10 @@ def _read_server_name(text: str) -> str:
 
 SERVER_NAME: Final = Form("NAME", _read_server_name)
 FILE: Final = Form("FILE", str)
-SECONDS: Final = Form("SECONDS", number_reader(SECONDS_ABOVE_0), "s")
-WARM_UP: Final = Form("SECONDS", number_reader(SECONDS_FROM_0), "s")
-NUMBER: Final = Form("N", count_reader(COUNT))
-BYTES: Final = Form("BYTES", count_reader(COUNT), "bytes")
-RATE: Final = Form("TRIPS_PER_SECOND", number_reader(TRIPS_PER_SECOND))
+TIME: Final = time_form(SECONDS_ABOVE_0)
+TIME_OR_NONE: Final = time_form(SECONDS_FROM_0)
+NUMBER: Final = count_form(COUNT)
+SIZE: Final = size_form(COUNT)
+RATE: Final = Form("RATE", checked(read_rate, TRIPS_PER_SECOND))
 MODE: Final = Form("OCTAL", _read_mode)
 SEED: Final = Form("N", _read_seed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import enum
 import math
 import operator
 import re
@@ -17,38 +16,40 @@ from techo._cli.errors import fail
 from techo._cli.options import Option, option
 from techo._cli.readers import Form
 from techo._probing.failure_cause import FailureCause
+from techo._quantities import (
+    read_nanoseconds,
+    read_number,
+    read_percent,
+    read_rate,
+    read_size,
+)
 from techo._validation import quoted
 
 
-class Dimension(enum.Enum):
-    """What a figure is, with an example of a limit."""
+@attrs.frozen
+class Dimension:
+    """What a figure is, and how its limits are written."""
 
-    TIME = "5ms"
-    """In nanoseconds."""
-    SHARE = "0.1%"
-    """In per cent."""
-    COUNT = "0"
-    RATE = "10000"
-    """In round trips per second."""
+    what: str
+    """What help calls figures of it."""
+    example: str
+    """Of a limit."""
+    read: Callable[[str], float]
+    """Reads a limit."""
+    divisor: float = 1
+    """What divides it to be shown."""
+    unit: str = ""
+    """What it is shown in."""
 
+
+TIME: Final = Dimension("times", "5ms", read_nanoseconds, 1_000_000, " ms")
+SHARE: Final = Dimension("shares", "0.1%", read_percent, unit=" %")
+RATE: Final = Dimension("rates (round trips per second)", "10000", read_rate, unit="/s")
+SIZE: Final = Dimension("sizes", "64k", read_size, unit=" bytes")
+COUNT: Final = Dimension("counts", "0", read_number)
 
 Table: TypeAlias = Mapping[str, Dimension]
 """The figures that the rules of a command can be about."""
-
-_UNITS: Final = {
-    Dimension.TIME: {"ns": 1, "us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": 1_000_000_000},
-    Dimension.SHARE: {"%": 1},
-    Dimension.COUNT: {"": 1},
-    Dimension.RATE: {"": 1, "/s": 1},
-}
-"""By how much a number is multiplied."""
-
-_SHOWN_IN: Final = {
-    Dimension.TIME: (1_000_000, " ms"),
-    Dimension.SHARE: (1, " %"),
-    Dimension.COUNT: (1, ""),
-    Dimension.RATE: (1, "/s"),
-}
 
 _OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
     ">=": operator.ge,
@@ -62,10 +63,10 @@ _OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
 
 def _table(times: list[str], shares: list[str], counts: list[str], rates: list[str]) -> Table:
     return {
-        **dict.fromkeys(times, Dimension.TIME),
-        **dict.fromkeys(shares, Dimension.SHARE),
-        **dict.fromkeys(rates, Dimension.RATE),
-        **dict.fromkeys((*counts, *FailureCause), Dimension.COUNT),
+        **dict.fromkeys(times, TIME),
+        **dict.fromkeys(shares, SHARE),
+        **dict.fromkeys(rates, RATE),
+        **dict.fromkeys((*counts, *FailureCause), COUNT),
     }
 
 
@@ -131,19 +132,11 @@ class Rule:
             raise reader.wrong(f"no figure {quoted(name)}: {hint}--help lists them", 0)
         comparison = reader.take("[<>]=?|[=!]=", "expected one of " + " ".join(_OPERATORS))
         dimension = table[name]
-        example = f"{name}{comparison}{dimension.value}"
-        number = reader.take(
-            r"[0-9]*\.?[0-9]+(e[+-]?[0-9]+)?", f"expected a number, as in {example}"
-        )
-        units = _UNITS[dimension]
-        if not reader.rest and "" not in units:
-            raise reader.wrong(f"a unit is missing, of {', '.join(units)}, as in {example}")
-        if reader.rest not in units:
-            known = ", ".join(filter(None, units)) or "there is none"
-            raise reader.wrong(f"no unit {quoted(reader.rest)} here ({known}), as in {example}")
-        limit = float(number) * units[reader.rest]
-        if not math.isfinite(limit):
-            raise reader.wrong("the number is too large", reader.at - len(number))
+        try:
+            limit = dimension.read(reader.rest)
+        except ValueError as error:
+            example = f"{name}{comparison}{dimension.example}"
+            raise reader.wrong(f"{error}; as in {example}") from None
         return cls(text, name, dimension, comparison, limit)
 
     def judge(self, figures: Mapping[str, float | None]) -> str | None:
@@ -155,8 +148,8 @@ class Rule:
             return None
         if math.isinf(found):
             return f"{self.text}: {self.name} was lost: so many did not come back"
-        divisor, unit = _SHOWN_IN[self.dimension]
-        return f"{self.text}: {self.name} was {found / divisor:.10g}{unit}"
+        shown = f"{found / self.dimension.divisor:.10g}{self.dimension.unit}"
+        return f"{self.text}: {self.name} was {shown}"
 
 
 @attrs.define
@@ -199,8 +192,8 @@ def rules_about(table: Table) -> Option:
     return option(
         "--fail-if",
         Form("RULE", lambda text: Rule.parse(text, table)),
-        "exit with 1 if this holds: a figure, one of > >= < <= == !=, and a limit with "
-        "its unit, such as 'p99>5ms'",
+        "exit with 1 if this holds: a figure, one of > >= < <= == !=, and a limit, such as "
+        "'p99>5ms'",
         repeatable=True,
         shown="none",
     )
@@ -211,16 +204,11 @@ def names_of(table: Table) -> str:
     lines = [
         "Figures for --fail-if. A rule also fires if there are too few samples for its figure."
     ]
-    for dimension, what in [
-        (Dimension.TIME, "times (ns, us, ms, s)"),
-        (Dimension.SHARE, "shares (%)"),
-        (Dimension.RATE, "rates (round trips per second)"),
-        (Dimension.COUNT, "counts"),
-    ]:
+    for dimension in (TIME, SHARE, RATE, SIZE, COUNT):
         names = [name for name, found in table.items() if found is dimension]
         if names:
             lines += textwrap.wrap(
-                f"{what}: {' '.join(names)}",
+                f"{dimension.what}, such as {dimension.example}: {' '.join(names)}",
                 90,
                 initial_indent="  ",
                 subsequent_indent="    ",

@@ -19,7 +19,16 @@ from techo._cli.backlog import Backlog
 from techo._cli.errors import cannot_listen, refuse
 from techo._cli.options import Command, Group, Option, flag, option, switch
 from techo._cli.process import shortage
-from techo._cli.readers import FILE, MODE, SEED, Form, choice, count_reader, number_reader
+from techo._cli.readers import (
+    FILE,
+    MODE,
+    SEED,
+    Form,
+    choice,
+    count_form,
+    size_form,
+    time_form,
+)
 from techo._cli.signals import stopping
 from techo._cli.tls import server_context
 from techo._faults.text import forms, parse_fault
@@ -62,15 +71,12 @@ def _limit(field: attrs.Attribute[Any]) -> Option:
             flag("no_" + field.name), f"do not {meaning} (default: drop them)", default=True
         )
     requirement: Any = field.validator
-    read = number_reader(requirement) if unit == "s" else count_reader(requirement)
-    shown = "off" if field.default in requirement.off else None
-    return option(
-        flag(field.name),
-        Form({"s": "SECONDS", "bytes": "BYTES"}.get(unit, "N"), read, unit),
-        meaning,
-        default=field.default,
-        shown="the kernel's maximum" if field.name == "backlog" else shown,
-    )
+    form = {"s": time_form, "bytes": size_form}.get(unit, count_form)(requirement)
+    if field.default in requirement.off:
+        shown = "the kernel's maximum" if field.name == "backlog" else "off"
+    else:
+        shown = form.write(field.default) + f" {unit}" * (form.metavar == "N")
+    return option(flag(field.name), form, meaning, default=field.default, shown=shown)
 
 
 def _options() -> Iterator[Option | Group]:
@@ -120,7 +126,7 @@ def _options() -> Iterator[Option | Group]:
                 "--fault",
                 Form("FAULT", parse_fault),
                 f"misbehave on purpose: {forms()}; each may go on with "
-                ",probability=SHARE ,every=N (connections) ,from=BYTES",
+                ",probability=SHARE ,every=N (connections) ,from=SIZE",
                 repeatable=True,
                 shown="none",
             ),

@@ -10,36 +10,8 @@ import attrs
 
 from techo._faults import values
 from techo._faults.values import Fault
+from techo._quantities import read_seconds, read_share, read_size
 from techo._validation import quoted
-
-_SECONDS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
-_BYTES: Final = {"": 1, "k": 2**10, "M": 2**20, "G": 2**30}
-_NUMBER: Final = r"([0-9]+(?:\.[0-9]+)?)"
-
-
-def _seconds(text: str) -> float:
-    found = re.fullmatch(_NUMBER + "(us|ms|s)", text)
-    if found is None:
-        raise ValueError(
-            f"{quoted(text)} is no time: write a number and us, ms or s, such as 20ms"
-        )
-    return float(found[1]) * _SECONDS[found[2]]
-
-
-def _size(text: str) -> int:
-    found = re.fullmatch("([0-9]+)([kMG]?)", text)
-    if found is None:
-        raise ValueError(
-            f"{quoted(text)} is no number of bytes: write one, such as 1000 or 64k"
-        )
-    return int(found[1]) * _BYTES[found[2]]
-
-
-def _share(text: str) -> float:
-    found = re.fullmatch(_NUMBER + "(%?)", text)
-    if found is None:
-        raise ValueError(f"{quoted(text)} is no share: write one, such as 0.01 or 1%")
-    return float(found[1]) / (100 if found[2] else 1)
 
 
 def _count(text: str) -> int:
@@ -65,25 +37,27 @@ class _Form:
 
 
 _FORMS: Final = {
-    "delay": _Form(values.Delay, {"seconds": _seconds, "jitter": _seconds}, "~", "TIME[~TIME]"),
-    "throttle": _Form(values.Throttle, {"bytes_per_second": _size}, value="BYTES"),
-    "slow-accept": _Form(values.SlowAccept, {"seconds": _seconds}, value="TIME"),
-    "stall": _Form(values.Stall, {"after": _size}, value="BYTES"),
-    "slow-close": _Form(values.SlowClose, {"seconds": _seconds}, value="TIME"),
-    "chunk": _Form(values.Chunk, {"least": _size, "most": _size}, "-", "BYTES[-BYTES]"),
-    "truncate": _Form(values.Truncate, {"after": _size}, value="BYTES"),
-    "corrupt": _Form(values.Corrupt, {"rate": _share}, value="SHARE"),
-    "lengthen": _Form(values.Lengthen, {"by": _size}, value="BYTES"),
-    "reset": _Form(values.Reset, {"after": _size}, value="BYTES"),
+    "delay": _Form(
+        values.Delay, {"seconds": read_seconds, "jitter": read_seconds}, "~", "TIME[~TIME]"
+    ),
+    "throttle": _Form(values.Throttle, {"bytes_per_second": read_size}, value="SIZE"),
+    "slow-accept": _Form(values.SlowAccept, {"seconds": read_seconds}, value="TIME"),
+    "stall": _Form(values.Stall, {"after": read_size}, value="SIZE"),
+    "slow-close": _Form(values.SlowClose, {"seconds": read_seconds}, value="TIME"),
+    "chunk": _Form(values.Chunk, {"least": read_size, "most": read_size}, "-", "SIZE[-SIZE]"),
+    "truncate": _Form(values.Truncate, {"after": read_size}, value="SIZE"),
+    "corrupt": _Form(values.Corrupt, {"rate": read_share}, value="SHARE"),
+    "lengthen": _Form(values.Lengthen, {"by": read_size}, value="SIZE"),
+    "reset": _Form(values.Reset, {"after": read_size}, value="SIZE"),
     "close-unread": _Form(values.CloseUnread),
     "half-close-first": _Form(values.HalfCloseFirst),
     "ignore-end": _Form(values.IgnoreEnd),
     "never-read": _Form(values.NeverRead),
     "refuse": _Form(values.Refuse),
-    "drop": _Form(values.DropReply, {"rate": _share}, value="SHARE"),
-    "duplicate": _Form(values.DuplicateReply, {"rate": _share}, value="SHARE"),
+    "drop": _Form(values.DropReply, {"rate": read_share}, value="SHARE"),
+    "duplicate": _Form(values.DuplicateReply, {"rate": read_share}, value="SHARE"),
     "reorder": _Form(
-        values.ReorderReplies, {"rate": _share, "depth": _count}, value="SHARE[/DEPTH]"
+        values.ReorderReplies, {"rate": read_share, "depth": _count}, value="SHARE[/DEPTH]"
     ),
     "never-handshake": _Form(values.NeverHandshake),
     "no-close-notify": _Form(values.NoCloseNotify),
@@ -92,14 +66,14 @@ _FORMS: Final = {
 }
 
 _NARROWING: Final[dict[str, tuple[str, _Reader]]] = {
-    "probability": ("probability", _share),
+    "probability": ("probability", read_share),
     "every": ("every", _count),
-    "from": ("offset", _size),
+    "from": ("offset", read_size),
 }
 
 
 def parse_fault(text: str) -> Fault:
-    """Read ``NAME[=VALUE][,probability=SHARE][,every=N][,from=BYTES]``.
+    """Read ``NAME[=VALUE][,probability=SHARE][,every=N][,from=SIZE]``.
 
     Raises:
         ValueError: naming the text, what is wrong with it and what would be right.
@@ -119,9 +93,7 @@ def _parse(text: str) -> Fault:
     for part in narrowing:
         key, equals, value = part.partition("=")
         if key not in _NARROWING or not equals:
-            raise ValueError(
-                f"{quoted(part)} is none of probability=SHARE, every=N, from=BYTES"
-            )
+            raise ValueError(f"{quoted(part)} is none of probability=SHARE, every=N, from=SIZE")
         field, read = _NARROWING[key]
         fields[field] = read(value)
     return _make(name, fields)
