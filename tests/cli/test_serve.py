@@ -149,9 +149,10 @@ def test_json_log() -> None:
         (["nonsense"], ["'nonsense'", "write tcp://HOST:PORT"]),
         (
             ["--idle-timeout", "-1"],
-            ["--idle-timeout", "'-1'", "a number of seconds above 0, or off"],
+            ["--idle-timeout", "'-1'", "a time, such as 500ms, 2s or 1m, or off"],
         ),
-        (["--idle-timeout", "soon"], ["'soon'", "a number of seconds"]),
+        (["--idle-timeout", "0"], ["'0'", "a number of seconds above 0, or off"]),
+        (["--idle-timeout", "soon"], ["'soon'", "a time, such as"]),
         (["--max-connections", "many"], ["'many'", "a whole number"]),
         (["--reply", "shout"], ["'shout'", "stamped", "raw"]),
         (["no-such-host.invalid:80"], ["tcp://no-such-host.invalid:80", "unknown host"]),
