@@ -126,8 +126,8 @@ def test_every_field_of_json_is_in_the_readme(title: str) -> None:
     """In the table of its chapter."""
     chapter = README.partition(f"## {title} any echo service")[2].partition("\n## ")[0]
     with serving() as process:
-        arguments = [title.lower(), "--json", "-c", "1", str(process.port)]
-        _, out, _ = call(*arguments, *(["-n", "5"] if title == "Load" else []))
+        arguments = [title.lower(), "--json", "-n", "5", str(process.port)]
+        _, out, _ = call(*arguments)
     for line in out.splitlines():
         for name in json.loads(line):
             assert re.search(rf"`{name}[`{{]", chapter) or name in {"schema", "event"}

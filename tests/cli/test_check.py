@@ -53,6 +53,20 @@ def test_machines_get_objects() -> None:
     assert (summary["passed"], summary["failed"], summary["not_applicable"]) == (9, 0, 0)
 
 
+def test_a_file_gets_the_objects_and_people_the_table(tmp_path: Path, port: str) -> None:
+    """It has what --json prints; where it cannot be written the exit status is 1."""
+    path = tmp_path / "a.json"
+    code, out, _ = call("check", port, *QUICK, "--output", str(path))
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    assert code == 0
+    assert len(found) == len(out.splitlines())
+    assert found[-1]["passed"] == sum(each.get("verdict") == "pass" for each in found)
+    code, printed, err = call("check", port, *QUICK, "--output", "/dev/full")
+    assert code == 1
+    assert len(printed.splitlines()) == len(found)
+    assert err == "techo: cannot write '/dev/full': no space left on device\n"
+
+
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
 def test_nobody_there_is_exit_status_two(kind: str) -> None:
     """It prints one line, with the remedy."""
@@ -77,6 +91,8 @@ def test_a_path_that_is_not_there_has_its_own_remedy(tmp_path: Path) -> None:
     [
         (["--patience", "0"], "--patience: '0' is not a number of seconds above 0"),
         (["--connections", "x"], "--connections: 'x' is not a whole number from 1"),
+        (["-c", "5"], "unrecognized arguments: -c"),
+        (["--output", "/nowhere/a"], "no folder '/nowhere'"),
         (["--skip", "nothing"], "no check 'nothing'; there are"),
         (["--tls-insecure"], "--tls-insecure is for tls endpoints"),
         (["fd:3"], "it is for servers"),

@@ -30,7 +30,7 @@ def test_a_server_leaves_no_path(tmp_path: Path) -> None:
 def test_a_measurement_is_delivered(port: str, name: str, tmp_path: Path) -> None:
     """What was measured until then is in the report or the summary."""
     file = tmp_path / "report"
-    options = ["-d", "100", "--json", str(file)] if name == "load" else ["-i", "0.01"]
+    options = ["-d", "100", "--output", str(file)] if name == "load" else ["-i", "0.01"]
     with started(name, *options, port) as popen:
         assert popen.stdout is not None
         if name == "ping":
@@ -79,7 +79,7 @@ def test_nohup_is_heeded_by_ping(port: str) -> None:
 def test_a_terminal_that_is_closed_costs_no_report(port: str, tmp_path: Path) -> None:
     """Neither its SIGHUP nor what can no longer be drawn on it does."""
     file = tmp_path / "report"
-    with on_a_terminal("load", "-d", "100", "--json", str(file), port) as terminal:
+    with on_a_terminal("load", "-d", "100", "--output", str(file), port) as terminal:
         terminal.read_until("/s, p99")
         os.close(terminal.master)
         terminal.master = os.open(os.devnull, os.O_RDONLY)

@@ -22,7 +22,7 @@ FIGURE = r"[\d,]+\.\d+"
 
 def load(*arguments: str) -> tuple[int, dict[str, Any]]:
     """Run a load and return its exit code and its object."""
-    code, out, _ = call("load", "--json", "-", *arguments)
+    code, out, _ = call("load", "--json", *arguments)
     found: dict[str, Any] = json.loads(out)
     return code, found
 
@@ -96,7 +96,15 @@ def test_standard_output_may_be_gone_what_is_kept_is_kept(tmp_path: Path) -> Non
     """Files are written first; then the failure to print the rest is reported."""
     path, picture = tmp_path / "a.json", tmp_path / "a.png"
     with serving() as process, Path("/dev/full").open("wb") as full:
-        arguments = ["-n", "10", str(process.port), "--json", str(path), "--plot", str(picture)]
+        arguments = [
+            "-n",
+            "10",
+            str(process.port),
+            "--output",
+            str(path),
+            "--plot",
+            str(picture),
+        ]
         done = subprocess.run(
             command("load", *arguments),
             stdout=full,
@@ -112,7 +120,7 @@ def test_standard_output_may_be_gone_what_is_kept_is_kept(tmp_path: Path) -> Non
 
 def test_a_file_that_can_not_be_written_in_the_end_is_told(port: str) -> None:
     """The exit code is 1, and the text is printed all the same."""
-    code, out, err = call("load", "-n", "10", port, "--json", "/dev/full")
+    code, out, err = call("load", "-n", "10", port, "--output", "/dev/full")
     assert code == 1
     assert b"10 round trips" in out
     assert err == "techo: cannot write '/dev/full': no space left on device\n"
@@ -141,7 +149,7 @@ def test_a_file_gets_the_object_and_people_the_text(tmp_path: Path, port: str) -
     """The file is replaced as a whole."""
     path = tmp_path / "a.json"
     path.write_text("x" * 10_000)
-    _, out, _ = call("load", "-n", "10", port, "--json", str(path))
+    _, out, _ = call("load", "-n", "10", port, "--output", str(path))
     assert b"10 round trips" in out
     assert json.loads(path.read_text())["round_trips"] == 10
 
@@ -221,10 +229,10 @@ def test_rules_decide(rule: str, code: int, told: str, port: str) -> None:
         (["--fail-if", "p98>5ms"], "'p98>5ms'"),
         (["--fail-if", "response.p99>5ms"], "'response.p99>5ms': without --rate"),
         (["--fail-if", "behind>5ms"], "'behind>5ms': without --rate"),
-        (["--json", "8009"], "'8009' is an endpoint"),
-        (["--json", "/nowhere/a.json"], "no folder '/nowhere'"),
-        (["--json", "/"], "it is a folder"),
-        (["--plot", "a.svg", "--json", "./a.svg"], "--plot and --json both name 'a.svg'"),
+        (["--output", "-"], "'-' is not a file; --json prints to standard output"),
+        (["--output", "/nowhere/a.json"], "no folder '/nowhere'"),
+        (["--output", "/"], "it is a folder"),
+        (["--plot", "a.svg", "--output", "./a.svg"], "--plot and --output both name 'a.svg'"),
         (["-r", "1e18"], "'1e18' is not a number of trips per second above 0"),
         (["--plot", "a.pdf"], "'a.pdf' is neither .svg nor .png"),
         (["--plot", "/nowhere/a.svg"], "no folder '/nowhere'"),
@@ -233,7 +241,7 @@ def test_rules_decide(rule: str, code: int, told: str, port: str) -> None:
         (["--tls-insecure"], "--tls-insecure"),
         (["-s", "65508", "udp://127.0.0.1:9"], "size 65508: 65508 bytes do not fit"),
         (["-s", "300000000"], "size 300000000 is not a whole number from 1 to 134217728"),
-        (["--json="], "'' is not the name of a file"),
+        (["--output="], "'' is not the name of a file"),
         (["-c", "1000000000"], "files may be open, which is too few for 1000000000"),
     ],
 )
@@ -284,7 +292,7 @@ def test_the_environment_below_the_options(tmp_path: Path, port: str) -> None:
     """Of duration and trips, the option counts, whichever the environment has."""
     environment = {"TECHO_CONNECTIONS": "2", "TECHO_SIZE": "9", "TECHO_DURATION": "60"}
     _, out, _ = call("load", "-n", "5", port, environment=environment)
-    environment = {"TECHO_TRIPS": "1000000000", "TECHO_JSON": str(tmp_path / "b.json")}
+    environment = {"TECHO_TRIPS": "1000000000", "TECHO_OUTPUT": str(tmp_path / "b.json")}
     code, _, _ = call("load", "-d", "1", port, environment=environment)
     assert b": 2 connections x 9 bytes\n5 round trips" in out
     assert code == 0

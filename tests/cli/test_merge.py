@@ -20,7 +20,9 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     with serving("--reply", "raw") as process:
         for path, trips in zip(paths, ("150", "300"), strict=True):
             target = str(process.port)
-            assert call("load", "-n", trips, "-r", "2000", target, "--json", str(path))[0] == 0
+            assert (
+                call("load", "-n", trips, "-r", "2000", target, "--output", str(path))[0] == 0
+            )
     return paths
 
 
@@ -44,6 +46,18 @@ def test_people_get_the_text_of_a_load(reports: tuple[Path, Path], tmp_path: Pat
     assert code == 0
     assert b": 20 connections x 64 bytes, 4,000 trips/s wanted\n450 round trips in" in out
     assert b"response time, n = 450" in (tmp_path / "a.svg").read_bytes()
+
+
+def test_the_sum_can_be_kept_and_merged_again(
+    reports: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """A file has what --json prints."""
+    path = tmp_path / "sum.json"
+    code, out, _ = call("merge", *map(str, reports), "--output", str(path))
+    assert (code, out.count(b"450 round trips")) == (0, 1)
+    _, once, _ = call("merge", "--json", *map(str, reports))
+    _, twice, _ = call("merge", "--json", str(path))
+    assert path.read_bytes() == once == twice
 
 
 def test_standard_input_and_several_in_a_file(reports: tuple[Path, Path]) -> None:
@@ -102,7 +116,7 @@ def test_nonsense_is_refused(arguments: list[str], told: str) -> None:
 def test_a_rate_and_none_do_not_add_up(reports: tuple[Path, Path], tmp_path: Path) -> None:
     """Only some of the trips would have a response time."""
     with serving() as process:
-        call("load", "-n", "5", str(process.port), "--json", str(tmp_path / "c.json"))
+        call("load", "-n", "5", str(process.port), "--output", str(tmp_path / "c.json"))
     code, _, err = call("merge", str(reports[0]), str(tmp_path / "c.json"))
     assert code == 2
     assert err == "techo: some of the reports have a rate, and others have not\n"

@@ -143,7 +143,6 @@ TRIAL = Command(
         option("names", choice("a", "b", "c"), "", repeatable=True, shown="none"),
         option("-t --some-time", TIME, "how long", default=1.5),
         option("--tag", choice("x", "y"), "a tag", repeatable=True, shown="none"),
-        option("--bare", choice("z", "-"), "with or without", shown="no", bare="-"),
         switch("--quiet", "say less"),
         switch("--no-guard", "go without", default=True),
     ],
@@ -155,7 +154,7 @@ TRIAL = Command(
 @pytest.mark.parametrize(
     ("arguments", "environment", "values"),
     [
-        ([], {}, {"names": (), "some_time": 1.5, "tag": (), "bare": None}),
+        ([], {}, {"names": (), "some_time": 1.5, "tag": ()}),
         ([], {"TECHO_SOME_TIME": "3", "TECHO_NAMES": "a  b"}, {"some_time": 3}),
         ([], {"TECHO_NAMES": "a  b"}, {"names": ["a", "b"]}),
         (["c"], {"TECHO_NAMES": "a b"}, {"names": ["c"], "given": ["names"]}),
@@ -164,9 +163,6 @@ TRIAL = Command(
         (["--tag", "x", "a", "--tag", "y"], {}, {"tag": ["x", "y"], "names": ["a"]}),
         (["--tag", "x"], {"TECHO_TAG": "y"}, {"tag": ["x"]}),
         ([], {"TECHO_TAG": "y"}, {"tag": ["y"], "given": []}),
-        (["--bare"], {}, {"bare": "-"}),
-        (["--bare", "z"], {}, {"bare": "z"}),
-        (["a", "--bare"], {"TECHO_BARE": "z"}, {"bare": "-", "names": ["a"]}),
         ([], {"TECHO_QUIET": "yes", "TECHO_GUARD": "no"}, {"quiet": False, "guard": True}),
         (["--quiet", "--no-guard"], {}, {"quiet": True, "guard": False}),
     ],

@@ -44,7 +44,7 @@ def shell(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 def saved(port: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the name of a report."""
     name = str(tmp_path_factory.mktemp("reports") / "a.json")
-    assert run("load", "-n", "20", "--json", name, port)[0] == 0
+    assert run("load", "-n", "20", "--output", name, port)[0] == 0
     return name
 
 
@@ -117,7 +117,7 @@ def test_bars_are_plain_where_there_are_no_lines(port: str) -> None:
 def test_a_name_that_is_no_utf_8_survives(tmp_path: Path, port: str) -> None:
     """As the name of a report, of a Unix path, and of what is not there."""
     strange = os.fsdecode(os.fsencode(tmp_path) + b"/\xff\x1b\n")
-    assert run("load", "-n", "5", "--json", strange, port)[0] == 0
+    assert run("load", "-n", "5", "--output", strange, port)[0] == 0
     assert run("merge", strange)[0] == 0
     for arguments in (["merge", strange + "?"], ["merge", str(tmp_path)], ["ping", strange]):
         code, _, err = run(*arguments)

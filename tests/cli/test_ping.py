@@ -130,11 +130,52 @@ def test_machines_get_failures_too() -> None:
     assert summary["outages"]["longest"]["probes"] == 2
 
 
+@pytest.mark.parametrize("given", ["-n", "-c", "--count"])
+def test_trips_are_counted_by_the_same_option_as_load_s(given: str, port: str) -> None:
+    """The letter n counts them in both, and c as in ping(8)."""
+    code, out, _ = call("ping", given, "2", *QUICK, port)
+    assert code == 0
+    assert b"\n2 sent, 2 received" in out
+
+
+def test_a_file_gets_the_objects_and_people_the_text(port: str, tmp_path: Path) -> None:
+    """It has them all, whatever is printed, and is replaced as a whole."""
+    path = tmp_path / "a.json"
+    for options, printed in (([], 3), (["-q"], 0), (["--json"], 3), (["--json", "-q"], 0)):
+        path.write_text("x" * 10_000)
+        code, out, _ = call("ping", "-n", "3", *QUICK, *options, "--output", str(path), port)
+        found = events(path.read_bytes())
+        assert code == 0
+        assert [each["event"] for each in found] == ["reply"] * 3 + ["summary"]
+        if "--json" in options:
+            assert events(out) == found[-1 - printed :]
+        else:
+            assert out.count(b" from tcp://") == printed
+
+
+def test_a_file_is_written_before_it_is_over(port: str, tmp_path: Path) -> None:
+    """Who is killed has lost nothing that was printed."""
+    path = tmp_path / "a.json"
+    with pinging("--output", str(path), "-i", "60", port) as popen:
+        read_line(popen)
+        popen.kill()
+        popen.wait(PATIENCE)
+    assert [each["event"] for each in events(path.read_bytes())] == ["reply"]
+
+
+def test_a_file_that_is_full_ends_no_ping(port: str) -> None:
+    """It is reported once; all is printed, and the exit status is 1."""
+    code, out, err = call("ping", "-n", "3", *QUICK, "--output", "/dev/full", port)
+    assert code == 1
+    assert b"\n3 sent, 3 received" in out
+    assert err == "techo: cannot write '/dev/full': no space left on device\n"
+
+
 def test_a_sweep_finds_the_largest_that_returns() -> None:
     """Each size is sent once, over a server that cuts datagrams."""
     with serving("--reply", "raw", "--fault", "truncate=500", "udp://127.0.0.1:0") as process:
         endpoint = str(process.endpoints[0])
-        code, out, _ = call("ping", *QUICK, "-s", "100-1000/100", "-W", "0.2", endpoint)
+        code, out, _ = call("ping", *QUICK, "-s", "100-1000/100", "-W", "200ms", endpoint)
     lines = out.decode().splitlines()
     assert code == 0
     assert "10 sent, 5 received, 5 lost (50 %)" in lines
@@ -170,6 +211,7 @@ def test_rules_decide(rule: str, code: int, told: str, port: str) -> None:
         (["-i", "nan"], "'nan'"),
         (["-W", "-1"], "'-1'"),
         (["-s", "0"], "'0'"),
+        (["--output", "/nowhere/a"], "no folder '/nowhere'"),
         (["-s", "10-1"], "'10-1'"),
         (["-s", "1-10/0"], "'1-10/0'"),
         (["-s", "1-999999999"], "size 999999999 is not a whole number from 1 to 134217728"),

@@ -14,7 +14,7 @@ import trio
 
 from helpers import PATIENCE, free_port, needs, run, running, serving, until_answering
 
-LOAD = ["-c", "20", "-n", "2000", "-s", "777", "--pipeline", "3", "--json", "-"]
+LOAD = ["-c", "20", "-n", "2000", "-s", "777", "--pipeline", "3", "--json"]
 TRIPS = 2000
 BYTES = TRIPS * 777
 

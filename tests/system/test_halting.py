@@ -12,7 +12,7 @@ from helpers import PATIENCE, serving, started, wait_until
 def test_a_server_that_halts_shows_in_response_time() -> None:
     """A third of the trips were due while it halted, though few were sent."""
     with serving("--reply", "raw") as process:
-        arguments = ["--json", "-", "-c", "5", "-r", "500", "-d", "3", str(process.port)]
+        arguments = ["--json", "-c", "5", "-r", "500", "-d", "3", str(process.port)]
         with started("load", *arguments) as popen:
             wait_until(lambda: process.read_log().count("connected") >= 5, "no connections")
             process.popen.send_signal(signal.SIGSTOP)

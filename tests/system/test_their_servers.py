@@ -147,7 +147,7 @@ def test_ping_gets_its_probes_back(server: str) -> None:
 
 def test_load_verifies_every_byte_of_theirs(server: str) -> None:
     """All trips add up, over several connections; only datagrams are lost."""
-    arguments = ["-c", "2", "-n", "50", "-W", "0.5", "--json", "-"]
+    arguments = ["-c", "2", "-n", "50", "-W", "0.5", "--json"]
     _, out, _ = run("load", server, *arguments)
     report = json.loads(out)
     assert report["round_trips"] + report["lost"] == 50
@@ -162,7 +162,7 @@ def test_load_verifies_every_byte_of_theirs(server: str) -> None:
 @pytest.mark.parametrize("server", SERVERS[5:6], indirect=True, ids=name)
 def test_load_finds_out_who_glues_messages_together(server: str) -> None:
     """Several under way on a connection at once come back from socat's PIPE as one."""
-    arguments = ["-c", "1", "-n", "200", "--pipeline", "16", "-W", "0.2", "--json", "-"]
+    arguments = ["-c", "1", "-n", "200", "--pipeline", "16", "-W", "0.2", "--json"]
     code, out, _ = run("load", server, *arguments)
     report = json.loads(out)
     assert code == 1

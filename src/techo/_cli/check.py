@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from techo._cli.errors import cannot_reach, refuse
-from techo._cli.options import CLIENT, Command, Group, Option, option, switch
+from techo._cli.objects import OBJECT_OPTIONS, Objects, taking_objects
+from techo._cli.options import CLIENT, Command, Group, Option, option
 from techo._cli.output import print_lines
 from techo._cli.process import shortage
 from techo._cli.readers import NUMBER, TIME, Form, choice
@@ -54,7 +54,7 @@ _OPTIONS: Final[Sequence[Option | Group]] = [
         repeatable=True,
         shown="none",
     ),
-    switch("--json", "print objects instead of a table"),
+    *OBJECT_OPTIONS,
 ]
 
 
@@ -64,23 +64,30 @@ def check(options: argparse.Namespace) -> int:
 
     if (short := shortage(options.connections)) is not None:
         return refuse(f"{short} or lower --connections")
-    try:
-        report = trio.run(_check, options)
-    except OSError as error:  # first, because a bad certificate is a ValueError as well
-        return cannot_reach("cannot check", options.endpoint, error)
-    except ValueError as error:
-        return refuse(str(error))
-    line_of = _object_of_all if options.json else _last_line
-    print_lines(line_of(options.endpoint, report))
-    return 0 if report.passed else 1
+    with taking_objects(options.output, printed=options.json) as objects:
+        try:
+            report = trio.run(_check, options, objects)
+        except OSError as error:  # first, because a bad certificate is a ValueError as well
+            return cannot_reach("cannot check", options.endpoint, error)
+        except ValueError as error:
+            return refuse(str(error))
+        objects.put(_object_of_all(options.endpoint, report))
+    if not options.json:
+        print_lines(_last_line(options.endpoint, report))
+    return 0 if report.passed and objects.complete else 1
 
 
-async def _check(options: argparse.Namespace) -> CheckReport:
+async def _check(options: argparse.Namespace, objects: Objects) -> CheckReport:
     from techo._checking.context import EchoServiceError
     from techo._checking.suite import check_echo_service
 
     tls = client_context(options)
-    line_of = _object if options.json else _row
+
+    def watch(each: Check) -> None:
+        objects.put(_object(each))
+        if not options.json:
+            print_lines(_row(each))
+
     try:
         return await check_echo_service(
             options.endpoint,
@@ -90,7 +97,7 @@ async def _check(options: argparse.Namespace) -> CheckReport:
             skip=options.skip,
             tls=tls,
             server_name=None if tls is None else options.tls_server_name,
-            watch=lambda each: print_lines(line_of(each)),
+            watch=watch,
         )
     except EchoServiceError as error:
         return error.report
@@ -113,33 +120,29 @@ def _last_line(endpoint: Endpoint, report: CheckReport) -> str:
     return f"{endpoint} ({reply} replies): {', '.join(counts)}"
 
 
-def _object(each: Check) -> str:
-    return json.dumps(
-        {
-            "check": each.name,
-            "verdict": each.verdict,
-            "evidence": each.evidence,
-            "sent": each.sent,
-            "received": each.received,
-            "offset": each.offset,
-            "elapsed_ns": round(each.seconds * _NANOSECONDS),
-        }
-    )
+def _object(each: Check) -> dict[str, Any]:
+    return {
+        "check": each.name,
+        "verdict": each.verdict,
+        "evidence": each.evidence,
+        "sent": each.sent,
+        "received": each.received,
+        "offset": each.offset,
+        "elapsed_ns": round(each.seconds * _NANOSECONDS),
+    }
 
 
-def _object_of_all(endpoint: Endpoint, report: CheckReport) -> str:
+def _object_of_all(endpoint: Endpoint, report: CheckReport) -> dict[str, Any]:
     from techo._checking.context import Verdict
 
-    return json.dumps(
-        {
-            "endpoint": str(endpoint),
-            "reply": None if report.reply is None else report.reply.__name__,
-            "passed": len(report.counted(Verdict.PASSED)),
-            "failed": len(report.failed),
-            "not_applicable": len(report.counted(Verdict.NOT_APPLICABLE)),
-            "elapsed_ns": round(sum(each.seconds for each in report.checks) * _NANOSECONDS),
-        }
-    )
+    return {
+        "endpoint": str(endpoint),
+        "reply": None if report.reply is None else report.reply.__name__,
+        "passed": len(report.counted(Verdict.PASSED)),
+        "failed": len(report.failed),
+        "not_applicable": len(report.counted(Verdict.NOT_APPLICABLE)),
+        "elapsed_ns": round(sum(each.seconds for each in report.checks) * _NANOSECONDS),
+    }
 
 
 COMMAND: Final = Command(

@@ -18,9 +18,7 @@ from techo._cli.output import Forgiving, print_error
 from techo._cli.process import shortage
 from techo._cli.readers import NUMBER, RATE, SIZE, TIME, TIME_OR_NONE
 from techo._cli.report import (
-    REPORT_FILE,
     REPORT_OPTIONS,
-    STANDARD_OUTPUT,
     check_deliverable,
     deliver,
 )
@@ -85,13 +83,6 @@ _OPTIONS: Final[Sequence[Option | Group]] = [
         "how long to wait for a reply or a connection. With nothing coming back any more, "
         "the load gives up after this time, and after ten times as long over udp and unixgram",
         shown="10s; 1s over udp and unixgram",
-    ),
-    option(
-        "--json",
-        REPORT_FILE,
-        "print an object instead of text, or write it to a file as well",
-        shown="no",
-        bare=STANDARD_OUTPUT,
     ),
     *REPORT_OPTIONS,
 ]

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Final
 
 from techo._cli.errors import refuse
-from techo._cli.options import Command, option, switch
+from techo._cli.objects import STANDARD_OUTPUT
+from techo._cli.options import Command, option
 from techo._cli.readers import FILE
-from techo._cli.report import REPORT_OPTIONS, STANDARD_OUTPUT, check_deliverable, deliver
+from techo._cli.report import REPORT_OPTIONS, check_deliverable, deliver
 from techo._cli.rules import LOAD, names_of
 from techo._load.report import LoadReport
 from techo._validation import quoted
 
 _DESCRIPTION = """\
-Add up the reports that several runs of techo load have written with --json, such as those of
+Add up the reports that several runs of techo load have written with --output, such as those of
 several machines that have loaded one server at the same time. Histograms are merged, so that
 percentiles are those of all trips; nothing is averaged but the mean."""
 
@@ -28,8 +29,8 @@ _NOTES = f"""\
   Where there was a rate, min to max are of the response time, otherwise of the service time;
   behind is the most by which a trip was sent too late.
 
-A file may have several reports, one on each line; - is standard input. With --json, the sum
-is printed as techo load --json prints a report, and can be merged again.
+A file may have several reports, one on each line; - is standard input. With --json or
+--output, the sum is what techo load would print or write, and can be merged again.
 
 Exit status: 0 no error and no rule fired, 1 an error or a rule fired or nothing came back,
 2 wrong usage, or the server was never reached, or a machine fell short (cause local)."""
@@ -43,14 +44,12 @@ _OPTIONS: Final = [
         shown="",
         named="",
     ),
-    switch("--json", "print an object instead of text"),
     *REPORT_OPTIONS,
 ]
 
 
 def merge(options: argparse.Namespace) -> int:
     """Read all reports, add them up, and return the exit code for the sum."""
-    options.json = STANDARD_OUTPUT if options.json else None
     try:
         merged = LoadReport.merged([each for name in _names(options) for each in _read(name)])
         check_deliverable(options, scheduled=merged.rate is not None)
@@ -67,7 +66,7 @@ def _names(options: argparse.Namespace) -> list[str]:
     """
     names: list[str] = options.files
     if not names:
-        raise ValueError("merge needs the reports: FILE... of techo load --json FILE")
+        raise ValueError("merge needs the reports: FILE... of techo load --output FILE")
     seen = set[str]()
     for name in names:
         path = os.path.realpath(name)
@@ -101,7 +100,7 @@ def _read(name: str) -> Iterator[LoadReport]:
         try:
             yield LoadReport.from_json(json.loads(line))
         except json.JSONDecodeError as error:
-            what = f"no JSON ({error.msg}), and so no report of techo load --json"
+            what = f"no JSON ({error.msg}), and so no report of techo load --output"
             raise ValueError(f"{quoted(name)}, line {number}: {what}") from None
         except (ValueError, RecursionError) as error:  # what json and the report raise
             raise ValueError(f"{quoted(name)}, line {number}: {error}") from None

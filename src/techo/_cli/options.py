@@ -41,8 +41,6 @@ class Option:
     """None for a switch, which the environment cannot set."""
     default: Any
     repeatable: bool = False
-    bare: Any = None
-    """The text that an option given without one stands for; None if it needs one."""
     named: str | None = None
     """What follows TECHO_ in its variable; by default its own name, and nothing if empty."""
 
@@ -76,8 +74,6 @@ class Option:
                 keywords["nargs"] = "*" if self.repeatable else "?"
             elif self.repeatable:
                 keywords["action"] = "append"
-            elif self.bare is not None:
-                keywords |= {"nargs": "?", "const": self.bare}
         parser.add_argument(*self.names, **keywords)
 
     def read_variable(self, text: str) -> Any:
@@ -102,7 +98,6 @@ def option(
     default: Any = None,
     shown: str | None = None,
     repeatable: bool = False,
-    bare: Any = None,
     named: str | None = None,
 ) -> Option:
     """Return an option that takes a value; its help ends in the default.
@@ -115,7 +110,7 @@ def option(
     text = help + f" ({again}default: {shown})" * bool(shown)
     if repeatable and default is None:
         default = ()
-    return Option(tuple(names.split()), text, form, default, repeatable, bare, named)
+    return Option(tuple(names.split()), text, form, default, repeatable, named)
 
 
 def switch(names: str, help: str, *, default: bool = False) -> Option:  # noqa: A002  -- likewise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import signal
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from techo._cli.errors import fail, fell_short, never_reached, refuse
+from techo._cli.objects import OBJECT_OPTIONS, Objects, taking_objects
 from techo._cli.options import CLIENT, Command, Group, Option, option, switch
 from techo._cli.output import print_error, print_lines
 from techo._cli.readers import NUMBER, TIME, Form
@@ -68,7 +68,10 @@ def _read_size(text: str) -> int | range:
 _OPTIONS: Final[Sequence[Option | Group]] = [
     *CLIENT,
     option(
-        "-c --count", NUMBER, "how many probes", shown="no end; of a range of sizes, each once"
+        "-n -c --count",
+        NUMBER,
+        "how many probes",
+        shown="no end; of a range of sizes, each once",
     ),
     option("-i --interval", TIME, "from one probe to the next", default=1.0),
     option(
@@ -86,7 +89,7 @@ _OPTIONS: Final[Sequence[Option | Group]] = [
     ),
     switch("-D --timestamps", "print the Unix time before each line"),
     switch("-q --quiet", "print the summary only"),
-    switch("--json", "print an object for each line"),
+    *OBJECT_OPTIONS,
     rules_about(PING),
 ]
 
@@ -108,12 +111,14 @@ def ping(options: argparse.Namespace) -> int:
             tls=tls,
             server_name=None if tls is None else options.tls_server_name,
         )
-        command = _Ping(pinging, options)
-        # The handlers that come back in the end let late signals pass: the summary is printed.
-        heeded = (*stopping(), *_REPORT)
-        for number in heeded:
-            signal.signal(number, signal.SIG_IGN)
-        trio.run(command.run, heeded)
+        with taking_objects(options.output, printed=options.json) as objects:
+            command = _Ping(pinging, options, objects)
+            # The handlers that come back in the end let late signals pass: the summary is
+            # printed.
+            heeded = (*stopping(), *_REPORT)
+            for number in heeded:
+                signal.signal(number, signal.SIG_IGN)
+            trio.run(command.run, heeded)
     except ValueError as error:
         return refuse(str(error))
     return command.verdict()
@@ -125,6 +130,7 @@ class _Ping:
 
     ping: Ping
     options: argparse.Namespace
+    objects: Objects
     _stop: int = 0
     """The signal that asked for the end."""
     _shortage: str = ""
@@ -167,14 +173,12 @@ class _Ping:
     def _print(self, result: PingResult) -> None:
         if isinstance(result, PingFailure) and result.cause is FailureCause.LOCAL:
             self._shortage = result.reason
-        if self.options.quiet:
+        self.objects.put(_object_of(result), printed=not self.options.quiet)
+        if self.options.quiet or self.options.json:
             return
-        if self.options.json:
-            line = _object_of(result)
-        else:
-            line = _line_of(str(self.options.endpoint), result)
-            if self.options.timestamps:
-                line = f"[{result.at:.6f}] {line}"
+        line = _line_of(str(self.options.endpoint), result)
+        if self.options.timestamps:
+            line = f"[{result.at:.6f}] {line}"
         print_lines(line)
 
     def _print_so_far(self) -> None:
@@ -183,9 +187,8 @@ class _Ping:
 
     def _print_summary(self) -> None:
         statistics = self.ping.statistics()
-        if self.options.json:
-            print_lines(json.dumps(statistics.to_json()))
-        else:
+        self.objects.put(statistics.to_json())
+        if not self.options.json:
             sweep = isinstance(self.options.size, range)
             print_lines(*_summary(statistics, sweep=sweep))
 
@@ -199,7 +202,7 @@ class _Ping:
         fired = any_fired(self.options.fail_if, _figures(statistics))
         if not statistics.received:
             return fail(f"none of {statistics.sent} probes came back")
-        if fired:
+        if fired or not self.objects.complete:
             return 1
         return -signal.SIGINT if self._stop == signal.SIGINT else 0
 
@@ -238,7 +241,7 @@ def _line_of(endpoint: str, result: PingResult) -> str:
     return f"no reply from {endpoint}: {which} {result.cause} ({result.reason})"
 
 
-def _object_of(result: PingResult) -> str:
+def _object_of(result: PingResult) -> dict[str, object]:
     """Return a result as a line for machines."""
     if isinstance(result, PingReply):
         fields: dict[str, object] = {
@@ -256,7 +259,7 @@ def _object_of(result: PingResult) -> str:
             "cause": result.cause,
             "reason": result.reason,
         }
-    return json.dumps({"schema": SCHEMA, **fields, "at_ns": nanoseconds(result.at)})
+    return {"schema": SCHEMA, **fields, "at_ns": nanoseconds(result.at)}
 
 
 def _summary(statistics: PingStatistics, *, sweep: bool) -> Iterator[str]:

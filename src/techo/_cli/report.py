@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from techo._cli.errors import fail, fell_short, never_reached
+from techo._cli.objects import OBJECT_OPTIONS, cannot_write, check_writable, taking_objects
 from techo._cli.options import option
-from techo._cli.output import print_lines, writing
+from techo._cli.output import writing
 from techo._cli.plot import check_can_plot, plot
 from techo._cli.readers import Form
 from techo._cli.rules import LOAD, Rule, any_fired, rules_about
@@ -21,57 +21,19 @@ from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import Histogram, nanoseconds
 from techo._probing.text import counted, number_of
 from techo._validation import quoted
-from techo.endpoint import Endpoint
-
-STANDARD_OUTPUT: Final = "-"
-"""Stands for it where a file could be named."""
 
 _PICTURES: Final = {".svg", ".png"}
 """What can be drawn."""
 
 
-def _read_report_file(text: str) -> str:
-    """Read the name of a file to write a report to, or what stands for standard output.
-
-    Raises:
-        ValueError: it could not be written, or is more likely meant as the endpoint.
-    """
-    if text == STANDARD_OUTPUT:
-        return text
-    try:
-        Endpoint.parse(text)
-    except ValueError:
-        return _check_writable(text)
-    raise ValueError(
-        f"{quoted(text)} is an endpoint; write ENDPOINT --json, or --json=./{text} for a file"
-    )
-
-
 def _read_picture(text: str) -> str:
     if Path(text).suffix.lower() not in _PICTURES:
         raise ValueError(f"{quoted(text)} is neither .svg nor .png")
-    return _check_writable(text)
+    return check_writable(text)
 
-
-def _check_writable(text: str) -> str:
-    """Check before a measurement, without changing what is there, what would lose it."""
-    path = Path(text)
-    if not text:
-        raise ValueError("'' is not the name of a file")
-    if path.is_dir():
-        raise ValueError(f"cannot write {quoted(text)}: it is a folder")
-    if not path.parent.is_dir():
-        raise ValueError(
-            f"cannot write {quoted(text)}: there is no folder {quoted(str(path.parent))}"
-        )
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise ValueError(f"cannot write {quoted(text)}: permission denied")
-    return text
-
-
-REPORT_FILE: Final = Form("FILE", _read_report_file)
 
 REPORT_OPTIONS: Final = (
+    *OBJECT_OPTIONS,
     option(
         "--plot",
         Form("FILE", _read_picture),
@@ -80,7 +42,7 @@ REPORT_OPTIONS: Final = (
     ),
     rules_about(LOAD),
 )
-"""What load and merge have in common: to draw a report, and to judge it."""
+"""What load and merge have in common: to keep a report, to draw it, and to judge it."""
 
 
 def check_deliverable(options: argparse.Namespace, *, scheduled: bool) -> None:
@@ -91,9 +53,10 @@ def check_deliverable(options: argparse.Namespace, *, scheduled: bool) -> None:
     """
     if options.plot is not None:
         check_can_plot()
-        if options.json and os.path.realpath(options.json) == os.path.realpath(options.plot):
+        output = options.output
+        if output and os.path.realpath(output) == os.path.realpath(options.plot):
             raise ValueError(
-                f"--plot and --json both name {quoted(options.plot)}; give two files"
+                f"--plot and --output both name {quoted(options.plot)}; give two files"
             )
     for rule in options.fail_if:
         if not scheduled and rule.name.startswith(("response.", "behind")):
@@ -105,30 +68,24 @@ def check_deliverable(options: argparse.Namespace, *, scheduled: bool) -> None:
 
 def deliver(report: LoadReport, options: argparse.Namespace) -> int:
     """Do with a report what the options say; return the exit code for it."""
-    text = json.dumps(report.to_json())
-    written = True
     # Files first: standard output may be gone, and must not cost what was to be kept.
-    if options.json not in {None, STANDARD_OUTPUT}:
-        written &= _write(options.json, lambda path: path.write_text(text + "\n"))
-    if options.plot is not None:
-        written &= _write(options.plot, lambda path: plot(report, path))
-    if options.json == STANDARD_OUTPUT:
-        print_lines(text)
-    else:
+    drawn = options.plot is None or _draw(report, options.plot)
+    with taking_objects(options.output, printed=options.json) as objects:
+        objects.put(report.to_json())
+    if not options.json:
         from techo._load.text import show
 
         with writing():
             show(report, sys.stdout, colours=True)
             sys.stdout.flush()
-    return _verdict(report, options.fail_if) or (0 if written else 1)
+    return _verdict(report, options.fail_if) or (0 if drawn and objects.complete else 1)
 
 
-def _write(name: str, write: Callable[[Path], object]) -> bool:
+def _draw(report: LoadReport, name: str) -> bool:
     try:
-        write(Path(name))
+        plot(report, Path(name))
     except OSError as error:
-        reason = os.strerror(error.errno).lower() if error.errno else str(error)
-        fail(f"cannot write {quoted(name)}: {reason}")
+        cannot_write(name, error)
         return False
     return True
 
