@@ -60,6 +60,7 @@ MAY_IMPORT = {
     "_checking": {
         "_checking",
         "_addresses",
+        "_shortage",
         "_client",
         "_probing",
         "_transport",

@@ -12,7 +12,15 @@ from typing import Any, Final
 import trio
 
 _NUMBERS: Final = frozenset(
-    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EACCES, errno.EPERM}
+    {
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.ENOBUFS,
+        errno.ENOSPC,  # of epoll_ctl(2): too many are watched already
+        errno.EACCES,
+        errno.EPERM,
+    }
 )
 """Descriptors, memory and permissions come from our own system only."""
 

@@ -244,11 +244,14 @@ def check_connectable(
     Raises:
         ValueError: the text is no endpoint, or one that can't be connected to, or `tls` or
             `server_name` are given for one that is not tls, or this is no name.
+        TypeError: it is neither an endpoint nor a text.
     """
     if server_name is not None:
         certificate_name(server_name)
-    if not isinstance(endpoint, Endpoint):
+    if isinstance(endpoint, str):
         endpoint = Endpoint.parse(endpoint)
+    elif not isinstance(endpoint, Endpoint):
+        raise TypeError(f"{endpoint!r} is no endpoint, as in 'tcp://127.0.0.1:8009'")
     if endpoint.kind is not Kind.TLS and (tls is not None or server_name is not None):
         raise ValueError(f"{endpoint} is not tls, and takes neither tls nor server_name")
     if endpoint.kind is Kind.FD:

@@ -397,7 +397,7 @@ def test_over_tls_the_server_is_left_in_good_manners(tmp_path: Path) -> None:
         misnamed = call("load", "--tls-ca", ca, "--tls-server-name", "echo.example", target)
     assert (code, found["round_trips"], found["errors"]) == (0, 60, {})
     assert distrusted[0] == 2
-    assert re.search(r" \(tls \d\d\); check", distrusted[2])
+    assert re.search(r" \(tls \d\d\); --tls-ca FILE", distrusted[2])
     assert b"\n  tls: bad certificate (unable to get local issuer" in distrusted[1]
     assert b"\n  tls: bad certificate (Hostname mismatch" in misnamed[1]
 

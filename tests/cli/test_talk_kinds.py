@@ -46,6 +46,14 @@ class Certificates:
         ours.cert_chain_pems[0].write_to_path(self.file("certificate"))
         ours.private_key_pem.write_to_path(self.file("key"))
 
+    def wanting_one(self) -> ssl.SSLContext:
+        """Return the context of a server that asks for a client's certificate."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.authority.issue_cert("localhost").configure_cert(context)
+        self.authority.configure_trust(context)
+        context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
     def file(self, name: str) -> str:
         """Return the path of one of them: ca, both, certificate or key."""
         return str(self.folder / f"{name}.pem")
@@ -229,32 +237,32 @@ def test_nobody_there_is_one_line_with_the_remedy(tmp_path: Path) -> None:
     assert (code, "another kind" in err, len(err.splitlines())) == (2, True, 1)
 
 
+@pytest.mark.parametrize("name", ["talk", "check", "ping", "load"])
 def test_what_is_wrong_with_tls_is_one_line_with_the_remedy(
-    certificates: Certificates,
+    certificates: Certificates, name: str
 ) -> None:
-    """The exit code is 2 for a bad certificate, another name and no TLS at all."""
+    """The exit code is 2 for a bad certificate, another name and no TLS, in every command."""
+    ca = certificates.file("ca")
+    once = {"ping": ["-c", "1"], "load": ["-n", "1", "-c", "1"]}.get(name, [])
     with server_in_thread("tls://127.0.0.1:0", tls=certificates.server) as endpoint:
         by_address = endpoint.replace("localhost", "127.0.0.1")
         cases = [
-            ([endpoint], "unable to get local issuer certificate); --tls-ca FILE"),
-            ([by_address, "--tls-ca", certificates.file("ca")], "mismatch"),
-            ([by_address, "--tls-ca", certificates.file("ca")], "; --tls-server-name NAME"),
-            (
-                [endpoint, "--tls-ca", certificates.file("ca"), "--tls-server-name", ""],
-                "neither",
-            ),
+            ([endpoint], "unable to get local issuer certificate)", "; --tls-ca FILE"),
+            ([by_address, "--tls-ca", ca], "mismatch", "; --tls-server-name NAME"),
+            ([endpoint, "--tls-ca", ca, "--tls-server-name", ""], "neither", "name of a host"),
         ]
-        for arguments, reason in cases:
-            code, out, err = call("talk", *arguments)
-            assert (code, out, len(err.splitlines())) == (2, b"", 1)
-            assert reason in err
+        for arguments, reason, remedy in cases:
+            code, _, err = call(name, *once, *arguments)
+            assert (code, len(err.splitlines())) == (2, 1)
+            assert remedy in err
+            assert once or reason in err  # ping and load have said that already
         for arguments in (
-            [by_address, "--tls-ca", certificates.file("ca"), "--tls-server-name", "localhost"],
+            [by_address, "--tls-ca", ca, "--tls-server-name", "localhost"],
             [by_address, "--tls-insecure"],
         ):
             assert run("talk", *arguments, stdin=b"x") == (0, b"x", "")
     with server_in_thread("tcp://127.0.0.1:0") as endpoint:
-        code, _, err = call("talk", endpoint.replace("tcp", "tls"))
+        code, _, err = call(name, *once, endpoint.replace("tcp", "tls"))
     assert (code, "speaks TLS" in err, len(err.splitlines())) == (2, True, 1)
 
 
@@ -312,11 +320,8 @@ def test_tls_options_are_for_tls_but_the_environment_may_say_more(
 
 
 def test_a_server_that_wants_a_certificate_gets_it(certificates: Certificates) -> None:
-    """It may be in one file or in two; without it the remedy is named."""
-    wanting = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    certificates.authority.issue_cert("localhost").configure_cert(wanting)
-    certificates.authority.configure_trust(wanting)
-    wanting.verify_mode = ssl.CERT_REQUIRED
+    """It may be in one file or in two."""
+    wanting = certificates.wanting_one()
     shown = [
         "--tls-cert",
         certificates.file("certificate"),
@@ -327,8 +332,23 @@ def test_a_server_that_wants_a_certificate_gets_it(certificates: Certificates) -
         arguments = ["talk", endpoint, "--tls-ca", certificates.file("ca")]
         for certificate in (["--tls-cert", certificates.file("both")], shown):
             assert run(*arguments, *certificate, stdin=b"x") == (0, b"x", "")
-        code, out, err = run(*arguments, stdin=b"x")
-    assert (code, out, len(err.splitlines())) == (1, b"", 1)
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+@pytest.mark.parametrize(
+    "command_line", [["talk"], ["check"], ["ping", "-c", "1"], ["load", "-n", "1", "-c", "1"]]
+)
+def test_a_certificate_that_is_missing_is_asked_for(
+    certificates: Certificates, command_line: list[str], version: str
+) -> None:
+    """By every command, whichever version of TLS refuses to go on without it."""
+    wanting = certificates.wanting_one()
+    wanting.maximum_version = ssl.TLSVersion[version]
+    with server_in_thread("tls://127.0.0.1:0", tls=wanting) as endpoint:
+        arguments = [*command_line, endpoint, "--tls-ca", certificates.file("ca")]
+        code, _, err = run(*arguments, stdin=b"x")
+    connected = version == "TLSv1_3" and command_line == ["talk"]  # and was refused behind that
+    assert (code, len(err.splitlines())) == (1 if connected else 2, 1)
     assert "; --tls-cert FILE" in err
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -268,6 +269,39 @@ async def test_the_largest_message_is_the_largest_that_returned(
     )
     last = sizes[seen.words.split().index("unreachable") - 1]
     assert (seen.statistics.largest, seen.statistics.reconnects) == (last, 0)
+
+
+async def test_a_stream_closed_by_our_own_program_is_noticed_at_once(
+    conversation: str, patient_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    """Nothing more is sent under its number, which may be a file's by now."""
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    streams: list[trio.SocketStream] = []
+
+    async def connect() -> trio.SocketStream:
+        address = listener.socket.getsockname()
+        if streams:
+            raise ConnectionRefusedError
+        streams.append(await trio.open_tcp_stream(address[0], address[1]))
+        return streams[0]
+
+    async with (
+        listener,
+        techo.ping(connect, interval=1, timeout=9, count=3) as ping,
+        await listener.accept() as accepted,
+    ):
+        await accepted.receive_some()
+        number = streams[0].socket.fileno()
+        await streams[0].aclose()
+        file = os.open(tmp_path / "file", os.O_CREAT | os.O_WRONLY)
+        if file != number:
+            os.dup2(file, number)
+            os.close(file)
+        words = [word_of(result) async for result in ping]
+        os.close(number)
+    assert words == ["reset", "refused", "refused"]
+    assert trio.current_time() < 9
+    assert not (tmp_path / "file").read_bytes()
 
 
 @pytest.mark.parametrize("kind", ["udp", "unixgram", "unixpacket"], indirect=True)

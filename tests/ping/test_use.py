@@ -306,6 +306,10 @@ async def test_what_a_function_that_connects_raises_comes_out_bare(
 
     with pytest.raises(LookupError, match="mine"):
         await see(techo.ping(connect))
+    calls = 1
+    with pytest.raises(LookupError, match="mine"):
+        async with techo.ping(connect):
+            await trio.sleep(1)  # of virtual time: nobody asks for results
     calls = 0
     with pytest.raises(LookupError, match="mine"):
         await techo.load(connect, connections=1)
@@ -315,6 +319,30 @@ async def test_what_a_function_that_connects_raises_comes_out_bare(
     with pytest.raises(KeyError, match="yours"):
         async with open_memory_server(reply=techo.raw) as server:
             await techo.load(server.connect, watch=raise_key_error)
+
+
+class Buggy(MemoryStream):
+    """Receives nothing but an error that no stream should raise."""
+
+    async def receive_some(self, _max_bytes: int | None = None) -> bytes:
+        """Raise what nobody expects."""
+        await trio.lowlevel.checkpoint()
+        raise LookupError("mine")
+
+
+async def test_what_a_stream_of_the_user_s_raises_comes_out_bare(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """However many tasks it is raised below."""
+
+    async def connect() -> MemoryStream:
+        await trio.lowlevel.checkpoint()
+        return Buggy.pair()[0]
+
+    with pytest.raises(LookupError, match="mine"):
+        await see(techo.ping(connect))
+    with pytest.raises(LookupError, match="mine"):
+        await techo.load(connect, connections=2)
 
 
 def raise_key_error(_: object) -> None:

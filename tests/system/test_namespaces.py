@@ -82,6 +82,34 @@ sys.exit(subprocess.run(command).returncode)
     assert "ip_local_port_range" in done.stderr
 
 
+def test_too_few_ports_for_many_sockets_are_no_fault_of_the_server_s() -> None:
+    """Where there are four, and sixty sockets are wanted at once."""
+    script = """
+    ip link set lo up
+    echo 32768 32771 >/proc/sys/net/ipv4/ip_local_port_range
+    exec "$@"
+    """
+    code = """
+import subprocess, sys
+serve, check = sys.argv[1:-4], sys.argv[1:4] + sys.argv[-4:]
+with subprocess.Popen(serve, stdout=subprocess.PIPE) as server:
+    server.stdout.readline()
+    code = subprocess.run(check, stdout=subprocess.DEVNULL).returncode
+    server.terminate()
+sys.exit(code)
+"""
+    place = "udp://127.0.0.1:8009"
+    done = unshared(
+        *["sh", "-c", script, "sh", sys.executable, "-c", code],
+        *command("--quiet", "--fault", "delay=200ms", place),
+        *["check", "--connections", "60", place],
+        root=True,
+    )
+    assert done.returncode == 2
+    assert "no port is left to connect from" in done.stderr
+    assert "many-at-once" not in done.stderr
+
+
 @pytest.mark.parametrize("host", ["[fe80::1%lo]", "[::]"])
 @pytest.mark.parametrize("kind", ["tcp", "udp", "tls"])
 def test_zones_survive_on_both_sides(kind: str, host: str, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import socket
@@ -25,6 +26,7 @@ from techo._checking.context import (
     size_text,
 )
 from techo._checking.stream_checks import BYTE_VALUES, QUIET, STAMP_LIKE
+from techo._shortage import OutOfPortsError
 from techo._transport.messages import LARGEST_PACKET
 from techo._validation import printable
 from techo.reply import STAMP_LENGTH, raw, stamp_at
@@ -158,8 +160,14 @@ class Prober:
 def _unconnected(family: int) -> trio.socket.SocketType:
     """Open a socket for datagrams from any address."""
     sock = socket.socket(family, socket.SOCK_DGRAM)
-    if family == getattr(socket, "AF_UNIX", None):
-        sock.bind("")  # any free abstract name: who has none can't be answered
+    try:
+        if family == getattr(socket, "AF_UNIX", None):
+            sock.bind("")  # any free abstract name: who has none can't be answered
+        else:
+            sock.bind(("", 0))  # to send without would wait for a free port for ever (EAGAIN)
+    except OSError as error:
+        sock.close()
+        raise OutOfPortsError if error.errno == errno.EADDRINUSE else error from None
     return trio.socket.from_stdlib_socket(sock)
 
 
@@ -271,9 +279,9 @@ async def _many_at_once(context: Context, trace: Trace) -> str:
         for _ in range(context.connections):
             nursery.start_soon(one)
     if failures:
+        evidence = evidence_of(ExceptionGroup("failed", failures))
         raise FailedError(
-            f"{len(failures)} of {context.connections} sockets got no echo: "
-            f"{evidence_of(failures[0])}"
+            f"{len(failures)} of {context.connections} sockets got no echo: {evidence}"
         )
     return f"{context.connections} sockets, each with bytes of its own"
 

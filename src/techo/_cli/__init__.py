@@ -42,7 +42,6 @@ def _command(name: str) -> Command:
 
 def entry() -> NoReturn:
     """Run the command that this process was started for."""
-    signals.end_by_signals()
     process.open_missing_streams()
     output.survive_any_encoding()
     try:

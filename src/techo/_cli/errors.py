@@ -33,9 +33,6 @@ _REMEDIES: Final[dict[Attempt, dict[int | FailureCause, str]]] = {
         FailureCause.TIMEOUT_CONNECT: (
             "check that the host is up and lets connections to this port through"
         ),
-        FailureCause.TLS: (
-            "check that it speaks TLS on this port, and --tls-ca and --tls-server-name"
-        ),
     },
     Attempt.CONNECT_TO_PATH: {
         FailureCause.REFUSED: "no server listens there; start one",
@@ -75,6 +72,7 @@ _SHORTAGES: Final = {
     errno.ENFILE: "close other programs, or raise the system's limit (fs.file-max)",
     errno.ENOMEM: "close other programs, or ask for less at once",
     errno.ENOBUFS: "ask for less at once",
+    errno.ENOSPC: "close other programs, or raise the limit (fs.epoll.max_user_watches)",
     errno.EADDRNOTAVAIL: (
         "ask for fewer connections, wait until ports of closed ones are free, or widen their "
         "range (net.ipv4.ip_local_port_range)"
@@ -87,12 +85,6 @@ _SHORTAGES: Final = {
 _LOOK: Final = "look at this machine's limits"
 
 _OTHERWISE: Final = "check the address"
-
-_NAME_MISMATCHES: Final = {62, 64}
-"""Of a host name and of an IP address: X509_V_ERR_..._MISMATCH in OpenSSL's x509_vfy.h."""
-
-_OUT_OF_DATE: Final = {9, 10}
-"""X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
 
 SHOW_CERTIFICATE: Final = "--tls-cert FILE, if it asks for a client's certificate"
 """The remedy where a server ended the connection because of our certificate."""
@@ -130,10 +122,20 @@ def cannot_reach(what: str, endpoint: Endpoint, error: OSError) -> int:
     return _refuse_for(f"{what} {endpoint}", error, _connecting_to(endpoint))
 
 
-def never_reached(endpoint: Endpoint | str, causes: Mapping[FailureCause, int]) -> int:
+def never_reached(
+    endpoint: Endpoint | str,
+    causes: Mapping[FailureCause, int],
+    reasons: Mapping[FailureCause, str],
+) -> int:
     """Report that no server was there, and why; return the exit code for that."""
     most = max(causes, key=lambda cause: causes[cause])
-    remedy = _remedy(_connecting_to(endpoint), 0, most)
+    attempt, words = _connecting_to(endpoint), reasons.get(most, "")
+    if most is FailureCause.TLS:
+        remedy = _tls_remedy(words)
+    else:
+        numbers = [each for each in _REMEDIES[attempt] if isinstance(each, int)]
+        by_words = {_words_of(number): number for number in numbers}
+        remedy = _remedy(attempt, by_words.get(words, 0), most)
     return refuse(f"{endpoint} was never reached ({counted(causes)}); {remedy}")
 
 
@@ -175,7 +177,7 @@ def _refuse_for(what: str, error: OSError, attempt: Attempt) -> int:
     first = first_cause(error)
     words = words_of(first)
     if isinstance(first, ssl.SSLError):
-        remedy = _tls_remedy(first, words)
+        remedy = _tls_remedy(words)
     else:
         remedy = _remedy(attempt, first.errno or 0, cause_of(first))
     return refuse(f"{what}: {words}; {remedy}")
@@ -190,11 +192,12 @@ def _remedy(attempt: Attempt, number: int, cause: FailureCause) -> str:
     return remedies.get(cause, _OTHERWISE)
 
 
-def _tls_remedy(error: ssl.SSLError, words: str) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        if error.verify_code in _NAME_MISMATCHES:
+def _tls_remedy(words: str) -> str:
+    """Return what to do about what `words_of` returned, which has OpenSSL's own words."""
+    if "bad certificate (" in words:
+        if "mismatch" in words:
             return "--tls-server-name NAME, if it goes by another name"
-        if error.verify_code in _OUT_OF_DATE:
+        if "expired" in words or "not yet valid" in words:
             return "renew it, or check the clock"
         return "--tls-ca FILE with who signed it, if you trust that"
     if "alert" in words:  # which is the server's, about us

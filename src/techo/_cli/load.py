@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 _SOON: Final = 0.5
 """Seconds after a signal within which it may end without a word about what it waits for."""
 
-_MILLISECOND: Final = 1_000_000
-
 _DESCRIPTION = """\
 Make many round trips to any echo server over many connections, and verify every byte.
 
@@ -222,11 +220,10 @@ def _progress(
 
 
 def _so_far(report: LoadReport) -> str:
-    p99 = report.latency.percentile(99)
-    shown_p99 = "-" if p99 is None else f"{p99 / _MILLISECOND:,.3f}"
-    return (
-        f"{report.round_trips_per_second:,.0f}/s, p99 {shown_p99} ms, {report.failed:,} errors"
-    )
+    from techo._load.text import milliseconds
+
+    p99 = milliseconds(report.percentile(99))
+    return f"{report.round_trips_per_second:,.0f}/s, p99 {p99} ms, {report.failed:,} errors"
 
 
 COMMAND: Final = Command(

@@ -133,8 +133,8 @@ class _Ping:
     objects: Objects
     _stop: int = 0
     """The signal that asked for the end."""
-    _shortage: str = ""
-    """What this machine has lacked last, if anything."""
+    _reasons: dict[FailureCause, str] = attrs.field(factory=dict)
+    """What was said last of each cause."""
 
     async def run(self, heeded: Sequence[signal.Signals]) -> None:
         import trio
@@ -171,8 +171,8 @@ class _Ping:
                 self._print_so_far()
 
     def _print(self, result: PingResult) -> None:
-        if isinstance(result, PingFailure) and result.cause is FailureCause.LOCAL:
-            self._shortage = result.reason
+        if isinstance(result, PingFailure):
+            self._reasons[result.cause] = result.reason
         self.objects.put(_object_of(result), printed=not self.options.quiet)
         if self.options.quiet or self.options.json:
             return
@@ -196,9 +196,10 @@ class _Ping:
         """Report what was bad, if anything was, and return the exit code."""
         statistics = self.ping.statistics()
         if short := statistics.failures.get(FailureCause.LOCAL):
-            return fell_short(self.options.endpoint, short, self._shortage)
+            reason = self._reasons.get(FailureCause.LOCAL, "")
+            return fell_short(self.options.endpoint, short, reason)
         if statistics.never_reached:
-            return never_reached(self.options.endpoint, statistics.failures)
+            return never_reached(self.options.endpoint, statistics.failures, self._reasons)
         fired = any_fired(self.options.fail_if, _figures(statistics))
         if not statistics.received:
             return fail(f"none of {statistics.sent} probes came back")

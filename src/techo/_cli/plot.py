@@ -65,6 +65,7 @@ def plot(report: LoadReport, path: Path) -> None:
         f"{report.connections:,} x {report.size:,} bytes, {report.lost:,} lost{lost}, "
         f"{dt.datetime.now(dt.UTC).astimezone():%Y-%m-%d %H:%M}",
         fontsize="medium",
+        parse_math=False,  # an endpoint may have $ in it
     )
     axes.grid(alpha=0.3)
     axes.legend()

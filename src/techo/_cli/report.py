@@ -96,7 +96,7 @@ def _verdict(report: LoadReport, rules: Sequence[Rule]) -> int:
         reason = report.reasons.get(FailureCause.LOCAL, "")
         return fell_short(report.endpoint, short, reason)
     if report.never_reached:
-        return never_reached(report.endpoint, report.errors)
+        return never_reached(report.endpoint, report.errors, report.reasons)
     fired = any_fired(rules, _figures(report))
     if report.failed:
         return fail(f"{number_of(report.failed, 'error')} ({counted(report.errors)})")

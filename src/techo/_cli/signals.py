@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from typing import Final
-
-_INIT: Final = 1
-"""The first process of a container, for which the kernel ignores default actions
-(pid_namespaces(7))."""
 
 _BY_SIGNAL: Final = 128
 """What shells add to the number of a signal, to get an exit code."""
@@ -21,14 +16,6 @@ def stopping() -> tuple[signal.Signals, ...]:
     if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN:
         return found
     return (*found, hangup)
-
-
-def end_by_signals() -> None:
-    """Until a command asks for signals itself, let them just end it, without a traceback."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if os.getpid() == _INIT:
-        for number in stopping():
-            signal.signal(number, lambda number, _: os._exit(_BY_SIGNAL + number))
 
 
 def end_by(number: int) -> int:

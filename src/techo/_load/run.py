@@ -15,6 +15,7 @@ from techo._load.tally import Tally
 from techo._nursery import open_bare_nursery
 from techo._probing.engine import Engine
 from techo._probing.failure_cause import FailureCause
+from techo._probing.outages import Silences
 
 _LIMIT: Final = 0.9
 """Share of one processor from which on the client counts as what was measured."""
@@ -122,8 +123,10 @@ class LoadRun:
         # The fate of what is unsent is known when it is all over.
         last = self._over[0] if self._over is not None and unsent else tally.last
         seconds = max(schedule.asked(moment), last - schedule.counts_from, 0.0)
-        silences = tally.silences.so_far(schedule.counts_from + seconds if begun else 0.0)
         now, cpu_now = self._over or self._now()
+        # Of the time asked for, what there was: nobody knows of the rest.
+        seen = min(schedule.counts_from + seconds, now)
+        silences = tally.silences.so_far(seen) if begun else Silences()
         since, cpu_then = self._counted_from or (now, cpu_now)
         cpu = cpu_now - cpu_then
         share = cpu / (now - since) if now - since >= _ENOUGH else None

@@ -106,11 +106,12 @@ def _times(report: LoadReport) -> Table:
             lost = 0 if field == "send_lag" else report.lost
             percentiles = [histogram.percentile(each, lost=lost) for each in PERCENTS]
             times = [histogram.min, histogram.mean, *percentiles, histogram.max]
-            table.add_row(name, f"{histogram.count:,}", *map(_milliseconds, times))
+            table.add_row(name, f"{histogram.count:,}", *map(milliseconds, times))
     return table
 
 
-def _milliseconds(nanoseconds: float | None) -> str:
+def milliseconds(nanoseconds: float | None) -> str:
+    """Return a time as reports show it, without its unit."""
     if nanoseconds is None:
         return "-"
     if nanoseconds == math.inf:

@@ -105,6 +105,8 @@ class Ping(AsyncIterator[PingResult]):
     )
     """Ends the run."""
     _asking: bool = attrs.field(default=False, init=False)
+    _failure_told: bool = attrs.field(default=False, init=False)
+    """Whether who asked for results knows why there are no more; else leaving raises it."""
 
     def __repr__(self) -> str:
         sent, over = self._engine.run.begun, self._state is _State.OVER
@@ -135,6 +137,7 @@ class Ping(AsyncIterator[PingResult]):
             await trio.lowlevel.checkpoint()
             while not self._records.results:
                 if self._engine.failure is not None:
+                    self._failure_told = True
                     raise self._engine.failure
                 if self._state is _State.OVER or self._engine.run.done.is_set():
                     raise StopAsyncIteration
@@ -164,9 +167,10 @@ class Ping(AsyncIterator[PingResult]):
         self._records.results.clear()
         self._records.changed.unpark_all()
         # The block is the run's own, and closes in bounded time.
-        return bool(
-            await self._block.__aexit__(kind, error, traceback)  # noqa: ASYNC102
-        )
+        swallowed = await self._block.__aexit__(kind, error, traceback)  # noqa: ASYNC102
+        if error is None and self._engine.failure is not None and not self._failure_told:
+            raise self._engine.failure
+        return bool(swallowed)
 
     async def _wake_when_done(self) -> None:
         await self._engine.run.done.wait()

@@ -101,6 +101,8 @@ class Driver(abc.ABC):
         """Send what is due, if this is to begin, and then receive, until the end."""
 
     def _is_about_one_message(self, error: BaseException | None) -> bool:
+        if isinstance(error, trio.ClosedResourceError):
+            return False
         return self.transport.connectionless or _is_too_long(error)
 
     def _lose_unsent(self, trip: Trip, error: Exception) -> None:
@@ -149,10 +151,14 @@ class PumpDriver(Driver):
             messages,
             greedy=True,
             endless=self.transport.connectionless,
+            sock=self.transport.socket,
         )
         # The first trip begins before anything is received: an end that has arrived already is
         # the end of that trip.
-        this_pump.add(socket, self._next() if begin else b"")
+        first = self._next() if begin else b""
+        if socket.fd < 0:
+            raise trio.ClosedResourceError("the stream was closed")
+        this_pump.add(socket, first)
         try:
             self._lose_if_unsent(socket)
             if begin:

@@ -123,6 +123,8 @@ class Engine:
 
     def fail(self, failure: Exception) -> None:
         """End the run, of which nothing can come any more."""
+        while isinstance(failure, ExceptionGroup) and len(failure.exceptions) == 1:
+            failure = failure.exceptions[0]  # as it was raised, whichever task raised it
         self.failure = self.failure or failure
         self._opening.cancel(reason="failed")
         self.run.done.set()
