@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "techo"
-FILES = sorted(SOURCE.rglob("*.py"))
+DOCUMENTS = sorted((SOURCE / "docs").rglob("*.py"))
+"""The tour's programs. They ship with the chapters and are documents, not a room: nothing
+imports them, and they import nothing but what their readers would."""
+
+FILES = sorted({*SOURCE.rglob("*.py")} - {*DOCUMENTS})
 
 MAY_IMPORT = {
     "endpoint": {"_validation"},
@@ -147,7 +152,18 @@ def test_imports_point_one_way(path: Path) -> None:
     assert rooms <= MAY_IMPORT[room]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_documents_import_what_their_readers_would(path: Path) -> None:
+    """The standard library and trio; the last step of the tour imports techo's front door."""
+    packages = {name.partition(".")[0] for name in imported(ast.parse(path.read_text()))}
+    ours = {"techo"} if path.name.startswith("step7") else set()
+    assert packages - sys.stdlib_module_names == {"trio"} | ours
+    assert not [name for name in imported(ast.parse(path.read_text())) if "techo." in name]
+
+
+@pytest.mark.parametrize(
+    "path", [*FILES, *DOCUMENTS], ids=lambda path: str(path.relative_to(SOURCE))
+)
 def test_every_file_is_read_in_one_sitting_and_says_why_it_exists(path: Path) -> None:
     """The first line is a docstring, and there are at most 400."""
     lines = path.read_text().splitlines()
