@@ -64,6 +64,11 @@ def test_every_spelling_of_an_ipv6_address_is_one_endpoint(
         ("localhost:80", "tcp://localhost:80"),
         ("LOCALHOST:80", "tcp://localhost:80"),
         ("[::1]:7", "tcp://[::1]:7"),
+        ("[::1]", "tcp://[::1]:8009"),
+        ("localhost", "tcp://localhost:8009"),
+        ("127.0.0.1", "tcp://127.0.0.1:8009"),
+        ("udp://echo.example", "udp://echo.example:8009"),
+        ("*", "tcp://*:8009"),
         ("*:0", "tcp://*:0"),
         ("tcp://0.0.0.0:1", "tcp://0.0.0.0:1"),
         ("udp://9", "udp://127.0.0.1:9"),
@@ -75,7 +80,7 @@ def test_every_spelling_of_an_ipv6_address_is_one_endpoint(
     ],
 )
 def test_short_forms(text: str, canonical: str) -> None:
-    """The short forms mean tcp, and no host means this machine only."""
+    """Short forms mean tcp; no host means this machine only, and no port 8009."""
     assert str(Endpoint.parse(text)) == canonical
 
 
@@ -83,11 +88,26 @@ def test_short_forms(text: str, canonical: str) -> None:
     ("text", "reason"),
     [
         ("", "write tcp://HOST:PORT"),
-        ("localhost", "write tcp://HOST:PORT"),
-        ("::1:8009", "in brackets"),
-        ("host:-1", "write tcp://HOST:PORT"),
-        ("host:٣", "write tcp://HOST:PORT"),
+        ("::1:8009", "write [::1]:8009, or [::1:8009] if all of it is the address"),
+        ("tls://fe80::1%lo:8009", "write tls://[fe80::1%lo]:8009, or tls://[fe80::1%lo:8009]"),
+        ("1:2:3:4:5:6:7:8:9", "write [1:2:3:4:5:6:7:8]:9"),
+        ("::1", "write [::1], or [::1]:8009"),
+        ("tcp:127.0.0.1:8009", "write tcp://127.0.0.1:8009"),
+        ("udp:8009", "write udp://8009"),
+        ("localhost 8009", "write localhost:8009"),
+        ("/run/echo", "write unix:/run/echo, if it is a Unix socket's path"),
+        ("@echo", "write unix:@echo, if it is a Unix socket's path"),
+        ("unx:/run/echo", "unknown kind 'unx'; did you mean unix?"),
+        ("ulp://localhost", "unknown kind 'ulp'; did you mean udp?"),
+        ("localhost:", "the port is missing"),
+        ("localhost:http", "port 'http' is not a number"),
+        ("a b", "write tcp://HOST:PORT"),
+        ("a/b", "write tcp://HOST:PORT"),
+        ("tcp://", "write tcp://HOST:PORT"),
+        ("host:-1", "port '-1' is not a number"),
+        ("host:٣", "port '٣' is not a number"),
         ("host:65536", "port 65536 is not between 0 and 65535"),
+        ("1234567", "port 1234567 is not between 0 and 65535"),
         ("[localhost]:1", "'localhost' is not an IPv6 address"),
         ("-x:1", "'-x' is neither a name"),
         ("a..b:1", "'a..b' is neither a name"),

@@ -17,16 +17,24 @@ imports them, and they import nothing but what their readers would."""
 FILES = sorted({*SOURCE.rglob("*.py")} - {*DOCUMENTS})
 
 MAY_IMPORT = {
-    "endpoint": {"_validation"},
+    "endpoint": {"_printable"},
     "reply": set[str](),
     "_addresses": {"endpoint"},
     "_nursery": {"trio"},
-    "_validation": set[str](),
+    "_printable": set[str](),
+    "_validation": {"_printable"},
     "_quantities": {"_validation"},
     "_shortage": {"trio"},
     "_reprs": set[str](),
     "_memory": {"_memory", "trio"},
-    "_faults": {"_faults", "_quantities", "_transport", "_validation", "trio"},
+    "_faults": {
+        "_faults",
+        "_printable",
+        "_quantities",
+        "_transport",
+        "_validation",
+        "trio",
+    },
     "_embedded": {"_transport", "trio"},
     "_server": {
         "_server",
@@ -63,6 +71,7 @@ MAY_IMPORT = {
         "pytest",
     },
     "_checking": {
+        "_printable",
         "_checking",
         "_addresses",
         "_shortage",
@@ -103,6 +112,7 @@ MAY_IMPORT = {
     "_pump": {"_pump", "reply", "trio"},
     "_cli": {
         "_quantities",
+        "_printable",
         "_shortage",
         "_validation",
         "_probing",

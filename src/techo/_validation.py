@@ -9,6 +9,9 @@ from typing import Any, Final
 
 import attrs
 
+from techo._printable import printable as printable  # noqa: PLC0414  -- found here, too
+from techo._printable import quoted as quoted  # noqa: PLC0414  -- likewise
+
 ENDLESS: Final = 10**18
 """Above every number that makes sense: seconds of this are older than the stars."""
 
@@ -53,23 +56,6 @@ class Requirement:
     def or_off(self, value: float | None = None) -> Requirement:
         """Return the same requirement, which accepts `value`, too."""
         return attrs.evolve(self, off=(value,))
-
-
-def printable(text: str) -> str:
-    """Return a text as one line that does nothing to a terminal but stand there."""
-    if text.isprintable():
-        return text
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
-    )
-
-
-def quoted(value: object) -> str:
-    """Return a text as it was typed, in quotes; only what cannot be shown is escaped.
-
-    What is no text is shown as Python writes it, since nobody has typed it.
-    """
-    return f"'{printable(value)}'" if isinstance(value, str) else repr(value)
 
 
 def _name_of(off: float | None) -> str:

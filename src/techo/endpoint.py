@@ -7,12 +7,17 @@ import ipaddress
 import os
 import re
 import socket
-import ssl
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import attrs
 
-from techo._validation import quoted
+from techo._printable import did_you_mean, quoted
+
+if TYPE_CHECKING:
+    import ssl
+
+DEFAULT_PORT = 8009
+"""What an endpoint without a port means: the tutorial's."""
 
 DEFAULT_HOST = "127.0.0.1"
 """What an endpoint without a host means: reachable from this machine only."""
@@ -44,12 +49,15 @@ _INTERNET: Final = {Kind.TCP, Kind.TLS, Kind.UDP}
 _UNIX: Final = {Kind.UNIX, Kind.UNIXGRAM, Kind.UNIXPACKET}
 
 FORMS: Final = (
-    "tcp://HOST:PORT (or tls, udp), HOST:PORT, PORT, unix:PATH (or unixgram, unixpacket), fd:N"
+    "tcp://HOST:PORT (or tls, udp), HOST:PORT, HOST, PORT, unix:PATH (or unixgram, "
+    "unixpacket), fd:N"
 )
 """What `Endpoint.parse` takes, for messages and help."""
 
 _ADDRESS = re.compile(
-    r"(?: (?P<host> \[ [^\]]+ \] | [^:\[\]/]* ) : )? (?P<port> [0-9]{1,5} )", re.VERBOSE
+    r"(?: (?P<host> \[ [^\]]+ \] | [^:\[\]/]* ) : )? (?P<port> [0-9]+ )"
+    r"| (?P<alone> \[ [^\]]+ \] | [^:\[\]/\s@] [^:\[\]/\s]* )",
+    re.VERBOSE | re.ASCII,
 )
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME = re.compile(
@@ -117,6 +125,37 @@ def _check_descriptor(endpoint: Endpoint, _field: object, descriptor: Any) -> No
         raise ValueError(f"descriptor {quoted(descriptor)} is not a whole number from 0")
 
 
+def _is_ipv6(address: str) -> bool:
+    try:
+        ipaddress.IPv6Address(address)
+    except ValueError:
+        return False
+    return True
+
+
+def _remedy(address: str, kind: str) -> str:
+    """Return what to write instead of a kind with ``://``, or nothing, and such an address."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal() and _is_ipv6(host):
+        also = f", or {kind}[{address}] if all of it is the address" * _is_ipv6(address)
+        return f"write {kind}[{host}]:{port}{also}"
+    if _is_ipv6(address):
+        return f"write {kind}[{address}], or {kind}[{address}]:{DEFAULT_PORT}"
+    name, _, rest = address.partition(":")
+    if not kind and colon and name in _INTERNET:
+        return f"write {name}://{rest}"
+    if not kind and (near := did_you_mean(name, Kind)) and rest[:1] in {*"/.@"} and rest:
+        return f"unknown kind {quoted(name)}{near}"
+    if not kind and address[:1] in {*"/.@"}:
+        return f"write unix:{address}, if it is a Unix socket's path"
+    words = address.split()
+    if len(words) > 1 and words[1].isdecimal():
+        return f"write {kind}{words[0]}:{words[1]}"
+    if colon and host and "/" not in address and ":" not in host:
+        return f"port {quoted(port)} is not a number" if port else "the port is missing"
+    return f"write {FORMS}, and an IPv6 address in brackets, as in [::1]:{DEFAULT_PORT}"
+
+
 @attrs.frozen
 class Endpoint:
     """One place to listen on or to connect to.
@@ -141,7 +180,7 @@ class Endpoint:
 
     port: int = attrs.field(
         default=attrs.Factory(
-            lambda self: 8009 if self.kind in _INTERNET else 0, takes_self=True
+            lambda self: DEFAULT_PORT if self.kind in _INTERNET else 0, takes_self=True
         ),
         validator=_check_port,
     )
@@ -162,7 +201,7 @@ class Endpoint:
 
         That is ``KIND://HOST:PORT`` (tcp, tls, udp), ``KIND:PATH`` (unix, unixgram,
         unixpacket; ``@NAME`` is an abstract name), ``fd:N``, or short for tcp: ``HOST:PORT``,
-        ``:PORT``, ``PORT``, ``[IPV6]:PORT``.
+        ``:PORT``, ``PORT``, ``[IPV6]:PORT``, ``HOST``, of which the port is 8009.
 
         Raises:
             ValueError: naming the text, what is wrong with it and what would be right.
@@ -185,18 +224,17 @@ class Endpoint:
         kind = Kind.TCP
         if separator:
             if name not in _INTERNET:
-                raise ValueError(f"unknown kind {quoted(name)}; write {FORMS}")
+                near = did_you_mean(name, _INTERNET)
+                raise ValueError(f"unknown kind {quoted(name)}{near or f'; write {FORMS}'}")
             kind = Kind(name)
         found = _ADDRESS.fullmatch(address)
-        if found is None:
-            raise ValueError(
-                f"write {FORMS}, and an IPv6 address in brackets, as in [::1]:8009"
-            )
-        host = found["host"] or DEFAULT_HOST
+        if found is None or (address == text and text.partition(":")[0] in _INTERNET):
+            raise ValueError(_remedy(address, text.removesuffix(address)))
+        host = found["host"] or found["alone"] or DEFAULT_HOST
         # Only IPv6 goes in brackets; looking it up as a name would hide the mistake.
         if host.startswith("["):
             host = _canonical_ipv6(host[1:-1])
-        return cls(host, int(found["port"]), kind=kind)
+        return cls(host, int(found["port"] or DEFAULT_PORT), kind=kind)
 
     def __str__(self) -> str:
         if self.kind is Kind.FD:

@@ -192,7 +192,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"count": 10**18}, "count 10{18} is not below 1e18"),
     ({"size": range(5, 5)}, r"size range\(5, 5\) has no size in it"),
     ({"size": range(-2, 5)}, "size -2 is not a whole number from 1"),
-    ({"target": "nonsense"}, "bad endpoint 'nonsense'"),
+    ({"target": "non sense"}, "bad endpoint 'non sense'"),
     ({"target": "*:8009"}, "tcp://\\*:8009: .* name host and port"),
     ({"target": "fd:3"}, "fd:3"),
     ({"tls": ssl.create_default_context()}, "tcp://127.0.0.1:1 is not tls"),

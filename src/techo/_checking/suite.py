@@ -26,11 +26,12 @@ from techo._checking.context import (
 from techo._checking.datagram_checks import DATAGRAM_CHECKS, Prober
 from techo._checking.stream_checks import STREAM_CHECKS
 from techo._client.client import EchoClient
+from techo._printable import did_you_mean, quoted
 from techo._probing.target import Call, Opener, opener_of
 from techo._transport.connect import Dial, Step
 from techo._transport.messages import DatagramTransport
 from techo._transport.transport import Transport
-from techo._validation import number, quoted, whole
+from techo._validation import number, whole
 from techo.endpoint import Endpoint
 from techo.reply import Reply, raw, stamped
 
@@ -84,7 +85,8 @@ async def check_echo_service(
     number(above=0, unit="seconds").or_off(math.inf).check(patience=patience)
     whole(1).check(connections=connections)
     if unknown := sorted(set(skip) - set(CHECK_NAMES)):
-        raise ValueError(f"no check {quoted(unknown[0])}; there are {', '.join(CHECK_NAMES)}")
+        near = did_you_mean(unknown[0], CHECK_NAMES) or f"; there are {', '.join(CHECK_NAMES)}"
+        raise ValueError(f"no check {quoted(unknown[0])}{near}")
     if callable(service) and (tls is not None or server_name is not None):
         raise ValueError("tls and server_name go with an endpoint, not with a function")
     opening = _Opening(opener_of(service, tls, server_name))

@@ -10,8 +10,8 @@ import attrs
 
 from techo._faults import values
 from techo._faults.values import Fault
+from techo._printable import did_you_mean, quoted
 from techo._quantities import read_seconds, read_share, read_size
-from techo._validation import quoted
 
 
 def _count(text: str) -> int:
@@ -88,7 +88,8 @@ def _parse(text: str) -> Fault:
     first, *narrowing = text.split(",")
     name, equals, value = first.partition("=")
     if name not in _FORMS:
-        raise ValueError(f"unknown fault {quoted(name)}; there are {', '.join(_FORMS)}")
+        near = did_you_mean(name, _FORMS) or f"; there are {', '.join(_FORMS)}"
+        raise ValueError(f"unknown fault {quoted(name)}{near}")
     fields = _read_value(name, value) if equals else {}
     for part in narrowing:
         key, equals, value = part.partition("=")
