@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import call
-from techo._cli import _COMMANDS
+from techo._cli.commands import COMMANDS
 from techo._quantities import (
     HELP,
     read_nanoseconds,
@@ -177,7 +177,7 @@ def test_what_is_none_is_named_with_the_remedy(
     assert reason in str(caught.value)
 
 
-@pytest.mark.parametrize("name", _COMMANDS)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_help_says_how_values_are_written(name: str) -> None:
     """Each command's help explains the words that it uses, and no others."""
     command = importlib.import_module(f"techo._cli.{name}").COMMAND

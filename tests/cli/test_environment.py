@@ -7,11 +7,12 @@ import importlib
 import pytest
 
 from helpers import call, run, serving
-from techo._cli import _COMMANDS
-from techo._cli.options import Command, parse
+from techo._cli.commands import COMMANDS as NAMES
+from techo._cli.options import Command
+from techo._cli.parsing import parse
 
 COMMANDS: dict[str, Command] = {
-    name: importlib.import_module(f"techo._cli.{name}").COMMAND for name in _COMMANDS
+    name: importlib.import_module(f"techo._cli.{name}").COMMAND for name in NAMES
 }
 CLIENTS = ["talk", "check", "ping", "load"]
 QUICK = {
@@ -69,7 +70,7 @@ def test_a_server_s_endpoints_break_no_client(name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-@pytest.mark.parametrize("text", ["fd:3", "127.0.0.1:0 *:0", "8009 x y"])
+@pytest.mark.parametrize("text", ["fd:3", "127.0.0.1:0 *:0", "8009 x: y", "localhost 8009"])
 def test_a_variable_that_no_client_can_use_is_named(
     name: str, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,8 +13,9 @@ import pytest
 
 import techo
 from helpers import call
-from techo._cli import _COMMANDS
-from techo._cli.options import Command, Option, option, parse, switch
+from techo._cli.commands import COMMANDS as NAMES
+from techo._cli.options import Command, Option, option, switch
+from techo._cli.parsing import parse
 from techo._cli.readers import (
     MODE,
     NUMBER,
@@ -31,7 +32,7 @@ from techo._cli.readers import (
 from techo._validation import COUNT, SECONDS_ABOVE_0
 
 COMMANDS: list[Command] = [
-    importlib.import_module(f"techo._cli.{name}").COMMAND for name in _COMMANDS
+    importlib.import_module(f"techo._cli.{name}").COMMAND for name in NAMES
 ]
 OPTIONS = [(each.name, found) for each in COMMANDS for found in each.all_options]
 
@@ -41,7 +42,7 @@ def test_help_waits_for_no_import_that_only_running_needs() -> None:
     code = f"""
 import contextlib, io, sys
 from techo._cli import main
-for name in {_COMMANDS!r}:
+for name in {NAMES!r}:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
         main([name, "--help"])
 sys.exit(" ".join({{"trio", "rich", "matplotlib"}} & set(sys.modules)) or 0)
@@ -70,7 +71,7 @@ def test_help_names_every_option_and_the_exit_status(command: Command) -> None:
     text = out.decode()
     for each in command.all_options:
         assert all(name in text for name in each.names if not each.positional)
-    assert "Exit status: 0 " in text
+    assert "\nExit status:\n  0  " in text
     assert command.variables.split()[0] in text
 
 

@@ -146,7 +146,7 @@ def test_json_log() -> None:
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["nonsense"], ["'nonsense'", "write tcp://HOST:PORT"]),
+        (["nonsense"], ["'nonsense' is neither a command nor an endpoint", "nonsense:8009"]),
         (
             ["--idle-timeout", "-1"],
             ["--idle-timeout", "'-1'", "a time, such as 500ms, 2s or 1m, or off"],
@@ -274,10 +274,10 @@ def test_version_names_techo_trio_and_python() -> None:
 
 def test_help_shows_every_default_with_its_unit() -> None:
     """Each option that takes a value has its default in help."""
-    code, out, _ = call("--help")
+    code, out, _ = call("serve", "--help")
     assert code == 0
     text = " ".join(out.decode().split())
-    for default in ("60 s", "10,000 connections", "65,536 bytes", "stamped", "off", "text"):
+    for default in ("60s", "10,000 connections", "64k", "stamped", "off", "text"):
         assert f"(default: {default})" in text
     assert len(re.findall(r"[(;] ?default: ", text)) == 20
 

@@ -7,30 +7,45 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from techo._cli import output, process, signals
-from techo._cli.errors import refuse
-from techo._cli.options import Command, parse, warn_of_unknown
+from techo._cli.commands import COMMANDS, DEFAULT
 from techo._cli.output import OutputError
 
-_COMMANDS: Final = ("serve", "talk", "check", "ping", "load", "merge")
-"""Each is a file of this name, which has its `COMMAND`."""
+if TYPE_CHECKING:
+    from techo._cli.options import Command
 
-_DEFAULT: Final = "serve"
-"""The command that need not be named."""
+_HELP: Final = {"-h", "--help"}
+_VERSION: Final = {"--version"}
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; wrong usage leaves by `SystemExit`."""
-    name = _DEFAULT
-    if arguments and arguments[0] in _COMMANDS:
-        name, arguments = arguments[0], arguments[1:]
-    # Only this one, and none imports trio before it runs: --help should not wait for that.
+    # What is imported here is what is used: the first page should not wait for options, nor
+    # help for trio, nor one command for another.
+    first = arguments[0] if arguments else ""
+    if first in _HELP:
+        from techo._cli import page
+
+        output.print_lines(*page.first_page().splitlines())
+        return 0
+    if first in _VERSION:
+        from techo._cli import versions
+
+        output.print_lines(versions.line())
+        return 0
+    name = DEFAULT
+    if first in COMMANDS:
+        name, arguments = first, arguments[1:]
     command = _command(name)
+    from techo._cli.parsing import parse, warn_of_unknown
+
     options = parse(command, arguments, os.environ)
-    warn_of_unknown(command, os.environ, lambda: map(_command, _COMMANDS))
+    warn_of_unknown(command, os.environ, lambda: map(_command, COMMANDS))
     if (short := process.too_few_to_start()) is not None:
+        from techo._cli.errors import refuse
+
         return refuse(short)
     return command.run(options)
 

@@ -24,18 +24,27 @@ _NANOSECONDS: Final = 1_000_000_000
 _REPLIES: Final[dict[str, Reply | None]] = {"raw": raw, "stamped": stamped, "any": None}
 
 _DESCRIPTION = """\
-Try out whether a server, with what is in front of it, is a good echo. Every byte comes back,
-much or little, after a half-close too. Many connections are served at once. A client that
-never reads has to wait. Datagrams of every size come back whole, once, from the address that
-was asked."""
+A good echo, with what is in front of it, sends every byte back, much or little, after a
+half-close too. It serves many connections at once, and lets a client wait that never reads.
+Datagrams of every size come back whole, once, from the address that was asked."""
+
+_EXAMPLES: Final = (
+    ("techo check localhost", "over TCP"),
+    ("techo check --connections 10 udp://8009", "over UDP, from 10 sockets at once"),
+    ("techo check --json tls://echo.example:7", "for machines"),
+)
+
+_EXITS: Final = (
+    ("0", "nothing failed"),
+    ("1", "something failed"),
+    ("2", "wrong usage, or not reachable, or this machine fell short"),
+)
 
 _NOTES = """\
 The checks send some 40 MiB, and up to 64 MiB to a server that lets a client send for ever.
 Standard output: a line for each check, with the evidence. With --json, an object for each, and
-one for all of them at the end; times are whole nanoseconds.
+one for all of them at the end; times are whole nanoseconds."""
 
-Exit status: 0 nothing failed, 1 something did, 2 wrong usage, or not reachable, or this machine
-fell short."""
 
 _OPTIONS: Final[Sequence[Option | Group]] = [
     *CLIENT,
@@ -147,10 +156,12 @@ def _object_of_all(endpoint: Endpoint, report: CheckReport) -> dict[str, Any]:
 
 COMMAND: Final = Command(
     "check",
-    "[OPTION]... [ENDPOINT]",
+    "check [OPTION]... [ENDPOINT]",
     _DESCRIPTION,
     _OPTIONS,
     check,
-    variables="TECHO_ENDPOINT or TECHO_PATIENCE",
+    variables="TECHO_ENDPOINT=8009 or TECHO_PATIENCE=30",
+    examples=_EXAMPLES,
+    exits=_EXITS,
     notes=_NOTES,
 )

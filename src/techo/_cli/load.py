@@ -35,22 +35,34 @@ _SOON: Final = 0.5
 """Seconds after a signal within which it may end without a word about what it waits for."""
 
 _DESCRIPTION = """\
-Make many round trips to any echo server over many connections, and verify every byte.
+Every byte that comes back is verified; any echo server will do. Without --rate, a connection
+sends its next message when one has come back. With it, trips are due at that rate whatever
+comes back. Then each has two times: service time from when it was sent, response time from when
+it was due."""
 
-Without --rate, a connection sends its next message when one has come back. With it, trips are
-due at that rate whatever comes back, and there are two times for each: service time from when
-it was sent, response time from when it was due. Ctrl-C ends it with the summary; a second one
-does not wait for trips in flight."""
+_EXAMPLES: Final = (
+    ("techo load -d 5", "10 connections, 5 s"),
+    ("techo load -c 50 -n 10000 -s 1400 8009", "10,000 messages of 1,400 bytes"),
+    ("techo load -r 2000 -d 5 udp://localhost:8009", "2,000 datagrams a second"),
+    ("techo load -d 1 --fail-if 'rate<100'", "exit status 1 if it is slow"),
+)
+
+_EXITS: Final = (
+    ("0", "no error, and no rule fired"),
+    ("1", "an error, or a rule fired, or nothing came back"),
+    ("2", "wrong usage, or never reached, or this machine fell short (cause local)"),
+    ("130", "by SIGINT, after Ctrl-C, where it would have been 0"),
+)
 
 _NOTES = f"""\
 {names_of(LOAD)}
-  With --rate, min to max are of the response time, otherwise of the service time; behind is
-  the most by which a trip was sent too late.
+  With --rate, min to max are of the response time, otherwise of the service time.
+  behind is the most by which a trip was sent too late.
 
-Exit status: 0 no error and no rule fired, 1 an error or a rule fired or nothing came back,
-2 wrong usage, or the server was never reached, or this machine fell short (cause local). After
-Ctrl-C 130 (by SIGINT) where it would have been 0. SIGTERM ends it like Ctrl-C, without changing
-the status; so does SIGHUP, unless it was ignored at the start (nohup)."""
+Ctrl-C ends it with the summary; a second one does not wait for trips in flight. SIGTERM ends it
+like Ctrl-C, without changing the status; so does SIGHUP, unless it was ignored at the start
+(nohup)."""
+
 
 _OPTIONS: Final[Sequence[Option | Group]] = [
     *CLIENT,
@@ -228,10 +240,12 @@ def _so_far(report: LoadReport) -> str:
 
 COMMAND: Final = Command(
     "load",
-    "[OPTION]... [ENDPOINT]",
+    "load [OPTION]... [ENDPOINT]",
     _DESCRIPTION,
     _OPTIONS,
     load,
-    variables="TECHO_ENDPOINT or TECHO_CONNECTIONS",
+    variables="TECHO_ENDPOINT=8009 or TECHO_CONNECTIONS=50",
+    examples=_EXAMPLES,
+    exits=_EXITS,
     notes=_NOTES,
 )

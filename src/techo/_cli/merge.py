@@ -20,20 +20,29 @@ from techo._load.report import LoadReport
 from techo._validation import quoted
 
 _DESCRIPTION = """\
-Add up the reports that several runs of techo load have written with --output, such as those of
-several machines that have loaded one server at the same time. Histograms are merged, so that
+The reports are those that several runs of techo load have written with --output, such as those
+of several machines that have loaded one server at the same time. Histograms are merged, so that
 percentiles are those of all trips; nothing is averaged but the mean."""
+
+_EXAMPLES: Final = (
+    ("techo merge a.json b.json", "two reports, as one"),
+    ("cat *.json | techo merge --json -", "all of a folder, for machines"),
+)
+
+_EXITS: Final = (
+    ("0", "no error, and no rule fired"),
+    ("1", "an error, or a rule fired, or nothing came back"),
+    ("2", "wrong usage, or never reached, or a machine fell short (cause local)"),
+)
 
 _NOTES = f"""\
 {names_of(LOAD)}
-  Where there was a rate, min to max are of the response time, otherwise of the service time;
+  Where there was a rate, min to max are of the response time, otherwise of the service time.
   behind is the most by which a trip was sent too late.
 
 A file may have several reports, one on each line; - is standard input. With --json or
---output, the sum is what techo load would print or write, and can be merged again.
+--output, the sum is what techo load would print or write, and can be merged again."""
 
-Exit status: 0 no error and no rule fired, 1 an error or a rule fired or nothing came back,
-2 wrong usage, or the server was never reached, or a machine fell short (cause local)."""
 
 _OPTIONS: Final = [
     option(
@@ -108,10 +117,12 @@ def _read(name: str) -> Iterator[LoadReport]:
 
 COMMAND: Final = Command(
     "merge",
-    "[OPTION]... FILE...",
+    "merge [OPTION]... FILE...",
     _DESCRIPTION,
     _OPTIONS,
     merge,
-    variables="TECHO_PLOT or TECHO_FAIL_IF",
+    variables="TECHO_PLOT=sum.svg or TECHO_FAIL_IF='p99>5ms'",
+    examples=_EXAMPLES,
+    exits=_EXITS,
     notes=_NOTES,
 )

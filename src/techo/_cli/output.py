@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from techo._validation import printable
+from techo._printable import printable
 
 
 class OutputError(Exception):

@@ -42,19 +42,29 @@ _BACKGROUND: Final = 1.0
 """Seconds between two looks at the terminal while another process reads it."""
 
 _DESCRIPTION = """\
-Probe any echo server again and again: one line for each reply, or for the cause of its loss.
+One line for each reply, or for the cause of its loss; any echo server will do. A probe carries
+its number, the run's nonce and a pattern, and its reply must be the same bytes. When a stream
+breaks, the probes in flight are lost, and the next probe connects again."""
 
-A probe carries its number, the run's nonce and a pattern, and its reply must be the same bytes.
-When a stream breaks, the probes in flight are lost, and the next probe connects again. Ctrl-C
-ends it with a summary; Enter, or SIGQUIT, prints the statistics so far on standard error."""
+_EXAMPLES: Final = (
+    ("techo ping -n 3 localhost", "three probes, then the summary"),
+    ("techo ping -i 0.1 -n 20 -q udp://8009", "20 datagrams, the summary only"),
+    ("techo ping -i 0.1 -n 20 --fail-if 'loss>1%'", "exit status 1 if too much is lost"),
+)
+
+_EXITS: Final = (
+    ("0", "a reply came, and no rule fired"),
+    ("1", "no reply came, or a rule fired"),
+    ("2", "wrong usage, or never reached, or this machine fell short (cause local)"),
+    ("130", "by SIGINT, after Ctrl-C, where it would have been 0"),
+)
 
 _NOTES = f"""\
 {names_of(PING)}
 
-Exit status: 0 a reply came and no rule fired, 1 none came or one fired, 2 wrong usage, or the
-server was never reached, or this machine fell short (cause local). After Ctrl-C 130 (by SIGINT)
-where it would have been 0. SIGTERM ends it like Ctrl-C, without changing the status; so does
-SIGHUP, unless it was ignored at the start (nohup)."""
+Ctrl-C ends it with the summary; Enter, or SIGQUIT, prints the statistics so far on standard
+error. SIGTERM ends it like Ctrl-C, without changing the status; so does SIGHUP, unless it was
+ignored at the start (nohup)."""
 
 
 def _read_size(text: str) -> int | range:
@@ -324,10 +334,12 @@ def _step(name: str, durations: Histogram) -> str:
 
 COMMAND: Final = Command(
     "ping",
-    "[OPTION]... [ENDPOINT]",
+    "ping [OPTION]... [ENDPOINT]",
     _DESCRIPTION,
     _OPTIONS,
     ping,
-    variables="TECHO_ENDPOINT or TECHO_INTERVAL",
+    variables="TECHO_ENDPOINT=8009 or TECHO_INTERVAL=0.2",
+    examples=_EXAMPLES,
+    exits=_EXITS,
     notes=_NOTES,
 )

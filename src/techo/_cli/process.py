@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from typing import Final
-
-_log = logging.getLogger("techo.server")
 
 _SPARE: Final = 64
 """For listening sockets, the run's own, and the files that a program happens to open."""

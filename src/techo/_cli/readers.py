@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import attrs
@@ -40,6 +40,8 @@ class Form:
     """Returns a default for help, a quantity as it could be typed."""
     read_variable: Callable[[str], Any] | None = None
     """Reads it from a variable, where that is not what is typed."""
+    check: Callable[[Sequence[str]], None] | None = None
+    """Looks at all texts of an argument before they are read; raises as `read` does."""
 
 
 def checked(read: Callable[[str], Any], requirement: Requirement) -> Callable[[str], Any]:

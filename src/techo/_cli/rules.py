@@ -6,7 +6,6 @@ import difflib
 import math
 import operator
 import re
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Self, TypeAlias
 
@@ -207,11 +206,5 @@ def names_of(table: Table) -> str:
     for dimension in (TIME, SHARE, RATE, SIZE, COUNT):
         names = [name for name, found in table.items() if found is dimension]
         if names:
-            lines += textwrap.wrap(
-                f"{dimension.what}, such as {dimension.example}: {' '.join(names)}",
-                90,
-                initial_indent="  ",
-                subsequent_indent="    ",
-                break_on_hyphens=False,
-            )
+            lines.append(f"  {dimension.what}, such as {dimension.example}: {' '.join(names)}")
     return "\n".join(lines)

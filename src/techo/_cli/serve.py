@@ -16,6 +16,7 @@ import attrs
 import techo
 from techo._cli import logs, systemd
 from techo._cli.backlog import Backlog
+from techo._cli.endpoints import check_ports, read_listening
 from techo._cli.errors import cannot_listen, refuse
 from techo._cli.options import Command, Group, Option, flag, option, switch
 from techo._cli.process import shortage
@@ -45,22 +46,32 @@ _log = logging.getLogger("techo.server")
 _REPORT: Final = tuple(getattr(signal, name) for name in ("SIGUSR1",) if hasattr(signal, name))
 
 _DESCRIPTION = """\
-Serve echoes until it is stopped: every chunk that arrives is sent back.
+The word serve may be left out. Without an endpoint, sockets that systemd passes are served, or
+tcp://127.0.0.1:8009."""
 
-Other commands: talk, a client that sends what it reads and prints what comes back; check,
-which tries out whether a server is a good echo; ping, which measures loss and latency; load,
-which makes many round trips and measures those; merge, which adds up the reports of several
-loads (%(prog)s talk --help, and so on)."""
+_EXAMPLES: Final = (
+    ("techo", "on this machine, until Ctrl-C"),
+    ("techo --reply raw 9000 udp://9000", "bytes unchanged, TCP and UDP"),
+    ("techo serve --idle-timeout 5 '*:8009'", "for other machines, IPv4 and IPv6"),
+    ("techo --fault delay=20ms --fault reset=1000", "a bad one, to test a client with"),
+)
 
-_NOTES = """\
+_EXITS: Final = (
+    ("0", "it was drained"),
+    ("1", "connections were aborted"),
+    ("2", "wrong usage, or nothing to listen on"),
+    ("130", "by SIGINT, after Ctrl-C"),
+)
+
+_NOTES = f"""\
+Faults for --fault:
+  {forms()}
+  Each may go on with ,probability=SHARE and ,every=N (connections) and ,from=SIZE.
+
 Standard output: a line "listening on ENDPOINT" for each socket. Standard error: the log.
-Without an endpoint, sockets that systemd passes are served. systemd is notified when all are
-listening. SIGTERM and SIGINT drain the server: it stops accepting and ends each connection
-once no reply is pending; so does SIGHUP, unless it was ignored at the start (nohup). A second
-one stops it at once. SIGUSR1 prints the statistics.
-
-Exit status: 0 drained, 1 connections were aborted, 2 wrong usage or nothing to listen on,
-130 (by SIGINT) after Ctrl-C."""
+systemd is notified when all are listening. SIGTERM and SIGINT drain the server: it stops
+accepting, and ends each connection once no reply is pending. So does SIGHUP, unless it was
+ignored at the start (nohup). A second signal stops it at once. SIGUSR1 prints statistics."""
 
 
 def _limit(field: attrs.Attribute[Any]) -> Option:
@@ -82,7 +93,7 @@ def _limit(field: attrs.Attribute[Any]) -> Option:
 def _options() -> Iterator[Option | Group]:
     yield option(
         "endpoint",
-        Form("ENDPOINT", Endpoint.parse),
+        Form("ENDPOINT", read_listening, check=check_ports),
         f"where to listen: {FORMS}; host * is every interface, port 0 any free port, "
         "@NAME an abstract name, N a descriptor that the parent process has bound",
         repeatable=True,
@@ -94,9 +105,9 @@ def _options() -> Iterator[Option | Group]:
         '"[date and time] chunk", or the bytes unchanged',
         default="stamped",
     )
-    yield Group("limits", [_limit(field) for field in attrs.fields(Limits)])
+    yield Group("Limits", [_limit(field) for field in attrs.fields(Limits)])
     yield Group(
-        "sockets",
+        "Sockets",
         [
             option(
                 "--tls-cert",
@@ -120,13 +131,12 @@ def _options() -> Iterator[Option | Group]:
         ],
     )
     yield Group(
-        "faults, to test clients with",
+        "Faults, to test clients with",
         [
             option(
                 "--fault",
                 Form("FAULT", parse_fault),
-                f"misbehave on purpose: {forms()}; each may go on with "
-                ",probability=SHARE ,every=N (connections) ,from=SIZE",
+                "misbehave on purpose, as listed below",
                 repeatable=True,
                 shown="none",
             ),
@@ -143,7 +153,7 @@ def _options() -> Iterator[Option | Group]:
         switch("-v --verbose", "log more"),
     ]
     yield Group(
-        "log",
+        "Log",
         [
             option(
                 "--log-format",
@@ -277,5 +287,7 @@ COMMAND: Final = Command(
     [*_options()],
     serve,
     variables='TECHO_IDLE_TIMEOUT=5 or TECHO_ENDPOINT="8009 9000" (a client takes the first)',
+    examples=_EXAMPLES,
+    exits=_EXITS,
     notes=_NOTES,
 )

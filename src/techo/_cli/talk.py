@@ -42,17 +42,23 @@ _LINGER: Final = 1.0
 """Seconds for a server that is no echo to send more, where nothing marks the end of it."""
 
 _DESCRIPTION = """\
-Send what is read from standard input and print what comes back.
-
 On a terminal: a prompt, a line in, its reply out; an empty line or Ctrl-D ends it. In a pipe:
 everything as it comes, until the input ends and all of it has come back.
 
 Over udp, unixgram and unixpacket a line is a message. A message without a reply, over udp and
 unixgram, is reported after a second, and the talk goes on."""
 
-_NOTES = """\
-Exit status: 0 all came back, 1 the server ended it early or a reply is missing, 2 wrong usage,
-a line too long for a message, or no connection."""
+_EXAMPLES: Final = (
+    ("techo talk", "line by line"),
+    ("printf 'hello\\n' | techo talk localhost", "one line, and its reply"),
+    ("techo talk --tls-ca ca.pem tls://echo.example:7", "over TLS"),
+)
+
+_EXITS: Final = (
+    ("0", "all came back"),
+    ("1", "the server ended it early, or a reply is missing"),
+    ("2", "wrong usage, a line too long for a message, or no connection"),
+)
 
 
 def talk(options: argparse.Namespace) -> int:
@@ -278,10 +284,11 @@ class _StandardInput:
 
 COMMAND: Final = Command(
     "talk",
-    "[OPTION]... [ENDPOINT]",
+    "talk [OPTION]... [ENDPOINT]",
     _DESCRIPTION,
     CLIENT,
     talk,
-    variables="TECHO_ENDPOINT or TECHO_TLS_CA",
-    notes=_NOTES,
+    variables="TECHO_ENDPOINT=8009 or TECHO_TLS_CA=ca.pem",
+    examples=_EXAMPLES,
+    exits=_EXITS,
 )

@@ -1,0 +1,50 @@
+"""The commands by what they are for, and the first page of help, which they are on.
+
+All of it is text: `techo --help` waits for no import.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SUMMARIES: Final = {
+    "serve": "send back every chunk that arrives, until it is stopped",
+    "talk": "send lines or a file, and print what comes back",
+    "check": "try out whether a server is a good echo",
+    "ping": "measure loss and latency, probe by probe",
+    "load": "make many round trips over many connections, and measure those",
+    "merge": "add up the reports of several loads",
+}
+"""What each is for. Each is a file of this name, which has its `COMMAND`."""
+
+COMMANDS: Final = tuple(SUMMARIES)
+
+DEFAULT: Final = "serve"
+"""The command that need not be named."""
+
+GROUPS: Final = {
+    "Serve": ("serve",),
+    "Try out a server": ("talk", "check"),
+    "Measure one": ("ping", "load", "merge"),
+}
+"""The commands as the first page shows them."""
+
+USAGE: Final = "techo [COMMAND] [OPTION | ARGUMENT]..."
+
+ABOUT: Final = """\
+An echo service: a server that is safe to leave running, and clients that compare every byte \
+and tell the truth about loss and latency."""
+
+EXAMPLES: Final = (
+    ("techo", "serve on this machine, until Ctrl-C"),
+    ("printf hello | techo talk", "have it sent back, from another terminal"),
+    ("techo ping -n 3 localhost", "measure three round trips"),
+)
+"""Commands, and what they do."""
+
+MORE: Final = """\
+Without a command, techo serves: techo --reply raw 9000. Where a server is, is written \
+HOST:PORT, HOST or PORT, of which the other is 127.0.0.1 or 8009; or tls://HOST:PORT, \
+udp://HOST:PORT, unix:PATH.
+
+All options, with units and defaults: techo COMMAND --help."""
