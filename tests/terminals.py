@@ -38,12 +38,12 @@ class Terminal:
 
 
 @contextlib.contextmanager
-def on_a_terminal(*arguments: str) -> Iterator[Terminal]:
+def on_a_terminal(*arguments: str, setsid: str = "setsid") -> Iterator[Terminal]:
     """Run a techo command in front of a terminal of its own for a block."""
     master, slave = pty.openpty()
     # A session of its own and the terminal as its own, as a login shell has it: setsid(1) -c.
     popen = subprocess.Popen(
-        ["setsid", "-c", *command(*arguments)], stdin=slave, stdout=slave, stderr=slave
+        [setsid, "-c", *command(*arguments)], stdin=slave, stdout=slave, stderr=slave
     )
     os.close(slave)
     with popen:

@@ -14,6 +14,7 @@ SUMMARIES: Final = {
     "ping": "measure loss and latency, probe by probe",
     "load": "make many round trips over many connections, and measure those",
     "merge": "add up the reports of several loads",
+    "help": "show a chapter, such as the tour, or a command's help",
 }
 """What each is for. Each is a file of this name, which has its `COMMAND`."""
 
@@ -26,6 +27,7 @@ GROUPS: Final = {
     "Serve": ("serve",),
     "Try out a server": ("talk", "check"),
     "Measure one": ("ping", "load", "merge"),
+    "Learn": ("help",),
 }
 """The commands as the first page shows them."""
 
@@ -45,6 +47,11 @@ EXAMPLES: Final = (
 MORE: Final = """\
 Without a command, techo serves: techo --reply raw 9000. Where a server is, is written \
 HOST:PORT, HOST or PORT, of which the other is 127.0.0.1 or 8009; or tls://HOST:PORT, \
-udp://HOST:PORT, unix:PATH.
+udp://HOST:PORT, unix:PATH."""
 
-All options, with units and defaults: techo COMMAND --help."""
+WHERE: Final = (
+    ("techo COMMAND --help", "all options, with units and defaults"),
+    ("techo help", "all chapters"),
+    ("techo help tour", "from twelve lines of trio to this server"),
+)
+"""Where to read more."""

@@ -106,3 +106,4 @@ def _first_page(width: int) -> Iterator[str]:
     yield from section("Examples", listed(commands.EXAMPLES, width, width))
     yield ""
     yield from paragraphs(commands.MORE, width)
+    yield from section("To read more", listed(commands.WHERE, width, width))
