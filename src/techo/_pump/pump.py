@@ -284,7 +284,7 @@ class Pump:
                     most, piece = len(buffers[0]), buffers[0][:size]
                     if size == most and socket.packets:
                         last = 0  # or the next one would not be looked at
-                        self._end(socket, _broken(OSError("a message was too long")))
+                        self._end(socket, trio.BrokenResourceError("a message was too long"))
                         continue
                 answer: bytes | memoryview = piece
                 if socket.reply is None:
