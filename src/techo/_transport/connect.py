@@ -114,7 +114,7 @@ class Dial:
             return Connected(transport, ConnectTimes(lookup, _since(started), None))
         sock, address = await _Race(endpoint, self.options).run(addresses.interleaved(found))
         connected = _since(started)
-        transport = _stream(sock)
+        transport = StreamTransport(trio.SocketStream(sock))
         if endpoint.kind is Kind.TLS:
             started = trio.current_time()
             transport = await self._secured(transport, endpoint.host)
@@ -138,8 +138,11 @@ class Dial:
                 # Not by trio's connect, for which a server whose queue is full has accepted.
                 sock.setblocking(False)
                 sock.connect(address)
-                ours, packets = trio.socket.from_stdlib_socket(sock), kind is Kind.UNIXPACKET
-                transport = PacketTransport(ours) if packets else _stream(ours)
+                ours = trio.socket.from_stdlib_socket(sock)
+                if kind is Kind.UNIXPACKET:
+                    transport = PacketTransport(ours)
+                else:
+                    transport = StreamTransport(trio.SocketStream(ours))
         except BaseException:
             sock.close()
             raise
@@ -166,12 +169,12 @@ class Dial:
         return opened
 
     async def _secured(self, below: Transport, host: str) -> Transport:
-        name = certificate_name(host if self.server_name is None else self.server_name)
         try:
+            name = certificate_name(host if self.server_name is None else self.server_name)
             context = self.tls or ssl.create_default_context()
             secure = TlsTransport(below, context, server_hostname=name)
-        except ValueError:
-            await trio.aclose_forcefully(below)
+        except BaseException:
+            await trio.aclose_forcefully(below)  # noqa: ASYNC102  -- waits for nothing
             raise
         self.step = Step.HANDSHAKE
         return await shake_hands(secure)
@@ -190,10 +193,6 @@ async def shake_hands(transport: Transport) -> Transport:
         await trio.aclose_forcefully(transport)  # noqa: ASYNC102  -- waits for nothing
         raise
     return transport
-
-
-def _stream(sock: trio.socket.SocketType) -> Transport:
-    return StreamTransport(trio.SocketStream(sock))
 
 
 def _since(started: float) -> float:
