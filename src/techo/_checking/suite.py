@@ -120,8 +120,9 @@ async def _see_what_there_is(context: Context, opening: _Opening) -> None:
     """
     with trio.move_on_after(context.patience) as scope:
         async with context.opened() as transport:
+            scope.deadline = math.inf  # it was reached, whatever it does now
             if transport.secure:
-                await _see_whether_refused(transport)
+                await _see_whether_refused(transport, min(_FIRST_ANSWER, context.patience))
     if scope.cancelled_caught and opening.dial.step is Step.LOOKUP:
         raise socket.gaierror(socket.EAI_AGAIN, f"no look-up within {context.patience:g} s")
     if scope.cancelled_caught:
@@ -131,16 +132,16 @@ async def _see_what_there_is(context: Context, opening: _Opening) -> None:
         await _find_anybody(context)
 
 
-async def _see_whether_refused(transport: Transport) -> None:
+async def _see_whether_refused(transport: Transport, patience: float) -> None:
     """See whether the server lets us in; over TLS 1.3 an alert comes after our handshake.
 
     Raises:
         ssl.SSLError: it does not, such as without a certificate of ours.
     """
     try:
-        with trio.move_on_after(_FIRST_ANSWER), contextlib.suppress(trio.BrokenResourceError):
+        with trio.move_on_after(patience), contextlib.suppress(trio.BrokenResourceError):
             await transport.send(b"\n")
-        with trio.move_on_after(_FIRST_ANSWER):
+        with trio.move_on_after(patience):
             await transport.receive()
     except trio.BrokenResourceError as error:
         if isinstance(error.__cause__, ssl.SSLError) and "ALERT" in str(error.__cause__):
