@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from techo._server.connection import network_of, unmapped
+from techo._server.connection import network_of, peer_host
 
 Address: TypeAlias = Any
 """As the socket module has it: a tuple for UDP; for Unix text, bytes if abstract, or None."""
@@ -73,7 +73,7 @@ class DatagramSocket:
 
     def source(self, peer: Address) -> str:
         """Return what counts as one sender: a host whatever the port, or a path."""
-        return network_of(unmapped(peer[0])) if self.internet else str(peer)
+        return network_of(peer_host(peer)) if self.internet else str(peer)
 
 
 @attrs.define(eq=False)
