@@ -27,7 +27,7 @@ async def serve() -> None:
 
     upper: techo.Reply = bytes.upper
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    service = techo.EchoService(upper, tls=context, unix_mode=0o660, seed=1)
+    service = techo.EchoService(upper, tls=context, unix_mode=0o660, seed=1, hook=Hook())
     listeners = await trio.open_tcp_listeners(0)
     async with trio.open_nursery() as nursery:
         bound: tuple[techo.Endpoint, ...] = await nursery.start(
@@ -43,6 +43,15 @@ async def serve() -> None:
     assert_type(statistics.outcomes, Mapping[techo.Outcome, int])
     assert_type(statistics.datagrams, techo.DatagramStatistics)
     assert_type(statistics.datagrams.dropped, Mapping[techo.DropReason, int])
+
+
+class Hook(techo.ServiceHook):
+    """Knows by a list of its own who may connect."""
+
+    async def identify(self, transport: Any, peer: techo.Peer) -> techo.Peer | None:
+        """Return who is there, under another name."""
+        assert_type(peer.host, str | None)
+        return techo.Peer(f"another {peer.name}", peer.host) if transport.socket else None
 
 
 async def talk() -> bytes:

@@ -119,12 +119,13 @@ class Handler:
     ) -> None:
         """Serve a connection until its outcome is known, then close it gracefully."""
         plan = plan if plan is not None and plan.chosen else None
-        below = transport
+        below, doing = transport, "the hook for"
         try:
             if (early := await self._admit(transport, connection)) is not None:
                 connection.outcome = early
                 return
             events.connected(connection)
+            doing = "the reply to"
             if tls is not None:
                 transport = TlsTransport(transport, _context(tls, plan), server_side=True)
             connection.outcome = await self._converse(transport, connection, plan)
@@ -140,7 +141,7 @@ class Handler:
                     await end_and_discard(below, connection, self.limits.close_timeout)
             else:
                 connection.outcome = Outcome.CRASHED
-                events.failure("the reply to %s failed", connection.peer.name)
+                events.failure("%s %s failed", doing, connection.peer.name)
         if not connection.send_pending:
             await close_gracefully(transport, connection, self.limits.close_timeout)
 

@@ -21,7 +21,10 @@ class ServiceHook:
     def socket_opened(
         self, sock: socket.socket | trio.socket.SocketType, *, listening: bool
     ) -> None:
-        """Set options: on a bound socket, which is `listening`, or on one that was accepted."""
+        """Set options: on a bound socket, which is `listening`, or on one that was accepted.
+
+        The sockets of open listeners are among the first.
+        """
 
     async def identify(self, transport: Transport, peer: Peer) -> Peer | None:  # noqa: ASYNC124  -- see above
         """Return who really is at the other end, or None to refuse the connection.

@@ -65,7 +65,7 @@ class Listening:
         addresses share the one port that the kernel picked.
 
         Raises:
-            ValueError: a tls endpoint, but no server's certificate.
+            ValueError: a tls endpoint, but no server's context.
             OSError: the name is unknown or an address can't be bound; `filename` is the
                 endpoint.
         """
@@ -91,8 +91,10 @@ class Listening:
     def _check_tls(self, endpoint: Endpoint) -> None:
         if self.tls is None:
             raise ValueError(f"{endpoint} needs a certificate: an ssl.SSLContext as tls")
-        # A client's context is refused here, and not at every connection.
-        self.tls.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
+        try:  # or a client's context would be refused at every connection
+            self.tls.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
+        except ssl.SSLError as error:
+            raise ValueError(f"{endpoint} needs a server's context as tls: {error}") from None
 
     async def _start(self, endpoint: Endpoint, loops: trio.Nursery) -> tuple[Endpoint, ...]:
         """Start the loops of every address of `endpoint`; return what was bound."""
@@ -192,23 +194,19 @@ class Listening:
                     await trio.sleep(_SHORTAGE_PAUSE)
 
     def _checked(self, listener: Listener) -> tuple[Endpoint, ...]:
-        """Return where an open listener listens, if that has an endpoint."""
-        found = _endpoint_of(listener)
-        if found is None:
-            self.check("memory", "memory")
+        """Return where an open listener listens, if it has a socket of a kind that we know."""
+        below = getattr(listener, "transport_listener", listener)  # of a trio.SSLListener
+        sock = getattr(below, "socket", None)
+        secure = below is not listener
+        if sock is None or sockets.kind_of(sock) is None:
+            self.check(Kind.TLS if secure else "memory", "memory")
             return ()
-        self.check(found.kind, found)
+        found = sockets.endpoint_of(sock)
+        if secure and found.kind is Kind.TCP:
+            found = attrs.evolve(found, kind=Kind.TLS)
+        self.check(Kind.TLS if secure else found.kind, found)
+        self.opened(sock)
         return (found,)
-
-
-def _endpoint_of(listener: Listener) -> Endpoint | None:
-    """Return where a listener listens, if it has a socket of a kind that we know."""
-    below = getattr(listener, "transport_listener", listener)  # of a trio.SSLListener
-    sock = getattr(below, "socket", None)
-    if sock is None or sockets.kind_of(sock) is None:
-        return None
-    found = sockets.endpoint_of(sock)
-    return found if below is listener else attrs.evolve(found, kind=Kind.TLS)
 
 
 async def _addresses(endpoint: Endpoint) -> list[str]:
