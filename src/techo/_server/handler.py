@@ -28,12 +28,12 @@ from techo._server.conversation import (
     close_gracefully,
     close_now,
     converse,
+    converse_pumped,
     end_and_discard,
     has_input,
 )
 from techo._server.hook import ServiceHook
 from techo._server.limits import Limits
-from techo._server.pumped import converse_pumped
 from techo._server.registry import Registry
 from techo._transport.tls import TlsTransport
 from techo._transport.transport import Transport
