@@ -43,6 +43,8 @@ MAY_IMPORT = {
         "_faults",
         "_transport",
         "_nursery",
+        "_reprs",
+        "_shortage",
         "_validation",
         "_pump",
         "endpoint",
@@ -111,6 +113,7 @@ MAY_IMPORT = {
     "_transport": {"_addresses", "_shortage", "_transport", "_memory", "endpoint", "trio"},
     "_pump": {"_pump", "reply", "trio"},
     "_cli": {
+        "_addresses",
         "_quantities",
         "_printable",
         "_shortage",

@@ -14,9 +14,10 @@ import trio
 from techo._addresses import SOCKET_TYPES
 from techo._nursery import open_bare_nursery
 from techo._server import events, sockets
+from techo._shortage import look_up
 from techo.endpoint import EVERY_INTERFACE, Endpoint, Kind, host_of
 
-Handler: TypeAlias = Callable[[Any], Awaitable[None]]
+Serve: TypeAlias = Callable[[Any], Awaitable[None]]
 """What serves one connection: a trio stream, or a transport."""
 
 Listener: TypeAlias = trio.abc.Listener[Any]
@@ -36,9 +37,9 @@ _LARGEST_BACKLOG: Final = 0xFFFF
 class Listening:
     """How all sockets of one `serve` are served."""
 
-    handler: Handler
+    handler: Serve
     """For every connection."""
-    tls_handler: Handler
+    tls_handler: Serve
     """For every connection of a tls endpoint, from before its handshake."""
     answer_datagrams: Callable[[socket.socket], Awaitable[NoReturn]]
     """For every datagram socket."""
@@ -135,9 +136,8 @@ class Listening:
     async def _serve_udp(
         self, endpoint: Endpoint, task_status: trio.TaskStatus[int]
     ) -> NoReturn:
-        ((family, kind, _, _, address), *_) = await trio.socket.getaddrinfo(
-            endpoint.host, endpoint.port, type=socket.SOCK_DGRAM
-        )
+        found = await look_up(endpoint.host, endpoint.port, socket.SOCK_DGRAM)
+        family, kind, _, _, address = found[0]
         with socket.socket(family, kind) as sock:
             if family == socket.AF_INET6:  # or IPv4's wildcard would be in the way
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -177,7 +177,7 @@ class Listening:
         listener = sockets.PacketListener(ours) if packets else trio.SocketListener(ours)
         await self._accept_from(listener, self.handler)
 
-    async def _accept_from(self, listener: Listener, handler: Handler) -> NoReturn:
+    async def _accept_from(self, listener: Listener, handler: Serve) -> NoReturn:
         """Accept connections until cancelled, which closes the listener.
 
         As `trio.serve_listeners` does, but for its second close of every connection, which
@@ -212,7 +212,5 @@ class Listening:
 async def _addresses(endpoint: Endpoint) -> list[str]:
     if endpoint.host == EVERY_INTERFACE:
         return ["0.0.0.0", "::"]  # noqa: S104  -- the user wrote * and means it
-    found = await trio.socket.getaddrinfo(
-        endpoint.host, endpoint.port, type=trio.socket.SOCK_STREAM
-    )
+    found = await look_up(endpoint.host, endpoint.port, socket.SOCK_STREAM)
     return list(dict.fromkeys(host_of(address) for *_, address in found))
