@@ -31,7 +31,7 @@ from techo._probing.target import Call, Opener, opener_of
 from techo._transport.connect import Dial, Step
 from techo._transport.messages import DatagramTransport
 from techo._transport.transport import Transport
-from techo._validation import number, whole
+from techo._validation import COUNT, SECONDS_ABOVE_0
 from techo.endpoint import Endpoint
 from techo.reply import Reply, raw, stamped
 
@@ -82,8 +82,8 @@ async def check_echo_service(
     """
     if reply not in (raw, stamped, None):
         raise ValueError(f"reply {reply!r} is neither raw, nor stamped, nor None")
-    number(above=0, unit="seconds").or_off(math.inf).check(patience=patience)
-    whole(1).check(connections=connections)
+    SECONDS_ABOVE_0.or_off(math.inf).check(patience=patience)
+    COUNT.check(connections=connections)
     if unknown := sorted(set(skip) - set(CHECK_NAMES)):
         near = did_you_mean(unknown[0], CHECK_NAMES) or f"; there are {', '.join(CHECK_NAMES)}"
         raise ValueError(f"no check {quoted(unknown[0])}{near}")

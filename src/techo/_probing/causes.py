@@ -11,12 +11,9 @@ from typing import Final
 import trio
 
 from techo._client.comparison import EchoMismatch, ShortReply
-from techo._probing.failure_cause import NEVER_REACHED, FailureCause
+from techo._probing.failure_cause import FailureCause
 from techo._shortage import OutOfPortsError, is_shortage
 from techo._validation import printable
-
-__all__ = ["NEVER_REACHED", "FailureCause", "cause_of", "words_of"]
-
 
 _BY_NUMBER: Final = {
     errno.ECONNREFUSED: FailureCause.REFUSED,

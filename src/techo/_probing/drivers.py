@@ -213,7 +213,7 @@ class TaskDriver(Driver):
         self._more.set()
 
     async def _carry(self, *, begin: bool) -> None:
-        self._send_error, self._sending_since = None, math.inf
+        self._sending_since = math.inf
         error: Exception | None = None
         if begin:
             self.go_on()
@@ -231,12 +231,9 @@ class TaskDriver(Driver):
                     await self._sent.wait()
             nursery.cancel_scope.cancel(reason="the connection is over")
         if error is None or cause_of(error) is FailureCause.EOF:
-            error = self._met_in_sending() or error
+            error = self._send_error or error
         if error is not None:
             raise error
-
-    def _met_in_sending(self) -> Exception | None:
-        return self._send_error
 
     async def _receive_all(self) -> None:
         transport, in_flight = self.transport, self.in_flight
@@ -246,6 +243,7 @@ class TaskDriver(Driver):
                 self._send(data)
 
     async def _send_all(self, whole: trio.CancelScope) -> NoReturn:
+        self._send_error = None
         while True:
             self._sent = trio.Event()
             while self._outbox:

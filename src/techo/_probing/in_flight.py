@@ -17,21 +17,11 @@ from techo._probing.matching import InOrder, OneByOne, State
 from techo._probing.payloads import Payloads
 from techo._probing.schedule import Schedule
 from techo._probing.trip import Ending, Incident, IncidentKind, Sink, Trip, TripState
+from techo._pump.pump import Traffic
 
 _FORGOTTEN = Incident(IncidentKind.FORGOTTEN, FailureCause.TIMEOUT_REPLY, "long ago")
 _STRAY = Incident(IncidentKind.STRAY, FailureCause.CORRUPT, "what came was not sent by us")
 _HARMED = Incident(IncidentKind.HARMED, FailureCause.CORRUPT, "it came back altered")
-
-
-@attrs.define(eq=False)
-class Traffic:
-    """What the pump keeps count of."""
-
-    chunks: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    progress: float = 0.0
-    send_pending: bool = False
 
 
 @attrs.define(eq=False)

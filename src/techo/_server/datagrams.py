@@ -13,23 +13,21 @@ import enum
 import errno
 import socket
 from collections.abc import Mapping
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 import attrs
 import trio
 
 from techo._faults.datagrams import FaultySender, LostOnPurposeError
 from techo._faults.plan import Planner
+from techo._reprs import brief
 from techo._server import events
 from techo._server.buckets import Buckets
-from techo._server.datagram_sockets import NAMELESS, Address, DatagramSocket
+from techo._server.datagram_sockets import NAMELESS, DatagramSocket, Sender
 from techo._server.limits import Limits
 from techo._server.loop_guard import SAMPLED, LoopGuard
+from techo._transport.messages import LARGEST_PACKET
 from techo.reply import Reply, raw
-
-_LARGEST: Final = 2**18
-"""Bytes in a datagram that is received whole. UDP's largest has 65,527; a Unix one has some
-208 KiB at most, unless its sender has changed its buffers."""
 
 _TURN: Final = 0.0005
 """Seconds that a loop goes on before other tasks get their turn, as the pump does."""
@@ -77,18 +75,6 @@ class DropReason(enum.StrEnum):
     """The system refused to send the reply there."""
 
 
-def repr_without_zeros(statistics: Any) -> str:
-    """Return a short repr of a snapshot: what is 0 is not in it."""
-    parts = []
-    for name, value in attrs.asdict(statistics, recurse=False).items():
-        if isinstance(value, Mapping):
-            counts = (f"{key}: {count}" for key, count in value.items() if count)
-            value = "{" + ", ".join(counts) + "}"  # noqa: PLW2901  -- of another kind
-        if value not in (0, "{}") and not (attrs.has(type(value)) and not value.received):
-            parts.append(f"{name}={value}")
-    return f"{type(statistics).__name__}({', '.join(parts)})"
-
-
 @attrs.frozen(kw_only=True, repr=False)
 class DatagramStatistics:
     """A snapshot: ``received == echoed + sum(dropped.values())`` in every one."""
@@ -105,7 +91,7 @@ class DatagramStatistics:
     """Bytes sent, stamps included."""
 
     def __repr__(self) -> str:
-        return repr_without_zeros(self)
+        return brief(self)
 
 
 @attrs.define(eq=False)
@@ -123,7 +109,7 @@ class DatagramService:
     _refused: frozenset[object] = frozenset()
     """Ports and paths that are not answered, ours among them."""
     _buckets: Buckets | None = attrs.field(init=False)
-    _buffer: memoryview = attrs.field(factory=lambda: memoryview(bytearray(_LARGEST + 1)))
+    _buffer: memoryview = attrs.field(factory=lambda: memoryview(bytearray(LARGEST_PACKET + 1)))
     _echoed: int = 0
     _dropped: dict[DropReason, int] = attrs.field(factory=lambda: dict.fromkeys(DropReason, 0))
     _bytes_in: int = 0
@@ -217,7 +203,7 @@ class DatagramService:
                     self._dropped[DropReason.RATE] += 1
                     continue
                 if size != last:
-                    if size > _LARGEST:
+                    if size > LARGEST_PACKET:
                         self._dropped[DropReason.TRUNCATED] += 1
                         continue
                     last, data = size, buffer[:size]
@@ -252,7 +238,7 @@ class DatagramService:
             return DropReason.UNBOUND
         return DropReason.LOOP if self._own[source] else DropReason.GUARDED
 
-    def _compose(self, reply: Reply, data: bytes, peer: Address) -> bytes | None:
+    def _compose(self, reply: Reply, data: bytes, peer: Sender) -> bytes | None:
         """Return the reply; None if there is nothing to send, which is counted."""
         try:
             answer = reply(data)

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 import attrs
 import trio
 
+from techo._reprs import brief
 from techo._server.connection import Connection, Outcome, network_of
-from techo._server.datagrams import DatagramStatistics, repr_without_zeros
+from techo._server.datagrams import DatagramStatistics
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -32,7 +33,7 @@ class Statistics:
     """The same for what came without a connection; the figures above do not include it."""
 
     def __repr__(self) -> str:
-        return repr_without_zeros(self)
+        return brief(self)
 
 
 @attrs.define(eq=False)

@@ -90,7 +90,7 @@ class Dial:
     endpoint: Endpoint
     tls: ssl.SSLContext | None = None
     server_name: str | None = None
-    options: SocketOptions = SocketOptions()
+    options: SocketOptions = SocketOptions()  # which only tests set, as long as no command does
     step: Step = attrs.field(default=Step.LOOKUP, init=False)
 
     def __await__(self) -> Generator[Any, Any, Connected]:

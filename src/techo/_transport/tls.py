@@ -48,7 +48,7 @@ class TlsTransport(Transport):
         *,
         server_side: bool = False,
         server_hostname: str | None = None,
-        received: bytes = b"",
+        received: bytes = b"",  # by who looks at the beginning first, as nobody does yet
     ) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._incoming.write(received)
@@ -165,17 +165,16 @@ class TlsTransport(Transport):
 
     async def aclose(self) -> None:
         """Send close_notify if that can be done, and close without waiting for the peer's."""
-        usable = self.handshake_done and not (self._unsendable or self._eof_sent)
-        if usable and not self._closed and self._failure is None and not self._sending.locked():
+        over = self._closed or self._unsendable or self._eof_sent or self._failure is not None
+        self._closed = True
+        if self.handshake_done and not over and not self._sending.locked():
             try:
                 async with self._sending:
                     with _GONE:
                         await self._send_close_notify()
             except BaseException:
-                self._closed = True
                 await trio.aclose_forcefully(self._below)
                 raise
-        self._closed = True
         await self._below.aclose()
 
     async def reset(self) -> None:
