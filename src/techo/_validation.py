@@ -66,7 +66,7 @@ _SENSIBLE: Final = Requirement("below 1e18", lambda value: value < ENDLESS)
 
 
 def whole(least: int, most: int | None = None) -> Requirement:
-    """Require an int in a range; True and False are none."""
+    """Return the requirement of an int in a range; True and False are none."""
 
     def is_met(value: Any) -> bool:
         return _is_number(value, int) and least <= value and (most is None or value <= most)
@@ -77,7 +77,7 @@ def whole(least: int, most: int | None = None) -> Requirement:
 def number(
     *, above: float | None = None, most: int | None = None, unit: str = ""
 ) -> Requirement:
-    """Require a finite int or float from 0 or above `above`; True and False are none."""
+    """Return that of a finite int or float from 0 or above `above`; True and False are none."""
     what = "a number" + (f" of {unit}" if unit else "")
     what += " from 0" if above is None else f" above {above:g}"
     what += (", up" if above is not None and most is not None else "") + _to(most)

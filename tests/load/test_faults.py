@@ -163,7 +163,7 @@ class HalfTold(trio.abc.Stream):
         await trio.lowlevel.checkpoint()
 
     async def receive_some(self, _max_bytes: int | None = None) -> bytes:
-        """Meet the end, without TLS's farewell."""
+        """Meet the end, without close_notify."""
         await self.told.wait()
         raise trio.BrokenResourceError from ssl.SSLEOFError(8, "EOF")
 

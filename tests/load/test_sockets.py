@@ -199,7 +199,7 @@ async def test_stopping(
 
 
 @pytest.mark.parametrize("kind", ["tls"], indirect=True)
-async def test_tls_says_farewell_even_if_nothing_was_said(
+async def test_tls_ends_with_close_notify_even_if_nothing_was_said(
     serve: Serve, trusting: ssl.SSLContext | None
 ) -> None:
     """One trip over one of five connections: to the server each has ended as it should."""
@@ -245,7 +245,7 @@ async def test_without_a_descriptor_for_the_pump_there_is_a_cause(
         raise OSError(errno.EMFILE, "too many")
 
     for driver in (drivers.PumpDriver, drivers.TaskDriver):
-        monkeypatch.setattr(driver, "_carry", fail)
+        monkeypatch.setattr(driver, "_exchange", fail)
     async with techo.open_server("tcp://127.0.0.1:0") as server:
         before = await open_descriptors()
         load = techo.load(server.endpoints[0], connections=2, trips=5, timeout=0.5)

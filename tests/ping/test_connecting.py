@@ -371,15 +371,15 @@ async def test_no_tls_where_it_should_be(client_tls: ssl.SSLContext) -> None:
 
 
 @pytest.mark.parametrize(("most", "cause"), [(0, "eof"), (1, "short"), (63, "short")])
-@pytest.mark.parametrize("farewell", [True, False])
+@pytest.mark.parametrize("close_notify", [True, False])
 async def test_tls_that_ends_in_mid_reply(
     server_tls: ssl.SSLContext,
     client_tls: ssl.SSLContext,
     most: int,
     cause: str,
-    farewell: bool,  # noqa: FBT001  -- a parameter of the test
+    close_notify: bool,  # noqa: FBT001  -- a parameter of the test
 ) -> None:
-    """It is an end, and short of what was sent, with TLS's farewell or without."""
+    """It is an end, and short of what was sent, with close_notify or without."""
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
 
     async def answer_in_part() -> None:
@@ -387,7 +387,7 @@ async def test_tls_that_ends_in_mid_reply(
         data = await stream.receive_some(64)
         if most:
             await stream.send_all(data[:most])
-        await (stream if farewell else stream.transport_stream).aclose()
+        await (stream if close_notify else stream.transport_stream).aclose()
 
     port = listener.socket.getsockname()[1]
     async with listener, trio.open_nursery() as nursery:

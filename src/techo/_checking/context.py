@@ -184,7 +184,7 @@ async def carry_out(name: str, function: CheckFunction, context: Context) -> Che
     trace = Trace()
     started = trio.current_time()
     verdict, evidence = Verdict.FAILED, ""
-    # Outside of the scope, because what comes beside its cancellation is no `Exception` inside.
+    # Outside of the scope: inside, an error in a group with Cancelled is no `Exception`.
     try:
         with trio.move_on_after(context.patience) as scope:
             evidence = await function(context, trace)

@@ -66,7 +66,7 @@ def _words(below: Exception) -> str:
     if isinstance(below, ssl.SSLCertVerificationError):
         return f"bad certificate ({getattr(below, 'verify_message', text).rstrip('.')})"
     if isinstance(below, ssl.SSLEOFError):
-        return "the connection ended without TLS's farewell"
+        return "the connection ended without close_notify"
     if isinstance(below, ssl.SSLError):
         reason = getattr(below, "reason", None) or text
         return f"TLS failed ({reason.replace('_', ' ').lower()})"

@@ -195,12 +195,12 @@ class InFlight:
 
     @property
     def oldest(self) -> float:
-        """When that was sent which is in flight for longest; infinity if nothing is."""
+        """When the oldest trip in flight was sent; infinity if none is in flight."""
         return next(iter(self.trips)).sent if self.trips else math.inf
 
     @property
     def newest(self) -> float:
-        """When that was sent which was sent last; minus infinity if nothing is in flight."""
+        """When the newest trip in flight was sent; minus infinity if none is in flight."""
         return next(reversed(self.trips)).sent if self.trips else -math.inf
 
     def give_up(self, until: float, reason: str) -> None:
@@ -222,6 +222,6 @@ class InFlight:
         return isinstance(self._matching, InOrder) and self._matching.midway
 
     @property
-    def owed(self) -> int:
-        """How many messages a stream has to carry back before the next is heard of."""
+    def missing(self) -> int:
+        """How many messages have to come back over a stream before the next can."""
         return self._matching.owed if isinstance(self._matching, InOrder) else 0

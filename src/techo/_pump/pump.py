@@ -1,11 +1,12 @@
 """The pump: one task exchanges messages for all sockets of a run, so that none wakes a task.
 
-The server answers through it; the load client sends, its next message being its reply to one.
+The server answers through it. So does the load client: its answer to a reply is its next
+message.
 
-What trio spends on a small message is mostly parking and waking a task for it. Here every
-connection keeps its task, parked inside its cancel scope, while one task of the run receives,
-replies and sends for all sockets that are ready. A task is woken when its conversation is over
-or its time is up; nurseries and cancel scopes work as in any trio handler.
+What trio spends on a small message is mostly the switch to a task and back. Here the task of
+every connection waits inside its cancel scope, while one task of the run receives, replies and
+sends for all sockets that are ready. A task is woken when its conversation is over or its time
+is up; nurseries and cancel scopes work as in any trio handler.
 
 What may run in a turn of the pump: nothing that waits, nothing that raises. One epoll set holds
 the sockets, level triggered: a socket that has more is ready again in the next turn, so that
@@ -112,13 +113,13 @@ class PumpedSocket:
     unsent: memoryview | None = None
     """The rest of a reply, while the socket takes no more."""
     task: trio.lowlevel.Task | None = None
-    """What is to be woken at the end; None while it is not parked."""
+    """What is to be woken at the end; None while it does not wait."""
     over: bool = False
     error: BaseException | None = None
     """Why it is over, unless the peer has finished."""
 
     async def wait(self) -> None:
-        """Park the task until the conversation is over; cancellation ends just the waiting."""
+        """Wait until the conversation is over; cancellation ends just the waiting."""
         if self.over:
             await trio.lowlevel.checkpoint()
         else:

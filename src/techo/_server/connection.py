@@ -148,7 +148,7 @@ class Connection:
     """The address or network that its registry counts it by, once it is known and only if there
     is a limit for it."""
     outcome: Outcome = Outcome.ABORTED
-    """How it has ended; what stands here first is true of one that is cancelled."""
+    """How it has ended; as long as nothing else is known, by cancellation."""
     reason: str = ""
     """What the peer did to end it, where the outcome does not say so already."""
     chunks: int = 0

@@ -111,7 +111,7 @@ def _is_usable(level: int, kind: int, data: bytes) -> bool:
 
 
 def _answering(level: int, kind: int, data: bytes) -> tuple[int, int, bytes]:
-    """Turn what was received with a datagram into what is sent with its reply.
+    """Return what is sent with a reply, from what was received with the datagram.
 
     The interface is left to the routes, as everywhere.
     """

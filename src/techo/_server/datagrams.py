@@ -243,7 +243,7 @@ class DatagramService:
         try:
             answer = reply(data)
             empty = not memoryview(answer).cast("B")  # raises if it can't be sent as it is
-        except Exception as error:  # noqa: BLE001  -- anybody's function; it must not end the loop
+        except Exception as error:  # noqa: BLE001  -- user code may raise anything
             if events.shortage(error):
                 self._dropped[DropReason.BLOCKED] += 1
             else:

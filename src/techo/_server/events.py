@@ -1,4 +1,4 @@
-"""Events: the server's log lines. What an embedder's log raises costs nobody a byte."""
+"""Events: the server's log lines. A log that raises ends no connection."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from techo._server.connection import Connection
 _log = logging.getLogger("techo.server")
 
 _safely: Final = contextlib.suppress(Exception)
-"""Filters and handlers of a log are anybody's."""
+"""Filters and handlers of a log are user code, which may raise anything."""
 
 _PAUSE: Final = 60.0
 """Seconds between two lines about the same shortage."""

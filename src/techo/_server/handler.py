@@ -91,7 +91,7 @@ class Handler:
         finally:
             try:
                 await close_now(transport)  # noqa: ASYNC102  -- waits for nothing
-            except Exception as error:  # noqa: BLE001  -- anybody's stream
+            except Exception as error:  # noqa: BLE001  -- user code may raise anything
                 _note_failure("closing %s failed", connection, error)
             finally:
                 if opened:
@@ -131,7 +131,7 @@ class Handler:
             connection.outcome = await self._converse(transport, connection, plan)
         except trio.ClosedResourceError:
             connection.outcome = Outcome.ABORTED  # our own program closed it
-        except Exception as error:  # noqa: BLE001  -- anybody's function; it must not end the server
+        except Exception as error:  # noqa: BLE001  -- user code may raise anything
             if events.shortage(error):
                 connection.outcome = Outcome.ABORTED
             elif isinstance(error, _HandshakeError | trio.BrokenResourceError):

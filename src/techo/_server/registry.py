@@ -55,7 +55,7 @@ class Registry:
     _bytes_out: int = 0
     _waiting: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
     _fewer: int = 1
-    """How few have to be active for what waits."""
+    """What waits is woken when fewer than this are active."""
 
     def __len__(self) -> int:
         """Return how many connections are active."""

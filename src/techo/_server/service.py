@@ -220,8 +220,8 @@ class EchoService:
 
         Connections that are quiet end at once, busy ones when they pause; a peer that only
         sends on when it is answered is made to pause by holding its reply back. What is left
-        after `Limits.drain_timeout` is aborted; of very many quiet ones those too that there
-        is no time for, which get their end-of-file as well. Calling it again waits for the same
+        after `Limits.drain_timeout` is aborted. If there are very many, aborting the quiet ones
+        begins earlier; they get their end-of-file as well. Calling it again waits for the same
         end. Cancelling any of these calls aborts what is left. `serve` accepts nothing after
         this; connections that come by way of `handle` are answered once and end likewise.
         """

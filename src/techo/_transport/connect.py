@@ -97,7 +97,7 @@ class Dial:
         return self.connect().__await__()
 
     async def connect(self) -> Connected:
-        """Do what `connect` says."""
+        """Return the connection; see the function `connect`."""
         started, endpoint, lookup, handshake = trio.current_time(), self.endpoint, None, None
         transport: Transport
         if endpoint.path:
@@ -181,7 +181,7 @@ class Dial:
 
 
 async def shake_hands(transport: Transport) -> Transport:
-    """Do the handshake; if it fails (`OSError`) or is cancelled, close the transport."""
+    """Return `transport` after its handshake; close it if that fails (`OSError`)."""
     try:
         await transport.handshake()
     except trio.BrokenResourceError as error:
@@ -251,8 +251,8 @@ class _Race:
 def _refuse_itself(sock: socket.socket | trio.socket.SocketType, endpoint: Endpoint) -> None:
     """Close and refuse a socket that is connected to itself: no server has answered.
 
-    The system may give a client the very port that it connects to, if that is in the range for
-    clients. Over TCP this is a simultaneous open (RFC 9293, 3.5), and it echoes like a server.
+    The system may give a client the port that it connects to. Over TCP that is a simultaneous
+    open (RFC 9293, 3.5): the socket receives what it sends, as from an echo server.
     """
     with contextlib.suppress(OSError):  # which has ended already, and so was a server's
         ours = sock.getsockname()

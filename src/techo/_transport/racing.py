@@ -50,7 +50,7 @@ class RacingTransport(Transport):
         self._answer: bytes | None = None
         """The first, until it is received."""
         self._failures: dict[DatagramTransport, OSError] = {}
-        """Why addresses failed, in the order in which they did; empty once that was raised."""
+        """Why addresses failed, in that order; emptied when the first of them is raised."""
         self._largest = min(each.largest for each in sockets)
 
     @property
