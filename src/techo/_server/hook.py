@@ -14,8 +14,8 @@ class ServiceHook:
     """What a service calls at the three places where more than an echo may be wanted.
 
     Each method does nothing here; a subclass overrides what it needs. A service without a hook
-    calls nothing. What a hook raises as an `Exception` is logged; raised by `identify`, it
-    ends the connection as crashed.
+    calls nothing. What a hook raises as an `Exception` is logged; it ends a connection that is
+    not over yet as crashed. Raised for a listening socket, it leaves `serve`.
     """
 
     def socket_opened(
