@@ -92,8 +92,8 @@ async def ping(connect: Callable[[], Awaitable[trio.abc.Stream]]) -> techo.PingS
     statistics = pinging.statistics()
     assert_type(statistics.failures, Mapping[techo.FailureCause, int])
     assert_type(statistics.longest_outage, techo.Outage | None)
-    assert_type(statistics.rtt, techo.Histogram)
-    assert_type(statistics.rtt.percentile(99), float | None)
+    assert_type(statistics.latency, techo.Histogram)
+    assert_type(statistics.latency.percentile(99), float | None)
     assert_type(statistics.percentile(99), float | None)
     assert_type(statistics.to_json(), dict[str, Any])
     return statistics
@@ -103,13 +103,13 @@ async def load(stop: trio.Event) -> techo.LoadReport:
     """A load that reports as it goes, and the sum of two."""
 
     def watch(report: techo.LoadReport) -> None:
-        assert_type(report.round_trips_per_second, float)
+        assert_type(report.trips_per_second, float)
 
     endpoint = techo.Endpoint(kind=techo.Kind.UDP)
     report = await techo.load(endpoint, rate=100, trips=10, watch=watch, stop=stop)
     assert_type(report, techo.LoadReport)
     assert_type(report.response, techo.Histogram | None)
-    assert_type(report.errors, Mapping[techo.FailureCause, int])
+    assert_type(report.failures, Mapping[techo.FailureCause, int])
     return techo.LoadReport.merged([report, techo.LoadReport.from_json(report.to_json())])
 
 
