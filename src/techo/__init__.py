@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from techo._probing.failure_cause import FailureCause
     from techo._probing.histogram import Histogram
     from techo._probing.outages import Outage
-    from techo._server.connection import Outcome, Peer
+    from techo._server.connection import Outcome
     from techo._server.datagrams import DatagramStatistics, DropReason
-    from techo._server.hook import ServiceHook
     from techo._server.limits import Limits
     from techo._server.registry import Statistics
     from techo._server.service import EchoService, open_server
@@ -42,7 +41,6 @@ __all__ = [
     "LoadReport",
     "Outage",
     "Outcome",
-    "Peer",
     "Ping",
     "PingFailure",
     "PingReply",
@@ -50,7 +48,6 @@ __all__ = [
     "PingStatistics",
     "Reply",
     "RoundTrip",
-    "ServiceHook",
     "ShortReply",
     "Statistics",
     "load",
@@ -72,9 +69,8 @@ _ROOMS = {
     "_ping.results": ("PingFailure", "PingReply", "PingResult"),
     "_ping.statistics": ("PingStatistics",),
     "_probing.outages": ("Outage",),
-    "_server.connection": ("Outcome", "Peer"),
+    "_server.connection": ("Outcome",),
     "_server.datagrams": ("DatagramStatistics", "DropReason"),
-    "_server.hook": ("ServiceHook",),
     "_server.limits": ("Limits",),
     "_server.registry": ("Statistics",),
     "_server.service": ("EchoService", "open_server"),

@@ -215,10 +215,11 @@ async def test_a_connection_makes_two_lines_in_the_log(
     caplog.set_level(logging.INFO, "techo")
     await exchange(techo.EchoService(techo.raw), b"hello")
     connected, closed = caplog.records
-    assert connected.getMessage() == "connected StapledStream"
+    assert connected.getMessage() == "connected StapledStream id=1"
     assert closed.getMessage().startswith(
         "closed StapledStream outcome=eof chunks=1 bytes_in=5 bytes_out=5 seconds=0."
     )
+    assert closed.getMessage().endswith(" id=1")
 
 
 async def test_handle_is_a_checkpoint_even_when_it_refuses() -> None:

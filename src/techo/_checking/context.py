@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, Final, TypeAlias
 
@@ -15,7 +14,6 @@ from techo._addresses import Address
 from techo._client.comparison import EchoError, EchoMismatch
 from techo._probing.causes import cause_of
 from techo._probing.failure_cause import FailureCause
-from techo._probing.text import number_of
 from techo._transport.transport import Transport
 from techo.reply import Reply, raw, stamped
 
@@ -184,7 +182,7 @@ async def carry_out(name: str, function: CheckFunction, context: Context) -> Che
     trace = Trace()
     started = trio.current_time()
     verdict, evidence = Verdict.FAILED, ""
-    # Outside of the scope: inside, an error in a group with Cancelled is no `Exception`.
+    # Outside of the scope, because what comes beside its cancellation is no `Exception` inside.
     try:
         with trio.move_on_after(context.patience) as scope:
             evidence = await function(context, trace)
@@ -232,5 +230,6 @@ def describe(error: Exception) -> str:
     return f"the system refused ({error})"
 
 
-size_text: Final = functools.partial(number_of, what="byte")
-"""Returns a number of bytes as text."""
+def size_text(count: int) -> str:
+    """Return a number of bytes as text."""
+    return f"{count:,} byte" + ("" if count == 1 else "s")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from techo._cli.backlog import Backlog
-from techo._schema import SCHEMA
+from techo._cli.output import is_journal
 from techo._validation import printable
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
@@ -21,31 +20,29 @@ _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
 """What every log record has; everything else in one is a fact about the event."""
 
 
-_UNITS: Final = {"bytes_in": "received_bytes", "bytes_out": "sent_bytes"}
-"""What the server counts, with its name in JSON, whose end is the unit."""
-
-
-def with_units(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return facts under the names that they have in JSON."""
-    return {_UNITS.get(name, name): value for name, value in facts.items()}
+_PRIORITIES: Final = {
+    logging.CRITICAL: 2,
+    logging.ERROR: 3,
+    logging.WARNING: 4,
+    logging.INFO: 6,
+    logging.NOTSET: 7,
+}
+"""syslog(3)'s numbers, by the level from which they count."""
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line: schema, time (UTC), level, event and the event's facts."""
+    """One JSON object per line: ``time`` (UTC), ``level``, ``event`` and the event's facts."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one record as a line, its traceback as the field ``traceback``."""
         when = datetime.fromtimestamp(record.created, UTC)
         facts = {
-            "schema": SCHEMA,
             "time": when.isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "event": "message",
-            **with_units(
-                {name: each for name, each in vars(record).items() if name not in _STANDARD}
-            ),
+            **{name: value for name, value in vars(record).items() if name not in _STANDARD},
         }
-        if facts["event"] == "message":
+        if facts["event"] == "message" or record.levelno >= logging.WARNING:
             facts["message"] = record.getMessage()
         if record.exc_info:
             facts["traceback"] = self.formatException(record.exc_info)
@@ -64,6 +61,20 @@ class TextFormatter(logging.Formatter):
         return "\n".join(map(printable, super().formatException(ei).split("\n")))
 
 
+class JournalFormatter(logging.Formatter):
+    """Puts before each line the priority that journalctl -p filters by: see sd-daemon(3)."""
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self._formatter = formatter
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the lines of a record, of a traceback too."""
+        lines = self._formatter.format(record).split("\n")
+        level = next(level for level in _PRIORITIES if record.levelno >= level)
+        return "\n".join(f"<{_PRIORITIES[level]}>{line}" for line in lines)
+
+
 class BacklogHandler(logging.Handler):
     """Sends records to standard error, for which nobody waits."""
 
@@ -79,6 +90,11 @@ class BacklogHandler(logging.Handler):
             line = f"a line that cannot be written: {error!r}"
         self._backlog.write(line)
 
+    def tell(self, text: str) -> None:
+        """Write a line for who sits at the terminal, if somebody does; it is no record."""
+        if isinstance(self.formatter, TextFormatter) and sys.stderr.isatty():
+            self._backlog.write(text)
+
     def _dropped(self, count: int) -> str:
         fact = {"name": "techo.server", "levelno": logging.WARNING, "levelname": "WARNING"}
         fact["msg"] = f"{count} lines of the log are missing here: nobody read them in time"
@@ -90,13 +106,14 @@ class BacklogHandler(logging.Handler):
         super().close()
 
 
-def configure(*, quiet: bool, verbose: bool, log_format: str) -> logging.Handler:
+def configure(*, quiet: bool, verbose: bool, log_format: str) -> BacklogHandler:
     """Send the log to standard error; return the handler, which the caller closes."""
     handler = BacklogHandler()
-    if log_format == "json":
-        handler.setFormatter(JsonFormatter())
-    else:
-        handler.setFormatter(TextFormatter("%(asctime)s %(levelname)s %(message)s"))
+    # The journal has its own time and, before each line, the level.
+    journal = is_journal()
+    shown = "%(message)s" if journal else "%(asctime)s %(levelname)s %(message)s"
+    formatter = JsonFormatter() if log_format == "json" else TextFormatter(shown)
+    handler.setFormatter(JournalFormatter(formatter) if journal else formatter)
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
     logging.getLogger("techo").setLevel(level)

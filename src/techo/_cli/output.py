@@ -1,9 +1,10 @@
-"""Output: what commands print, in any encoding, and its errors apart from all others."""
+"""Output: what commands print; an error of it is one of nothing else, in any encoding."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -73,7 +74,20 @@ class Forgiving:
             sys.stderr.flush()
 
 
+def is_journal() -> bool:
+    """Return whether systemd's journal reads standard error (systemd.exec(5))."""
+    expected = os.environ.get("JOURNAL_STREAM")
+    if not expected:
+        return False
+    try:
+        status = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    return expected == f"{status.st_dev}:{status.st_ino}"
+
+
 def print_error(line: str) -> None:
     """Print a line to standard error, and go on if that cannot be written to."""
+    mark = "<3>" if is_journal() else ""  # an error, for journalctl -p: sd-daemon(3)
     with contextlib.suppress(OSError):
-        print(printable(line), file=sys.stderr, flush=True)
+        print(mark + printable(line), file=sys.stderr, flush=True)

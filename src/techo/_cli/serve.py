@@ -33,7 +33,6 @@ from techo._cli.readers import (
 from techo._cli.signals import stopping
 from techo._cli.tls import server_context
 from techo._faults.text import forms, parse_fault
-from techo._schema import headed
 from techo._server.limits import Limits
 from techo._validation import printable
 from techo.endpoint import FORMS, Endpoint
@@ -150,8 +149,8 @@ def _options() -> Iterator[Option | Group]:
         ],
     )
     loudness = [
-        switch("-q --quiet", "do not log individual connections"),
-        switch("-v --verbose", "log more"),
+        switch("-q --quiet", "log warnings and errors only"),
+        switch("-v --verbose", "log single datagrams and refusals, too"),
     ]
     yield Group(
         "Log",
@@ -173,12 +172,12 @@ def serve(options: argparse.Namespace) -> int:
         quiet=options.quiet, verbose=options.verbose, log_format=options.log_format
     )
     try:
-        return _serve(options)
+        return _serve(options, log.tell)
     finally:
         log.close()
 
 
-def _serve(options: argparse.Namespace) -> int:
+def _serve(options: argparse.Namespace, tell: Callable[[str], None]) -> int:
     import trio
 
     limits = Limits(**{each.name: getattr(options, each.name) for each in attrs.fields(Limits)})
@@ -197,7 +196,7 @@ def _serve(options: argparse.Namespace) -> int:
         )
     except ValueError as error:
         return refuse(str(error))
-    server = _Server(service, systemd.notifier(os.environ))
+    server = _Server(service, systemd.notifier(os.environ), tell)
     try:
         return trio.run(server.run, endpoints)
     finally:
@@ -208,7 +207,7 @@ def _output() -> Backlog:
     """Return what prints to standard output, until that fails for the first time."""
 
     def missing(count: int) -> str:
-        return json.dumps(headed("dropped", lines=count))
+        return json.dumps({"dropped_lines": count})
 
     def fail(error: OSError) -> None:
         if not failures:
@@ -219,13 +218,6 @@ def _output() -> Backlog:
     return Backlog(sys.stdout, missing, fail)
 
 
-def _object_of(statistics: techo.Statistics) -> dict[str, Any]:
-    """Return a snapshot as an object for machines."""
-    datagrams = attrs.asdict(statistics.datagrams)
-    fields = attrs.asdict(statistics) | {"datagrams": logs.with_units(datagrams)}
-    return headed("statistics", **logs.with_units(fields))
-
-
 @attrs.define(eq=False)
 class _Server:
     """One service and the signals that end it."""
@@ -233,6 +225,8 @@ class _Server:
     service: techo.EchoService
     notify: Callable[[str], None]
     """Reports our state to systemd."""
+    tell: Callable[[str], None]
+    """Reports it to who sits at a terminal."""
     output: Backlog = attrs.field(factory=_output)
     _stop: int = 0
     """The first signal that asked for the end."""
@@ -242,6 +236,7 @@ class _Server:
     async def run(self, endpoints: list[Endpoint]) -> int:
         import trio
 
+        from techo._log import draining
         from techo._nursery import open_bare_nursery
 
         self._starting, self._stopping = trio.CancelScope(), trio.Event()
@@ -266,9 +261,13 @@ class _Server:
                     self.output.write(printable(f"listening on {endpoint}"))
                 if self.service.endpoints:  # or it was stopped before it was listening
                     self.notify("READY=1")
+                    self.tell("Ctrl-C stops it")
                 await self._stopping.wait()
                 self.notify("STOPPING=1")
                 _log.debug("draining after %s", signal.Signals(self._stop).name)
+                # Unless the log has it, or nothing was ever listening.
+                if not _log.isEnabledFor(logging.INFO) and self.service.endpoints:
+                    self.tell(draining(self.service.statistics().active))
                 await self.service.drain()
                 nursery.cancel_scope.cancel(reason="drained")
         if self._stop == signal.SIGINT:
@@ -279,7 +278,7 @@ class _Server:
         """Print statistics when asked; drain at the first signal to stop, end at the second."""
         async for number in signals:
             if number in _REPORT:
-                self.output.write(json.dumps(_object_of(self.service.statistics())))
+                self.output.write(json.dumps(attrs.asdict(self.service.statistics())))
             elif self._stop:
                 scope.cancel(reason="a second signal")
             else:

@@ -130,9 +130,7 @@ class LoadRun:
         since, cpu_then = self._counted_from or (now, cpu_now)
         cpu = cpu_now - cpu_then
         share = cpu / (now - since) if now - since >= _ENOUGH else None
-        failures = {
-            cause: tally.failures[cause] for cause in FailureCause if tally.failures[cause]
-        }
+        errors = {cause: tally.errors[cause] for cause in FailureCause if tally.errors[cause]}
         return LoadReport(
             endpoint=self.name,
             address=self.engine.address,
@@ -141,14 +139,12 @@ class LoadRun:
             pipeline=self.pipeline,
             rate=schedule.rate,
             seconds=seconds,
-            received=tally.service.count,
-            received_bytes=tally.received_bytes,
+            round_trips=tally.service.count,
+            bytes=tally.bytes,
             lost=tally.lost,
             in_flight=run.in_flight,
-            failures=failures,
-            reasons={
-                cause: tally.reasons[cause] for cause in failures if cause in tally.reasons
-            },
+            errors=errors,
+            reasons={cause: tally.reasons[cause] for cause in errors if cause in tally.reasons},
             reconnects=tally.reconnects,
             late=tally.late,
             duplicate=tally.duplicate,
@@ -161,6 +157,6 @@ class LoadRun:
             response=tally.response.copy() if scheduled else None,
             send_lag=tally.send_lag.copy() if scheduled else None,
             client_cpu_seconds=cpu,
-            client_cpu_percent=None if share is None else 100 * share,
+            client_cpu_share=share,
             client_was_limit=share is not None and share >= _LIMIT,
         )

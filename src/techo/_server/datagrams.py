@@ -11,23 +11,28 @@ from __future__ import annotations
 import collections
 import enum
 import errno
+import itertools
 import socket
 from collections.abc import Mapping
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import attrs
 import trio
 
 from techo._faults.datagrams import FaultySender, LostOnPurposeError
 from techo._faults.plan import Planner
-from techo._reprs import brief
-from techo._server import events
+from techo._log import detail, failure, is_detailed, name_of, rejected, shortage
 from techo._server.buckets import Buckets
-from techo._server.datagram_sockets import NAMELESS, DatagramSocket, Sender
+from techo._server.datagram_sockets import NAMELESS, Address, DatagramSocket
 from techo._server.limits import Limits
 from techo._server.loop_guard import SAMPLED, LoopGuard
-from techo._transport.messages import LARGEST_PACKET
+from techo._server.sockets import endpoint_of
+from techo._throttle import Throttle
 from techo.reply import Reply, raw
+
+_LARGEST: Final = 2**18
+"""Bytes in a datagram that is received whole. UDP's largest has 65,527; a Unix one has some
+208 KiB at most, unless its sender has changed its buffers."""
 
 _TURN: Final = 0.0005
 """Seconds that a loop goes on before other tasks get their turn, as the pump does."""
@@ -75,6 +80,18 @@ class DropReason(enum.StrEnum):
     """The system refused to send the reply there."""
 
 
+def repr_without_zeros(statistics: Any) -> str:
+    """Return a short repr of a snapshot: what is 0 is not in it."""
+    parts = []
+    for name, value in attrs.asdict(statistics, recurse=False).items():
+        if isinstance(value, Mapping):
+            counts = (f"{key}: {count}" for key, count in value.items() if count)
+            value = "{" + ", ".join(counts) + "}"  # noqa: PLW2901  -- of another kind
+        if value not in (0, "{}") and not (attrs.has(type(value)) and not value.received):
+            parts.append(f"{name}={value}")
+    return f"{type(statistics).__name__}({', '.join(parts)})"
+
+
 @attrs.frozen(kw_only=True, repr=False)
 class DatagramStatistics:
     """A snapshot: ``received == echoed + sum(dropped.values())`` in every one."""
@@ -91,7 +108,7 @@ class DatagramStatistics:
     """Bytes sent, stamps included."""
 
     def __repr__(self) -> str:
-        return brief(self)
+        return repr_without_zeros(self)
 
 
 @attrs.define(eq=False)
@@ -100,6 +117,8 @@ class DatagramService:
 
     reply: Reply
     limits: Limits
+    throttle: Throttle
+    """For the log lines about what is dropped."""
     planner: Planner | None = None
     """Plans what goes wrong, if anything is to."""
     draining: bool = False
@@ -109,11 +128,13 @@ class DatagramService:
     _refused: frozenset[object] = frozenset()
     """Ports and paths that are not answered, ours among them."""
     _buckets: Buckets | None = attrs.field(init=False)
-    _buffer: memoryview = attrs.field(factory=lambda: memoryview(bytearray(LARGEST_PACKET + 1)))
+    _buffer: memoryview = attrs.field(factory=lambda: memoryview(bytearray(_LARGEST + 1)))
     _echoed: int = 0
     _dropped: dict[DropReason, int] = attrs.field(factory=lambda: dict.fromkeys(DropReason, 0))
     _bytes_in: int = 0
     _bytes_out: int = 0
+    _numbers: itertools.count[int] = attrs.field(factory=lambda: itertools.count(1))
+    """What the log tells datagrams apart by."""
 
     @_buckets.default
     def _make_buckets(self) -> Buckets | None:
@@ -135,7 +156,7 @@ class DatagramService:
 
         Leaves the socket open. Nothing that a peer or the reply function does ends this.
         """
-        place = DatagramSocket.of(sock)
+        place = attrs.evolve(DatagramSocket.of(sock), endpoint=str(endpoint_of(sock)))
         self._own[place.own] += 1
         self._refuse()
         try:
@@ -173,7 +194,7 @@ class DatagramService:
         own = {place for place, sockets in self._own.items() if sockets}
         self._refused = NAMELESS | (own | ANSWERING_PORTS if self.limits.loop_guard else set())
 
-    def _answer(  # noqa: C901, PLR0912  -- one piece, as in the pump
+    def _answer(  # noqa: C901, PLR0912, PLR0915  -- one piece, as in the pump
         self, place: DatagramSocket, guard: LoopGuard | None, most: int
     ) -> bool:
         """Answer up to `most` datagrams that have arrived; return whether there may be more."""
@@ -181,7 +202,7 @@ class DatagramService:
         refused, buckets, buffer = self._refused, self._buckets, self._buffer
         reply = None if self.reply is raw else self.reply
         now = trio.current_time()
-        last, data = -1, buffer
+        last, data, verbose = -1, buffer, is_detailed()
         echoed = bytes_in = bytes_out = 0
         try:
             for number in range(most):
@@ -190,21 +211,21 @@ class DatagramService:
                 except BlockingIOError:
                     return False
                 except OSError as error:  # about an earlier answer, see udp(7)
-                    events.detail("receiving a datagram: %s", error)
+                    detail("receiving a datagram: %s", error, endpoint=place.endpoint)
                     continue
                 except MemoryError as error:
-                    events.shortage(error)
+                    shortage(error)
                     return False
                 bytes_in += size
                 if (peer[1] if internet else peer) in refused:
-                    self._dropped[self._why_refused(peer[1] if internet else peer)] += 1
+                    self._drop(self._why_refused(peer[1] if internet else peer), place, peer)
                     continue
                 if buckets is not None and not buckets.admit(place.source(peer), now):
-                    self._dropped[DropReason.RATE] += 1
+                    self._drop(DropReason.RATE, place, peer)
                     continue
                 if size != last:
-                    if size > LARGEST_PACKET:
-                        self._dropped[DropReason.TRUNCATED] += 1
+                    if size > _LARGEST:
+                        self._drop(DropReason.TRUNCATED, place, peer)
                         continue
                     last, data = size, buffer[:size]
                 if (
@@ -212,21 +233,23 @@ class DatagramService:
                     and (guard.alert or not number % SAMPLED)
                     and guard.is_loop(data, peer, now)
                 ):
-                    self._dropped[DropReason.LOOP] += 1
+                    self._drop(DropReason.LOOP, place, peer)
                     continue
                 answer: bytes | memoryview = data
                 if reply is not None:
-                    if (composed := self._compose(reply, bytes(data), peer)) is None:
+                    if (composed := self._compose(reply, bytes(data), place, peer)) is None:
                         continue
                     answer = composed
                     if guard is not None and guard.alert:
                         guard.note(peer, composed, now)
                 try:
-                    bytes_out += send(answer, peer)
+                    bytes_out += (sent := send(answer, peer))
                 except (OSError, MemoryError) as error:
-                    self._dropped[_why_not_sent(error)] += 1
+                    self._drop(_why_not_sent(error), place, peer)
                 else:
                     echoed += 1
+                    if verbose:
+                        self._note_echoed(place, peer, size, sent)
             return True
         finally:
             self._echoed += echoed
@@ -238,27 +261,42 @@ class DatagramService:
             return DropReason.UNBOUND
         return DropReason.LOOP if self._own[source] else DropReason.GUARDED
 
-    def _compose(self, reply: Reply, data: bytes, peer: Sender) -> bytes | None:
+    def _drop(self, reason: DropReason, place: DatagramSocket, peer: Address) -> bool:
+        """Count a datagram that is not answered; return whether it is the first in a while."""
+        self._dropped[reason] += 1
+        kind = "dropped", f"datagrams not answered ({reason})", place.endpoint
+        throttle = None if reason is DropReason.FAULT else self.throttle
+        return rejected(throttle, kind, peer, next(self._numbers))
+
+    def _note_echoed(self, place: DatagramSocket, peer: Address, size: int, sent: int) -> None:
+        facts: dict[str, Any] = {"endpoint": place.endpoint, "peer": name_of(peer)}
+        facts |= {"id": next(self._numbers), "bytes_in": size, "bytes_out": sent}
+        text = "echoed a datagram of %s: %d bytes in, %d out"
+        detail(text, facts["peer"], size, sent, event="echoed", **facts)
+
+    def _compose(
+        self, reply: Reply, data: bytes, place: DatagramSocket, peer: Address
+    ) -> bytes | None:
         """Return the reply; None if there is nothing to send, which is counted."""
         try:
             answer = reply(data)
             empty = not memoryview(answer).cast("B")  # raises if it can't be sent as it is
-        except Exception as error:  # noqa: BLE001  -- user code may raise anything
-            if events.shortage(error):
-                self._dropped[DropReason.BLOCKED] += 1
-            else:
-                events.failure("the reply to %s failed", peer)
-                self._dropped[DropReason.CRASHED] += 1
+        except Exception as error:  # noqa: BLE001  -- anybody's function; it must not end the loop
+            if shortage(error):
+                self._drop(DropReason.BLOCKED, place, peer)
+            elif self._drop(DropReason.CRASHED, place, peer):
+                facts = {"endpoint": place.endpoint, "peer": name_of(peer)}
+                failure("the reply to %s failed", facts["peer"], **facts)
             return None
         if data and empty:
-            self._dropped[DropReason.SILENT] += 1
+            self._drop(DropReason.SILENT, place, peer)
             return None
         return answer
 
 
 def _why_not_sent(error: OSError | MemoryError) -> DropReason:
     if isinstance(error, MemoryError):
-        events.shortage(error)
+        shortage(error)
         return DropReason.BLOCKED
     if isinstance(error, LostOnPurposeError):
         return DropReason.FAULT

@@ -14,8 +14,8 @@ from typing import Final
 import attrs
 import trio
 
+from techo._log import warning
 from techo._pump.pump import Pump
-from techo._server import events
 from techo._server.connection import Connection
 from techo._server.registry import Registry
 
@@ -125,4 +125,4 @@ class Drain:
             if not len(self.registry):
                 return
             await trio.lowlevel.checkpoint()
-        events.warning("%d aborted connections have not ended", len(self.registry))
+        warning("%d aborted connections have not ended", len(self.registry))

@@ -20,6 +20,7 @@ from techo._faults.values import (
     SlowAccept,
     WrongName,
 )
+from techo._log import failure, shortage
 from techo._nursery import open_bare_nursery
 from techo._pump import pump
 from techo._server import events
@@ -28,12 +29,12 @@ from techo._server.conversation import (
     close_gracefully,
     close_now,
     converse,
-    converse_pumped,
     end_and_discard,
     has_input,
 )
 from techo._server.hook import ServiceHook
 from techo._server.limits import Limits
+from techo._server.pumped import converse_pumped
 from techo._server.registry import Registry
 from techo._transport.tls import TlsTransport
 from techo._transport.transport import Transport
@@ -57,17 +58,17 @@ class Handler:
     quiet: float | None = None
     """While draining: see `Connection.quiet`."""
 
-    async def handle(self, stream: trio.abc.Stream | Transport) -> None:
-        """Do what `EchoService.handle` does."""
-        await self._handle(stream, None)
-
-    async def handle_tls(self, stream: trio.abc.Stream | Transport) -> None:
+    async def handle_tls(self, stream: trio.abc.Stream | Transport, endpoint: str) -> None:
         """Do the same for a connection of a tls endpoint, beginning before its handshake."""
-        await self._handle(stream, self.tls)
+        await self.handle(stream, endpoint, self.tls)
 
-    async def _handle(
-        self, stream: trio.abc.Stream | Transport, tls: ssl.SSLContext | None
+    async def handle(
+        self,
+        stream: trio.abc.Stream | Transport,
+        endpoint: str = "",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        """Do what `EchoService.handle` does."""
         # Only a cancellation may leave by here: any other exception of a handler ends its
         # nursery, and so the whole server.
         try:
@@ -75,10 +76,10 @@ class Handler:
             transport = transport_of(stream)
             peer = Peer.of(transport, otherwise=type(stream).__name__)
             early = tls is not None or not transport.handshake_done
-            connection = self._record(peer, early=early)
+            connection = self._record(peer, endpoint, early=early)
         except Exception as error:  # noqa: BLE001  -- no stream, or no memory
-            if not events.shortage(error):
-                events.failure("serving a %s failed", type(stream).__name__)
+            if not shortage(error):
+                failure("serving a %s failed", type(stream).__name__)
             with contextlib.suppress(Exception):
                 await trio.aclose_forcefully(stream)
             return
@@ -91,19 +92,20 @@ class Handler:
         finally:
             try:
                 await close_now(transport)  # noqa: ASYNC102  -- waits for nothing
-            except Exception as error:  # noqa: BLE001  -- user code may raise anything
+            except Exception as error:  # noqa: BLE001  -- anybody's stream
                 _note_failure("closing %s failed", connection, error)
             finally:
                 if opened:
                     self.registry.close(connection)
                 self._report(connection)
 
-    def _record(self, peer: Peer, *, early: bool) -> Connection:
+    def _record(self, peer: Peer, endpoint: str, *, early: bool) -> Connection:
         """Return the record of a connection; `early` is one whose handshake is not done yet."""
         limits, now = self.limits, trio.current_time()
         early = early or self.hook is not None
         return Connection(
             peer=peer,
+            endpoint=endpoint,
             opened=now,
             idle_timeout=limits.handshake_timeout if early else limits.idle_timeout,
             expires=now + limits.lifetime,
@@ -119,20 +121,19 @@ class Handler:
     ) -> None:
         """Serve a connection until its outcome is known, then close it gracefully."""
         plan = plan if plan is not None and plan.chosen else None
-        below, doing = transport, "the hook for"
+        below = transport
         try:
             if (early := await self._admit(transport, connection)) is not None:
                 connection.outcome = early
                 return
             events.connected(connection)
-            doing = "the reply to"
             if tls is not None:
                 transport = TlsTransport(transport, _context(tls, plan), server_side=True)
             connection.outcome = await self._converse(transport, connection, plan)
         except trio.ClosedResourceError:
             connection.outcome = Outcome.ABORTED  # our own program closed it
-        except Exception as error:  # noqa: BLE001  -- user code may raise anything
-            if events.shortage(error):
+        except Exception as error:  # noqa: BLE001  -- anybody's function; it must not end the server
+            if shortage(error):
                 connection.outcome = Outcome.ABORTED
             elif isinstance(error, _HandshakeError | trio.BrokenResourceError):
                 connection.outcome, connection.reason = Outcome.RESET, str(error)
@@ -141,7 +142,7 @@ class Handler:
                     await end_and_discard(below, connection, self.limits.close_timeout)
             else:
                 connection.outcome = Outcome.CRASHED
-                events.failure("%s %s failed", doing, connection.peer.name)
+                _note_failure("the reply to %s failed", connection, error)
         if not connection.send_pending:
             await close_gracefully(transport, connection, self.limits.close_timeout)
 
@@ -155,6 +156,7 @@ class Handler:
             if scope.cancelled_caught:
                 return connection.timeout_outcome()
             if peer is None:
+                connection.reason = "not allowed by the hook"
                 return Outcome.REFUSED
             connection.peer = peer
         return None if self.registry.admit(connection) else Outcome.REFUSED
@@ -186,7 +188,7 @@ class Handler:
                 self.hook.connection_ended(connection)
         except Exception as error:  # noqa: BLE001  -- as in `_handle`
             _note_failure("reporting the end of %s failed", connection, error)
-        events.closed(connection)
+        events.closed(connection, self.registry.throttle)
 
 
 class _HandshakeError(Exception):
@@ -194,8 +196,8 @@ class _HandshakeError(Exception):
 
 
 def _note_failure(text: str, connection: Connection, error: Exception) -> None:
-    if not events.shortage(error):
-        events.failure(text, connection.peer.name)
+    if not shortage(error):
+        failure(text, connection.peer.name, **events.about(connection))
 
 
 async def _shake_hands(transport: Transport, connection: Connection) -> Outcome | None:

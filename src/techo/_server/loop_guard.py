@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import attrs
 
-from techo._server import events
+from techo._log import name_of, warning
 from techo._server.buckets import MOST_SOURCES, Buckets
 from techo.reply import STAMP_LENGTH, Reply, stamp_at, stamped
 
@@ -72,7 +72,7 @@ class LoopGuard:
 
     reply: Reply
     alert: bool = attrs.field()
-    """Whether to call `is_loop` and `note` for every datagram; else for one in `SAMPLED`."""
+    """Whether to ask and tell it of every datagram, and not of one in `SAMPLED`."""
     _samples: dict[Any, _Sample] = attrs.field(factory=dict)
     _suspects: dict[Any, _Source] = attrs.field(factory=dict)
     _stamped: dict[Any, bytes] = attrs.field(factory=dict)
@@ -129,11 +129,13 @@ class LoopGuard:
             source.limited = pause < _PAUSE
         elif source.run >= _RUN:
             source.limited = True
-            events.warning(
+            warning(
                 "%s sends our replies back, as another server would: it gets %d a second until "
                 "it pauses",
-                peer,
+                name_of(peer),
                 _PER_SECOND,
+                event="loop",
+                peer=name_of(peer),
             )
         elif not source.run:
             del self._suspects[peer]

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 import attrs
 import trio
 
-from techo._reprs import brief
+from techo._log import summed_up
 from techo._server.connection import Connection, Outcome, network_of
-from techo._server.datagrams import DatagramStatistics
+from techo._server.datagrams import DatagramStatistics, repr_without_zeros
+from techo._throttle import Throttle
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -33,7 +34,7 @@ class Statistics:
     """The same for what came without a connection; the figures above do not include it."""
 
     def __repr__(self) -> str:
-        return brief(self)
+        return repr_without_zeros(self)
 
 
 @attrs.define(eq=False)
@@ -46,6 +47,8 @@ class Registry:
 
     max_connections: int
     max_per_host: int | None
+    throttle: Throttle = attrs.field(factory=lambda: Throttle(summed_up))
+    """For the log lines about who was not admitted."""
     _accepted: int = 0
     _active: set[Connection] = attrs.field(factory=set)
     _per_host: collections.Counter[str] = attrs.field(factory=collections.Counter)
@@ -55,7 +58,7 @@ class Registry:
     _bytes_out: int = 0
     _waiting: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
     _fewer: int = 1
-    """What waits is woken when fewer than this are active."""
+    """How few have to be active for what waits."""
 
     def __len__(self) -> int:
         """Return how many connections are active."""
@@ -70,8 +73,10 @@ class Registry:
         One that may not be is recorded as refused, and is over.
         """
         self._accepted += 1
+        connection.id = self._accepted
         if len(self._active) >= self.max_connections:
             connection.outcome = Outcome.REFUSED
+            connection.reason = f"max-connections {self.max_connections} reached"
             self._outcomes[Outcome.REFUSED] += 1
             return False
         self._active.add(connection)
@@ -87,6 +92,7 @@ class Registry:
             return True
         host = network_of(host)
         if self._per_host[host] == self.max_per_host:
+            connection.reason = f"max-per-host {self.max_per_host} reached"
             return False
         self._per_host[host] += 1
         connection.counted_host = host

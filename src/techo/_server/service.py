@@ -15,8 +15,8 @@ import trio
 from techo._faults.certificates import bad_context
 from techo._faults.plan import Planner, check_applicable
 from techo._faults.values import ExpiredCertificate, Fault, FaultEvent, WrongName
+from techo._log import draining, failure, note, warning
 from techo._nursery import open_bare_nursery
-from techo._server import events
 from techo._server.datagrams import DatagramService
 from techo._server.draining import Drain, quiet_for
 from techo._server.handler import Handler
@@ -102,7 +102,8 @@ class EchoService:
 
     @_datagrams.default
     def _make_datagram_service(self) -> DatagramService:
-        return DatagramService(self.reply, self.limits, self._planner)
+        throttle = self._registry.throttle
+        return DatagramService(self.reply, self.limits, throttle, self._planner)
 
     def __repr__(self) -> str:
         places = "".join(f"{endpoint}, " for endpoint in self.endpoints)
@@ -156,9 +157,10 @@ class EchoService:
                 endpoint. Nothing is left listening.
             RuntimeError: the service was drained before.
         """
-        async with _closing(places):
-            for each in places:
-                _check_place(each)
+        for each in places:
+            _check_place(each)
+        ours = [each for each in places if not isinstance(each, Endpoint | str)]
+        async with _closing(ours), contextlib.AsyncExitStack() as end:
             if self._handler.quiet is not None:
                 raise RuntimeError("this EchoService was drained; create a new one")
             wanted = [
@@ -174,17 +176,21 @@ class EchoService:
                 try:
                     async with open_bare_nursery() as accepting:
                         self._accepting[accepting.cancel_scope] = closed
+                        accepting.start_soon(self._registry.throttle.run)
                         loops = self._listening(handlers)
                         for place in wanted:
                             bound += await accepting.start(loops.on, place)
                         self._endpoints.extend(bound)
                         listening = True
+                        end.callback(self._note_total)
+                        names = [str(each) for each in bound]
+                        note("serving %s", " ".join(names), event="starting", endpoints=names)
                         task_status.started(tuple(bound))
                 except Exception as error:
                     # What fails in closing the listeners must cost no connection its replies.
                     if not listening or self._handler.quiet is None:
                         raise
-                    events.warning("closing what was listened on failed: %r", error)
+                    warning("closing what was listened on failed: %r", error)
                 finally:
                     del self._accepting[accepting.cancel_scope]
                     self._endpoints[:] = [e for e in self._endpoints if e not in bound]
@@ -192,9 +198,16 @@ class EchoService:
             if not listening:
                 raise RuntimeError("this EchoService was drained before it was listening")
 
+    def _note_total(self) -> None:
+        """Log what was not summed up yet, and everything up to now."""
+        self._registry.throttle.flush()
+        total = self.statistics()
+        shown = repr(total).replace("DatagramStatistics", "").removeprefix("Statistics(")[:-1]
+        note("stopped; in total %s", shown or "nothing", event="total", **attrs.asdict(total))
+
     def _listening(self, handlers: trio.Nursery) -> Listening:
         return Listening(
-            handler=self.handle,
+            handler=self._handler.handle,
             tls_handler=self._handler.handle_tls,
             answer_datagrams=self._datagrams.serve,
             handlers=handlers,
@@ -220,8 +233,8 @@ class EchoService:
 
         Connections that are quiet end at once, busy ones when they pause; a peer that only
         sends on when it is answered is made to pause by holding its reply back. What is left
-        after `Limits.drain_timeout` is aborted. If there are very many, aborting the quiet ones
-        begins earlier; they get their end-of-file as well. Calling it again waits for the same
+        after `Limits.drain_timeout` is aborted; of very many quiet ones those too that there
+        is no time for, which get their end-of-file as well. Calling it again waits for the same
         end. Cancelling any of these calls aborts what is left. `serve` accepts nothing after
         this; connections that come by way of `handle` are answered once and end likewise.
         """
@@ -232,12 +245,16 @@ class EchoService:
         try:
             if first:
                 self._handler.quiet, self._datagrams.draining = quiet, True
+                active, places = len(self._registry), [str(each) for each in self.endpoints]
+                if active or places:
+                    note(draining(active), event="draining", endpoints=places, active=active)
                 await self._drain(drain)
             else:
                 await self._drained.wait()
         finally:
             drain.abort()
             self._drained.set()
+            self._registry.throttle.flush()
         await drain.settle()
 
     async def _drain(self, drain: Drain) -> None:
@@ -257,17 +274,16 @@ class EchoService:
 
 
 @contextlib.asynccontextmanager
-async def _closing(places: Sequence[object]) -> AsyncIterator[None]:
-    """Close the open listeners among `places` after a block, which may have closed them."""
+async def _closing(listeners: Sequence[Listener]) -> AsyncIterator[None]:
+    """Close listeners after a block, in which they may have been closed already."""
     try:
         yield
     finally:
-        for listener in places:
-            if isinstance(listener, trio.abc.Listener):
-                try:
-                    await trio.aclose_forcefully(listener)  # noqa: ASYNC102  -- waits for nothing
-                except Exception:  # noqa: BLE001  -- an embedder's
-                    events.failure("closing a %s failed", type(listener).__name__)
+        for listener in listeners:
+            try:
+                await trio.aclose_forcefully(listener)  # noqa: ASYNC102  -- waits for nothing
+            except Exception:  # noqa: BLE001  -- an embedder's
+                failure("closing a %s failed", type(listener).__name__)
 
 
 def _check_place(place: Any) -> None:
@@ -301,7 +317,6 @@ async def open_server(
     unix_mode: int | None = None,
     faults: Sequence[Fault] = (),
     seed: int = 0,
-    hook: ServiceHook | None = None,
 ) -> AsyncIterator[EchoService]:
     """Serve endpoints (by default tcp://127.0.0.1:8009) for the length of a block.
 
@@ -314,16 +329,15 @@ async def open_server(
         ValueError: a text is no endpoint, or it is a tls one and there is no `tls`.
         OSError: a name is unknown or an address can't be bound; its `filename` is the endpoint.
     """
-    async with _closing(places), open_bare_nursery() as nursery:
-        service = EchoService(
-            reply,
-            limits=limits or Limits(),
-            tls=tls,
-            unix_mode=unix_mode,
-            faults=faults,
-            seed=seed,
-            hook=hook,
-        )
+    service = EchoService(
+        reply,
+        limits=limits or Limits(),
+        tls=tls,
+        unix_mode=unix_mode,
+        faults=faults,
+        seed=seed,
+    )
+    async with open_bare_nursery() as nursery:
         await nursery.start(service.serve, *places)
         yield service
         await service.drain()

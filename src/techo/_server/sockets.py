@@ -1,4 +1,4 @@
-"""Sockets to listen on: inherited ones, Unix paths, and a listener whose peers send packets."""
+"""Sockets of our own: inherited ones are recognised, and Unix paths bound without harm."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Final
 import trio
 
 from techo._addresses import unix_address
-from techo._server import events
+from techo._log import warning
 from techo._transport.messages import LARGEST_PACKET, PacketTransport
 from techo.endpoint import Endpoint, Kind, host_of
 
@@ -118,7 +118,7 @@ def bound(path: str, kind: socket.SocketKind, mode: int | None) -> Iterator[sock
             except FileNotFoundError:
                 pass  # somebody else has
             except OSError as error:  # which is no reason to end the connections
-                events.warning("cannot remove %s: %s; remove it", path, error.strerror)
+                warning("cannot remove %s: %s; remove it", path, error.strerror)
 
 
 def _bind(sock: socket.socket, path: str, kind: socket.SocketKind) -> None:
@@ -153,7 +153,7 @@ def _is_stale(path: str, kind: socket.SocketKind) -> bool:
 
 
 class PacketListener(trio.abc.Listener[PacketTransport]):
-    """Accepts connections that keep messages apart (SOCK_SEQPACKET)."""
+    """Accepts connections that keep messages apart, for `trio.serve_listeners`."""
 
     def __init__(self, socket: trio.socket.SocketType) -> None:
         self.socket = socket

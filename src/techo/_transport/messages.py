@@ -63,10 +63,13 @@ class PacketTransport(_MessageTransport):
         """Receive one message whole, however small `most` is; see `Transport.receive`.
 
         Raises:
-            trio.BrokenResourceError: also for a message of more than 256 KiB.
+            trio.BrokenResourceError: also for a message of more than 256 KiB, cut short.
         """
         with _translated(harmless=errno.EMSGSIZE):
-            return _whole(await self.socket.recv(LARGEST_PACKET + 1)) or None
+            data, _, flags, _ = await self.socket.recvmsg(LARGEST_PACKET)
+        if flags & sockets.MSG_TRUNC:
+            raise trio.BrokenResourceError(f"a message had more than {LARGEST_PACKET} bytes")
+        return data or None
 
     async def send_eof(self) -> None:
         with _translated(harmless=errno.EMSGSIZE):
@@ -95,7 +98,7 @@ class DatagramTransport(_MessageTransport):
         """Where datagrams go, as the system takes it."""
         self._largest = _LARGEST_UDP.get(sock.family) or super().largest
         # A Unix datagram can be as large as a packet.
-        self._buffer = bytearray(LARGEST_PACKET + 1)
+        self._buffer = bytearray(LARGEST_PACKET)
 
     @property
     def one(self) -> DatagramTransport:
@@ -117,20 +120,14 @@ class DatagramTransport(_MessageTransport):
                 self._connect()
                 await self.socket.send(data)
 
-    async def receive(self, most: int = RECEIVE_SIZE) -> bytes:  # noqa: ARG002  -- as packets
+    async def receive(self, most: int = RECEIVE_SIZE) -> bytes:  # noqa: ARG002  -- it comes whole
         with _translated():
             size = await self.socket.recv_into(self._buffer)
-        return _whole(bytes(self._buffer[:size]))
+        return bytes(self._buffer[:size])
 
     async def send_eof(self) -> None:
-        await trio.lowlevel.checkpoint()
-
-
-def _whole(message: bytes) -> bytes:
-    """Return a message, unless it was so long that it may have been cut."""
-    if len(message) > LARGEST_PACKET:
-        raise trio.BrokenResourceError(f"a message had more than {LARGEST_PACKET} bytes")
-    return message
+        with _translated():
+            await trio.lowlevel.checkpoint()
 
 
 @contextlib.contextmanager
