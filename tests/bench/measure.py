@@ -7,7 +7,9 @@ import json
 import math
 import os
 import re
+import resource
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -124,6 +126,25 @@ def take_turn(programs_: Programs, name: str, server: Server, row: Row, seconds:
     return turn
 
 
+def start_often(name: str, seconds: float) -> Turn:
+    """Start a program again and again, and give what a start costs."""
+    command = [sys.executable, *programs.STARTED[name]]
+    before, begun, count = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic(), 0
+    while not count or time.monotonic() < begun + seconds:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise TurnError(f"{name}: {done.stderr.strip()}")
+        count += 1
+    elapsed = time.monotonic() - begun
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {
+        "start_cpu_ms": cpu * 1000 / count,
+        "start_ms": elapsed * 1000 / count,
+        "starts": count,
+    }
+
+
 def delays(probe: Path, begin: float, end: float) -> Turn:
     """Sum up what a probe noted between two times."""
     lines = probe.read_text().splitlines()[:-1]  # the last may be half a line
@@ -153,6 +174,12 @@ def measure(
     """
     contenders = programs.present(row)
     turns: dict[str, list[Turn]] = {name: [] for name in contenders}
+    if row.starts:
+        for number in range(effort.rounds):
+            for name in contenders if number % 2 == 0 else reversed(contenders):
+                turns[name].append(start_often(name, effort.seconds))
+                progress()
+        return turns
     step = 1 if row.fresh else SAME_PROCESS
     for first in range(0, effort.rounds, step):
         with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:

@@ -19,6 +19,15 @@ HERE: Final = Path(__file__).parent
 SOCAT: Final = "socat"
 
 
+STARTED: Final = {
+    "techo--help": ["-P", "-m", "techo", "--help"],
+    "techo--version": ["-P", "-m", "techo", "--version"],
+    "python": ["-c", "pass"],
+    "import-trio": ["-c", "import trio"],
+}
+"""What Python is given, by who starts."""
+
+
 class CannotMeasureError(Exception):
     """Something that the benchmark cannot do without is missing; the text says what to do."""
 

@@ -67,6 +67,9 @@ class Row:
     probed: bool = False
     """Whether another task of the server's run notes how late it is woken up."""
 
+    starts: bool = False
+    """Whether programs start and end again, and nobody is served."""
+
     @property
     def contenders(self) -> tuple[str, ...]:
         """Everyone who takes part: the subject first, then its targets, then the others."""
@@ -109,6 +112,23 @@ def echo(
         load=("echo", str(count), str(size)),
         figures=cpu(limits),
         also=also,
+    )
+
+
+def start(option: str) -> Row:
+    """Make a row of a techo that prints what `option` says, and ends."""
+    return Row(
+        name=option.removeprefix("--"),
+        work=f"start techo {option}, wait for its end",
+        load=(),
+        # It was 11 times at first, of which 0.6 was to be reached.
+        figures=(
+            Figure("start_cpu_ms", "CPU per start", "ms", against({"python": 4.0})),
+            Figure("start_ms", "time per start", "ms"),
+        ),
+        subject=f"techo{option}",
+        also=("import-trio",),
+        starts=True,
     )
 
 
@@ -192,6 +212,8 @@ ROWS: Final = (
         server="c",  # the fastest there is: no client on trio waits for it
         also=("trio", "c"),
     ),
+    start("--help"),
+    start("--version"),
 )
 
 

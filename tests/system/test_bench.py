@@ -99,6 +99,8 @@ def test_a_client_says_how_much_it_did_and_whether_it_had_to_wait() -> None:
         (attrs.evolve(rows.chosen(["tls64"])[0], load=("echo", "5", "64")), "cpu_us"),
         (rows.chosen(["tls1m"])[0], "cpu_us"),
         (rows.chosen(["load"])[0], "load_cpu_us"),
+        (rows.chosen(["help"])[0], "start_cpu_ms"),
+        (rows.chosen(["version"])[0], "start_cpu_ms"),
     ],
     ids=lambda value: value.name if isinstance(value, rows.Row) else None,
 )

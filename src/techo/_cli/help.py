@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.resources
 import io
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -15,7 +14,6 @@ from techo._cli.errors import refuse
 from techo._cli.options import Command, option
 from techo._cli.output import print_lines
 from techo._cli.page import columns, listed, section, wrap
-from techo._cli.pager import show
 from techo._cli.readers import Form
 from techo._printable import did_you_mean, quoted
 
@@ -55,12 +53,16 @@ def help_(options: argparse.Namespace) -> int:
             found += "\n" * bool(found) + render(chapters[topic], colours=colours)
         return found
 
+    from techo._cli.pager import show
+
     show(make)
     return 0
 
 
 def read_chapters() -> Mapping[str, str]:
     """Return the Markdown texts of all chapters, by their names."""
+    import importlib.resources
+
     folder = importlib.resources.files("techo").joinpath("docs")
     names = sorted(each.name for each in folder.iterdir() if each.name.endswith(_SUFFIX))
     return {

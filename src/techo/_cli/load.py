@@ -204,12 +204,15 @@ def _progress(
 
     The bar is of the trips where their number is given, else of the seconds with the warm-up.
     """
+    # Not what rich's console says: FORCE_COLOR makes it take everything for a terminal.
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(file=cast("IO[str]", Forgiving()), markup=False)
-    # Not what the console says: FORCE_COLOR makes it take everything for a terminal.
-    if not sys.stderr.isatty() or console.is_dumb_terminal:
+    if console.is_dumb_terminal:
         yield lambda _: None
         return
     columns = (BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
@@ -25,6 +26,8 @@ class _Parser(argparse.ArgumentParser):
             prog="techo" if command.name == DEFAULT else f"techo {command.name}",
             allow_abbrev=False,
             add_help=False,
+            # Pages are ours; its own would look up how wide the terminal is, for each option.
+            formatter_class=functools.partial(argparse.HelpFormatter, width=80),
         )
         self.command = command
 

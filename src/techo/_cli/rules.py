@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import operator
 import re
@@ -126,6 +125,8 @@ class Rule:
         reader = _Reader(text)
         name = reader.take("[^<>=!]*", "").strip()
         if name not in table:
+            import difflib  # only a mistake needs it
+
             near = difflib.get_close_matches(name, table, 1)
             hint = f"did you mean {near[0]}? " if near else ""
             raise reader.wrong(f"no figure {quoted(name)}: {hint}--help lists them", 0)

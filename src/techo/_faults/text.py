@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from techo._faults import values
-from techo._faults.values import Fault
 from techo._printable import did_you_mean, quoted
 from techo._quantities import read_seconds, read_share, read_size
+
+if TYPE_CHECKING:
+    from techo._faults.values import Fault
 
 
 def _count(text: str) -> int:
@@ -27,7 +28,8 @@ _Reader = Callable[[str], Any]
 class _Form:
     """How a fault is written."""
 
-    kind: type[Fault]
+    name: str
+    """Of its class."""
     fields: dict[str, _Reader] = attrs.field(factory=dict)
     """What stands behind the equals sign, in this order."""
     separator: str = "/"
@@ -35,34 +37,42 @@ class _Form:
     value: str = ""
     """The same for people."""
 
+    @property
+    def kind(self) -> type[Fault]:
+        """Its class."""
+        from techo._faults import values  # noqa: PLC0415  -- help has no time to make them all
+
+        found: type[Fault] = getattr(values, self.name)
+        return found
+
 
 _FORMS: Final = {
     "delay": _Form(
-        values.Delay, {"seconds": read_seconds, "jitter": read_seconds}, "~", "TIME[~TIME]"
+        "Delay", {"seconds": read_seconds, "jitter": read_seconds}, "~", "TIME[~TIME]"
     ),
-    "throttle": _Form(values.Throttle, {"bytes_per_second": read_size}, value="SIZE"),
-    "slow-accept": _Form(values.SlowAccept, {"seconds": read_seconds}, value="TIME"),
-    "stall": _Form(values.Stall, {"after": read_size}, value="SIZE"),
-    "slow-close": _Form(values.SlowClose, {"seconds": read_seconds}, value="TIME"),
-    "chunk": _Form(values.Chunk, {"least": read_size, "most": read_size}, "-", "SIZE[-SIZE]"),
-    "truncate": _Form(values.Truncate, {"after": read_size}, value="SIZE"),
-    "corrupt": _Form(values.Corrupt, {"rate": read_share}, value="SHARE"),
-    "lengthen": _Form(values.Lengthen, {"by": read_size}, value="SIZE"),
-    "reset": _Form(values.Reset, {"after": read_size}, value="SIZE"),
-    "close-unread": _Form(values.CloseUnread),
-    "half-close-first": _Form(values.HalfCloseFirst),
-    "ignore-end": _Form(values.IgnoreEnd),
-    "never-read": _Form(values.NeverRead),
-    "refuse": _Form(values.Refuse),
-    "drop": _Form(values.DropReply, {"rate": read_share}, value="SHARE"),
-    "duplicate": _Form(values.DuplicateReply, {"rate": read_share}, value="SHARE"),
+    "throttle": _Form("Throttle", {"bytes_per_second": read_size}, value="SIZE"),
+    "slow-accept": _Form("SlowAccept", {"seconds": read_seconds}, value="TIME"),
+    "stall": _Form("Stall", {"after": read_size}, value="SIZE"),
+    "slow-close": _Form("SlowClose", {"seconds": read_seconds}, value="TIME"),
+    "chunk": _Form("Chunk", {"least": read_size, "most": read_size}, "-", "SIZE[-SIZE]"),
+    "truncate": _Form("Truncate", {"after": read_size}, value="SIZE"),
+    "corrupt": _Form("Corrupt", {"rate": read_share}, value="SHARE"),
+    "lengthen": _Form("Lengthen", {"by": read_size}, value="SIZE"),
+    "reset": _Form("Reset", {"after": read_size}, value="SIZE"),
+    "close-unread": _Form("CloseUnread"),
+    "half-close-first": _Form("HalfCloseFirst"),
+    "ignore-end": _Form("IgnoreEnd"),
+    "never-read": _Form("NeverRead"),
+    "refuse": _Form("Refuse"),
+    "drop": _Form("DropReply", {"rate": read_share}, value="SHARE"),
+    "duplicate": _Form("DuplicateReply", {"rate": read_share}, value="SHARE"),
     "reorder": _Form(
-        values.ReorderReplies, {"rate": read_share, "depth": _count}, value="SHARE[/DEPTH]"
+        "ReorderReplies", {"rate": read_share, "depth": _count}, value="SHARE[/DEPTH]"
     ),
-    "never-handshake": _Form(values.NeverHandshake),
-    "no-close-notify": _Form(values.NoCloseNotify),
-    "expired-certificate": _Form(values.ExpiredCertificate),
-    "wrong-name": _Form(values.WrongName),
+    "never-handshake": _Form("NeverHandshake"),
+    "no-close-notify": _Form("NoCloseNotify"),
+    "expired-certificate": _Form("ExpiredCertificate"),
+    "wrong-name": _Form("WrongName"),
 }
 
 _NARROWING: Final[dict[str, tuple[str, _Reader]]] = {
