@@ -16,15 +16,15 @@ from techo.testing import Fault, MemoryStream
 def check(report: techo.LoadReport) -> techo.LoadReport:
     """Assert what holds at the end of every load, and give the report back."""
     assert report.in_flight == 0
-    assert report.service.count == report.round_trips
-    assert report.bytes == report.size * report.round_trips
-    assert report.lost <= sum(report.errors.values()) == report.failed
+    assert report.service.count == report.received
+    assert report.received_bytes == report.size * report.received
+    assert report.lost <= sum(report.failures.values()) == report.failed
     assert (report.response is None) == (report.send_lag is None) == (report.rate is None)
     if report.response is not None and report.send_lag is not None:
-        assert report.response.count == report.send_lag.count == report.round_trips
+        assert report.response.count == report.send_lag.count == report.received
         # Each waited for its turn, then for its reply; figures are cut to whole nanoseconds.
         sum_of_both = report.service.sum + report.send_lag.sum
-        assert abs(report.response.sum - sum_of_both) <= 2 * report.round_trips
+        assert abs(report.response.sum - sum_of_both) <= 2 * report.received
     return report
 
 
@@ -37,7 +37,7 @@ async def until_descriptors(count: int) -> None:
 
 def causes(report: techo.LoadReport) -> dict[str, int]:
     """The errors, by the cause's word."""
-    return {str(cause): count for cause, count in report.errors.items()}
+    return {str(cause): count for cause, count in report.failures.items()}
 
 
 def connecting(

@@ -66,7 +66,7 @@ def add_up(results: Sequence[techo.PingResult], statistics: techo.PingStatistics
     assert statistics.lost + statistics.late >= len(words) - received - duplicate
     assert statistics.lost == sum(statistics.failures.values())
     assert min(statistics.lost, *statistics.failures.values(), 0) == 0
-    assert statistics.rtt.count == statistics.received
+    assert statistics.latency.count == statistics.received
     assert statistics.late >= late
     assert statistics.duplicate >= duplicate
 

@@ -61,13 +61,10 @@ def test_a_share_is_read_back_as_it_was(share: float) -> None:
 
 @given(NUMBERS, st.sampled_from(sorted(UNITS)), st.sampled_from(["", " "]))
 def test_a_time_is_what_exact_arithmetic_says(number: str, unit: str, blank: str) -> None:
-    """Seconds and nanoseconds are the floats next to the true value, or one beside them."""
+    """Seconds and nanoseconds are the floats next to the true value."""
     exact = Fraction(f"0{number}") * UNITS[unit]
     for read, wanted in ((read_seconds, exact), (read_nanoseconds, exact * 10**9)):
-        found = read(number + blank + unit)
-        assert abs(Fraction(found) - wanted) <= Fraction(math.ulp(float(wanted)))
-        if unit not in {"m", "h"}:
-            assert found == float(wanted)
+        assert read(number + blank + unit) == float(wanted)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +149,8 @@ def test_a_value_is_read(read: Callable[[str], object], text: str, value: object
         (read_size, "5s", "the units are k, M and G"),
         (read_size, "0.3k", "a whole number of bytes"),
         (read_size, "1e99", "too large"),
-        (read_size, "9" * 5000, "too large"),
+        (read_size, "9" * 300, "too large"),
+        (read_seconds, "9" * 5000, "a time, such as"),
         (read_size, "-1", "a size, such as 1000, 64k or 1M"),
         (read_sizes, "9-1", "a range of sizes, such as 1-1400 or 1k-64k/1k; write the least"),
         (read_sizes, "1-9/0", "its step is 0"),

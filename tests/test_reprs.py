@@ -40,7 +40,7 @@ async def test_a_report_is_short_and_its_text_is_the_table(
     assert len(shown) < 500
     assert "=0," not in shown
     assert "address" not in shown  # which no function tells
-    assert ("errors={reset: " in shown) == bool(faults)
+    assert ("failures={reset: " in shown) == bool(faults)
     assert ("lost" in shown) == bool(faults)
     assert text.startswith("a function that connects: 2 connections x 64 bytes\n")
     assert ("service time, ms" in text) != bool(faults)

@@ -148,6 +148,15 @@ def test_the_glossary_explains(word: str) -> None:
     assert f"\n**{word}**: " in CHAPTER.partition("## Glossary")[2]
 
 
+def test_drawings_fit_a_narrow_terminal() -> None:
+    """In plain ASCII, 58 columns wide: `techo help` adds two."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", CHAPTER, re.DOTALL | re.MULTILINE)
+    drawings = [text for language, text in blocks if not language]
+    assert len(drawings) > len(NUMBERS)
+    assert all(each.isascii() for each in drawings)
+    assert not [line for each in drawings for line in each.splitlines() if len(line) > 58]
+
+
 def test_no_sentence_is_long() -> None:
     """Who reads English as a second language gets to the end of each."""
     text = re.sub(r"```.*?```", ".", CHAPTER, flags=re.DOTALL)

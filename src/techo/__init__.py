@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from techo._probing.failure_cause import FailureCause
     from techo._probing.histogram import Histogram
     from techo._probing.outages import Outage
-    from techo._server.connection import Outcome
+    from techo._server.connection import Outcome, Peer
     from techo._server.datagrams import DatagramStatistics, DropReason
+    from techo._server.hook import ServiceHook
     from techo._server.limits import Limits
     from techo._server.registry import Statistics
     from techo._server.service import EchoService, open_server
@@ -41,6 +42,7 @@ __all__ = [
     "LoadReport",
     "Outage",
     "Outcome",
+    "Peer",
     "Ping",
     "PingFailure",
     "PingReply",
@@ -48,6 +50,7 @@ __all__ = [
     "PingStatistics",
     "Reply",
     "RoundTrip",
+    "ServiceHook",
     "ShortReply",
     "Statistics",
     "load",
@@ -69,8 +72,9 @@ _ROOMS = {
     "_ping.results": ("PingFailure", "PingReply", "PingResult"),
     "_ping.statistics": ("PingStatistics",),
     "_probing.outages": ("Outage",),
-    "_server.connection": ("Outcome",),
+    "_server.connection": ("Outcome", "Peer"),
     "_server.datagrams": ("DatagramStatistics", "DropReason"),
+    "_server.hook": ("ServiceHook",),
     "_server.limits": ("Limits",),
     "_server.registry": ("Statistics",),
     "_server.service": ("EchoService", "open_server"),

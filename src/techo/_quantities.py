@@ -41,8 +41,10 @@ _TIMES_MISSPELT: Final = {
 """What else units of time are called, and what to write instead."""
 
 _NUMBER: Final = re.compile(
-    r" *(?=\.?[0-9])([0-9]*)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]{1,3}))? *(\S*) *"
+    r" *(?=\.?[0-9])([0-9]{0,400})(?:\.([0-9]{1,400}))?(?:[eE]([+-]?[0-9]{1,3}))?"
+    r" *((?![0-9.])\S*) *"
 )
+"""Whole part, part behind the point, power of ten and unit."""
 
 _LONGEST: Final = 40
 """Digits of a size that are taken seriously."""
@@ -83,9 +85,14 @@ class _Written:
         power = f"e{self.power}" if self.power else ""
         return f"{self.whole or 0}" + f".{self.part}" * bool(self.part) + power
 
-    def times(self, power: int) -> float:
-        """Return the number times a power of ten, rounded only once."""
-        return float(f"{self.whole or 0}.{self.part or 0}e{self.power + power}")
+    @property
+    def digits(self) -> int:
+        """The number without its point."""
+        return int(self.whole + self.part)
+
+    def times(self, power: int, factor: int = 1) -> float:
+        """Return the number times a power of ten and a factor, rounded only once."""
+        return float(f"{self.digits * factor}e{self.power + power - len(self.part)}")
 
 
 def _split(text: str) -> _Written | None:
@@ -133,7 +140,7 @@ def _read_time(text: str, power: int) -> float:
     if unit in _POWERS:
         return _finite(written.times(_POWERS[unit] + power), text)
     if unit in _MULTIPLES:
-        return _finite(written.times(power) * _MULTIPLES[unit], text)
+        return _finite(written.times(power, _MULTIPLES[unit]), text)
     right = _TIMES_MISSPELT.get(unit.lower(), unit.lower())
     if unit == "M":
         hint = f"M is for sizes, and a minute is {written.number}m"

@@ -20,6 +20,8 @@ def brief(instance: Any) -> str:
 def _is_zero(value: Any) -> bool:
     if isinstance(value, Mapping):
         return all(map(_is_zero, value.values()))
+    if attrs.has(type(value)):
+        return all(map(_is_zero, attrs.asdict(value, recurse=False).values()))
     return value is None or value in (0, "", ())
 
 

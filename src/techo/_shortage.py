@@ -1,4 +1,4 @@
-"""Shortages: errors that are about this machine, and how they are told from a server's."""
+"""Shortages: which errors are this machine's fault, and not a server's."""
 
 from __future__ import annotations
 
@@ -57,7 +57,10 @@ def named(error: OSError, family: int, address: Any) -> OSError:
 
 
 def worst_first(failures: Iterable[OSError]) -> list[OSError]:
-    """Sort failures of several addresses: what this machine lacks, it lacks for all of them."""
+    """Return the failures of several addresses, those first that hold for all of them.
+
+    What this machine lacks, it lacks for every address.
+    """
     return sorted(
         failures,
         key=lambda each: not is_shortage(each) or isinstance(each, PermissionError),

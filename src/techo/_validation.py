@@ -66,7 +66,7 @@ _SENSIBLE: Final = Requirement("below 1e18", lambda value: value < ENDLESS)
 
 
 def whole(least: int, most: int | None = None) -> Requirement:
-    """Require an int in a range; True and False are none."""
+    """Return the requirement of an int in a range; True and False are none."""
 
     def is_met(value: Any) -> bool:
         return _is_number(value, int) and least <= value and (most is None or value <= most)
@@ -75,18 +75,18 @@ def whole(least: int, most: int | None = None) -> Requirement:
 
 
 def number(
-    *, least: float = 0, above: float | None = None, most: int | None = None, unit: str = ""
+    *, above: float | None = None, most: int | None = None, unit: str = ""
 ) -> Requirement:
-    """Require a finite int or float from `least` or above `above`; True and False are none."""
+    """Return that of a finite int or float from 0 or above `above`; True and False are none."""
     what = "a number" + (f" of {unit}" if unit else "")
-    what += f" from {least:g}" if above is None else f" above {above:g}"
+    what += " from 0" if above is None else f" above {above:g}"
     what += (", up" if above is not None and most is not None else "") + _to(most)
 
     def is_met(value: Any) -> bool:
         if not _is_number(value, int | float) or not -math.inf < value < math.inf:
             return False
-        low = value >= least if above is None else value > above
-        return bool(low) and (most is None or value <= most)
+        high_enough = value >= 0 if above is None else value > above
+        return bool(high_enough) and (most is None or value <= most)
 
     return Requirement(what, is_met, also=_SENSIBLE)
 

@@ -48,8 +48,8 @@ async def load(endpoint: str, count: int, size: int, seconds: float) -> Counted:
         timeout=PATIENCE,
     )
     if report.failed or report.reconnects:  # the latter tell of failures while warming up
-        sys.exit(f"the server did not echo: {dict(report.errors)}")
-    return Counted(report.round_trips, report.seconds, report.client_cpu_seconds)
+        sys.exit(f"the server did not echo: {dict(report.failures)}")
+    return Counted(report.received, report.seconds, report.client_cpu_seconds)
 
 
 async def ask_with_client(endpoint: str, count: int, size: int, seconds: float) -> Counted:

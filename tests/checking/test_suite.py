@@ -122,6 +122,19 @@ async def test_who_never_lets_anybody_in_is_timed_out(autojump_clock: object) ->
         await check_echo_service(trio.sleep_forever, patience=5)
 
 
+async def test_a_tls_server_that_says_nothing_was_reached(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, autojump_clock: object
+) -> None:
+    """It fails the checks, however short the patience is."""
+    async with techo.open_server(
+        "tls://127.0.0.1:0", tls=server_tls, faults=[techo.testing.NeverRead()]
+    ) as server:
+        with pytest.raises(EchoServiceError) as caught:
+            await check_echo_service(server.endpoints[0], patience=1, tls=client_tls)
+        assert "1-byte" in [each.name for each in caught.value.report.failed]
+        await server.drain()
+
+
 def test_the_public_names_are_sorted_and_documented() -> None:
     """Each name in `__all__` exists, too."""
     names = techo.testing.__all__

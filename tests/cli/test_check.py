@@ -47,8 +47,11 @@ def test_machines_get_objects() -> None:
     assert code == 0
     assert [each["verdict"] for each in checks] == ["pass"] * 9
     assert all(isinstance(each["elapsed_ns"], int) for each in [*checks, summary])
-    assert checks[0]["sent"] == 1
-    assert checks[0]["offset"] is None
+    assert checks[0]["sent_bytes"] == 1
+    assert checks[0]["offset_bytes"] is None
+    assert {each["schema"] for each in [*checks, summary]} == {2}
+    assert {each["event"] for each in checks} == {"check"}
+    assert summary["event"] == "summary"
     assert summary["reply"] == "stamped"
     assert (summary["passed"], summary["failed"], summary["not_applicable"]) == (9, 0, 0)
 

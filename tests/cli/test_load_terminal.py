@@ -52,7 +52,7 @@ def test_ctrl_c_twice_waits_for_nobody() -> None:
         serving() as process,
         on_a_terminal("load", "-W", "60", "-d", "60", str(process.port)) as terminal,
     ):
-        wait_until(lambda: process.statistics()["bytes_out"] > 0, "no trips")
+        wait_until(lambda: process.statistics()["sent_bytes"] > 0, "no trips")
         process.popen.send_signal(signal.SIGSTOP)
         try:
             for _ in range(5):  # the last of these is of a server that halts

@@ -33,7 +33,7 @@ def test_the_sum_is_that_of_the_histograms(reports: tuple[Path, Path]) -> None:
     merged = techo.LoadReport.merged(each)
     assert (code, err) == (0, "")
     assert json.loads(out) == merged.to_json()
-    assert (merged.round_trips, merged.rate, merged.connections) == (450, 4000, 20)
+    assert (merged.received, merged.rate, merged.connections) == (450, 4000, 20)
     total = techo.Histogram()
     for report in each:
         total.add(report.service)
@@ -65,11 +65,11 @@ def test_standard_input_and_several_in_a_file(reports: tuple[Path, Path]) -> Non
     text = b"\n\n".join(path.read_bytes() for path in reports)
     code, out, _ = run("merge", "--json", "-", str(reports[0]), stdin=text)
     assert code == 0
-    assert json.loads(out)["round_trips"] == 600
+    assert json.loads(out)["received"] == 600
 
 
 @pytest.mark.parametrize(
-    ("rule", "code"), [("round_trips<450", 0), ("round_trips<451", 1), ("response.p99>0ns", 1)]
+    ("rule", "code"), [("received<450", 0), ("received<451", 1), ("response.p99>0ns", 1)]
 )
 def test_rules_are_about_the_sum(rule: str, code: int, reports: tuple[Path, Path]) -> None:
     """Neither report alone has so many trips."""
@@ -81,7 +81,9 @@ def test_rules_are_about_the_sum(rule: str, code: int, reports: tuple[Path, Path
     [
         ("", "has no report in it"),
         ("{", "line 1: no JSON (Expecting property name"),
-        ('\n{"schema": 1}', "line 2: this is no report of schema 2"),
+        ('\n{"schema": 1}', "line 2: this is no report of schema 2, but of 1: measure again"),
+        ("{}", "line 1: this is no report of schema 2: '{}'"),
+        ('{"schema": 2, "event": "reply"}', "line 1: this is no summary of a load"),
         ('{"schema": 2, "event": "summary", "sent": 5}', "line 1: the report lacks 'endpoint'"),
     ],
 )

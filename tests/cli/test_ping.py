@@ -52,8 +52,8 @@ def test_replies_and_a_summary(port: str) -> None:
     )
     figure = r"\d+\.\d{3}"
     assert re.fullmatch(
-        rf"min/avg/p50/p95/p99/max/mdev = {figure}/{figure}/{figure}/-/-/{figure}/{figure} ms, "
-        rf"jitter {figure} ms, n = 3",
+        rf"min/mean/p50/p95/p99/max/mdev = {figure}/{figure}/{figure}/-/-/{figure}/{figure} "
+        rf"ms, jitter {figure} ms, n = 3",
         times,
     )
     assert re.fullmatch(rf"connect {figure} ms", setup)
@@ -104,7 +104,7 @@ def test_machines_get_objects(port: str) -> None:
     assert {each["schema"] for each in [*replies, summary]} == {2}
     assert {each["event"] for each in replies} == {"reply"}
     assert [each["seq"] for each in replies] == list(range(1, 21))
-    assert all(isinstance(each["rtt_ns"], int) for each in replies)
+    assert all(isinstance(each["latency_ns"], int) for each in replies)
     assert [summary[name] for name in ("event", "sent", "received", "lost", "failures")] == [
         "summary",
         20,
@@ -112,8 +112,8 @@ def test_machines_get_objects(port: str) -> None:
         0,
         {},
     ]
-    times = summary["rtt_ns"]
-    assert times["min"] == min(each["rtt_ns"] for each in replies)
+    times = summary["latency_ns"]
+    assert times["min"] == min(each["latency_ns"] for each in replies)
     assert times["min"] <= times["p50"] <= times["p95"] <= times["max"]
     assert times["p99"] is None
     assert summary["setup_ns"]["connect"]["count"] == 1
@@ -270,7 +270,7 @@ def test_sigquit_asks_for_the_statistics_so_far() -> None:
         popen.send_signal(signal.SIGQUIT)
         assert popen.stderr is not None
         said = popen.stderr.readline().decode()
-        assert re.match(r"\d+ sent, \d+ received, 0 lost \(0 %\).*; min/avg/", said)
+        assert re.match(r"\d+ sent, \d+ received, 0 lost \(0 %\).*; min/mean/", said)
         assert "seq=" in read_line(popen)
 
 
@@ -299,7 +299,9 @@ def test_a_restart_of_the_server_is_an_outage() -> None:
     assert longest["to_ns"] - longest["from_ns"] == pytest.approx(
         longest["duration_ns"], abs=2.5e9
     )
-    assert longest["to_ns"] == pytest.approx(answered["at_ns"] - answered["rtt_ns"], abs=2.5e9)
+    assert longest["to_ns"] == pytest.approx(
+        answered["at_ns"] - answered["latency_ns"], abs=2.5e9
+    )
 
 
 def test_lost_datagrams_are_those_that_were_lost() -> None:

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import techo
-from techo._cli.rules import LOAD, PING, Rule, Table, names_of
+from techo._cli.figures import LOAD, PING, Table
+from techo._cli.rules import Rule, names_of
 
 OPERATORS = {
     ">": operator.gt,
@@ -88,7 +89,9 @@ def test_what_cannot_be_judged_has_fired(found: float | None) -> None:
     [
         ("", 1, "no figure ''"),
         ("p98>5ms", 1, "did you mean p99? --help lists them"),
-        ("round_trips<5", 1, "no figure 'round_trips'"),
+        ("round_trips<5", 1, "no figure 'round_trips': did you mean received?"),
+        ("avg>5ms", 1, "did you mean mean?"),
+        ("rate<5", 1, "no figure 'rate': only load and merge have it"),
         ("p99", 4, "expected one of >= <= == != > <"),
         ("p99=5ms", 4, "expected one of"),
         ("p99>", 5, "'' is not a time, such as 500ms, 2s or 1m; as in p99>5ms"),

@@ -87,7 +87,10 @@ def stuff(process: Process, sock: socket.socket) -> None:
     """Send without reading until the server is stuck with a reply."""
     sock.settimeout(0)
     before = None
-    while before != (before := process.counters()) or before["bytes_in"] == before["bytes_out"]:
+    while (
+        before != (before := process.counters())
+        or before["received_bytes"] == before["sent_bytes"]
+    ):
         with contextlib.suppress(BlockingIOError):
             while sock.send(bytes(2**16)):
                 pass
@@ -124,7 +127,9 @@ def test_statistics_on_sigusr1() -> None:
         receive_exactly(sock, 32)
         seen = process.counters()
         assert (seen["accepted"], seen["active"], seen["chunks"]) == (1, 1, 1)
-        assert (seen["bytes_in"], seen["bytes_out"]) == (5, 32)
+        assert (seen["schema"], seen["event"]) == (2, "statistics")
+        assert (seen["received_bytes"], seen["sent_bytes"]) == (5, 32)
+        assert (seen["datagrams"]["received"], seen["datagrams"]["sent_bytes"]) == (0, 0)
         process.popen.send_signal(signal.SIGTERM)
         assert sock.recv(10) == b""
         assert process.counters()["active"] == 1  # it waits for us to close
@@ -141,12 +146,13 @@ def test_json_log() -> None:
         _, _, err = process.finish()
     starting, connected, closed, draining, total = map(json.loads, err.splitlines())
     assert (connected["event"], closed["event"]) == ("connected", "closed")
+    assert connected["schema"] == closed["schema"] == 2
     for name in ("peer", "id", "endpoint"):
         assert connected[name] == closed[name]
     assert [closed["endpoint"]] == starting["endpoints"] == draining["endpoints"]
     assert (draining["event"], draining["active"]) == ("draining", 0)
     assert (total["event"], total["outcomes"]["eof"]) == ("total", 1)
-    assert (closed["outcome"], closed["chunks"], closed["bytes_out"]) == ("eof", 1, 32)
+    assert (closed["outcome"], closed["chunks"], closed["sent_bytes"]) == ("eof", 1, 32)
     assert closed["level"] == "info"
     assert 0 < closed["seconds"] < PATIENCE
 

@@ -111,7 +111,7 @@ def test_a_merged_shortage_counts(port: str, short: list[int], tmp_path: Path) -
     short[0] = 1
     file = str(tmp_path / "a.json")
     assert call("load", "-c", "2", "-n", "5", "-W", "0.2", "--output", file, port)[0] == 2
-    assert json.loads(Path(file).read_text())["errors"]["local"] > 0
+    assert json.loads(Path(file).read_text())["failures"]["local"] > 0
     code, _, err = call("merge", file)
     assert code == 2
     assert "ulimit -n" in err

@@ -40,16 +40,18 @@ places = st.lists(st.integers(0, 1000), max_size=6)
 
 def explainable(sent: bytes, reply: bytes) -> bool:
     """Return whether `reply` may begin an echo of `sent`, by trying everything."""
-    positions = {0: {0}}  # by offset in the reply: how much of what was sent it may stand for
+    # By offset in the reply: how much of what was sent it may stand for, after how many stamps.
+    readings = {0: {(0, 0)}}
     for offset in range(len(reply)):
-        for position in positions.get(offset, ()):
+        for position, count in readings.get(offset, ()):
             if position < len(sent) and sent[position] == reply[offset]:
-                positions.setdefault(offset + 1, set()).add(position + 1)
-            if stamp_at(reply, offset):
-                positions.setdefault(offset + STAMP_LENGTH, set()).add(position)
+                readings.setdefault(offset + 1, set()).add((position + 1, count))
+            # Each stamp announces a byte at least, or the one reply to an empty datagram.
+            if stamp_at(reply, offset) and count < max(1, len(sent)):
+                readings.setdefault(offset + STAMP_LENGTH, set()).add((position, count + 1))
             elif len(reply) - offset < STAMP_LENGTH and may_be_cut_stamp(reply[offset:]):
                 return True
-    return len(reply) in positions
+    return len(reply) in readings
 
 
 def may_be_cut_stamp(tail: bytes) -> bool:
@@ -79,6 +81,7 @@ def test_an_honest_echo_is_explained_under_every_split(
 @given(tricky, tricky, places)
 @example(b"abc", b"abcd", [])
 @example(b"abc", b"ab" + NOON + b"d", [])
+@example(b"", NOON + NOON, [])
 def test_what_has_no_explanation_is_a_mismatch_under_every_split(
     sent: bytes, reply: bytes, splits: list[int]
 ) -> None:

@@ -40,7 +40,7 @@ def reports(draw: st.DrawFn, *, scheduled: bool | None = None) -> techo.LoadRepo
     """Any report, with a rate or without."""
     if scheduled is None:
         scheduled = draw(st.booleans())
-    count, errors = draw(st.integers(0, 20)), draw(CAUSES)
+    count, failures = draw(st.integers(0, 20)), draw(CAUSES)
     return techo.LoadReport(
         endpoint=draw(
             st.sampled_from(["tcp://127.0.0.1:8009", "unix:/tmp/s", "udp://[::1]:7"])
@@ -51,25 +51,25 @@ def reports(draw: st.DrawFn, *, scheduled: bool | None = None) -> techo.LoadRepo
         pipeline=draw(COUNTS),
         rate=draw(AMOUNTS) if scheduled else None,
         seconds=draw(AMOUNTS),
-        round_trips=count,
-        bytes=draw(COUNTS),
-        lost=draw(st.integers(0, sum(errors.values()))),
+        received=count,
+        received_bytes=draw(COUNTS),
+        lost=draw(st.integers(0, sum(failures.values()))),
         in_flight=draw(COUNTS),
-        errors=errors,
+        failures=failures,
         reasons=draw(REASONS),
         reconnects=draw(COUNTS),
         late=draw(COUNTS),
         duplicate=draw(COUNTS),
         stray=draw(COUNTS),
         outages=draw(COUNTS),
-        outage_seconds=draw(AMOUNTS),
+        outage_seconds=draw(NANOSECONDS),
         longest_outage=draw(st.none() | OUTAGES),
         unsent=draw(COUNTS),
         service=draw(histograms(count)),
         response=draw(histograms(count)) if scheduled else None,
         send_lag=draw(histograms(count)) if scheduled else None,
         client_cpu_seconds=draw(AMOUNTS),
-        client_cpu_share=draw(st.none() | AMOUNTS),
+        client_cpu_percent=draw(st.none() | AMOUNTS),
         client_was_limit=draw(st.booleans()),
     )
 
@@ -87,15 +87,15 @@ def report(**changes: Any) -> techo.LoadReport:
         "pipeline": 1,
         "rate": None,
         "seconds": 2.0,
-        "round_trips": 4,
-        "bytes": 256,
-        "errors": {},
+        "received": 4,
+        "received_bytes": 256,
+        "failures": {},
         "reasons": {},
         "service": techo.Histogram.of([1, 2, 3, 4]),
         "response": None,
         "send_lag": None,
         "client_cpu_seconds": 0.5,
-        "client_cpu_share": 0.25,
+        "client_cpu_percent": 25.0,
         "client_was_limit": False,
     }
     return techo.LoadReport(**ordinary | changes)
@@ -117,28 +117,30 @@ def test_json_says_what_people_ask_for() -> None:
         service=times,
         response=times,
         send_lag=techo.Histogram(),
-        errors={"eof": 2, "tls": 1},
+        failures={"eof": 2, "tls": 1},
         reasons={"tls": "bad certificate"},
     ).to_json()
     assert (data["schema"], data["event"]) == (2, "summary")
-    assert (data["errors"], data["reasons"]) == (
+    assert (data["failures"], data["reasons"]) == (
         {"eof": 2, "tls": 1},
         {"tls": "bad certificate"},
     )
-    assert data["round_trips_per_second"] == 2
+    assert data["trips_per_second"] == 2
+    assert (data["sent"], data["lost"], data["loss_percent"]) == (4, 0, 0)
+    assert data["latency_ns"] == data["response_ns"]
     assert data["service_ns"] == data["response_ns"]
     assert data["service_ns"]["count"] == 100
     assert (data["service_ns"]["min"], data["service_ns"]["max"]) == (1000, 1099)
     assert data["service_ns"]["mean"] == 1050
     assert data["service_ns"]["p99"] == pytest.approx(1098, rel=0.01)
     assert data["service_ns"]["p99_9"] is None
-    assert data["behind_ns"] == dict.fromkeys(data["behind_ns"], None) | {"count": 0}
+    assert data["send_lag_ns"] == dict.fromkeys(data["send_lag_ns"], None) | {"count": 0}
     assert report().to_json()["response_ns"] is None
     assert report().to_json()["response_histogram"] is None
 
 
 ADDED = (
-    *("connections", "round_trips", "bytes", "lost", "in_flight"),
+    *("connections", "received", "received_bytes", "lost", "in_flight"),
     *("reconnects", "late", "duplicate", "unsent"),
 )
 
@@ -163,15 +165,17 @@ def test_merging_adds_up(several: list[techo.LoadReport]) -> None:
         else:
             assert getattr(total, name) == added
     for cause in techo.FailureCause:
-        count = sum(each.errors.get(cause, 0) for each in several)
-        assert total.errors.get(cause, 0) == count
-        assert (cause in total.errors) == bool(count)
+        count = sum(each.failures.get(cause, 0) for each in several)
+        assert total.failures.get(cause, 0) == count
+        assert (cause in total.failures) == bool(count)
         told = [each.reasons[cause] for each in several if cause in each.reasons]
         assert total.reasons.get(cause) == (told[-1] if told else None)
     assert total.seconds == max(each.seconds for each in several)
     assert (total.size, total.pipeline) == (64, max(each.pipeline for each in several))
-    shares = [each.client_cpu_share for each in several if each.client_cpu_share is not None]
-    assert total.client_cpu_share == (max(shares) if shares else None)
+    shares = [
+        each.client_cpu_percent for each in several if each.client_cpu_percent is not None
+    ]
+    assert total.client_cpu_percent == (max(shares) if shares else None)
     rates = [each.rate for each in several if each.rate is not None]
     assert total.rate == (sum(rates) if rates else None)
     assert total.client_was_limit == any(each.client_was_limit for each in several)
@@ -209,18 +213,19 @@ def test_what_a_report_says_of_itself() -> None:
     nothing = techo.Histogram()
     assert report().loss == 0
     assert report(lost=1).loss == 20
-    assert report(round_trips=0, service=nothing).loss is None
-    assert report(seconds=0.0).round_trips_per_second == 0
-    assert report(errors={"eof": 1, "reset": 2}).failed == 3
-    assert not report(errors={"refused": 2}).never_reached
-    assert not report(round_trips=0, service=nothing).never_reached
-    assert report(round_trips=0, service=nothing, errors={"refused": 2, "dns": 1}).never_reached
+    assert report(received=0, service=nothing).loss is None
+    assert report(seconds=0.0).trips_per_second == 0
+    assert report(failures={"eof": 1, "reset": 2}).failed == 3
+    assert not report(failures={"refused": 2}).never_reached
+    assert not report(received=0, service=nothing).never_reached
+    assert report(received=0, service=nothing, failures={"refused": 2, "dns": 1}).never_reached
     assert not report(
-        round_trips=0, service=nothing, errors={"refused": 2, "eof": 1}
+        received=0, service=nothing, failures={"refused": 2, "eof": 1}
     ).never_reached
 
 
-GIVEN = sorted(set(report().to_json()) - {"schema", "event", "round_trips_per_second"})
+DERIVED = {"sent", "loss_percent", "trips_per_second"}
+GIVEN = sorted(set(report().to_json()) - {"schema", "event", *DERIVED})
 
 
 @pytest.mark.parametrize("name", GIVEN)
@@ -235,7 +240,7 @@ def test_a_report_that_lacks_something_is_refused(name: str) -> None:
             techo.LoadReport.from_json(data)
 
 
-NATURALS = (*ADDED, "size", "pipeline")
+NATURALS = (*ADDED, "pipeline")
 
 
 @pytest.mark.parametrize(
@@ -245,17 +250,23 @@ NATURALS = (*ADDED, "size", "pipeline")
         *(({name: 1.5}, f"{name} 1.5 is not a whole number") for name in NATURALS),
         *(({name: True}, f"{name} True is not a whole number") for name in NATURALS),
         ({"lost": None}, "lost None is not a whole number"),
-        ({"bytes": "9"}, "bytes '9' is not a whole number"),
+        ({"received_bytes": "9"}, "received_bytes '9' is not a whole number"),
         ({"seconds": -0.5}, "seconds -0.5 is not a number from 0"),
         ({"seconds": math.nan}, "seconds nan is not a number from 0"),
         ({"seconds": math.inf}, "seconds inf is not a number from 0"),
         ({"seconds": "9"}, "seconds '9' is not a number from 0"),
         ({"client_cpu_seconds": None}, "client_cpu_seconds None is not a number from 0"),
-        ({"errors": None}, "errors None is not a mapping from causes to whole numbers from 1"),
-        ({"errors": [1]}, "errors .1. is not a mapping"),
-        ({"errors": {"eof": 0}}, "errors {'eof': 0} is not a mapping from causes to whole"),
-        ({"errors": {"eof": "1"}}, "errors {'eof': '1'} is not a mapping from causes to whole"),
-        ({"errors": {"weather": 1}}, "errors {'weather': 1} is not a mapping from causes"),
+        (
+            {"failures": None},
+            "failures None is not a mapping from causes to whole numbers from 1",
+        ),
+        ({"failures": [1]}, "failures .1. is not a mapping"),
+        ({"failures": {"eof": 0}}, "failures {'eof': 0} is not a mapping from causes to whole"),
+        (
+            {"failures": {"eof": "1"}},
+            "failures {'eof': '1'} is not a mapping from causes to whole",
+        ),
+        ({"failures": {"weather": 1}}, "failures {'weather': 1} is not a mapping from causes"),
         ({"reasons": None}, "reasons None is not a mapping from causes to texts"),
         ({"reasons": {"tls": 1}}, "reasons {'tls': 1} is not a mapping from causes to texts"),
         (
@@ -266,25 +277,40 @@ NATURALS = (*ADDED, "size", "pipeline")
         ({"client_was_limit": "no"}, "client_was_limit 'no' is not true or false"),
         ({"client_cpu_seconds": 10**400}, "client_cpu_seconds 1000"),
         (
-            {"errors": {"eof": True}},
-            "errors {'eof': True} is not a mapping from causes to whole",
+            {"failures": {"eof": True}},
+            "failures {'eof': True} is not a mapping from causes to whole",
         ),
         ({"seconds": True}, "seconds True is not a number"),
-        ({"round_trips": 10**9}, "not as many round trips as its histogram"),
-        ({"rate": 5.0}, "lacks a histogram"),
-        ({"rate": "5"}, "lacks a histogram"),
+        ({"received": 10**9}, "not received as many as its histograms"),
+        ({"wanted_trips_per_second": 5.0}, "lacks a histogram"),
+        ({"wanted_trips_per_second": "5"}, "lacks a histogram"),
         ({"service_histogram": None}, "lacks a histogram"),
         ({"response_histogram": techo.Histogram().to_json()}, "lacks a histogram"),
         ({"service_histogram": {"bits": 3}}, "a histogram has bits 6"),
         ({"service_histogram": {"bits": 6}}, "the histogram lacks 'buckets'"),
         ({"service_histogram": [1]}, "a histogram has bits 6"),
-        ({"lost": 1}, "has lost 1, and errors for fewer"),
+        ({"lost": 1}, "has lost 1, and failures for fewer"),
         ({"lost": 10**18}, "lost 10{18} is not below 1e18"),
         ({"endpoint": "\x1b[2J"}, "is not a text that can be printed"),
         ({"reasons": {"tls": "\n"}}, "is not a mapping from causes to texts"),
-        ({"event": "reply"}, "no report of schema 2"),
-        ({"schema": 1}, "no report of schema 2"),
-        ({"schema": None}, "no report of schema 2"),
+        ({"size_bytes": -1}, "size -1 is not a whole number from 0"),
+        ({"outages": None}, "outages have count, total_ns, longest, and these are"),
+        ({"outages": {"count": 1}}, "outages have count, total_ns, longest"),
+        (
+            {"outages": {"count": -1, "total_ns": 0, "longest": None}},
+            "count -1 is not a whole number from 0",
+        ),
+        (
+            {"outages": {"count": 1, "total_ns": 0.5, "longest": None}},
+            "total_ns 0.5 is not a whole number from 0",
+        ),
+        (
+            {"outages": {"count": 1, "total_ns": 0, "longest": 5}},
+            "an outage has from_ns, to_ns, duration_ns, probes",
+        ),
+        ({"event": "reply"}, "no summary of a load"),
+        ({"schema": 1}, "no report of schema 2, but of 1: measure again"),
+        ({"schema": None}, "no report of schema 2, but of None"),
     ],
     ids=str,
 )
@@ -299,10 +325,10 @@ def test_a_rate_that_is_none_is_refused() -> None:
     times = techo.Histogram.of([5] * 4)
     data = report(rate=5.0, response=times, send_lag=times).to_json()
     assert techo.LoadReport.from_json(data).rate == 5
-    with pytest.raises(ValueError, match="not as many round trips as its histograms"):
-        techo.LoadReport.from_json(data | {"behind_histogram": techo.Histogram().to_json()})
+    with pytest.raises(ValueError, match="not received as many as its histograms"):
+        techo.LoadReport.from_json(data | {"send_lag_histogram": techo.Histogram().to_json()})
     with pytest.raises(ValueError, match="rate 'five' is not a number from 0"):
-        techo.LoadReport.from_json(data | {"rate": "five"})
+        techo.LoadReport.from_json(data | {"wanted_trips_per_second": "five"})
 
 
 @pytest.mark.parametrize("data", [None, 5, "report", [], {}, [report().to_json()]], ids=str)

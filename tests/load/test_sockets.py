@@ -81,8 +81,8 @@ async def test_the_server_has_seen_what_the_report_says(  # noqa: PLR0917  -- pa
                 tls=trusting,
             )
         )
-        assert (report.round_trips, report.lost, report.unsent) == (200, 0, 0)
-        assert (report.errors, report.reconnects) == ({}, 0)
+        assert (report.received, report.lost, report.unsent) == (200, 0, 0)
+        assert (report.failures, report.reconnects) == ({}, 0)
         assert report.endpoint == str(server.endpoints[0])
         assert report.service.min > 0
         assert 0 < report.seconds < PATIENCE
@@ -102,10 +102,10 @@ async def test_for_some_time(
         report = check(
             await techo.load(server.endpoints[0], connections=3, seconds=0.2, tls=trusting)
         )
-        assert report.round_trips > 3
+        assert report.received > 3
         assert report.lost == 0
         assert 0.1 < report.seconds < PATIENCE
-        assert received(server, kind)[0] == report.bytes
+        assert received(server, kind)[0] == report.received_bytes
 
 
 @pytest.mark.parametrize("rate", [None, 300])
@@ -126,7 +126,7 @@ async def test_large_messages_in_a_pipeline(
                 tls=trusting,
             )
         )
-        assert (report.round_trips, report.lost) == (30, 0)
+        assert (report.received, report.lost) == (30, 0)
         assert server.statistics().bytes_in == server.statistics().bytes_out == 30_000_000
 
 
@@ -151,7 +151,7 @@ async def test_a_socket_that_is_not_read_holds_what_it_owes() -> None:
                 await techo.load(connect, connections=1, size=2**21, pipeline=2, trips=7)
             )
             nursery.cancel_scope.cancel()
-    assert (report.round_trips, report.lost) == (7, 0)
+    assert (report.received, report.lost) == (7, 0)
 
 
 async def test_cancellation_closes_all_connections(
@@ -193,19 +193,19 @@ async def test_stopping(
                 server.endpoints[0], seconds=PATIENCE, stop=stop, rate=rate, tls=trusting
             )
         )
-        assert report.bytes == received(server, kind)[0] >= seen
+        assert report.received_bytes == received(server, kind)[0] >= seen
         assert (report.lost, report.unsent) == (0, 0)
         await until_descriptors(before)
 
 
 @pytest.mark.parametrize("kind", ["tls"], indirect=True)
-async def test_tls_says_farewell_even_if_nothing_was_said(
+async def test_tls_ends_with_close_notify_even_if_nothing_was_said(
     serve: Serve, trusting: ssl.SSLContext | None
 ) -> None:
     """One trip over one of five connections: to the server each has ended as it should."""
     async with serve() as server:
         report = await techo.load(server.endpoints[0], connections=5, trips=1, tls=trusting)
-        assert check(report).round_trips == 1
+        assert check(report).received == 1
         assert ended(await until_ended(server, 5)) == {"eof": 5}
 
 
@@ -220,7 +220,7 @@ async def test_messages_of_any_size(
                 server.endpoints[0], connections=2, trips=20, size=size, tls=trusting
             )
         )
-        assert (report.round_trips, report.bytes) == (20, 20 * size)
+        assert (report.received, report.received_bytes) == (20, 20 * size)
         assert received(server, kind)[0] == 20 * size
 
 
@@ -245,14 +245,14 @@ async def test_without_a_descriptor_for_the_pump_there_is_a_cause(
         raise OSError(errno.EMFILE, "too many")
 
     for driver in (drivers.PumpDriver, drivers.TaskDriver):
-        monkeypatch.setattr(driver, "_carry", fail)
+        monkeypatch.setattr(driver, "_exchange", fail)
     async with techo.open_server("tcp://127.0.0.1:0") as server:
         before = await open_descriptors()
         load = techo.load(server.endpoints[0], connections=2, trips=5, timeout=0.5)
         report = check(await load)
         await until_ended(server, 2)
         assert await open_descriptors() == before
-    assert (report.round_trips, report.unsent) == (0, 5)
+    assert (report.received, report.unsent) == (0, 5)
     assert report.reasons == {techo.FailureCause.LOCAL: "too many open files"}
 
 

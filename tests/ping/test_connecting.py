@@ -97,7 +97,7 @@ async def test_each_step_has_its_own_time(names: Names) -> None:
         begun = trio.current_time()
         found = (await see(techo.ping(target, count=1, **QUICK))).statistics
         total = trio.current_time() - begun
-    times = [found.setup["lookup"].sum, found.setup["connect"].sum, found.rtt.sum]
+    times = [found.setup["lookup"].sum, found.setup["connect"].sum, found.latency.sum]
     assert times[0] >= 0.1e9
     assert sum(times) <= total * 1e9
 
@@ -135,7 +135,7 @@ async def test_a_look_up_that_hangs_is_a_cause_of_its_own(
     assert seen.results[0].reason == "no look-up within 2 s"
     assert seen.statistics.never_reached
     report = await techo.load(target, connections=2, timeout=2)
-    assert dict(report.errors) == {techo.FailureCause.DNS: 2}
+    assert dict(report.failures) == {techo.FailureCause.DNS: 2}
     with pytest.raises(socket.gaierror, match="no look-up within 3 s"):
         await check_echo_service(target, patience=3)
     if kind == "tls":  # talk waits for ever for the others
@@ -324,7 +324,7 @@ async def test_techo_s_own_refusal_has_a_name(
             assert seen.statistics.never_reached
             options: dict[str, Any] = {"trips": 10, "timeout": PATIENCE, "tls": client_tls}
             report = await techo.load(endpoint, connections=2, **options)
-            assert set(report.errors) == {techo.FailureCause.TLS}
+            assert set(report.failures) == {techo.FailureCause.TLS}
             assert said in report.reasons[techo.FailureCause.TLS]
             with pytest.raises(ssl.SSLError, match=said):
                 await check_echo_service(endpoint, tls=client_tls)
@@ -371,15 +371,15 @@ async def test_no_tls_where_it_should_be(client_tls: ssl.SSLContext) -> None:
 
 
 @pytest.mark.parametrize(("most", "cause"), [(0, "eof"), (1, "short"), (63, "short")])
-@pytest.mark.parametrize("farewell", [True, False])
+@pytest.mark.parametrize("close_notify", [True, False])
 async def test_tls_that_ends_in_mid_reply(
     server_tls: ssl.SSLContext,
     client_tls: ssl.SSLContext,
     most: int,
     cause: str,
-    farewell: bool,  # noqa: FBT001  -- a parameter of the test
+    close_notify: bool,  # noqa: FBT001  -- a parameter of the test
 ) -> None:
-    """It is an end, and short of what was sent, with TLS's farewell or without."""
+    """It is an end, and short of what was sent, with close_notify or without."""
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
 
     async def answer_in_part() -> None:
@@ -387,7 +387,7 @@ async def test_tls_that_ends_in_mid_reply(
         data = await stream.receive_some(64)
         if most:
             await stream.send_all(data[:most])
-        await (stream if farewell else stream.transport_stream).aclose()
+        await (stream if close_notify else stream.transport_stream).aclose()
 
     port = listener.socket.getsockname()[1]
     async with listener, trio.open_nursery() as nursery:

@@ -92,7 +92,7 @@ async def test_the_clock_on_the_wall_may_be_set_back(
         result = await anext(ping)
     assert isinstance(result, techo.PingReply)
     assert (result.seconds, result.at) == (0.5, EPOCH + 1.5 - 3600)
-    assert ping.statistics().rtt.max == SECOND // 2
+    assert ping.statistics().latency.max == SECOND // 2
 
 
 async def set_back(unix_time: Any) -> None:
@@ -119,7 +119,7 @@ async def test_statistics_when_all_is_well(autojump_clock: trio.testing.MockCloc
         failures={},
         reconnects=0,
         largest=64,
-        rtt=techo.Histogram.of([SECOND // 4] * 3),
+        latency=techo.Histogram.of([SECOND // 4] * 3),
         mdev=0,
         jitter=0,
         outages=0,
@@ -136,14 +136,14 @@ async def test_figures_of_round_trips(autojump_clock: trio.testing.MockClock) ->
     pauses = [(37 * number % 100 + 1) / 128 for number in range(100)]
     found = (await see_pauses(pauses)).statistics
     times = [round(pause * SECOND) for pause in pauses]
-    assert (found.rtt.min, found.rtt.max) == (min(times), max(times))
-    assert found.rtt.mean == round(figures.mean(times))
+    assert (found.latency.min, found.latency.max) == (min(times), max(times))
+    assert found.latency.mean == round(figures.mean(times))
     assert found.mdev == math.isqrt(round(figures.pvariance(times)))
     differences = [abs(a - b) for a, b in itertools.pairwise(times)]
     assert found.jitter == round(figures.mean(differences))
     for percent in (50, 95, 99):
         nearest = sorted(times)[percent - 1]
-        assert found.rtt.percentile(percent) == pytest.approx(nearest, rel=0.008)
+        assert found.latency.percentile(percent) == pytest.approx(nearest, rel=0.008)
 
 
 async def test_before_the_first_reply_there_are_no_figures(
@@ -158,7 +158,7 @@ async def test_before_the_first_reply_there_are_no_figures(
         0,
         *[None] * 4,
     )
-    assert before.rtt.mean is None
+    assert before.latency.mean is None
     assert not before.never_reached
     after = ping.statistics()
     assert (after.loss, after.largest, after.mdev, after.jitter) == (0, 64, 0, None)
@@ -176,7 +176,7 @@ async def test_late_is_lost_no_longer(autojump_clock: trio.testing.MockClock) ->
     ]
     assert (seen.statistics.lost, seen.statistics.late, seen.statistics.received) == (0, 1, 4)
     assert seen.statistics.failures == {}
-    assert seen.statistics.rtt.max == 2.5 * SECOND
+    assert seen.statistics.latency.max == 2.5 * SECOND
 
 
 async def test_many_may_be_under_way(autojump_clock: trio.testing.MockClock) -> None:
@@ -287,5 +287,5 @@ async def test_a_percentile_among_the_lost_is_lost(
     assert (found.received, found.lost) == (40, 60)
     assert found.percentile(50) == found.percentile(99) == math.inf
     assert found.percentile(25) == 0
-    assert found.to_json()["rtt_ns"]["p50"] is None
-    assert found.to_json()["rtt_ns"]["max"] == 0
+    assert found.to_json()["latency_ns"]["p50"] is None
+    assert found.to_json()["latency_ns"]["max"] == 0

@@ -62,7 +62,7 @@ async def test_every_kind_is_answered(
     steps = {"connect", "handshake"} if kind is techo.Kind.TLS else {"connect"}
     assert {name: each.count for name, each in found.setup.items()} == dict.fromkeys(steps, 1)
     assert all(0 < each.min < PATIENCE * 1e9 for each in found.setup.values())
-    assert 0 < found.rtt.min <= found.rtt.max < PATIENCE * 1e9
+    assert 0 < found.latency.min <= found.latency.max < PATIENCE * 1e9
 
 
 async def test_a_server_that_was_away_is_found_again(

@@ -146,5 +146,5 @@ async def test_both_drivers_count_alike(
         # To a peer that has closed, sending fails as well, and either side may notice first.
         if "reset" in found:
             found["eof"] = found.pop("reset") + found.get("eof", 0)
-        assert (found, report.lost, report.round_trips) == (errors, lost, 8 - lost)
+        assert (found, report.lost, report.received) == (errors, lost, 8 - lost)
         assert report.unsent == 0

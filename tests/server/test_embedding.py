@@ -215,14 +215,32 @@ async def test_a_hook_comes_before_tls(
     nursery.cancel_scope.cancel()
 
 
-async def test_a_hook_also_sees_other_sockets(tmp_path: Path, nursery: trio.Nursery) -> None:
-    """The hook sees every socket that is bound."""
+async def test_a_hook_also_sees_other_sockets(
+    tmp_path: Path, server_tls: ssl.SSLContext
+) -> None:
+    """The hook sees every socket that is bound, those of open listeners among them."""
     hook = Hook()
-    service = techo.EchoService(hook=hook)
     places = ("udp://127.0.0.1:0", f"unix:{tmp_path}/s", f"unixgram:{tmp_path}/g")
-    await nursery.start(service.serve, *places)
-    assert hook.sockets == [True] * 3
-    nursery.cancel_scope.cancel()
+    (plain,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    (below,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    listeners = (plain, trio.SSLListener(below, server_tls), MemoryListener())
+    async with techo.open_server(*places, *listeners, hook=hook):
+        assert hook.sockets == [True] * 5
+
+
+async def test_what_a_hook_raises_is_logged_as_the_hook_s(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is no failure of the reply function."""
+    listener = MemoryListener()
+    async with techo.open_server(listener, hook=Hook()) as server:
+        stream = await listener.connect()
+        await stream.send_all(b"bug\n")
+        assert await receive_until_end(stream) == b""
+        await stream.aclose()
+    assert ended(server.statistics()) == {"crashed": 1}
+    errors = [each.getMessage() for each in caplog.records if each.exc_info]
+    assert errors == ["the hook for MemoryStream failed"]
 
 
 class Spiteful(trio.abc.Stream):

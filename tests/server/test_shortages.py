@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import time
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 import trio
@@ -158,3 +158,30 @@ def test_the_line_comes_back_after_a_minute(
     assert _log.shortage(OSError(errno.EMFILE, "too many"))
     assert not _log.shortage(OSError(errno.ECONNRESET, "reset"))
     assert lines(caplog) == ["too little memory"] * 2 + ["cannot accept con"]
+
+
+class NoThreads(trio.abc.HostnameResolver):
+    """A resolver in a process that can start no more threads."""
+
+    async def getaddrinfo(self, *_: Any) -> list[Any]:
+        """Fail as a thread does that can't be started."""
+        await trio.lowlevel.checkpoint()
+        raise RuntimeError("can't start new thread")
+
+    async def getnameinfo(self, *_: Any) -> tuple[str, str]:
+        """Nobody asks."""
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+async def test_a_look_up_without_a_thread_is_an_os_error_that_names_the_endpoint(
+    kind: str,
+) -> None:
+    """It is a shortage of this machine, as for a client."""
+    trio.socket.set_custom_hostname_resolver(NoThreads())
+    endpoint = f"{kind}://some.example:0"
+    with pytest.raises(OSError, match="Cannot allocate memory") as caught:
+        async with techo.open_server(endpoint):
+            raise AssertionError("it can't be listening")
+    assert caught.value.errno == errno.ENOMEM
+    assert caught.value.filename == endpoint

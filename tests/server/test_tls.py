@@ -135,6 +135,13 @@ async def test_a_tls_endpoint_without_certificate_is_refused() -> None:
             pass
 
 
+async def test_a_client_s_context_is_refused(client_tls: ssl.SSLContext) -> None:
+    """It is refused before anything listens, by the endpoint's name, and not at each peer."""
+    with pytest.raises(ValueError, match=f"{ANY} needs a server's context as tls: .*CLIENT"):
+        async with techo.open_server(ANY, tls=client_tls):
+            raise AssertionError("it can't be listening")
+
+
 async def speak_plain(stream: trio.SocketStream) -> None:
     """Send what is no TLS, and wait for the end."""
     await stream.send_all(b"GET / HTTP/1.0\r\n\r\n")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
+import socket
+import types
 from typing import Any
 
+import attrs
 import pytest
 import trio
 import trio.testing
 
 import techo
-from techo._server.connection import network_of
+from techo._server.connection import Peer, network_of, peer_host
 from techo.testing import Delay, open_memory_server
 
 
@@ -105,3 +108,37 @@ def test_a_host_is_an_address_or_a_network(host: str, same: str, other: str) -> 
     """Who has one IPv6 address has its /64."""
     assert network_of(host) == network_of(same)
     assert network_of(host) != network_of(other)
+
+
+def test_a_link_local_peer_is_known_by_its_interface_too() -> None:
+    """The system has the zone apart from the address, as a number."""
+    index, name = socket.if_nameindex()[0]
+    others = 2**31 - 1  # which no interface has
+    assert peer_host(("fe80::1", 7, 0, index)) == f"fe80::1%{name}"
+    assert peer_host(("fe80::1", 7, 0, others)) == f"fe80::1%{others}"
+    assert peer_host(("::ffff:192.0.2.1", 7, 0, 0)) == "192.0.2.1"
+    assert peer_host(("192.0.2.1", 7)) == "192.0.2.1"
+
+
+@attrs.frozen
+class LinkLocal:
+    """A socket whose peer is on the link of an interface."""
+
+    interface: int
+
+    def getpeername(self) -> tuple[str, int, int, int]:
+        """Return its address, as the system does."""
+        return "fe80::1", 7, 0, self.interface
+
+
+def test_link_local_peers_of_two_interfaces_are_two_hosts() -> None:
+    """Limits by address count them apart; one interface's /64 is one host."""
+    index, name = socket.if_nameindex()[0]
+    peers = []
+    for interface in (index, 2**31 - 1):
+        transport: Any = types.SimpleNamespace(socket=LinkLocal(interface))
+        peers.append(Peer.of(transport, "unknown"))
+    assert peers[0] == Peer(f"[fe80::1%{name}]:7", f"fe80::1%{name}")
+    assert peers[0].host is not None
+    assert peers[1].host is not None
+    assert network_of(peers[0].host) != network_of(peers[1].host)

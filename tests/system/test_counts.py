@@ -33,8 +33,12 @@ def test_techo_has_counted_the_same(kind: str) -> None:
     with serving("--reply", "raw", kind.format(f"counts-{os.getpid()}")) as process:
         report = load(str(process.endpoints[0]))
         counted = process.statistics()
-    assert (report["round_trips"], report["bytes"], report["reconnects"]) == (TRIPS, BYTES, 0)
-    assert (counted["accepted"], counted["bytes_in"], counted["bytes_out"]) == (
+    assert (report["received"], report["received_bytes"], report["reconnects"]) == (
+        TRIPS,
+        BYTES,
+        0,
+    )
+    assert (counted["accepted"], counted["received_bytes"], counted["sent_bytes"]) == (
         20,
         BYTES,
         BYTES,
@@ -55,7 +59,7 @@ def test_uvloop_has_counted_the_same() -> None:
             assert popen.wait(PATIENCE) == 0
         finally:
             popen.kill()
-    assert (report["round_trips"], report["bytes"]) == (TRIPS, BYTES)
+    assert (report["received"], report["received_bytes"]) == (TRIPS, BYTES)
     assert list(map(int, counted)) == [20, BYTES]
 
 
@@ -67,5 +71,5 @@ def test_socat_has_seen_the_same_bytes(tmp_path: Path) -> None:
         trio.run(until_answering, f"tcp://127.0.0.1:{port}")
         before = seen.stat().st_size
         report = load(f"127.0.0.1:{port}")
-    assert (report["round_trips"], report["bytes"]) == (TRIPS, BYTES)
+    assert (report["received"], report["received_bytes"]) == (TRIPS, BYTES)
     assert seen.stat().st_size - before == BYTES

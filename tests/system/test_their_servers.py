@@ -150,13 +150,13 @@ def test_load_verifies_every_byte_of_theirs(server: str) -> None:
     arguments = ["-c", "2", "-n", "50", "-W", "0.5", "--json"]
     _, out, _ = run("load", server, *arguments)
     report = json.loads(out)
-    assert report["round_trips"] + report["lost"] == 50
-    assert report["bytes"] == report["round_trips"] * 64
+    assert report["received"] + report["lost"] == 50
+    assert report["received_bytes"] == report["received"] * 64
     if server.startswith("udp"):  # of which xinetd drops some, and socat glues some together
-        assert set(report["errors"]) <= {"timeout-reply", "corrupt"}
-        assert report["round_trips"] > 0
+        assert set(report["failures"]) <= {"timeout-reply", "corrupt"}
+        assert report["received"] > 0
     else:
-        assert (report["errors"], report["reconnects"]) == ({}, 0)
+        assert (report["failures"], report["reconnects"]) == ({}, 0)
 
 
 @pytest.mark.parametrize("server", SERVERS[5:6], indirect=True, ids=name)
@@ -166,8 +166,8 @@ def test_load_finds_out_who_glues_messages_together(server: str) -> None:
     code, out, _ = run("load", server, *arguments)
     report = json.loads(out)
     assert code == 1
-    assert report["errors"]["corrupt"] > 0
-    assert report["round_trips"] + report["lost"] == 200
+    assert report["failures"]["corrupt"] > 0
+    assert report["received"] + report["lost"] == 200
 
 
 def test_systemd_socket_activate_starts_ours() -> None:

@@ -115,7 +115,7 @@ def test_sigterm_under_200_busy_clients_owes_nobody_anything() -> None:
         for thread in threads:
             thread.start()
         wait_until(lambda: process.counters()["active"] == 200, "all are connected")
-        wait_until(lambda: process.counters()["bytes_in"] > 10**7, "all are busy")
+        wait_until(lambda: process.counters()["received_bytes"] > 10**7, "all are busy")
         code, _, err = process.finish()
         for thread in threads:
             thread.join(PATIENCE)

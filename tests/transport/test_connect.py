@@ -15,7 +15,7 @@ import trio
 import trio.testing
 
 import techo
-from helpers import PATIENCE, free_port, open_descriptors
+from helpers import PATIENCE, free_port, open_descriptors, until_ended
 from techo._addresses import interleaved, is_literal, text_of, unix_address
 from techo._memory.stream import MemoryStream
 from techo._probing.causes import first_cause
@@ -232,6 +232,19 @@ def accept_and_end(sock: socket.socket, abruptly: bool) -> None:  # noqa: FBT001
     accepted, _ = sock.accept()
     with accepted:
         accepted.recv(1 if abruptly else 2**16)
+
+
+async def test_a_server_s_context_is_refused_and_nothing_stays_open(
+    server_tls: ssl.SSLContext,
+) -> None:
+    """OpenSSL reports that as an error of TLS, before the handshake."""
+    async with techo.open_server("tcp://127.0.0.1:0") as server:
+        endpoint = attrs.evolve(server.endpoints[0], kind=techo.Kind.TLS)
+        before = await open_descriptors()
+        with pytest.raises(ssl.SSLError, match="PROTOCOL_TLS_SERVER"):
+            await connect(endpoint, tls=server_tls)
+        await until_ended(server, 1)
+        assert await open_descriptors() == before
 
 
 @pytest.mark.parametrize("kind", ["tcp", "udp"])

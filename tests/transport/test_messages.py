@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 import techo
 from helpers import PATIENCE
@@ -78,6 +79,37 @@ async def test_a_packet_larger_than_all_is_a_broken_connection() -> None:
         await theirs.receive()
     await trio.aclose_forcefully(ours)
     await trio.aclose_forcefully(theirs)
+
+
+async def test_a_datagram_larger_than_all_is_an_error_and_no_reply(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    """It is not received in part; a client waits on for the reply, as behind any wrong one."""
+    with trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * LARGEST_PACKET)
+        if server.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= LARGEST_PACKET + 32:
+            pytest.skip("the system allows no such buffer")
+        await server.bind(f"{tmp_path}/s")
+
+        async def answer() -> None:
+            while True:
+                data, client = await server.recvfrom(100)
+                await server.sendto(data + bytes(LARGEST_PACKET), client)
+                if data != b"one":
+                    await server.sendto(data, client)
+
+        nursery.start_soon(answer)
+        async with (await connect(f"unixgram:{tmp_path}/s")).transport as transport:
+            with trio.fail_after(PATIENCE):
+                await transport.send(b"one")
+                with pytest.raises(trio.BrokenResourceError, match="more than"):
+                    await transport.receive()
+                client = techo.EchoClient(transport)
+                assert (await client.round_trip(b"two")).reply == b"two"
+                await transport.send(b"one")
+                await trio.testing.wait_all_tasks_blocked()
+                assert (await client.round_trip(b"three")).reply == b"three"
+        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("kind", ["udp", "unixgram"])

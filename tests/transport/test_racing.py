@@ -219,6 +219,62 @@ async def test_cancellation_loses_nothing(autojump_clock: trio.testing.MockClock
             assert await transport.receive() == b"one"
 
 
+async def test_an_answer_may_come_while_a_datagram_is_being_sent(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """The socket that has answered is kept, and no other address is tried."""
+    async with (
+        peers("silent", "echo") as (port, (first, other)),
+        opened(port) as (transport, _),
+    ):
+        await transport.send(b"one")
+        first.answers = True
+        assert isinstance(transport, RacingTransport)
+        send = transport.one.send
+
+        async def send_and_wait(data: bytes | bytearray | memoryview) -> None:
+            await send(data)
+            await trio.testing.wait_all_tasks_blocked()  # so that the answer is received first
+
+        transport.one.send = send_and_wait  # type: ignore[method-assign]
+        nursery.start_soon(transport.receive)
+        await trio.testing.wait_all_tasks_blocked()
+        await transport.send(b"two")
+        assert transport.address == f"127.0.0.1:{port}"
+        assert (first.came, other.came) == ([b"one", b"two"], [])
+
+
+async def test_a_send_that_fails_does_not_end_the_receiving(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """What is sent next may be answered, by any address."""
+    async with (
+        peers("silent", "echo") as (port, (silent, _)),
+        opened(port) as (transport, client),
+    ):
+        await client.round_trip(b"first")
+        assert isinstance(transport, RacingTransport)
+
+        async def refuse(data: bytes | bytearray | memoryview) -> None:
+            await trio.lowlevel.checkpoint()
+            raise ConnectionRefusedError(errno.ECONNREFUSED, f"as planned: {data!r}")
+
+        transport.one.send = refuse  # type: ignore[method-assign]
+        answers: list[bytes] = []
+
+        async def receive() -> None:
+            answers.append(await transport.receive())
+
+        nursery.start_soon(receive)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(ConnectionRefusedError):
+            await transport.send(b"second")
+        silent.answers = True
+        await transport.send(b"third")
+        await trio.testing.wait_all_tasks_blocked()
+        assert answers == [b"third"]
+
+
 async def test_closing_ends_every_wait(autojump_clock: trio.testing.MockClock) -> None:
     """Nothing is left of the sockets, and nothing can be done any more."""
     async with peers("silent", "silent") as (port, _):
@@ -277,5 +333,5 @@ async def test_everybody_connects_so(
         assert ping.statistics().address == address
         assert ping.statistics().to_json()["address"] == address
         report = await techo.load(f"{NAME}:{port}", connections=2, trips=20)
-        assert (report.round_trips, report.failed, report.address) == (20, 0, address)
+        assert (report.received, report.failed, report.address) == (20, 0, address)
         assert (await check_echo_service(f"{NAME}:{port}", connections=3)).passed

@@ -324,6 +324,21 @@ async def test_session_tickets_leave_with_the_first_reply(secure: Secure, versio
     assert client.tls.session.has_ticket
 
 
+async def test_receiving_does_not_send_session_tickets(
+    secure: Secure, version: str, nursery: trio.Nursery
+) -> None:
+    """A client may pause before it sends, and close without having read anything."""
+    ours, theirs = Wire.pair()
+    client, server = secure(ours, theirs)
+    await shake_hands(client, server)
+    sends = theirs.sends
+    assert sends == (1 if version == "TLSv1.3" else 2)
+    nursery.start_soon(server.receive)
+    await trio.testing.wait_all_tasks_blocked()
+    assert theirs.sends == sends
+    await client.send(b"hello")
+
+
 async def test_what_a_client_sent_that_never_reads_is_received(secure: Secure) -> None:
     """Closing its socket with something unread would reset the connection."""
     client, server = secure(*await socket_pair())

@@ -27,7 +27,7 @@ async def serve() -> None:
 
     upper: techo.Reply = bytes.upper
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    service = techo.EchoService(upper, tls=context, unix_mode=0o660, seed=1)
+    service = techo.EchoService(upper, tls=context, unix_mode=0o660, seed=1, hook=Hook())
     listeners = await trio.open_tcp_listeners(0)
     async with trio.open_nursery() as nursery:
         bound: tuple[techo.Endpoint, ...] = await nursery.start(
@@ -43,6 +43,15 @@ async def serve() -> None:
     assert_type(statistics.outcomes, Mapping[techo.Outcome, int])
     assert_type(statistics.datagrams, techo.DatagramStatistics)
     assert_type(statistics.datagrams.dropped, Mapping[techo.DropReason, int])
+
+
+class Hook(techo.ServiceHook):
+    """Knows by a list of its own who may connect."""
+
+    async def identify(self, transport: Any, peer: techo.Peer) -> techo.Peer | None:
+        """Return who is there, under another name."""
+        assert_type(peer.host, str | None)
+        return techo.Peer(f"another {peer.name}", peer.host) if transport.socket else None
 
 
 async def talk() -> bytes:
@@ -83,8 +92,8 @@ async def ping(connect: Callable[[], Awaitable[trio.abc.Stream]]) -> techo.PingS
     statistics = pinging.statistics()
     assert_type(statistics.failures, Mapping[techo.FailureCause, int])
     assert_type(statistics.longest_outage, techo.Outage | None)
-    assert_type(statistics.rtt, techo.Histogram)
-    assert_type(statistics.rtt.percentile(99), float | None)
+    assert_type(statistics.latency, techo.Histogram)
+    assert_type(statistics.latency.percentile(99), float | None)
     assert_type(statistics.percentile(99), float | None)
     assert_type(statistics.to_json(), dict[str, Any])
     return statistics
@@ -94,13 +103,13 @@ async def load(stop: trio.Event) -> techo.LoadReport:
     """A load that reports as it goes, and the sum of two."""
 
     def watch(report: techo.LoadReport) -> None:
-        assert_type(report.round_trips_per_second, float)
+        assert_type(report.trips_per_second, float)
 
     endpoint = techo.Endpoint(kind=techo.Kind.UDP)
     report = await techo.load(endpoint, rate=100, trips=10, watch=watch, stop=stop)
     assert_type(report, techo.LoadReport)
     assert_type(report.response, techo.Histogram | None)
-    assert_type(report.errors, Mapping[techo.FailureCause, int])
+    assert_type(report.failures, Mapping[techo.FailureCause, int])
     return techo.LoadReport.merged([report, techo.LoadReport.from_json(report.to_json())])
 
 

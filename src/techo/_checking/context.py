@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, Final, TypeAlias
 
@@ -14,6 +15,7 @@ from techo._addresses import Address
 from techo._client.comparison import EchoError, EchoMismatch
 from techo._probing.causes import cause_of
 from techo._probing.failure_cause import FailureCause
+from techo._probing.text import number_of
 from techo._transport.transport import Transport
 from techo.reply import Reply, raw, stamped
 
@@ -182,7 +184,7 @@ async def carry_out(name: str, function: CheckFunction, context: Context) -> Che
     trace = Trace()
     started = trio.current_time()
     verdict, evidence = Verdict.FAILED, ""
-    # Outside of the scope, because what comes beside its cancellation is no `Exception` inside.
+    # Outside of the scope: inside, an error in a group with Cancelled is no `Exception`.
     try:
         with trio.move_on_after(context.patience) as scope:
             evidence = await function(context, trace)
@@ -230,6 +232,5 @@ def describe(error: Exception) -> str:
     return f"the system refused ({error})"
 
 
-def size_text(count: int) -> str:
-    """Return a number of bytes as text."""
-    return f"{count:,} byte" + ("" if count == 1 else "s")
+size_text: Final = functools.partial(number_of, what="byte")
+"""Returns a number of bytes as text."""

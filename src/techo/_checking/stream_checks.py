@@ -64,15 +64,15 @@ class Exchange:
         With `finish`, send end-of-file behind them, if the transport can.
         Of what has come back only the last is kept, so that much takes little memory.
         """
-        comparison, stamps, owed = Comparison(), 0, size if data is None else len(data)
+        comparison, stamps, unsent = Comparison(), 0, size if data is None else len(data)
 
         async def send() -> None:
-            nonlocal owed
+            nonlocal unsent
             # A service that ends early breaks the sending too; receiving shows how far it came.
             with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 for piece in self.pieces(data, size):
                     comparison.expect(piece)
-                    owed -= len(piece)
+                    unsent -= len(piece)
                     self.trace.sent += len(piece)
                     await self.transport.send(piece)
                 if finish and self.transport.half_closeable:
@@ -80,7 +80,7 @@ class Exchange:
 
         async with open_bare_nursery() as nursery:
             nursery.start_soon(send)
-            while owed or not comparison.complete:
+            while unsent or not comparison.complete:
                 chunk = await self.transport.receive(PIECE) or b""
                 self.trace.received += len(chunk)
                 comparison.feed(chunk)
@@ -92,7 +92,7 @@ class Exchange:
             self.context.found(stamps=stamps)
 
     def pieces(self, data: bytes | None, size: int) -> Iterator[bytes]:
-        """Cut `data`, or `size` random bytes, into what can be sent at once."""
+        """Yield `data`, or `size` random bytes, in pieces that can be sent at once."""
         most = PIECE
         if (largest := self.transport.largest) is not None:
             most = min(most, largest - STAMP_LENGTH)
@@ -196,7 +196,9 @@ async def _back_pressure(context: Context, trace: Trace) -> str:
                 try:
                     await exchange.transport.send(piece)
                 except trio.BrokenResourceError:
-                    return f"a client that never reads is cut after {trace.sent:,} bytes"
+                    return (
+                        f"a client that never reads is disconnected after {trace.sent:,} bytes"
+                    )
             if scope.cancelled_caught:
                 return f"a client that never reads has to wait after {trace.sent:,} bytes"
             trace.sent += len(piece)

@@ -31,7 +31,7 @@ from techo._probing.target import Call, Opener, opener_of
 from techo._transport.connect import Dial, Step
 from techo._transport.messages import DatagramTransport
 from techo._transport.transport import Transport
-from techo._validation import number, whole
+from techo._validation import COUNT, SECONDS_ABOVE_0
 from techo.endpoint import Endpoint
 from techo.reply import Reply, raw, stamped
 
@@ -82,8 +82,8 @@ async def check_echo_service(
     """
     if reply not in (raw, stamped, None):
         raise ValueError(f"reply {reply!r} is neither raw, nor stamped, nor None")
-    number(above=0, unit="seconds").or_off(math.inf).check(patience=patience)
-    whole(1).check(connections=connections)
+    SECONDS_ABOVE_0.or_off(math.inf).check(patience=patience)
+    COUNT.check(connections=connections)
     if unknown := sorted(set(skip) - set(CHECK_NAMES)):
         near = did_you_mean(unknown[0], CHECK_NAMES) or f"; there are {', '.join(CHECK_NAMES)}"
         raise ValueError(f"no check {quoted(unknown[0])}{near}")
@@ -120,8 +120,9 @@ async def _see_what_there_is(context: Context, opening: _Opening) -> None:
     """
     with trio.move_on_after(context.patience) as scope:
         async with context.opened() as transport:
+            scope.deadline = math.inf  # it was reached, whatever it does now
             if transport.secure:
-                await _see_whether_refused(transport)
+                await _see_whether_refused(transport, min(_FIRST_ANSWER, context.patience))
     if scope.cancelled_caught and opening.dial.step is Step.LOOKUP:
         raise socket.gaierror(socket.EAI_AGAIN, f"no look-up within {context.patience:g} s")
     if scope.cancelled_caught:
@@ -131,16 +132,16 @@ async def _see_what_there_is(context: Context, opening: _Opening) -> None:
         await _find_anybody(context)
 
 
-async def _see_whether_refused(transport: Transport) -> None:
+async def _see_whether_refused(transport: Transport, patience: float) -> None:
     """See whether the server lets us in; over TLS 1.3 an alert comes after our handshake.
 
     Raises:
         ssl.SSLError: it does not, such as without a certificate of ours.
     """
     try:
-        with trio.move_on_after(_FIRST_ANSWER), contextlib.suppress(trio.BrokenResourceError):
+        with trio.move_on_after(patience), contextlib.suppress(trio.BrokenResourceError):
             await transport.send(b"\n")
-        with trio.move_on_after(_FIRST_ANSWER):
+        with trio.move_on_after(patience):
             await transport.receive()
     except trio.BrokenResourceError as error:
         if isinstance(error.__cause__, ssl.SSLError) and "ALERT" in str(error.__cause__):

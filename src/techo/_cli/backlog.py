@@ -1,4 +1,4 @@
-"""The backlog: lines for whoever reads them, for whom the program never waits.
+"""The backlog: lines that a thread writes, so that the program never waits for their reader.
 
 A pipe that nobody reads is full some day, and writing to it waits for ever; a disk can be slow.
 So a thread writes, and what comes beyond a limit is dropped and counted.
@@ -37,7 +37,7 @@ class Backlog:
 
     stream: TextIO
     report: Callable[[int], str]
-    """Returns the line that tells how many were dropped."""
+    """Returns the line that says how many were dropped."""
     failed: Callable[[OSError], None] = _ignore
     """Is called, by the thread, when lines could not be written and are lost."""
     most: int = _MOST

@@ -13,13 +13,13 @@ from techo._cli.output import print_lines
 from techo._cli.process import shortage
 from techo._cli.readers import NUMBER, TIME, Form, choice
 from techo._cli.tls import client_context
+from techo._probing.histogram import nanoseconds
+from techo._schema import headed
 from techo.endpoint import Endpoint
 from techo.reply import Reply, raw, stamped
 
 if TYPE_CHECKING:
     from techo._checking.context import Check, CheckReport
-
-_NANOSECONDS: Final = 1_000_000_000
 
 _REPLIES: Final[dict[str, Reply | None]] = {"raw": raw, "stamped": stamped, "any": None}
 
@@ -130,28 +130,30 @@ def _last_line(endpoint: Endpoint, report: CheckReport) -> str:
 
 
 def _object(each: Check) -> dict[str, Any]:
-    return {
-        "check": each.name,
-        "verdict": each.verdict,
-        "evidence": each.evidence,
-        "sent": each.sent,
-        "received": each.received,
-        "offset": each.offset,
-        "elapsed_ns": round(each.seconds * _NANOSECONDS),
-    }
+    return headed(
+        "check",
+        check=each.name,
+        verdict=each.verdict,
+        evidence=each.evidence,
+        sent_bytes=each.sent,
+        received_bytes=each.received,
+        offset_bytes=each.offset,
+        elapsed_ns=nanoseconds(each.seconds),
+    )
 
 
 def _object_of_all(endpoint: Endpoint, report: CheckReport) -> dict[str, Any]:
     from techo._checking.context import Verdict
 
-    return {
-        "endpoint": str(endpoint),
-        "reply": None if report.reply is None else report.reply.__name__,
-        "passed": len(report.counted(Verdict.PASSED)),
-        "failed": len(report.failed),
-        "not_applicable": len(report.counted(Verdict.NOT_APPLICABLE)),
-        "elapsed_ns": round(sum(each.seconds for each in report.checks) * _NANOSECONDS),
-    }
+    return headed(
+        "summary",
+        endpoint=str(endpoint),
+        reply=None if report.reply is None else report.reply.__name__,
+        passed=len(report.counted(Verdict.PASSED)),
+        failed=len(report.failed),
+        not_applicable=len(report.counted(Verdict.NOT_APPLICABLE)),
+        elapsed_ns=nanoseconds(sum(each.seconds for each in report.checks)),
+    )
 
 
 COMMAND: Final = Command(

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Final, cast
 import attrs
 
 from techo._cli.errors import refuse
+from techo._cli.figures import LOAD
 from techo._cli.options import CLIENT, Command, Group, Option, option
 from techo._cli.output import Forgiving, print_error
 from techo._cli.process import shortage
@@ -22,7 +23,7 @@ from techo._cli.report import (
     check_deliverable,
     deliver,
 )
-from techo._cli.rules import LOAD, names_of
+from techo._cli.rules import names_of
 from techo._cli.signals import stopping
 from techo._cli.tls import client_context
 
@@ -48,8 +49,8 @@ _EXAMPLES: Final = (
 )
 
 _EXITS: Final = (
-    ("0", "no error, and no rule fired"),
-    ("1", "an error, or a rule fired, or nothing came back"),
+    ("0", "nothing failed, and no rule fired"),
+    ("1", "something failed, or a rule fired, or nothing came back"),
     ("2", "wrong usage, or never reached, or this machine fell short (cause local)"),
     ("130", "by SIGINT, after Ctrl-C, where it would have been 0"),
 )
@@ -57,7 +58,7 @@ _EXITS: Final = (
 _NOTES = f"""\
 {names_of(LOAD)}
   With --rate, min to max are of the response time, otherwise of the service time.
-  behind is the most by which a trip was sent too late.
+  send_lag is the most by which a trip was sent too late.
 
 Ctrl-C ends it with the summary; a second one does not wait for trips in flight. SIGTERM ends it
 like Ctrl-C, without changing the status; so does SIGHUP, unless it was ignored at the start
@@ -225,7 +226,7 @@ def _progress(
             nonlocal started
             started = started or time.monotonic()  # when the first report came
             elapsed = time.monotonic() - started
-            over = report.round_trips + report.lost
+            over = report.received + report.lost
             description = "warming up" if elapsed < warm_up and not over else _so_far(report)
             completed = over if trips else elapsed
             progress.update(task, completed=completed, description=description, refresh=True)
@@ -238,7 +239,7 @@ def _so_far(report: LoadReport) -> str:
     from techo._load.text import milliseconds
 
     p99 = milliseconds(report.percentile(99))
-    return f"{report.round_trips_per_second:,.0f}/s, p99 {p99} ms, {report.failed:,} errors"
+    return f"{report.trips_per_second:,.0f}/s, p99 {p99} ms, {report.failed:,} errors"
 
 
 COMMAND: Final = Command(

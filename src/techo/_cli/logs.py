@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from techo._cli.backlog import Backlog
 from techo._cli.output import is_journal
+from techo._schema import SCHEMA
 from techo._validation import printable
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
@@ -19,6 +21,9 @@ _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
 }
 """What every log record has; everything else in one is a fact about the event."""
 
+
+_UNITS: Final = {"bytes_in": "received_bytes", "bytes_out": "sent_bytes"}
+"""What the server counts, with its name in JSON, whose end is the unit."""
 
 _PRIORITIES: Final = {
     logging.CRITICAL: 2,
@@ -30,17 +35,25 @@ _PRIORITIES: Final = {
 """syslog(3)'s numbers, by the level from which they count."""
 
 
+def with_units(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return facts under the names that they have in JSON."""
+    return {_UNITS.get(name, name): value for name, value in facts.items()}
+
+
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line: ``time`` (UTC), ``level``, ``event`` and the event's facts."""
+    """One JSON object per line: schema, time (UTC), level, event and the event's facts."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one record as a line, its traceback as the field ``traceback``."""
         when = datetime.fromtimestamp(record.created, UTC)
         facts = {
+            "schema": SCHEMA,
             "time": when.isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "event": "message",
-            **{name: value for name, value in vars(record).items() if name not in _STANDARD},
+            **with_units(
+                {name: each for name, each in vars(record).items() if name not in _STANDARD}
+            ),
         }
         if facts["event"] == "message" or record.levelno >= logging.WARNING:
             facts["message"] = record.getMessage()

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from techo._cli.errors import refuse
+from techo._cli.figures import LOAD
 from techo._cli.objects import STANDARD_OUTPUT
 from techo._cli.options import Command, option
 from techo._cli.readers import FILE
 from techo._cli.report import REPORT_OPTIONS, check_deliverable, deliver
-from techo._cli.rules import LOAD, names_of
+from techo._cli.rules import names_of
 from techo._load.report import LoadReport
 from techo._validation import quoted
 
@@ -30,15 +31,15 @@ _EXAMPLES: Final = (
 )
 
 _EXITS: Final = (
-    ("0", "no error, and no rule fired"),
-    ("1", "an error, or a rule fired, or nothing came back"),
+    ("0", "nothing failed, and no rule fired"),
+    ("1", "something failed, or a rule fired, or nothing came back"),
     ("2", "wrong usage, or never reached, or a machine fell short (cause local)"),
 )
 
 _NOTES = f"""\
 {names_of(LOAD)}
   Where there was a rate, min to max are of the response time, otherwise of the service time.
-  behind is the most by which a trip was sent too late.
+  send_lag is the most by which a trip was sent too late.
 
 A file may have several reports, one on each line; - is standard input. With --json or
 --output, the sum is what techo load would print or write, and can be merged again."""

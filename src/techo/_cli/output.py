@@ -1,4 +1,4 @@
-"""Output: what commands print; an error of it is one of nothing else, in any encoding."""
+"""Output: what commands print, in any encoding, and its errors apart from all others."""
 
 from __future__ import annotations
 

@@ -12,19 +12,21 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from techo._cli.errors import fail, fell_short, never_reached, refuse
+from techo._cli.figures import PING, figures_of_ping
 from techo._cli.objects import OBJECT_OPTIONS, Objects, taking_objects
 from techo._cli.options import CLIENT, Command, Group, Option, option, switch
 from techo._cli.output import print_error, print_lines
 from techo._cli.readers import NUMBER, TIME, Form
-from techo._cli.rules import PING, any_fired, names_of, rules_about
+from techo._cli.rules import any_fired, names_of, rules_about
 from techo._cli.signals import stopping
 from techo._cli.tls import client_context
 from techo._ping.results import PingFailure, PingReply, PingResult
-from techo._ping.statistics import PERCENTS, SCHEMA, PingStatistics
+from techo._ping.statistics import PingStatistics
 from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import Histogram, nanoseconds
 from techo._probing.text import counted, number_of, outages_in_words, where
 from techo._quantities import read_sizes
+from techo._schema import headed
 from techo._validation import quoted
 
 if TYPE_CHECKING:
@@ -35,7 +37,8 @@ if TYPE_CHECKING:
 _REPORT: Final = tuple(getattr(signal, name) for name in ("SIGQUIT",) if hasattr(signal, name))
 """Windows has none."""
 
-_NANOSECONDS: Final = 1_000_000_000
+_PERCENTS: Final = (50, 95, 99)
+"""Percentiles that are shown; a line has no room for all."""
 _TERMINAL: Final = 0
 """Standard input, if that is where the Enter key is."""
 _BACKGROUND: Final = 1.0
@@ -210,7 +213,7 @@ class _Ping:
             return fell_short(self.options.endpoint, short, reason)
         if statistics.never_reached:
             return never_reached(self.options.endpoint, statistics.failures, self._reasons)
-        fired = any_fired(self.options.fail_if, _figures(statistics))
+        fired = any_fired(self.options.fail_if, figures_of_ping(statistics))
         if not statistics.received:
             return fail(f"none of {statistics.sent} probes came back")
         if fired or not self.objects.complete:
@@ -226,22 +229,6 @@ def _in_foreground() -> bool:
         return False
 
 
-def _figures(statistics: PingStatistics) -> dict[str, float | None]:
-    """Return the figures that rules are about: times in nanoseconds, the loss in per cent."""
-    longest = statistics.longest_outage
-    counts = ("sent", "received", "lost", "late", "duplicate", "corrupt", "stray", "reconnects")
-    return {
-        **{cause: statistics.failures.get(cause, 0) for cause in FailureCause},
-        **{name: getattr(statistics, name) for name in counts},
-        "loss": statistics.loss,
-        **statistics.rtt.figures(*PERCENTS, lost=statistics.lost),
-        "avg": statistics.rtt.mean,
-        "mdev": statistics.mdev,
-        "jitter": statistics.jitter,
-        "outage": 0 if longest is None else longest.seconds * _NANOSECONDS,
-    }
-
-
 def _line_of(endpoint: str, result: PingResult) -> str:
     """Return a result as a line for people."""
     if isinstance(result, PingReply):
@@ -253,24 +240,21 @@ def _line_of(endpoint: str, result: PingResult) -> str:
 
 
 def _object_of(result: PingResult) -> dict[str, object]:
-    """Return a result as a line for machines."""
-    if isinstance(result, PingReply):
-        fields: dict[str, object] = {
-            "event": "reply",
-            "seq": result.seq,
-            "bytes": result.size,
-            "rtt_ns": nanoseconds(result.seconds),
-            "late": result.late,
-            "duplicate": result.duplicate,
-        }
-    else:
-        fields = {
-            "event": "failure",
-            "seq": result.seq,
-            "cause": result.cause,
-            "reason": result.reason,
-        }
-    return {"schema": SCHEMA, **fields, "at_ns": nanoseconds(result.at)}
+    """Return a result as an object for machines."""
+    at_ns = nanoseconds(result.at)
+    if isinstance(result, PingFailure):
+        return headed(
+            "failure", seq=result.seq, cause=result.cause, reason=result.reason, at_ns=at_ns
+        )
+    return headed(
+        "reply",
+        seq=result.seq,
+        size_bytes=result.size,
+        latency_ns=nanoseconds(result.seconds),
+        late=result.late,
+        duplicate=result.duplicate,
+        at_ns=at_ns,
+    )
 
 
 def _summary(statistics: PingStatistics, *, sweep: bool) -> Iterator[str]:
@@ -307,13 +291,15 @@ def _counts(statistics: PingStatistics) -> str:
 
 
 def _times(statistics: PingStatistics) -> str:
-    rtt = statistics.rtt
-    if not rtt.count:
+    times = statistics.latency
+    if not times.count:
         return "no round trip times"
-    times = [rtt.min, rtt.mean, *map(statistics.percentile, PERCENTS), rtt.max, statistics.mdev]
-    shown = "/".join(map(_milliseconds, times))
+    percentiles = map(statistics.percentile, _PERCENTS)
+    figures = (times.min, times.mean, *percentiles, times.max, statistics.mdev)
+    shown = "/".join(map(_milliseconds, figures))
     jitter = _milliseconds(statistics.jitter)
-    return f"min/avg/p50/p95/p99/max/mdev = {shown} ms, jitter {jitter} ms, n = {rtt.count}"
+    names = "/".join(("min/mean", *(f"p{each:g}" for each in _PERCENTS), "max/mdev"))
+    return f"{names} = {shown} ms, jitter {jitter} ms, n = {times.count}"
 
 
 def _milliseconds(nanoseconds: float | None) -> str:

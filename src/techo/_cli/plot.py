@@ -61,7 +61,7 @@ def plot(report: LoadReport, path: Path) -> None:
     axes.set_ylabel("time in ms")
     lost = "" if report.loss is None else f" ({report.loss:.4g} %)"
     axes.set_title(
-        f"{report.endpoint}: {report.round_trips_per_second:,.0f} round trips/s\n"
+        f"{report.endpoint}: {report.trips_per_second:,.0f} round trips/s\n"
         f"{report.connections:,} x {report.size:,} bytes, {report.lost:,} lost{lost}, "
         f"{dt.datetime.now(dt.UTC).astimezone():%Y-%m-%d %H:%M}",
         fontsize="medium",

@@ -6,48 +6,15 @@ import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Self, TypeAlias
+from typing import Final, Self
 
 import attrs
 
 from techo._cli.errors import fail
+from techo._cli.figures import ALSO_CALLED, LOAD, NEAR, PING, Dimension, Table, listed
 from techo._cli.options import Option, option
 from techo._cli.readers import Form
-from techo._probing.failure_cause import FailureCause
-from techo._quantities import (
-    read_nanoseconds,
-    read_number,
-    read_percent,
-    read_rate,
-    read_size,
-)
 from techo._validation import quoted
-
-
-@attrs.frozen
-class Dimension:
-    """What a figure is, and how its limits are written."""
-
-    what: str
-    """What help calls figures of it."""
-    example: str
-    """Of a limit."""
-    read: Callable[[str], float]
-    """Reads a limit."""
-    divisor: float = 1
-    """What divides it to be shown."""
-    unit: str = ""
-    """What it is shown in."""
-
-
-TIME: Final = Dimension("times", "5ms", read_nanoseconds, 1_000_000, " ms")
-SHARE: Final = Dimension("shares", "0.1%", read_percent, unit=" %")
-RATE: Final = Dimension("rates (round trips per second)", "10000", read_rate, unit="/s")
-SIZE: Final = Dimension("sizes", "64k", read_size, unit=" bytes")
-COUNT: Final = Dimension("counts", "0", read_number)
-
-Table: TypeAlias = Mapping[str, Dimension]
-"""The figures that the rules of a command can be about."""
 
 _OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
     ">=": operator.ge,
@@ -57,50 +24,6 @@ _OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-
-
-def _table(times: list[str], shares: list[str], counts: list[str], rates: list[str]) -> Table:
-    return {
-        **dict.fromkeys(times, TIME),
-        **dict.fromkeys(shares, SHARE),
-        **dict.fromkeys(rates, RATE),
-        **dict.fromkeys((*counts, *FailureCause), COUNT),
-    }
-
-
-PING: Final = _table(
-    ["min", "mean", "avg", "p50", "p95", "p99", "max", "mdev", "jitter", "outage"],
-    ["loss"],
-    ["sent", "received", "lost", "late", "duplicate", "stray", "reconnects"],
-    [],
-)
-"""What rules of ping can be about; ``outage`` is the longest."""
-
-_LATENCIES: Final = ["min", "mean", "p50", "p90", "p99", "p99.9", "max"]
-
-LOAD: Final = _table(
-    [
-        *_LATENCIES,
-        *(f"service.{each}" for each in _LATENCIES),
-        *(f"response.{each}" for each in _LATENCIES),
-        "behind",
-        "outage",
-    ],
-    ["loss"],
-    [
-        "round_trips",
-        "bytes",
-        "errors",
-        "lost",
-        "reconnects",
-        "unsent",
-        "late",
-        "duplicate",
-        "stray",
-    ],
-    ["rate"],
-)
-"""What rules of load can be about; ``behind`` is the most, ``outage`` the longest."""
 
 
 @attrs.frozen
@@ -124,12 +47,9 @@ class Rule:
         """
         reader = _Reader(text)
         name = reader.take("[^<>=!]*", "").strip()
+        name = ALSO_CALLED.get(name, name)
         if name not in table:
-            import difflib  # only a mistake needs it
-
-            near = difflib.get_close_matches(name, table, 1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise reader.wrong(f"no figure {quoted(name)}: {hint}--help lists them", 0)
+            raise reader.wrong(f"no figure {quoted(name)}: {_hint(name, table)}", 0)
         comparison = reader.take("[<>]=?|[=!]=", "expected one of " + " ".join(_OPERATORS))
         dimension = table[name]
         try:
@@ -150,6 +70,15 @@ class Rule:
             return f"{self.text}: {self.name} was lost: so many did not come back"
         shown = f"{found / self.dimension.divisor:.10g}{self.dimension.unit}"
         return f"{self.text}: {self.name} was {shown}"
+
+
+def _hint(name: str, table: Table) -> str:
+    if name in PING or name in LOAD:
+        return f"only {'ping has' if name in PING else 'load and merge have'} it"
+    import difflib  # only a mistake needs it
+
+    near = [NEAR[name]] if name in NEAR else difflib.get_close_matches(name, table, 1)
+    return (f"did you mean {near[0]}? " if near else "") + "--help lists them"
 
 
 @attrs.define
@@ -204,8 +133,6 @@ def names_of(table: Table) -> str:
     lines = [
         "Figures for --fail-if. A rule also fires if there are too few samples for its figure."
     ]
-    for dimension in (TIME, SHARE, RATE, SIZE, COUNT):
-        names = [name for name, found in table.items() if found is dimension]
-        if names:
-            lines.append(f"  {dimension.what}, such as {dimension.example}: {' '.join(names)}")
+    for dimension, names in listed(table):
+        lines.append(f"  {dimension.what}, such as {dimension.example}: {' '.join(names)}")
     return "\n".join(lines)

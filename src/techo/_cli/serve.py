@@ -33,6 +33,7 @@ from techo._cli.readers import (
 from techo._cli.signals import stopping
 from techo._cli.tls import server_context
 from techo._faults.text import forms, parse_fault
+from techo._schema import headed
 from techo._server.limits import Limits
 from techo._validation import printable
 from techo.endpoint import FORMS, Endpoint
@@ -207,7 +208,7 @@ def _output() -> Backlog:
     """Return what prints to standard output, until that fails for the first time."""
 
     def missing(count: int) -> str:
-        return json.dumps({"dropped_lines": count})
+        return json.dumps(headed("dropped", lines=count))
 
     def fail(error: OSError) -> None:
         if not failures:
@@ -216,6 +217,13 @@ def _output() -> Backlog:
 
     failures: list[OSError] = []
     return Backlog(sys.stdout, missing, fail)
+
+
+def _object_of(statistics: techo.Statistics) -> dict[str, Any]:
+    """Return a snapshot as an object for machines."""
+    datagrams = attrs.asdict(statistics.datagrams)
+    fields = attrs.asdict(statistics) | {"datagrams": logs.with_units(datagrams)}
+    return headed("statistics", **logs.with_units(fields))
 
 
 @attrs.define(eq=False)
@@ -278,7 +286,7 @@ class _Server:
         """Print statistics when asked; drain at the first signal to stop, end at the second."""
         async for number in signals:
             if number in _REPORT:
-                self.output.write(json.dumps(attrs.asdict(self.service.statistics())))
+                self.output.write(json.dumps(_object_of(self.service.statistics())))
             elif self._stop:
                 scope.cancel(reason="a second signal")
             else:

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable, MutableMapping
 from typing import Final
 
+from techo._addresses import unix_address
 from techo._validation import quoted
 from techo.endpoint import Endpoint, Kind
 
@@ -54,11 +55,10 @@ def notifier(environment: Environment) -> Callable[[str], None]:
     def notify(state: str) -> None:
         if not address:
             return
-        name = "\0" + address[1:] if address.startswith("@") else address
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
                 sock.setblocking(False)  # nobody is waited for
-                sock.sendto(state.encode(), name)
+                sock.sendto(state.encode(), unix_address(address))
         except OSError as error:
             _log.warning("cannot notify %s of %s: %s", address, state, error.strerror or error)
 

@@ -146,13 +146,16 @@ class Comparison:
         return self._position, self._explained
 
     def _stamp_is_arriving(self) -> bool:
-        """Whether the end of the reply may become a stamp that begins no later than we got."""
+        """Return whether the reply may end in a part of a stamp.
+
+        That has to begin where the explained bytes end, or before.
+        """
         # No stamp holds a second bracket of this kind, so only the last can be arriving.
         start = self._reply.rfind(b"[", self._start_of_run(len(self._reply) - STAMP_LENGTH + 1))
         return 0 <= start <= self._explained and may_become_stamp(self._reply[start:])
 
     def _start_of_run(self, least: int = 0) -> int:
-        """Where the bytes begin that are taken literally since the last stamp."""
+        """Return where the bytes begin that are taken literally since the last stamp."""
         return max(least, self._stamps[-1] + STAMP_LENGTH if self._stamps else 0)
 
     def _take_stamp(self) -> bool:
@@ -200,7 +203,7 @@ class Comparison:
 
 
 def _common_prefix(a: bytearray, a_start: int, b: bytearray, b_start: int) -> int:
-    """Count how many bytes are equal from the two offsets on."""
+    """Return how many bytes are equal from the two offsets on."""
     most = min(len(a) - a_start, len(b) - b_start)
     with memoryview(a) as view_a:
         if b.startswith(view_a[a_start : a_start + most], b_start):

@@ -239,7 +239,7 @@ class FaultyTransport(Transport):
                 self._note_change()
                 while self._waiting > MOST_WAITING:
                     await self._changed.wait()
-        except Exception as error:  # noqa: BLE001  -- raised by whoever receives
+        except Exception as error:  # noqa: BLE001  -- raised by `receive`
             self._failure = error
             self._note_change()
 

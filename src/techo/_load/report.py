@@ -8,21 +8,25 @@ from typing import Any, Final
 import attrs
 
 from techo._probing.failure_cause import NEVER_REACHED, FailureCause
-from techo._probing.histogram import Histogram, to_json_figures
-from techo._probing.outages import Outage
+from techo._probing.histogram import Histogram, figures_to_json
+from techo._probing.outages import Outage, outages_from_json, outages_to_json
 from techo._reprs import brief
+from techo._schema import SCHEMA, headed
 from techo._validation import AMOUNT, COUNT, FLAG, NATURAL, TEXT, Requirement
 
-PERCENTS: Final = (50, 90, 99, 99.9)
-"""Percentiles that are reported of a load."""
+TIMES: Final = ("service", "response", "send_lag")
+"""The fields that are histograms."""
 
-TIMES: Final = {"service": "service", "response": "response", "send_lag": "behind"}
-"""The fields that are histograms, each with its name in JSON, rules and tables."""
+_JSON_NAMES: Final = {"size": "size_bytes", "rate": "wanted_trips_per_second"}
+"""What has no unit in its name, with its name in JSON."""
+
+_OUTAGES: Final = ("outages", "outage_seconds", "longest_outage")
+"""The fields that JSON has in one object."""
 
 _ADDED: Final = (
     "connections",
-    "round_trips",
-    "bytes",
+    "received",
+    "received_bytes",
     "lost",
     "in_flight",
     "reconnects",
@@ -36,9 +40,8 @@ _ADDED: Final = (
 )
 """The fields that add up over machines."""
 
-SCHEMA: Final = 2
-"""The version of what JSON has."""
-
+_SHOWN: Final = 60
+"""Characters of what is no report that an error quotes."""
 
 _COUNTS: Final = Requirement(
     "a mapping from causes to whole numbers from 1",
@@ -55,9 +58,9 @@ def _maps_causes(value: object) -> bool:
     return isinstance(value, Mapping) and set(FailureCause).issuperset(value)
 
 
-def _counts(errors: Any) -> dict[FailureCause, int]:
-    _COUNTS.check(errors=errors)
-    return {FailureCause(name): count for name, count in errors.items()}
+def _counts(failures: Any) -> dict[FailureCause, int]:
+    _COUNTS.check(failures=failures)
+    return {FailureCause(name): count for name, count in failures.items()}
 
 
 def _texts(reasons: Any) -> dict[FailureCause, str]:
@@ -86,23 +89,23 @@ class LoadReport:
     seconds: float = attrs.field(validator=AMOUNT)
     """From the end of the warm-up until the fate of the last trip was known, but at least what
     was asked for: so long, or as long as so many trips at the rate take."""
-    round_trips: int = attrs.field(validator=NATURAL)
+    received: int = attrs.field(validator=NATURAL)
     """Messages of which every byte came back."""
-    bytes: int = attrs.field(validator=NATURAL)
+    received_bytes: int = attrs.field(validator=NATURAL)
     """In these, one way."""
     lost: int = attrs.field(validator=NATURAL)
     """Messages that did not, or not in time."""
     in_flight: int = attrs.field(validator=NATURAL)
     """Messages that were still waited for: none in the last report that `load` gives."""
-    errors: Mapping[FailureCause, int] = attrs.field(converter=_counts)
+    failures: Mapping[FailureCause, int] = attrs.field(converter=_counts)
     """What was lost, and what else went wrong, such as attempts to connect, by cause."""
     reasons: Mapping[FailureCause, str] = attrs.field(converter=_texts)
     """What the system said of such a cause last, for people; not every cause has one."""
     reconnects: int = attrs.field(validator=NATURAL)
     """Times that a connection was opened again."""
     late: int = attrs.field(validator=NATURAL)
-    """Replies that came after they had been given up, which are errors too; or so long after
-    that nothing else is known of them."""
+    """Replies that came after they had been given up, which are failures too; or so long
+    after that nothing else is known of them."""
     duplicate: int = attrs.field(validator=NATURAL)
     """Replies that had come before."""
     stray: int = attrs.field(validator=NATURAL)
@@ -122,8 +125,8 @@ class LoadReport:
     """How much later than they should they were sent; None without a rate."""
     client_cpu_seconds: float = attrs.field(validator=AMOUNT)
     """What this process used from the end of the warm-up until no trip was in flight."""
-    client_cpu_share: float | None = attrs.field(validator=AMOUNT.or_off())
-    """That as a share of one processor, of several machines the largest; None for too short a
+    client_cpu_percent: float | None = attrs.field(validator=AMOUNT.or_off())
+    """That in per cent of one processor, of several machines the largest; None for too short a
     time to tell."""
     client_was_limit: bool = attrs.field(validator=FLAG)
     """Whether that was so much that another client might measure more."""
@@ -137,9 +140,14 @@ class LoadReport:
         return text_of(self)
 
     @property
-    def round_trips_per_second(self) -> float:
+    def sent(self) -> int:
+        """Messages that were sent, or could not be: came back, are lost or in flight."""
+        return self.received + self.lost + self.in_flight
+
+    @property
+    def trips_per_second(self) -> float:
         """How many came back in each second."""
-        return self.round_trips / self.seconds if self.seconds else 0.0
+        return self.received / self.seconds if self.seconds else 0.0
 
     @property
     def latency(self) -> Histogram:
@@ -149,13 +157,13 @@ class LoadReport:
     @property
     def loss(self) -> float | None:
         """The share that was lost of what is no longer in flight, in per cent."""
-        over = self.round_trips + self.lost
+        over = self.received + self.lost
         return 100 * self.lost / over if over else None
 
     @property
     def failed(self) -> int:
-        """How many errors there were."""
-        return sum(self.errors.values())
+        """How many failures there were."""
+        return sum(self.failures.values())
 
     def percentile(self, percent: float) -> float | None:
         """Return the `latency` that `percent` of the trips do not exceed.
@@ -167,9 +175,7 @@ class LoadReport:
     @property
     def never_reached(self) -> bool:
         """Whether nobody was there to answer."""
-        return (
-            not self.round_trips and bool(self.failed) and self.errors.keys() <= NEVER_REACHED
-        )
+        return not self.received and bool(self.failed) and self.failures.keys() <= NEVER_REACHED
 
     @classmethod
     def merged(cls, reports: Sequence[LoadReport]) -> LoadReport:
@@ -194,16 +200,16 @@ class LoadReport:
             pipeline=max(each.pipeline for each in reports),
             rate=sum(rates) if rates else None,
             seconds=max(each.seconds for each in reports),
-            errors=_sum_of_errors(reports),
+            failures=_sum_of_failures(reports),
             reasons={cause: text for each in reports for cause, text in each.reasons.items()},
             service=_sum_of(each.service for each in reports),
             response=_sum_of(each.response for each in reports) if rates else None,
             send_lag=_sum_of(each.send_lag for each in reports) if rates else None,
-            client_cpu_share=max(
+            client_cpu_percent=max(
                 (
-                    each.client_cpu_share
+                    each.client_cpu_percent
                     for each in reports
-                    if each.client_cpu_share is not None
+                    if each.client_cpu_percent is not None
                 ),
                 default=None,
             ),
@@ -219,30 +225,32 @@ class LoadReport:
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON has it: whole nanoseconds where the name ends in _ns."""
         fields = attrs.asdict(self, recurse=False)
-        times = {name: fields.pop(field) for field, name in TIMES.items()}
-        outage = self.longest_outage
-        return {
-            "schema": SCHEMA,
-            "event": "summary",
+        times = {name: fields.pop(name) for name in TIMES}
+        outages = [fields.pop(name) for name in _OUTAGES]
+        for name, in_json in _JSON_NAMES.items():
+            fields[in_json] = fields.pop(name)
+        for name in ("failures", "reasons"):
+            fields[name] = {str(cause): each for cause, each in fields[name].items()}
+        return headed(
+            "summary",
             **fields,
-            "longest_outage": outage.to_json() if outage else None,
-            "errors": {str(cause): count for cause, count in self.errors.items()},
-            "reasons": {str(cause): text for cause, text in self.reasons.items()},
-            "round_trips_per_second": self.round_trips_per_second,
+            sent=self.sent,
+            loss_percent=self.loss,
+            trips_per_second=self.trips_per_second,
+            outages=outages_to_json(*outages),
+            latency_ns=figures_to_json(self.latency, lost=self.lost),
             **{
-                f"{name}_ns": None if each is None else self._figures(name, each)
+                # What was lost was sent all the same: it has no part in how late that was.
+                f"{name}_ns": None
+                if each is None
+                else figures_to_json(each, lost=0 if name == "send_lag" else self.lost)
                 for name, each in times.items()
             },
             **{
                 f"{name}_histogram": None if each is None else each.to_json()
                 for name, each in times.items()
             },
-        }
-
-    def _figures(self, name: str, times: Histogram) -> dict[str, float | None]:
-        # What was lost was sent all the same: it has no part in how late that was.
-        lost = 0 if name == TIMES["send_lag"] else self.lost
-        return to_json_figures(times.figures(*PERCENTS, lost=lost))
+        )
 
     @classmethod
     def from_json(cls, data: object) -> LoadReport:
@@ -251,33 +259,53 @@ class LoadReport:
         Raises:
             ValueError: it is not that; the text says what is wrong.
         """
-        if not isinstance(data, Mapping) or (data.get("schema"), data.get("event")) != (
-            SCHEMA,
-            "summary",
-        ):
-            raise ValueError(f"this is no report of schema {SCHEMA}: {str(data)[:60]!r}")
+        found = _checked(data)
         try:
-            names = [each.name for each in attrs.fields(cls)]
-            fields = {name: data[name] for name in names if name not in TIMES}
-            for field, name in TIMES.items():
-                found = data[f"{name}_histogram"]
-                fields[field] = None if found is None else Histogram.from_json(found)
+            names = {
+                each.name: _JSON_NAMES.get(each.name, each.name) for each in attrs.fields(cls)
+            }
+            fields = {
+                name: found[in_json]
+                for name, in_json in names.items()
+                if name not in (*TIMES, *_OUTAGES)
+            }
+            for name in TIMES:
+                histogram = found[f"{name}_histogram"]
+                fields[name] = None if histogram is None else Histogram.from_json(histogram)
+            fields |= zip(_OUTAGES, outages_from_json(found["outages"]), strict=True)
         except KeyError as error:
             raise ValueError(f"the report lacks {error}") from None
         absent = [fields[name] is None for name in ("rate", "response", "send_lag")]
         if fields["service"] is None or any(absent) != all(absent):
             raise ValueError("the report lacks a histogram")
-        if fields["longest_outage"] is not None:
-            fields["longest_outage"] = Outage.from_json(fields["longest_outage"])
         report = cls(**fields)
         if any(
-            each is not None and each.count != report.round_trips
+            each is not None and each.count != report.received
             for each in (report.service, report.response, report.send_lag)
         ):
-            raise ValueError("the report has not as many round trips as its histograms")
+            raise ValueError("the report has not received as many as its histograms have")
         if report.lost > report.failed:
-            raise ValueError(f"the report has lost {report.lost}, and errors for fewer")
+            raise ValueError(f"the report has lost {report.lost}, and failures for fewer")
         return report
+
+
+def _checked(data: object) -> Mapping[str, Any]:
+    """Return an object of this schema that sums something up.
+
+    Raises:
+        ValueError: it is none; the text says what it is.
+    """
+    shown = f"{str(data)[:_SHOWN]!r}"
+    if not isinstance(data, Mapping) or "schema" not in data:
+        raise ValueError(f"this is no report of schema {SCHEMA}: {shown}")
+    if data["schema"] != SCHEMA:
+        raise ValueError(
+            f"this is no report of schema {SCHEMA}, but of {data['schema']!r}: measure again, "
+            "with the same techo everywhere"
+        )
+    if data.get("event") != "summary":
+        raise ValueError(f"this is no summary of a load, as its event would say: {shown}")
+    return data
 
 
 def _joined(addresses: Iterable[str | None]) -> str | None:
@@ -292,8 +320,8 @@ def _sum_of(histograms: Iterable[Histogram | None]) -> Histogram:
     return total
 
 
-def _sum_of_errors(reports: Sequence[LoadReport]) -> dict[FailureCause, int]:
+def _sum_of_failures(reports: Sequence[LoadReport]) -> dict[FailureCause, int]:
     totals = {
-        cause: sum(each.errors.get(cause, 0) for each in reports) for cause in FailureCause
+        cause: sum(each.failures.get(cause, 0) for each in reports) for cause in FailureCause
     }
     return {cause: count for cause, count in totals.items() if count}

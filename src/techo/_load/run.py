@@ -130,7 +130,9 @@ class LoadRun:
         since, cpu_then = self._counted_from or (now, cpu_now)
         cpu = cpu_now - cpu_then
         share = cpu / (now - since) if now - since >= _ENOUGH else None
-        errors = {cause: tally.errors[cause] for cause in FailureCause if tally.errors[cause]}
+        failures = {
+            cause: tally.failures[cause] for cause in FailureCause if tally.failures[cause]
+        }
         return LoadReport(
             endpoint=self.name,
             address=self.engine.address,
@@ -139,12 +141,14 @@ class LoadRun:
             pipeline=self.pipeline,
             rate=schedule.rate,
             seconds=seconds,
-            round_trips=tally.service.count,
-            bytes=tally.bytes,
+            received=tally.service.count,
+            received_bytes=tally.received_bytes,
             lost=tally.lost,
             in_flight=run.in_flight,
-            errors=errors,
-            reasons={cause: tally.reasons[cause] for cause in errors if cause in tally.reasons},
+            failures=failures,
+            reasons={
+                cause: tally.reasons[cause] for cause in failures if cause in tally.reasons
+            },
             reconnects=tally.reconnects,
             late=tally.late,
             duplicate=tally.duplicate,
@@ -157,6 +161,6 @@ class LoadRun:
             response=tally.response.copy() if scheduled else None,
             send_lag=tally.send_lag.copy() if scheduled else None,
             client_cpu_seconds=cpu,
-            client_cpu_share=share,
+            client_cpu_percent=None if share is None else 100 * share,
             client_was_limit=share is not None and share >= _LIMIT,
         )

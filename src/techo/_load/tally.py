@@ -37,10 +37,10 @@ class Tally:
     """From when it should have been sent; only where there is a rate, as the next."""
     send_lag: Histogram = attrs.field(factory=Histogram)
     """From when it should have been sent to when it was."""
-    bytes: int = 0
+    received_bytes: int = 0
     lost: int = 0
     """Trips that failed."""
-    errors: collections.Counter[FailureCause] = attrs.field(factory=collections.Counter)
+    failures: collections.Counter[FailureCause] = attrs.field(factory=collections.Counter)
     """These, and what else went wrong."""
     reasons: dict[FailureCause, str] = attrs.field(factory=dict)
     """What the system reported of a cause last."""
@@ -77,7 +77,7 @@ class Tally:
             if schedule.rate is not None:
                 self.response.record(int((now - trip.due) * NANOSECONDS))
                 self.send_lag.record(int((trip.sent - trip.due) * NANOSECONDS))
-            self.bytes += len(trip.payload)
+            self.received_bytes += len(trip.payload)
             self.last = now
         elif state is TripState.LATE:
             self.late += 1
@@ -88,7 +88,7 @@ class Tally:
         now = self.run.clock()
         if self.run.schedule.counts(trip.due):
             self.lost += 1
-            self.errors[cause] += 1
+            self.failures[cause] += 1
             self.last = now
             if self._last_reply <= trip.sent:
                 self.silences.failed(trip.sent, now, time.time(), probes=1)
@@ -97,7 +97,7 @@ class Tally:
     def _regain(self, cause: FailureCause) -> None:
         """Count a trip as lost no more: what was taken for its harmed reply was none."""
         self.lost -= 1
-        self.errors[cause] -= 1
+        self.failures[cause] -= 1
 
     def note(self, incident: Incident) -> None:
         """Count what happened other than to a trip; see `Sink`."""
@@ -112,13 +112,13 @@ class Tally:
         elif kind is IncidentKind.STRAY:
             self.stray += counted
         elif kind is IncidentKind.NO_CONNECTION:
-            self.errors[cause] += 1  # in the warm-up too, or nobody would ever know
+            self.failures[cause] += 1  # in the warm-up too, or nobody would ever know
             if counted and not self.run.in_flight:
                 self.silences.failed(now, now, time.time(), probes=0)
             self._give_up_if_hopeless(cause)
         elif kind is IncidentKind.BROKEN:
             corrupt = cause is FailureCause.CORRUPT
-            self.errors[cause] += corrupt and not incident.trips and counted
+            self.failures[cause] += corrupt and not incident.trips and counted
             if corrupt or self.run.overdue:
                 self._give_up_if_hopeless(cause)
 
@@ -140,7 +140,7 @@ class Tally:
         if self.lossy and (self._last_reply or cause is FailureCause.TIMEOUT_REPLY):
             silence *= _SILENCES
         if now - max(self._failing_since, schedule.begin) > silence:
-            if not self.errors.total():
+            if not self.failures.total():
                 # It was all in the warm-up, and yet it is what has been found out.
-                self.errors[cause] += 1
+                self.failures[cause] += 1
             self.run.stop_sending()

@@ -13,11 +13,13 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from techo._load.report import PERCENTS, TIMES, LoadReport
+from techo._load.report import TIMES, LoadReport
 from techo._probing.failure_cause import NEVER_REACHED
 from techo._probing.histogram import Histogram
 from techo._probing.text import counted, number_of, outages_in_words, where
 
+_PERCENTS: Final = (50, 90, 99, 99.9)
+"""Percentiles that are shown; a line has no room for all."""
 _MILLISECOND: Final = 1_000_000
 _LONG: Final = 100
 """What is more needs no thousandths, be it milliseconds or megabytes."""
@@ -59,10 +61,10 @@ def _counts(report: LoadReport) -> Iterator[str]:
     pipeline = "" if report.pipeline == 1 else f", up to {report.pipeline:,} in flight on each"
     place, size = where(report.endpoint, report.address), number_of(report.size, "byte")
     yield f"{place}: {over} x {size}{pipeline}{wanted}"
-    rate = report.round_trips_per_second
-    megabytes = rate * report.bytes / max(1, report.round_trips) / _MEGA
+    rate = report.trips_per_second
+    megabytes = rate * report.received_bytes / max(1, report.received) / _MEGA
     yield (
-        f"{number_of(report.round_trips, 'round trip')} in {report.seconds:.3f} s: "
+        f"{number_of(report.received, 'round trip')} in {report.seconds:.3f} s: "
         f"{rate:,.1f}/s, {megabytes:,.{0 if megabytes >= _LONG else 3}f} MB/s each way"
     )
     loss = "" if report.loss is None else f" ({report.loss:.4g} %)"
@@ -76,19 +78,19 @@ def _counts(report: LoadReport) -> Iterator[str]:
     if report.longest_outage is not None:
         outages = report.outages, report.outage_seconds
         yield outages_in_words(*outages, report.longest_outage)
-    reached = NEVER_REACHED.isdisjoint(report.errors)
+    reached = NEVER_REACHED.isdisjoint(report.failures)
     if report.unsent and report.rate is not None and reached:
         yield "unsent: no connection was free; try more of them, or a longer pipeline"
-    if report.errors:
-        yield f"errors: {counted(report.errors)}"
+    if report.failures:
+        yield f"failures: {counted(report.failures)}"
         yield from (f"  {cause}: {text}" for cause, text in report.reasons.items())
     yield _client(report)
 
 
 def _client(report: LoadReport) -> str:
     used = f"client CPU {report.client_cpu_seconds:.2f} s"
-    if report.client_cpu_share is not None:
-        used += f", {100 * report.client_cpu_share:.0f} % of a core"
+    if report.client_cpu_percent is not None:
+        used += f", {report.client_cpu_percent:.0f} % of a core"
     if report.client_was_limit:
         used += ": THE CLIENT WAS THE LIMIT; share the load among more of them (techo merge)"
     return used
@@ -97,16 +99,17 @@ def _client(report: LoadReport) -> str:
 def _times(report: LoadReport) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("ms")
-    for heading in ("n", "min", "mean", *(f"p{percent}" for percent in PERCENTS), "max"):
+    for heading in ("n", "min", "mean", *(f"p{percent}" for percent in _PERCENTS), "max"):
         table.add_column(heading, justify="right")
-    for field, name in TIMES.items():
-        histogram: Histogram | None = getattr(report, field)
+    for name in TIMES:
+        histogram: Histogram | None = getattr(report, name)
         if histogram is not None:
             # What was lost was sent all the same: it has no part in how late that was.
-            lost = 0 if field == "send_lag" else report.lost
-            percentiles = [histogram.percentile(each, lost=lost) for each in PERCENTS]
+            lost = 0 if name == "send_lag" else report.lost
+            percentiles = [histogram.percentile(each, lost=lost) for each in _PERCENTS]
             times = [histogram.min, histogram.mean, *percentiles, histogram.max]
-            table.add_row(name, f"{histogram.count:,}", *map(milliseconds, times))
+            shown = name.replace("_", " ")
+            table.add_row(shown, f"{histogram.count:,}", *map(milliseconds, times))
     return table
 
 

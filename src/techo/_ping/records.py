@@ -44,7 +44,7 @@ class Records:
     _reconnects: int = 0
     _failures: collections.Counter[FailureCause] = attrs.field(factory=collections.Counter)
     _largest: int | None = None
-    _rtt: Histogram = attrs.field(factory=Histogram)
+    _latency: Histogram = attrs.field(factory=Histogram)
     _squares: int = 0
     """The sum of all squares of round trip times, in nanoseconds squared."""
     _last: int | None = None
@@ -77,7 +77,7 @@ class Records:
     def _count(self, size: int, duration: int) -> None:
         self._received += 1
         self._largest = max(self._largest or 0, size)
-        self._rtt.record(duration)
+        self._latency.record(duration)
         self._squares += duration**2
         if self._last is not None:
             self._differences += abs(duration - self._last)
@@ -116,9 +116,9 @@ class Records:
 
     def statistics(self, address: str | None) -> PingStatistics:
         """Return what is known by now, and that the probes went to `address`."""
-        count = self._rtt.count
+        count = self._latency.count
         outages = self._outages.so_far()
-        variance = count * self._squares - self._rtt.sum**2  # times count squared; exact
+        variance = count * self._squares - self._latency.sum**2  # times count squared; exact
         return PingStatistics(
             endpoint=self.endpoint,
             address=address,
@@ -134,7 +134,7 @@ class Records:
             failures={cause: n for cause in FailureCause if (n := self._failures[cause])},
             reconnects=self._reconnects,
             largest=self._largest,
-            rtt=self._rtt.copy(),
+            latency=self._latency.copy(),
             mdev=math.isqrt(variance) // count if count else None,
             jitter=round(self._differences / (count - 1)) if count > 1 else None,
             outages=outages.count,

@@ -8,15 +8,11 @@ from typing import Any, Final
 import attrs
 
 from techo._probing.failure_cause import NEVER_REACHED, FailureCause
-from techo._probing.histogram import Histogram, nanoseconds, to_json_figures
-from techo._probing.outages import Outage
+from techo._probing.histogram import Histogram, figures_to_json
+from techo._probing.outages import Outage, outages_to_json
 from techo._reprs import brief
+from techo._schema import headed
 
-SCHEMA: Final = 2
-"""The version of what JSON has, of results and of their statistics."""
-
-PERCENTS: Final = (50, 95, 99)
-"""Percentiles that are reported of a ping."""
 _COUNTS: Final = (
     "endpoint",
     "address",
@@ -64,7 +60,7 @@ class PingStatistics:
     """Times that the connection was opened again."""
     largest: int | None
     """Bytes of the largest probe that came back; None if none did."""
-    rtt: Histogram
+    latency: Histogram
     """From sending to the reply, of all that came back."""
     mdev: int | None
     """Standard deviation of these, in nanoseconds; None if there are none."""
@@ -87,12 +83,17 @@ class PingStatistics:
         over = self.received + self.lost
         return 100 * self.lost / over if over else None
 
+    @property
+    def failed(self) -> int:
+        """How many failures there were: what is lost, since nothing else can fail."""
+        return sum(self.failures.values())
+
     def percentile(self, percent: float) -> float | None:
         """Return the round trip time that `percent` of the probes do not exceed.
 
         In nanoseconds; what was lost is slower than anything: see `Histogram.percentile`.
         """
-        return self.rtt.percentile(percent, lost=self.lost)
+        return self.latency.percentile(percent, lost=self.lost)
 
     @property
     def never_reached(self) -> bool:
@@ -101,23 +102,17 @@ class PingStatistics:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON has it: whole nanoseconds where the name ends in _ns."""
-        longest = self.longest_outage
-        return {
-            "schema": SCHEMA,
-            "event": "summary",
+        return headed(
+            "summary",
             **{name: getattr(self, name) for name in _COUNTS},
-            "loss_percent": self.loss,
-            "failures": {str(cause): count for cause, count in self.failures.items()},
-            "largest_bytes": self.largest,
-            "rtt_ns": {
-                **to_json_figures(self.rtt.figures(*PERCENTS, lost=self.lost)),
+            loss_percent=self.loss,
+            failures={str(cause): count for cause, count in self.failures.items()},
+            largest_bytes=self.largest,
+            latency_ns={
+                **figures_to_json(self.latency, lost=self.lost),
                 "mdev": self.mdev,
                 "jitter": self.jitter,
             },
-            "outages": {
-                "count": self.outages,
-                "total_ns": nanoseconds(self.outage_seconds),
-                "longest": longest.to_json() if longest else None,
-            },
-            "setup_ns": {name: each.figures() for name, each in self.setup.items()},
-        }
+            outages=outages_to_json(self.outages, self.outage_seconds, self.longest_outage),
+            setup_ns={name: each.figures() for name, each in self.setup.items()},
+        )

@@ -11,12 +11,9 @@ from typing import Final
 import trio
 
 from techo._client.comparison import EchoMismatch, ShortReply
-from techo._probing.failure_cause import NEVER_REACHED, FailureCause
+from techo._probing.failure_cause import FailureCause
 from techo._shortage import OutOfPortsError, is_shortage
 from techo._validation import printable
-
-__all__ = ["NEVER_REACHED", "FailureCause", "cause_of", "words_of"]
-
 
 _BY_NUMBER: Final = {
     errno.ECONNREFUSED: FailureCause.REFUSED,
@@ -69,7 +66,7 @@ def _words(below: Exception) -> str:
     if isinstance(below, ssl.SSLCertVerificationError):
         return f"bad certificate ({getattr(below, 'verify_message', text).rstrip('.')})"
     if isinstance(below, ssl.SSLEOFError):
-        return "the connection ended without TLS's farewell"
+        return "the connection ended without close_notify"
     if isinstance(below, ssl.SSLError):
         reason = getattr(below, "reason", None) or text
         return f"TLS failed ({reason.replace('_', ' ').lower()})"

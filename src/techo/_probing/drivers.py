@@ -30,7 +30,7 @@ _CLOSING: Final = 1.0
 
 @attrs.define(eq=False)
 class Driver(abc.ABC):
-    """What carries the trips over one connection, or over one socket for datagrams."""
+    """What makes the trips over one connection, or over one socket for datagrams."""
 
     transport: Transport
     in_flight: InFlight
@@ -40,10 +40,11 @@ class Driver(abc.ABC):
     """The error of the last message that could not be sent, which is lost already."""
 
     async def run(self) -> Ending:
-        """Make trips until the connection is over; return why. Cancellation loses them.
+        """Make trips until the connection is over; return why.
 
-        An error about one message costs that one. A socket for datagrams goes on while others
-        are awaited, and a connection whatever is.
+        An error about one message costs that one trip. A connection goes on after it, and a
+        socket for datagrams does while other trips are in flight. Cancellation leaves trips in
+        flight, as they are.
         """
         begin, connectionless = True, self.transport.connectionless
         while True:
@@ -61,7 +62,7 @@ class Driver(abc.ABC):
         error: Exception | None = None
         with trio.CancelScope() as self._scope:
             try:
-                await self._carry(begin=begin)
+                await self._exchange(begin=begin)
             except _FAILURES as failure:
                 error = failure
         if self._aborted is not None:
@@ -97,7 +98,7 @@ class Driver(abc.ABC):
         """Since when the transport has not taken what it was given; infinity if it has."""
 
     @abc.abstractmethod
-    async def _carry(self, *, begin: bool) -> None:
+    async def _exchange(self, *, begin: bool) -> None:
         """Send what is due, if this is to begin, and then receive, until the end."""
 
     def _is_about_one_message(self, error: BaseException | None) -> bool:
@@ -136,7 +137,7 @@ class PumpDriver(Driver):
     def send_pending_since(self) -> float:
         return self.in_flight.newest if self.in_flight.traffic.send_pending else math.inf
 
-    async def _carry(self, *, begin: bool) -> None:
+    async def _exchange(self, *, begin: bool) -> None:
         this_pump = pump.Pump.of_this_run()
         messages = self.in_flight.keeps_messages
         size = LARGEST_PACKET + 1 if messages else RECEIVE_SIZE
@@ -212,8 +213,8 @@ class TaskDriver(Driver):
         self._outbox.append((data, next(reversed(self.in_flight.trips), None)))
         self._more.set()
 
-    async def _carry(self, *, begin: bool) -> None:
-        self._send_error, self._sending_since = None, math.inf
+    async def _exchange(self, *, begin: bool) -> None:
+        self._sending_since = math.inf
         error: Exception | None = None
         if begin:
             self.go_on()
@@ -231,12 +232,9 @@ class TaskDriver(Driver):
                     await self._sent.wait()
             nursery.cancel_scope.cancel(reason="the connection is over")
         if error is None or cause_of(error) is FailureCause.EOF:
-            error = self._met_in_sending() or error
+            error = self._send_error or error
         if error is not None:
             raise error
-
-    def _met_in_sending(self) -> Exception | None:
-        return self._send_error
 
     async def _receive_all(self) -> None:
         transport, in_flight = self.transport, self.in_flight
@@ -246,6 +244,7 @@ class TaskDriver(Driver):
                 self._send(data)
 
     async def _send_all(self, whole: trio.CancelScope) -> NoReturn:
+        self._send_error = None
         while True:
             self._sent = trio.Event()
             while self._outbox:
@@ -278,12 +277,12 @@ class TaskDriver(Driver):
 
 
 def _is_too_long(error: BaseException | None) -> bool:
-    """Whether nothing of the message that was sent last was sent."""
+    """Return whether nothing was sent of the message that was to be sent last."""
     return isinstance(error, OSError) and error.errno == errno.EMSGSIZE
 
 
 def driver_for(transport: Transport, run: Run) -> Driver:
-    """Return what carries trips over `transport`: the pump, where it can."""
+    """Return what makes trips over `transport`: the pump, where it can."""
     in_flight = InFlight(run, transport.keeps_messages)
     if transport.direct and pump.AVAILABLE:
         return PumpDriver(transport, in_flight)

@@ -39,8 +39,8 @@ _LONGEST_PAUSE: Final = 1.0
 
 _MOST_UNANSWERED: Final = 10_000
 _MOST_UNANSWERED_BYTES: Final = 2**24
-"""Trips that a stream may owe, and how many bytes they may have, before it is given up: all of
-them have to be kept, because any of them may still come back."""
+"""Trips over a stream that were given up and may still come back, and how many bytes they may
+have: all of them have to be kept. Beyond that the connection is given up."""
 
 
 _MOST_ADDRESSES: Final = 8
@@ -260,7 +260,7 @@ class Engine:
         overdue = in_flight.oldest + self.run.timeout <= now
         reason = f"no reply within {self.run.timeout:g} s"
         if driver.send_pending_since + self.run.timeout <= now:
-            # Of what can't even send, another connection may make something.
+            # Another connection may work where this one can't even send.
             reason = f"not sent within {self.run.timeout:g} s"
             driver.abort(Ending(FailureCause.TIMEOUT_REPLY, reason))
         elif overdue and not in_flight.keeps_messages and self.run.pipeline < UNBOUNDED:
@@ -268,9 +268,10 @@ class Engine:
         elif overdue:
             size = len(next(iter(in_flight.trips)).payload)
             in_flight.give_up(max(in_flight.oldest, latest), reason)
-            owed = in_flight.owed - len(in_flight.trips)
-            if owed >= max(1, min(_MOST_UNANSWERED, _MOST_UNANSWERED_BYTES // size)):
-                ending = Ending(FailureCause.TIMEOUT_REPLY, f"{owed} probes not answered")
+            unanswered = in_flight.missing - len(in_flight.trips)
+            if unanswered >= max(1, min(_MOST_UNANSWERED, _MOST_UNANSWERED_BYTES // size)):
+                reason = f"{unanswered} probes not answered"
+                ending = Ending(FailureCause.TIMEOUT_REPLY, reason)
                 driver.abort(ending)
             else:
                 driver.go_on()

@@ -33,6 +33,10 @@ def _middle(bucket: int) -> int:
     return least + (1 << shift) // 2
 
 
+PERCENTS: Final = (50, 90, 95, 99, 99.9)
+"""Percentiles that are reported of trips, whoever makes them."""
+
+
 @attrs.define
 class Histogram:
     """Durations in whole nanoseconds. Count, sum, least and most are exact."""
@@ -194,8 +198,12 @@ def nanoseconds(seconds: float) -> int:
     return round(seconds * _SECOND)
 
 
-def to_json_figures(figures: Mapping[str, float | None]) -> dict[str, float | None]:
-    """Return figures as JSON has them, which knows no infinity: what was lost has no time."""
+def figures_to_json(histogram: Histogram, *, lost: int) -> dict[str, float | None]:
+    """Return the figures of trips as JSON has them, in nanoseconds but for the count.
+
+    It knows no infinity: what was lost has no time.
+    """
+    figures = histogram.figures(*PERCENTS, lost=lost)
     return {name: None if each == math.inf else each for name, each in figures.items()}
 
 

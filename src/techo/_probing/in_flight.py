@@ -17,21 +17,11 @@ from techo._probing.matching import InOrder, OneByOne, State
 from techo._probing.payloads import Payloads
 from techo._probing.schedule import Schedule
 from techo._probing.trip import Ending, Incident, IncidentKind, Sink, Trip, TripState
+from techo._pump.pump import Traffic
 
 _FORGOTTEN = Incident(IncidentKind.FORGOTTEN, FailureCause.TIMEOUT_REPLY, "long ago")
 _STRAY = Incident(IncidentKind.STRAY, FailureCause.CORRUPT, "what came was not sent by us")
 _HARMED = Incident(IncidentKind.HARMED, FailureCause.CORRUPT, "it came back altered")
-
-
-@attrs.define(eq=False)
-class Traffic:
-    """What the pump keeps count of."""
-
-    chunks: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    progress: float = 0.0
-    send_pending: bool = False
 
 
 @attrs.define(eq=False)
@@ -205,12 +195,12 @@ class InFlight:
 
     @property
     def oldest(self) -> float:
-        """When that was sent which is in flight for longest; infinity if nothing is."""
+        """When the oldest trip in flight was sent; infinity if none is in flight."""
         return next(iter(self.trips)).sent if self.trips else math.inf
 
     @property
     def newest(self) -> float:
-        """When that was sent which was sent last; minus infinity if nothing is in flight."""
+        """When the newest trip in flight was sent; minus infinity if none is in flight."""
         return next(reversed(self.trips)).sent if self.trips else -math.inf
 
     def give_up(self, until: float, reason: str) -> None:
@@ -232,6 +222,6 @@ class InFlight:
         return isinstance(self._matching, InOrder) and self._matching.midway
 
     @property
-    def owed(self) -> int:
-        """How many messages a stream has to carry back before the next is heard of."""
+    def missing(self) -> int:
+        """How many messages have to come back over a stream before the next can."""
         return self._matching.owed if isinstance(self._matching, InOrder) else 0

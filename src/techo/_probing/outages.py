@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import attrs
 
@@ -53,6 +53,30 @@ class Outage:
         _MOMENT.check(from_ns=since)
         _MOMENT.or_off().check(to_ns=until)
         return cls(since / 1e9, None if until is None else until / 1e9, duration / 1e9, probes)
+
+
+def outages_to_json(count: int, seconds: float, longest: Outage | None) -> dict[str, Any]:
+    """Return how many there were, how long all together and the longest, as JSON has it."""
+    return {
+        "count": count,
+        "total_ns": nanoseconds(seconds),
+        "longest": longest.to_json() if longest else None,
+    }
+
+
+def outages_from_json(data: object) -> tuple[int, float, Outage | None]:
+    """Read back what `outages_to_json` returned.
+
+    Raises:
+        ValueError: it is not that; the text says what is wrong.
+    """
+    names = ("count", "total_ns", "longest")
+    if not isinstance(data, Mapping) or not data.keys() >= set(names):
+        raise ValueError(f"outages have {', '.join(names)}, and these are {str(data)[:60]!r}")
+    count, total, longest = (data[name] for name in names)
+    NATURAL.check(count=count)
+    _MOMENT.check(total_ns=total)
+    return count, total / 1e9, None if longest is None else Outage.from_json(longest)
 
 
 @attrs.frozen

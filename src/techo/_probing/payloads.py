@@ -48,7 +48,7 @@ class Payloads:
         return self._payload(number, size)
 
     def made(self, payload: bytes) -> bool:
-        """Whether it is one of this run's; of those without a whole header, none is known."""
+        """Return whether it is one of this run's and has a whole header."""
         number = int.from_bytes(payload[: HEADER // 2], "little")
         return (
             max(HEADER, self.least) <= len(payload)

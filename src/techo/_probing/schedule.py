@@ -110,7 +110,7 @@ class Schedule:
         return max(0.0, min(now, end) - self.counts_from) if self.begin < math.inf else 0.0
 
     def unsent(self, now: float) -> int:
-        """Count the trips that are due, or never will be, and have not begun."""
+        """Return how many trips have not begun that are due, or that never will be."""
         stopped = self._stopped < math.inf
         if self.trips is not None and not stopped and (self._closed or self.rate is None):
             return self.trips - self._counted

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # the command line's help has this file's words, and does not
 
 
 class Clock(enum.StrEnum):
-    """Which clock a trip was timed by."""
+    """Which clock a trip was timed by. So far it is this one; the kernel's will be another."""
 
     USER = "user"
     """This program's, read when it sent the message and when it had received the reply."""

@@ -1,11 +1,12 @@
 """The pump: one task exchanges messages for all sockets of a run, so that none wakes a task.
 
-The server answers through it; the load client sends, its next message being its reply to one.
+The server answers through it. So does the load client: its answer to a reply is its next
+message.
 
-What trio spends on a small message is mostly parking and waking a task for it. Here every
-connection keeps its task, parked inside its cancel scope, while one task of the run receives,
-replies and sends for all sockets that are ready. A task is woken when its conversation is over
-or its time is up; nurseries and cancel scopes work as in any trio handler.
+What trio spends on a small message is mostly the switch to a task and back. Here the task of
+every connection waits inside its cancel scope, while one task of the run receives, replies and
+sends for all sockets that are ready. A task is woken when its conversation is over or its time
+is up; nurseries and cancel scopes work as in any trio handler.
 
 What may run in a turn of the pump: nothing that waits, nothing that raises. One epoll set holds
 the sockets, level triggered: a socket that has more is ready again in the next turn, so that
@@ -75,6 +76,17 @@ class ConnectionRecord(Protocol):
 
 
 @attrs.define(eq=False)
+class Traffic:
+    """These counters and nothing else."""
+
+    chunks: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    progress: float = 0.0
+    send_pending: bool = False
+
+
+@attrs.define(eq=False)
 class PumpedSocket:
     """One socket, what the pump does with it, and how its task waits for the end."""
 
@@ -101,13 +113,13 @@ class PumpedSocket:
     unsent: memoryview | None = None
     """The rest of a reply, while the socket takes no more."""
     task: trio.lowlevel.Task | None = None
-    """What is to be woken at the end; None while it is not parked."""
+    """What is to be woken at the end; None while it does not wait."""
     over: bool = False
     error: BaseException | None = None
     """Why it is over, unless the peer has finished."""
 
     async def wait(self) -> None:
-        """Park the task until the conversation is over; cancellation ends just the waiting."""
+        """Wait until the conversation is over; cancellation ends just the waiting."""
         if self.over:
             await trio.lowlevel.checkpoint()
         else:
@@ -149,7 +161,7 @@ class Pump:
         if socket.fd in self._sockets:
             # The number is in use again: our own program closed the socket that had it, in a
             # way that could not be noticed.
-            self._end(self._sockets[socket.fd], _closed())
+            self.end(self._sockets[socket.fd], _closed())
         self._epoll.register(socket.fd, _READ)
         self._sockets[socket.fd] = socket
         if socket.sock is not None:
@@ -177,17 +189,13 @@ class Pump:
         Only where `socket.sock` is known and nothing is unsent. What comes is not counted.
         """
         assert socket.sock is not None  # noqa: S101  -- as said above
-        socket.reply, socket.run, socket.connection = _discard, None, _Discarded()
+        socket.reply, socket.run, socket.connection = _discard, None, Traffic()
         with contextlib.suppress(OSError):  # broken: what arrives next reports that
             socket.sock.shutdown(trio.socket.SHUT_WR)
 
-    def end(self, socket: PumpedSocket) -> None:
-        """End the conversation for a reason of our own."""
-        self._end(socket)
-
     def _close(self, socket: PumpedSocket, sock: trio.socket.SocketType) -> None:
         """Close a socket for our own program, and end its conversation."""
-        self._end(socket, _closed())
+        self.end(socket, _closed())
         sock.close()
 
     def send(self, socket: PumpedSocket, data: bytes) -> None:
@@ -200,7 +208,7 @@ class Pump:
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            self._end(socket, _broken(error))
+            self.end(socket, _broken(error))
             return
         socket.connection.bytes_out += sent
         if sent != len(data):
@@ -270,10 +278,10 @@ class Pump:
                 except BlockingIOError:
                     continue
                 except OSError as error:
-                    self._end(socket, _broken(error))
+                    self.end(socket, _broken(error))
                     continue
                 if not size and not socket.endless:
-                    self._end(socket)
+                    self.end(socket)
                     continue
                 connection = socket.connection
                 connection.chunks += 1
@@ -284,7 +292,7 @@ class Pump:
                     most, piece = len(buffers[0]), buffers[0][:size]
                     if size == most and socket.packets:
                         last = 0  # or the next one would not be looked at
-                        self._end(socket, _broken(OSError("a message was too long")))
+                        self.end(socket, trio.BrokenResourceError("a message was too long"))
                         continue
                 answer: bytes | memoryview = piece
                 if socket.reply is None:
@@ -303,7 +311,7 @@ class Pump:
                     except BlockingIOError:
                         sent = 0
                     except OSError as error:
-                        self._end(socket, _broken(error))
+                        self.end(socket, _broken(error))
                         continue
                     connection.bytes_out += sent
                     if sent != length:
@@ -312,7 +320,7 @@ class Pump:
                 if size == most and socket.reply is None:
                     self._enlarge(socket)
             except BaseException as error:  # noqa: BLE001, ASYNC103  -- raised by the task
-                self._end(socket, error)
+                self.end(socket, error)
 
     def _enlarge(self, socket: PumpedSocket) -> None:
         """Receive more at once from a peer that sends much and has shown that it reads."""
@@ -332,7 +340,7 @@ class Pump:
         except BlockingIOError:
             return
         except OSError as error:
-            self._end(socket, _broken(error))
+            self.end(socket, _broken(error))
             return
         socket.connection.bytes_out += sent
         socket.connection.progress = now
@@ -343,24 +351,13 @@ class Pump:
         socket.connection.send_pending = False
         self._epoll.modify(socket.fd, _READ)
 
-    def _end(self, socket: PumpedSocket, error: BaseException | None = None) -> None:
+    def end(self, socket: PumpedSocket, error: BaseException | None = None) -> None:
         """End the conversation: wake its task, which raises the error if there is one."""
         self.remove(socket)
         socket.over, socket.error = True, error
         if socket.task is not None:
             trio.lowlevel.reschedule(socket.task)
             socket.task = None
-
-
-@attrs.define(eq=False)
-class _Discarded:
-    """What counts for nobody."""
-
-    chunks: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    progress: float = 0.0
-    send_pending: bool = False
 
 
 def _discard(_chunk: bytes) -> bytes:

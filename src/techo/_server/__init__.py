@@ -1,1 +1,1 @@
-"""The server room: accepting, conversing, limiting, draining."""
+"""The server room: accepting, conversing, datagrams, limiting, draining."""

@@ -7,7 +7,7 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Container
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import trio
@@ -15,6 +15,7 @@ import trio
 from techo._addresses import text_of
 from techo._pump.pump import Pump, PumpedSocket
 from techo._transport.transport import Transport
+from techo.endpoint import host_of
 
 _GLANCE: Final = 1e-3
 """Seconds: enough for one look at what has already arrived."""
@@ -82,8 +83,8 @@ class Peer:
                 return cls(_unix_name(sock))
         except OSError:
             return cls(UNKNOWN)
-        host = unmapped(address[0])
-        return cls(text_of((host, *address[1:])), host)
+        host = peer_host(address)
+        return cls(text_of((host, address[1])), host)
 
 
 def _unix_name(sock: trio.socket.SocketType) -> str:
@@ -111,13 +112,17 @@ def network_of(host: str) -> str:
     return f"{network}%{address.scope_id or ''}/{_HOST_BITS}"
 
 
-def unmapped(host: str) -> str:
-    """Undo the form that a dual-stack socket gives to an IPv4 address (RFC 4291, 2.5.5.2)."""
+def peer_host(address: tuple[Any, ...]) -> str:
+    """Return the host of a peer's address, with the zone where it has one.
+
+    An IPv4 address loses the form that a dual-stack socket gives it (RFC 4291, 2.5.5.2).
+    """
+    host = str(address[0])
     # A dot and a colon together: worth a look, and no cost to all the others.
-    if ":" not in host or "." not in host:
-        return host
-    mapped = ipaddress.IPv6Address(host).ipv4_mapped
-    return host if mapped is None else str(mapped)
+    if ":" in host and "." in host:
+        mapped = ipaddress.IPv6Address(host).ipv4_mapped
+        host = host if mapped is None else str(mapped)
+    return host_of((host, *address[1:]))
 
 
 @attrs.define(eq=False)
@@ -147,7 +152,7 @@ class Connection:
     """The address or network that its registry counts it by, once it is known and only if there
     is a limit for it."""
     outcome: Outcome = Outcome.ABORTED
-    """How it has ended; what stands here first is true of one that is cancelled."""
+    """How it has ended; as long as nothing else is known, by cancellation."""
     reason: str = ""
     """What the peer did to end it, where the outcome does not say so already; or why it was
     refused, if not on purpose."""

@@ -11,9 +11,9 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from techo._server.connection import network_of, unmapped
+from techo._server.connection import network_of, peer_host
 
-Address: TypeAlias = Any
+Sender: TypeAlias = Any
 """As the socket module has it: a tuple for UDP; for Unix text, bytes if abstract, or None."""
 
 _LINUX: Final = platform.system() == "Linux"
@@ -42,11 +42,11 @@ NAMELESS: Final = frozenset({None, "", b""})
 class DatagramSocket:
     """How to serve one datagram socket; its opener closes it."""
 
-    receive: Callable[[memoryview], tuple[int, Address]]
+    receive: Callable[[memoryview], tuple[int, Sender]]
     """Receives one datagram into a buffer: its size, its sender."""
-    send: Callable[[memoryview | bytes, Address], int]
+    send: Callable[[memoryview | bytes, Sender], int]
     """Answers it, before the next is received; returns the bytes sent."""
-    later: Callable[[Address], Callable[[bytes], int]]
+    later: Callable[[Sender], Callable[[bytes], int]]
     """Returns what answers the datagram received last, even when others have come since."""
     own: object
     """Our own port or path, which marks datagrams that come from ourselves."""
@@ -61,7 +61,7 @@ class DatagramSocket:
         sock.setblocking(False)
         address = sock.getsockname()
 
-        def later(peer: Address) -> Callable[[bytes], int]:
+        def later(peer: Sender) -> Callable[[bytes], int]:
             return lambda data: sock.sendto(data, peer)
 
         if not isinstance(address, tuple):
@@ -73,9 +73,9 @@ class DatagramSocket:
             return cls(receive, send, later, address[1], internet=True)
         return cls(sock.recvfrom_into, sock.sendto, later, address[1], internet=True)
 
-    def source(self, peer: Address) -> str:
+    def source(self, peer: Sender) -> str:
         """Return what counts as one sender: a host whatever the port, or a path."""
-        return network_of(unmapped(peer[0])) if self.internet else str(peer)
+        return network_of(peer_host(peer)) if self.internet else str(peer)
 
 
 @attrs.define(eq=False)
@@ -91,15 +91,15 @@ class _Wildcard:
         else:
             self.sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
 
-    def receive(self, buffer: memoryview) -> tuple[int, Address]:
+    def receive(self, buffer: memoryview) -> tuple[int, Sender]:
         size, ancillary, _, peer = self.sock.recvmsg_into([buffer], _ANCILLARY)
         self._way_back = [_answering(*each) for each in ancillary if _is_usable(*each)]
         return size, peer
 
-    def send(self, data: memoryview | bytes, peer: Address) -> int:
+    def send(self, data: memoryview | bytes, peer: Sender) -> int:
         return self.sock.sendmsg([data], self._way_back, 0, peer)
 
-    def later(self, peer: Address) -> Callable[[bytes], int]:
+    def later(self, peer: Sender) -> Callable[[bytes], int]:
         way_back = self._way_back
         return lambda data: self.sock.sendmsg([data], way_back, 0, peer)
 
@@ -113,7 +113,7 @@ def _is_usable(level: int, kind: int, data: bytes) -> bool:
 
 
 def _answering(level: int, kind: int, data: bytes) -> tuple[int, int, bytes]:
-    """Turn what was received with a datagram into what is sent with its reply.
+    """Return what is sent with a reply, from what was received with the datagram.
 
     The interface is left to the routes, as everywhere.
     """

@@ -22,17 +22,15 @@ import trio
 from techo._faults.datagrams import FaultySender, LostOnPurposeError
 from techo._faults.plan import Planner
 from techo._log import detail, failure, is_detailed, name_of, rejected, shortage
+from techo._reprs import brief
 from techo._server.buckets import Buckets
-from techo._server.datagram_sockets import NAMELESS, Address, DatagramSocket
+from techo._server.datagram_sockets import NAMELESS, DatagramSocket, Sender
 from techo._server.limits import Limits
 from techo._server.loop_guard import SAMPLED, LoopGuard
 from techo._server.sockets import endpoint_of
 from techo._throttle import Throttle
+from techo._transport.messages import LARGEST_PACKET
 from techo.reply import Reply, raw
-
-_LARGEST: Final = 2**18
-"""Bytes in a datagram that is received whole. UDP's largest has 65,527; a Unix one has some
-208 KiB at most, unless its sender has changed its buffers."""
 
 _TURN: Final = 0.0005
 """Seconds that a loop goes on before other tasks get their turn, as the pump does."""
@@ -80,18 +78,6 @@ class DropReason(enum.StrEnum):
     """The system refused to send the reply there."""
 
 
-def repr_without_zeros(statistics: Any) -> str:
-    """Return a short repr of a snapshot: what is 0 is not in it."""
-    parts = []
-    for name, value in attrs.asdict(statistics, recurse=False).items():
-        if isinstance(value, Mapping):
-            counts = (f"{key}: {count}" for key, count in value.items() if count)
-            value = "{" + ", ".join(counts) + "}"  # noqa: PLW2901  -- of another kind
-        if value not in (0, "{}") and not (attrs.has(type(value)) and not value.received):
-            parts.append(f"{name}={value}")
-    return f"{type(statistics).__name__}({', '.join(parts)})"
-
-
 @attrs.frozen(kw_only=True, repr=False)
 class DatagramStatistics:
     """A snapshot: ``received == echoed + sum(dropped.values())`` in every one."""
@@ -108,7 +94,7 @@ class DatagramStatistics:
     """Bytes sent, stamps included."""
 
     def __repr__(self) -> str:
-        return repr_without_zeros(self)
+        return brief(self)
 
 
 @attrs.define(eq=False)
@@ -128,7 +114,7 @@ class DatagramService:
     _refused: frozenset[object] = frozenset()
     """Ports and paths that are not answered, ours among them."""
     _buckets: Buckets | None = attrs.field(init=False)
-    _buffer: memoryview = attrs.field(factory=lambda: memoryview(bytearray(_LARGEST + 1)))
+    _buffer: memoryview = attrs.field(factory=lambda: memoryview(bytearray(LARGEST_PACKET + 1)))
     _echoed: int = 0
     _dropped: dict[DropReason, int] = attrs.field(factory=lambda: dict.fromkeys(DropReason, 0))
     _bytes_in: int = 0
@@ -224,7 +210,7 @@ class DatagramService:
                     self._drop(DropReason.RATE, place, peer)
                     continue
                 if size != last:
-                    if size > _LARGEST:
+                    if size > LARGEST_PACKET:
                         self._drop(DropReason.TRUNCATED, place, peer)
                         continue
                     last, data = size, buffer[:size]
@@ -261,27 +247,27 @@ class DatagramService:
             return DropReason.UNBOUND
         return DropReason.LOOP if self._own[source] else DropReason.GUARDED
 
-    def _drop(self, reason: DropReason, place: DatagramSocket, peer: Address) -> bool:
+    def _drop(self, reason: DropReason, place: DatagramSocket, peer: Sender) -> bool:
         """Count a datagram that is not answered; return whether it is the first in a while."""
         self._dropped[reason] += 1
         kind = "dropped", f"datagrams not answered ({reason})", place.endpoint
         throttle = None if reason is DropReason.FAULT else self.throttle
         return rejected(throttle, kind, peer, next(self._numbers))
 
-    def _note_echoed(self, place: DatagramSocket, peer: Address, size: int, sent: int) -> None:
+    def _note_echoed(self, place: DatagramSocket, peer: Sender, size: int, sent: int) -> None:
         facts: dict[str, Any] = {"endpoint": place.endpoint, "peer": name_of(peer)}
         facts |= {"id": next(self._numbers), "bytes_in": size, "bytes_out": sent}
         text = "echoed a datagram of %s: %d bytes in, %d out"
         detail(text, facts["peer"], size, sent, event="echoed", **facts)
 
     def _compose(
-        self, reply: Reply, data: bytes, place: DatagramSocket, peer: Address
+        self, reply: Reply, data: bytes, place: DatagramSocket, peer: Sender
     ) -> bytes | None:
         """Return the reply; None if there is nothing to send, which is counted."""
         try:
             answer = reply(data)
             empty = not memoryview(answer).cast("B")  # raises if it can't be sent as it is
-        except Exception as error:  # noqa: BLE001  -- anybody's function; it must not end the loop
+        except Exception as error:  # noqa: BLE001  -- user code may raise anything
             if shortage(error):
                 self._drop(DropReason.BLOCKED, place, peer)
             elif self._drop(DropReason.CRASHED, place, peer):

@@ -29,12 +29,12 @@ from techo._server.conversation import (
     close_gracefully,
     close_now,
     converse,
+    converse_pumped,
     end_and_discard,
     has_input,
 )
 from techo._server.hook import ServiceHook
 from techo._server.limits import Limits
-from techo._server.pumped import converse_pumped
 from techo._server.registry import Registry
 from techo._transport.tls import TlsTransport
 from techo._transport.transport import Transport
@@ -92,7 +92,7 @@ class Handler:
         finally:
             try:
                 await close_now(transport)  # noqa: ASYNC102  -- waits for nothing
-            except Exception as error:  # noqa: BLE001  -- anybody's stream
+            except Exception as error:  # noqa: BLE001  -- user code may raise anything
                 _note_failure("closing %s failed", connection, error)
             finally:
                 if opened:
@@ -121,18 +121,19 @@ class Handler:
     ) -> None:
         """Serve a connection until its outcome is known, then close it gracefully."""
         plan = plan if plan is not None and plan.chosen else None
-        below = transport
+        below, doing = transport, "the hook for"
         try:
             if (early := await self._admit(transport, connection)) is not None:
                 connection.outcome = early
                 return
             events.connected(connection)
+            doing = "the reply to"
             if tls is not None:
                 transport = TlsTransport(transport, _context(tls, plan), server_side=True)
             connection.outcome = await self._converse(transport, connection, plan)
         except trio.ClosedResourceError:
             connection.outcome = Outcome.ABORTED  # our own program closed it
-        except Exception as error:  # noqa: BLE001  -- anybody's function; it must not end the server
+        except Exception as error:  # noqa: BLE001  -- user code may raise anything
             if shortage(error):
                 connection.outcome = Outcome.ABORTED
             elif isinstance(error, _HandshakeError | trio.BrokenResourceError):
@@ -142,7 +143,7 @@ class Handler:
                     await end_and_discard(below, connection, self.limits.close_timeout)
             else:
                 connection.outcome = Outcome.CRASHED
-                _note_failure("the reply to %s failed", connection, error)
+                _note_failure(f"{doing} %s failed", connection, error)
         if not connection.send_pending:
             await close_gracefully(transport, connection, self.limits.close_timeout)
 

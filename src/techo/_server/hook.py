@@ -14,14 +14,17 @@ class ServiceHook:
     """What a service calls at the three places where more than an echo may be wanted.
 
     Each method does nothing here; a subclass overrides what it needs. A service without a hook
-    calls nothing. What a hook raises as an `Exception` is logged; raised by `identify`, it
-    ends the connection as crashed.
+    calls nothing. What a hook raises as an `Exception` is logged; it ends a connection that is
+    not over yet as crashed. Raised for a listening socket, it leaves `serve`.
     """
 
     def socket_opened(
         self, sock: socket.socket | trio.socket.SocketType, *, listening: bool
     ) -> None:
-        """Set options: on a bound socket, which is `listening`, or on one that was accepted."""
+        """Set options: on a bound socket, which is `listening`, or on one that was accepted.
+
+        The sockets of open listeners are among the first.
+        """
 
     async def identify(self, transport: Transport, peer: Peer) -> Peer | None:  # noqa: ASYNC124  -- see above
         """Return who really is at the other end, or None to refuse the connection.

@@ -15,9 +15,10 @@ from techo._addresses import SOCKET_TYPES
 from techo._log import shortage
 from techo._nursery import open_bare_nursery
 from techo._server import sockets
+from techo._shortage import look_up
 from techo.endpoint import EVERY_INTERFACE, Endpoint, Kind, host_of
 
-Handler: TypeAlias = Callable[[Any, str], Awaitable[None]]
+Serve: TypeAlias = Callable[[Any, str], Awaitable[None]]
 """What serves one connection, a trio stream or a transport, accepted at an endpoint."""
 
 Listener: TypeAlias = trio.abc.Listener[Any]
@@ -37,9 +38,9 @@ _LARGEST_BACKLOG: Final = 0xFFFF
 class Listening:
     """How all sockets of one `serve` are served."""
 
-    handler: Handler
+    handler: Serve
     """For every connection."""
-    tls_handler: Handler
+    tls_handler: Serve
     """For every connection of a tls endpoint, from before its handshake."""
     answer_datagrams: Callable[[socket.socket], Awaitable[NoReturn]]
     """For every datagram socket."""
@@ -66,13 +67,14 @@ class Listening:
         addresses share the one port that the kernel picked.
 
         Raises:
-            ValueError: a tls endpoint, but no server's certificate.
+            ValueError: a tls endpoint, but no server's context.
             OSError: the name is unknown or an address can't be bound; `filename` is the
                 endpoint.
         """
         if not isinstance(place, Endpoint):
-            task_status.started(self._checked(place))
-            await self._accept_from(place, self.handler, _endpoint_of(place))
+            found = self._checked(place)
+            task_status.started(found)
+            await self._accept_from(place, self.handler, found[0] if found else None)
         if place.kind is Kind.TLS:
             self._check_tls(place)
         if place.kind is not Kind.FD:
@@ -92,8 +94,10 @@ class Listening:
     def _check_tls(self, endpoint: Endpoint) -> None:
         if self.tls is None:
             raise ValueError(f"{endpoint} needs a certificate: an ssl.SSLContext as tls")
-        # A client's context is refused here, and not at every connection.
-        self.tls.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
+        try:  # or a client's context would be refused at every connection
+            self.tls.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
+        except ssl.SSLError as error:
+            raise ValueError(f"{endpoint} needs a server's context as tls: {error}") from None
 
     async def _start(self, endpoint: Endpoint, loops: trio.Nursery) -> tuple[Endpoint, ...]:
         """Start the loops of every address of `endpoint`; return what was bound."""
@@ -136,9 +140,8 @@ class Listening:
     async def _serve_udp(
         self, endpoint: Endpoint, task_status: trio.TaskStatus[int]
     ) -> NoReturn:
-        ((family, kind, _, _, address), *_) = await trio.socket.getaddrinfo(
-            endpoint.host, endpoint.port, type=socket.SOCK_DGRAM
-        )
+        found = await look_up(endpoint.host, endpoint.port, socket.SOCK_DGRAM)
+        family, kind, _, _, address = found[0]
         with socket.socket(family, kind) as sock:
             if family == socket.AF_INET6:  # or IPv4's wildcard would be in the way
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -179,7 +182,7 @@ class Listening:
         await self._accept_from(listener, self.handler, sockets.endpoint_of(sock))
 
     async def _accept_from(
-        self, listener: Listener, handler: Handler, endpoint: Endpoint | None
+        self, listener: Listener, handler: Serve, endpoint: Endpoint | None
     ) -> NoReturn:
         """Accept connections until cancelled, which closes the listener.
 
@@ -198,29 +201,23 @@ class Listening:
                     await trio.sleep(_SHORTAGE_PAUSE)
 
     def _checked(self, listener: Listener) -> tuple[Endpoint, ...]:
-        """Return where an open listener listens, if that has an endpoint."""
-        found = _endpoint_of(listener)
-        if found is None:
-            self.check("memory", "memory")
+        """Return where an open listener listens, if it has a socket of a kind that we know."""
+        below = getattr(listener, "transport_listener", listener)  # of a trio.SSLListener
+        sock = getattr(below, "socket", None)
+        secure = below is not listener
+        if sock is None or sockets.kind_of(sock) is None:
+            self.check(Kind.TLS if secure else "memory", "memory")
             return ()
-        self.check(found.kind, found)
+        found = sockets.endpoint_of(sock)
+        if secure and found.kind is Kind.TCP:
+            found = attrs.evolve(found, kind=Kind.TLS)
+        self.check(Kind.TLS if secure else found.kind, found)
+        self.opened(sock)
         return (found,)
-
-
-def _endpoint_of(listener: Listener) -> Endpoint | None:
-    """Return where a listener listens, if it has a socket of a kind that we know."""
-    below = getattr(listener, "transport_listener", listener)  # of a trio.SSLListener
-    sock = getattr(below, "socket", None)
-    if sock is None or sockets.kind_of(sock) is None:
-        return None
-    found = sockets.endpoint_of(sock)
-    return found if below is listener else attrs.evolve(found, kind=Kind.TLS)
 
 
 async def _addresses(endpoint: Endpoint) -> list[str]:
     if endpoint.host == EVERY_INTERFACE:
         return ["0.0.0.0", "::"]  # noqa: S104  -- the user wrote * and means it
-    found = await trio.socket.getaddrinfo(
-        endpoint.host, endpoint.port, type=trio.socket.SOCK_STREAM
-    )
+    found = await look_up(endpoint.host, endpoint.port, socket.SOCK_STREAM)
     return list(dict.fromkeys(host_of(address) for *_, address in found))

@@ -72,7 +72,7 @@ class LoopGuard:
 
     reply: Reply
     alert: bool = attrs.field()
-    """Whether to ask and tell it of every datagram, and not of one in `SAMPLED`."""
+    """Whether to call `is_loop` and `note` for every datagram; else for one in `SAMPLED`."""
     _samples: dict[Any, _Sample] = attrs.field(factory=dict)
     _suspects: dict[Any, _Source] = attrs.field(factory=dict)
     _stamped: dict[Any, bytes] = attrs.field(factory=dict)

@@ -9,8 +9,9 @@ import attrs
 import trio
 
 from techo._log import summed_up
+from techo._reprs import brief
 from techo._server.connection import Connection, Outcome, network_of
-from techo._server.datagrams import DatagramStatistics, repr_without_zeros
+from techo._server.datagrams import DatagramStatistics
 from techo._throttle import Throttle
 
 
@@ -34,7 +35,7 @@ class Statistics:
     """The same for what came without a connection; the figures above do not include it."""
 
     def __repr__(self) -> str:
-        return repr_without_zeros(self)
+        return brief(self)
 
 
 @attrs.define(eq=False)
@@ -58,7 +59,7 @@ class Registry:
     _bytes_out: int = 0
     _waiting: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
     _fewer: int = 1
-    """How few have to be active for what waits."""
+    """What waits is woken when fewer than this are active."""
 
     def __len__(self) -> int:
         """Return how many connections are active."""

@@ -157,10 +157,9 @@ class EchoService:
                 endpoint. Nothing is left listening.
             RuntimeError: the service was drained before.
         """
-        for each in places:
-            _check_place(each)
-        ours = [each for each in places if not isinstance(each, Endpoint | str)]
-        async with _closing(ours), contextlib.AsyncExitStack() as end:
+        async with _closing(places), contextlib.AsyncExitStack() as end:
+            for each in places:
+                _check_place(each)
             if self._handler.quiet is not None:
                 raise RuntimeError("this EchoService was drained; create a new one")
             wanted = [
@@ -233,8 +232,8 @@ class EchoService:
 
         Connections that are quiet end at once, busy ones when they pause; a peer that only
         sends on when it is answered is made to pause by holding its reply back. What is left
-        after `Limits.drain_timeout` is aborted; of very many quiet ones those too that there
-        is no time for, which get their end-of-file as well. Calling it again waits for the same
+        after `Limits.drain_timeout` is aborted. If there are very many, aborting the quiet ones
+        begins earlier; they get their end-of-file as well. Calling it again waits for the same
         end. Cancelling any of these calls aborts what is left. `serve` accepts nothing after
         this; connections that come by way of `handle` are answered once and end likewise.
         """
@@ -274,16 +273,17 @@ class EchoService:
 
 
 @contextlib.asynccontextmanager
-async def _closing(listeners: Sequence[Listener]) -> AsyncIterator[None]:
-    """Close listeners after a block, in which they may have been closed already."""
+async def _closing(places: Sequence[object]) -> AsyncIterator[None]:
+    """Close the open listeners among `places` after a block, which may have closed them."""
     try:
         yield
     finally:
-        for listener in listeners:
-            try:
-                await trio.aclose_forcefully(listener)  # noqa: ASYNC102  -- waits for nothing
-            except Exception:  # noqa: BLE001  -- an embedder's
-                failure("closing a %s failed", type(listener).__name__)
+        for listener in places:
+            if isinstance(listener, trio.abc.Listener):
+                try:
+                    await trio.aclose_forcefully(listener)  # noqa: ASYNC102  -- waits for nothing
+                except Exception:  # noqa: BLE001  -- an embedder's
+                    failure("closing a %s failed", type(listener).__name__)
 
 
 def _check_place(place: Any) -> None:
@@ -317,6 +317,7 @@ async def open_server(
     unix_mode: int | None = None,
     faults: Sequence[Fault] = (),
     seed: int = 0,
+    hook: ServiceHook | None = None,
 ) -> AsyncIterator[EchoService]:
     """Serve endpoints (by default tcp://127.0.0.1:8009) for the length of a block.
 
@@ -329,15 +330,16 @@ async def open_server(
         ValueError: a text is no endpoint, or it is a tls one and there is no `tls`.
         OSError: a name is unknown or an address can't be bound; its `filename` is the endpoint.
     """
-    service = EchoService(
-        reply,
-        limits=limits or Limits(),
-        tls=tls,
-        unix_mode=unix_mode,
-        faults=faults,
-        seed=seed,
-    )
-    async with open_bare_nursery() as nursery:
+    async with _closing(places), open_bare_nursery() as nursery:
+        service = EchoService(
+            reply,
+            limits=limits or Limits(),
+            tls=tls,
+            unix_mode=unix_mode,
+            faults=faults,
+            seed=seed,
+            hook=hook,
+        )
         await nursery.start(service.serve, *places)
         yield service
         await service.drain()

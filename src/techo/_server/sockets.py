@@ -1,4 +1,4 @@
-"""Sockets of our own: inherited ones are recognised, and Unix paths bound without harm."""
+"""Sockets to listen on: inherited ones, Unix paths, and a listener whose peers send packets."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def _is_stale(path: str, kind: socket.SocketKind) -> bool:
 
 
 class PacketListener(trio.abc.Listener[PacketTransport]):
-    """Accepts connections that keep messages apart, for `trio.serve_listeners`."""
+    """Accepts connections that keep messages apart (SOCK_SEQPACKET)."""
 
     def __init__(self, socket: trio.socket.SocketType) -> None:
         self.socket = socket

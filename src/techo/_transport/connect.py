@@ -90,14 +90,14 @@ class Dial:
     endpoint: Endpoint
     tls: ssl.SSLContext | None = None
     server_name: str | None = None
-    options: SocketOptions = SocketOptions()
+    options: SocketOptions = SocketOptions()  # which only tests set, as long as no command does
     step: Step = attrs.field(default=Step.LOOKUP, init=False)
 
     def __await__(self) -> Generator[Any, Any, Connected]:
         return self.connect().__await__()
 
     async def connect(self) -> Connected:
-        """Do what `connect` says."""
+        """Return the connection; see the function `connect`."""
         started, endpoint, lookup, handshake = trio.current_time(), self.endpoint, None, None
         transport: Transport
         if endpoint.path:
@@ -114,7 +114,7 @@ class Dial:
             return Connected(transport, ConnectTimes(lookup, _since(started), None))
         sock, address = await _Race(endpoint, self.options).run(addresses.interleaved(found))
         connected = _since(started)
-        transport = _stream(sock)
+        transport = StreamTransport(trio.SocketStream(sock))
         if endpoint.kind is Kind.TLS:
             started = trio.current_time()
             transport = await self._secured(transport, endpoint.host)
@@ -138,8 +138,11 @@ class Dial:
                 # Not by trio's connect, for which a server whose queue is full has accepted.
                 sock.setblocking(False)
                 sock.connect(address)
-                ours, packets = trio.socket.from_stdlib_socket(sock), kind is Kind.UNIXPACKET
-                transport = PacketTransport(ours) if packets else _stream(ours)
+                ours = trio.socket.from_stdlib_socket(sock)
+                if kind is Kind.UNIXPACKET:
+                    transport = PacketTransport(ours)
+                else:
+                    transport = StreamTransport(trio.SocketStream(ours))
         except BaseException:
             sock.close()
             raise
@@ -166,19 +169,19 @@ class Dial:
         return opened
 
     async def _secured(self, below: Transport, host: str) -> Transport:
-        name = certificate_name(host if self.server_name is None else self.server_name)
         try:
+            name = certificate_name(host if self.server_name is None else self.server_name)
             context = self.tls or ssl.create_default_context()
             secure = TlsTransport(below, context, server_hostname=name)
-        except ValueError:
-            await trio.aclose_forcefully(below)
+        except BaseException:
+            await trio.aclose_forcefully(below)  # noqa: ASYNC102  -- waits for nothing
             raise
         self.step = Step.HANDSHAKE
         return await shake_hands(secure)
 
 
 async def shake_hands(transport: Transport) -> Transport:
-    """Do the handshake; if it fails (`OSError`) or is cancelled, close the transport."""
+    """Return `transport` after its handshake; close it if that fails (`OSError`)."""
     try:
         await transport.handshake()
     except trio.BrokenResourceError as error:
@@ -190,10 +193,6 @@ async def shake_hands(transport: Transport) -> Transport:
         await trio.aclose_forcefully(transport)  # noqa: ASYNC102  -- waits for nothing
         raise
     return transport
-
-
-def _stream(sock: trio.socket.SocketType) -> Transport:
-    return StreamTransport(trio.SocketStream(sock))
 
 
 def _since(started: float) -> float:
@@ -252,8 +251,8 @@ class _Race:
 def _refuse_itself(sock: socket.socket | trio.socket.SocketType, endpoint: Endpoint) -> None:
     """Close and refuse a socket that is connected to itself: no server has answered.
 
-    The system may give a client the very port that it connects to, if that is in the range for
-    clients. Over TCP this is a simultaneous open (RFC 9293, 3.5), and it echoes like a server.
+    The system may give a client the port that it connects to. Over TCP that is a simultaneous
+    open (RFC 9293, 3.5): the socket receives what it sends, as from an echo server.
     """
     with contextlib.suppress(OSError):  # which has ended already, and so was a server's
         ours = sock.getsockname()

@@ -63,13 +63,10 @@ class PacketTransport(_MessageTransport):
         """Receive one message whole, however small `most` is; see `Transport.receive`.
 
         Raises:
-            trio.BrokenResourceError: also for a message of more than 256 KiB, cut short.
+            trio.BrokenResourceError: also for a message of more than 256 KiB.
         """
         with _translated(harmless=errno.EMSGSIZE):
-            data, _, flags, _ = await self.socket.recvmsg(LARGEST_PACKET)
-        if flags & sockets.MSG_TRUNC:
-            raise trio.BrokenResourceError(f"a message had more than {LARGEST_PACKET} bytes")
-        return data or None
+            return _whole(await self.socket.recv(LARGEST_PACKET + 1)) or None
 
     async def send_eof(self) -> None:
         with _translated(harmless=errno.EMSGSIZE):
@@ -98,7 +95,7 @@ class DatagramTransport(_MessageTransport):
         """Where datagrams go, as the system takes it."""
         self._largest = _LARGEST_UDP.get(sock.family) or super().largest
         # A Unix datagram can be as large as a packet.
-        self._buffer = bytearray(LARGEST_PACKET)
+        self._buffer = bytearray(LARGEST_PACKET + 1)
 
     @property
     def one(self) -> DatagramTransport:
@@ -120,14 +117,20 @@ class DatagramTransport(_MessageTransport):
                 self._connect()
                 await self.socket.send(data)
 
-    async def receive(self, most: int = RECEIVE_SIZE) -> bytes:  # noqa: ARG002  -- it comes whole
+    async def receive(self, most: int = RECEIVE_SIZE) -> bytes:  # noqa: ARG002  -- as packets
         with _translated():
             size = await self.socket.recv_into(self._buffer)
-        return bytes(self._buffer[:size])
+        return _whole(bytes(self._buffer[:size]))
 
     async def send_eof(self) -> None:
-        with _translated():
-            await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
+
+
+def _whole(message: bytes) -> bytes:
+    """Return a message, unless it was so long that it may have been cut."""
+    if len(message) > LARGEST_PACKET:
+        raise trio.BrokenResourceError(f"a message had more than {LARGEST_PACKET} bytes")
+    return message
 
 
 @contextlib.contextmanager

@@ -50,7 +50,7 @@ class RacingTransport(Transport):
         self._answer: bytes | None = None
         """The first, until it is received."""
         self._failures: dict[DatagramTransport, OSError] = {}
-        """Why addresses failed, the first that did first, until that is raised."""
+        """Why addresses failed, in that order; emptied when the first of them is raised."""
         self._largest = min(each.largest for each in sockets)
 
     @property
@@ -71,8 +71,9 @@ class RacingTransport(Transport):
         if self._untried:
             self._copies.append(bytes(data))
         for each in tuple(self._tried):
-            await self._send_to(each, data)
-        if not self._tried:
+            with self._noting_failure_of(each):
+                await each.send(data)
+        if self._untried and not self._tried:  # it may have been answered meanwhile
             await self._try_next()
 
     async def receive(self, most: int = RECEIVE_SIZE) -> bytes:  # noqa: ARG002  -- it comes whole
@@ -94,8 +95,13 @@ class RacingTransport(Transport):
             await trio.lowlevel.checkpoint()
             answer, self._answer = self._answer, None
             return answer
-        with self._dropped_if_it_fails(self.one):
-            return await self.one.receive()
+        try:
+            with self._dropped_if_it_fails(self.one):
+                return await self.one.receive()
+        except trio.ClosedResourceError:
+            if self._kept is not None:
+                raise
+        return await self.receive()  # what was kept has failed to send, and others may answer
 
     async def send_eof(self) -> None:
         await self.one.send_eof()
@@ -111,35 +117,28 @@ class RacingTransport(Transport):
         self._next_at = trio.current_time() + ATTEMPT_DELAY if self._untried else math.inf
         self._changed.set()
         for data in copies:
-            await self._send_to(each, data)
-
-    async def _send_to(
-        self, each: DatagramTransport, data: bytes | bytearray | memoryview
-    ) -> None:
-        try:
-            await each.send(data)
-        except OSError as error:
-            self._note(each, error)
-        except trio.ClosedResourceError:
-            return  # another has answered
+            with self._noting_failure_of(each):
+                await each.send(data)
 
     async def _await_answer(self, each: DatagramTransport) -> None:
-        try:
+        with self._noting_failure_of(each):
             answer = await each.receive()
             if self._kept is None:
                 self._keep(each)
                 self._answer, self.address = answer, each.address
-        except OSError as error:
-            self._note(each, error)
+
+    @contextlib.contextmanager
+    def _noting_failure_of(self, each: DatagramTransport) -> Iterator[None]:
+        """Go on to the next address; this one may still answer what is sent later."""
+        try:
+            yield
         except trio.ClosedResourceError:
             return  # another has answered
-
-    def _note(self, each: DatagramTransport, error: OSError) -> None:
-        """Go on to the next address; this one may still answer what is sent later."""
-        if self._kept is None:
-            self._failures.setdefault(each, error)
-            self._next_at = trio.current_time() if self._untried else math.inf
-            self._changed.set()
+        except OSError as error:
+            if self._kept is None:
+                self._failures.setdefault(each, error)
+                self._next_at = trio.current_time() if self._untried else math.inf
+                self._changed.set()
 
     def _keep(self, kept: DatagramTransport) -> None:
         for each in {*self._tried, *self._untried} - {kept}:

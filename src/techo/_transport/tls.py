@@ -48,7 +48,7 @@ class TlsTransport(Transport):
         *,
         server_side: bool = False,
         server_hostname: str | None = None,
-        received: bytes = b"",
+        received: bytes = b"",  # by who looks at the beginning first, as nobody does yet
     ) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._incoming.write(received)
@@ -63,6 +63,8 @@ class TlsTransport(Transport):
         self._sending = trio.Lock()
         self._unsendable = False
         """Whether a record may have left in part, so that no other can follow."""
+        self._tickets = 0
+        """Bytes of session tickets that wait for the first reply."""
         self._plain = bytearray()
         """What was decrypted and not yet received."""
         self._peer_ended = False
@@ -96,6 +98,7 @@ class TlsTransport(Transport):
         # with a reset, which destroys what it has sent.
         if not (self.tls.server_side and self.tls.version() == "TLSv1.3"):
             await self._flush()
+        self._tickets = self._outgoing.pending
         self.handshake_done = True
 
     async def send(self, data: bytes | bytearray | memoryview) -> None:
@@ -136,7 +139,7 @@ class TlsTransport(Transport):
             if self._failure is not None:
                 await self._send_alert()
                 self._raise_broken(self._failure)
-            if self._outgoing.pending and not self._sending.locked():
+            if self._outgoing.pending > self._tickets and not self._sending.locked():
                 await self._flush()  # such as a certificate asked for late (RFC 8446, 4.6.2)
             await self._feed()
             self._decrypt()
@@ -162,17 +165,16 @@ class TlsTransport(Transport):
 
     async def aclose(self) -> None:
         """Send close_notify if that can be done, and close without waiting for the peer's."""
-        usable = self.handshake_done and not (self._unsendable or self._eof_sent)
-        if usable and not self._closed and self._failure is None and not self._sending.locked():
+        over = self._closed or self._unsendable or self._eof_sent or self._failure is not None
+        self._closed = True
+        if self.handshake_done and not over and not self._sending.locked():
             try:
                 async with self._sending:
                     with _GONE:
                         await self._send_close_notify()
             except BaseException:
-                self._closed = True
                 await trio.aclose_forcefully(self._below)
                 raise
-        self._closed = True
         await self._below.aclose()
 
     async def reset(self) -> None:
@@ -233,6 +235,7 @@ class TlsTransport(Transport):
 
     async def _send_made(self) -> None:
         """Send the records made so far, also by a receiver meanwhile; needs the send lock."""
+        self._tickets = 0
         while made := self._outgoing.read():
             try:
                 await self._below.send(made)
@@ -250,9 +253,7 @@ class TlsTransport(Transport):
     async def _send_close_notify(self) -> None:
         # OpenSSL looks for the peer's close_notify right away, and must find nothing before it.
         self._decrypt()
-        with contextlib.suppress(
-            ssl.SSLError
-        ):  # that the peer's has not come; or it is too late
+        with contextlib.suppress(ssl.SSLError):  # the peer's has not come, or it is too late
             self.tls.unwrap()
         await self._send_made()
         self._eof_sent = True
