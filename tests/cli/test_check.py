@@ -94,7 +94,7 @@ def test_a_path_that_is_not_there_has_its_own_remedy(tmp_path: Path) -> None:
     [
         (["--patience", "0"], "--patience: '0' is not a number of seconds above 0"),
         (["--connections", "x"], "--connections: 'x' is not a whole number from 1"),
-        (["-c", "5"], "unrecognized arguments: -c"),
+        (["-c", "5"], "there is no option '-c'"),
         (["--output", "/nowhere/a"], "no folder '/nowhere'"),
         (["--skip", "nothing"], "no check 'nothing'; there are"),
         (["--tls-insecure"], "--tls-insecure is for tls endpoints"),
