@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import attrs
 
-from techo._printable import did_you_mean, quoted
+from techo._printable import did_you_mean, printable, quoted
 
 if TYPE_CHECKING:
     import ssl
@@ -143,14 +143,14 @@ def _remedy(address: str, kind: str) -> str:
         return f"write {kind}[{address}], or {kind}[{address}]:{DEFAULT_PORT}"
     name, _, rest = address.partition(":")
     if not kind and colon and name in _INTERNET:
-        return f"write {name}://{rest}"
+        return f"write {name}://{printable(rest)}"
     if not kind and (near := did_you_mean(name, Kind)) and rest[:1] in {*"/.@"} and rest:
         return f"unknown kind {quoted(name)}{near}"
     if not kind and address[:1] in {*"/.@"}:
-        return f"write unix:{address}, if it is a Unix socket's path"
+        return f"write unix:{printable(address)}, if it is a Unix socket's path"
     words = address.split()
     if len(words) > 1 and words[1].isdecimal():
-        return f"write {kind}{words[0]}:{words[1]}"
+        return f"write {kind}{printable(words[0])}:{words[1]}"
     if colon and host and "/" not in address and ":" not in host:
         return f"port {quoted(port)} is not a number" if port else "the port is missing"
     return f"write {FORMS}, and an IPv6 address in brackets, as in [::1]:{DEFAULT_PORT}"

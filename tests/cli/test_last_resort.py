@@ -40,7 +40,7 @@ def escaped(error: str, **environment: str) -> tuple[int, str, str]:
     [
         ("KeyError('x\\n\\x1b[1m')", "KeyError: "),
         ("ConnectionResetError(104, 'reset')", "ConnectionResetError: [Errno 104] reset"),
-        ("OSError(28, 'no space')", "OSError: [Errno 28] no space"),
+        ("OSError(5, 'no disk')", "OSError: [Errno 5] no disk"),
         ("ExceptionGroup('several', [ValueError('first'), KeyError()])", "ValueError: first"),
         ("BaseExceptionGroup('a', [KeyboardInterrupt(), KeyError()])", "KeyboardInterrupt"),
         ("trio.TrioInternalError() from ValueError('below')", "ValueError: below"),
