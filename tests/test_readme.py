@@ -1,164 +1,216 @@
-"""The README: its examples run, its commands are the ones that CI runs."""
+"""The README: everything in it works in the order in which it is read."""
 
 from __future__ import annotations
 
-import json
+import contextlib
+import os
 import re
+import shlex
+import signal
+import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 
-import techo
-from helpers import PATIENCE, call, serving
-from techo import testing
-from techo._faults.text import _FORMS, parse_fault
-from techo._faults.values import Fault
-from techo._server.datagrams import ANSWERING_PORTS
+from documents import README, Block, blocks, command_lines, make_environment, make_program
+from helpers import PATIENCE, call, free_endpoint, free_port, serving
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
-EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+TEXT = README.read_text()
+BLOCKS = blocks(TEXT)
+MOST_LINES = 200
 
-
-def run_example(word: str) -> bytes:
-    """Run the one example that has `word` in it, as printed; give what it prints."""
-    (example,) = [each for each in EXAMPLES if word in each]
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", example],
-        capture_output=True,
-        timeout=4 * PATIENCE,
-        check=True,
-    )
-    return done.stdout
-
-
-def test_the_client_example_prints_what_it_should() -> None:
-    """As printed: a round trip inside a block."""
-    assert run_example("open_client") == b"b'hello' True\n"
-
-
-def test_the_embedding_example_serves() -> None:
-    """As printed, but for the port: five lines are a whole server."""
-    (example,) = [each for each in EXAMPLES if "serve_tcp" in each]
-    assert len([line for line in example.splitlines() if line]) <= 5
-    code = example.replace("trio.run(trio.serve_tcp, service.handle, 8009)", EMBEDDING)
-    assert code != example
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        capture_output=True,
-        timeout=4 * PATIENCE,
-        check=True,
-    )
-    assert re.fullmatch(rb"\[.{24}\] hello\n", done.stdout)
-
-
-EMBEDDING = """
-async def main():
-    async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(trio.serve_tcp, service.handle, 0)
-        port = listeners[0].socket.getsockname()[1]
-        async with techo.open_client(f"127.0.0.1:{port}") as client:
-            print((await client.round_trip(b"hello")).reply.decode())
-        nursery.cancel_scope.cancel()
-trio.run(main)
+SLEEP = """\
+import socket, time
+end = time.monotonic() + {patience}
+while time.monotonic() < end:
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with socket.socket(socket.AF_INET, kind) as sock:
+            sock.settimeout(0.2)
+            try:
+                sock.connect(("127.0.0.1", {port}))
+                sock.send(b"?")
+                if sock.recv(100):
+                    raise SystemExit
+            except OSError:
+                time.sleep(0.02)  # another process: it does not say when it listens
+raise SystemExit("nobody listens")
 """
+"""Takes the place of sleep, which may be too short on a machine that is busy."""
 
 
-def test_every_name_for_tests_is_in_the_readme() -> None:
-    """The section on testing leaves nothing out."""
-    missing = {name for name in testing.__all__ if f"{name}" not in README}
-    assert not missing
+@attrs.frozen
+class Reader:
+    """Somebody who enters what is printed, in one fresh folder."""
+
+    folder: Path
+    port: int
+    """Takes the place of 8009, which may be taken."""
+    environment: dict[str, str]
+
+    def enter(self, block: Block) -> str:
+        """Run a block to its end; return what it printed."""
+        done = subprocess.run(
+            ["bash", "-e", "-c", block.code.replace("8009", str(self.port))],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=4 * PATIENCE,
+            check=False,
+            cwd=self.folder,
+            env=self.environment,
+        )
+        assert done.returncode == 0, (done.stdout + done.stderr).decode()
+        return done.stdout.decode()
+
+    def serve(self, block: Block) -> None:
+        """Run a block that serves, and press Ctrl-C."""
+        with subprocess.Popen(
+            ["bash", "-e", "-c", block.code],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            cwd=self.folder,
+            env=self.environment,
+            start_new_session=True,  # since Ctrl-C reaches the whole group
+        ) as popen:
+            assert popen.stdout is not None
+            line = popen.stdout.readline().decode()
+            assert line == f"listening on tcp://127.0.0.1:{self.port}\n"
+            os.killpg(popen.pid, signal.SIGINT)
+            popen.communicate(timeout=PATIENCE)
+            assert popen.returncode == -signal.SIGINT
+
+    def save(self, block: Block) -> None:
+        """Save a block under the name in the line that introduces it."""
+        (name,) = re.findall(r"`(test_\w+\.py)`:$", block.before)
+        (self.folder / name).write_text(block.code)
+
+    def run(self, block: Block) -> None:
+        """Run a program, which prints what is printed behind it."""
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", block.code],
+            capture_output=True,
+            timeout=PATIENCE,
+            check=True,
+        )
+        assert done.stdout.decode() == block.shown
 
 
-def test_every_public_name_is_in_the_readme() -> None:
-    """The table of the library leaves nothing out."""
-    missing = {name for name in techo.__all__ if f"`{name}" not in README}
-    assert missing <= {"EchoClient", "Reply", "RoundTrip", "EchoMismatch", "ShortReply"}
-    assert all(name in README for name in ("RoundTrip", "EchoMismatch", "ShortReply"))
+@pytest.fixture
+def reader() -> Iterator[Reader]:
+    """Somebody with the programs that setting up installs."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, port = Path(name), free_port()
+        environment = make_environment(folder) | {"TECHO_ENDPOINT": f"tcp://127.0.0.1:{port}"}
+        code = SLEEP.format(port=port, patience=PATIENCE)
+        sleep = f"#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(code)}\n"
+        make_program(folder / ".venv" / "bin" / "sleep", sleep)
+        yield Reader(folder, port, environment)
 
 
-@pytest.mark.parametrize("word", [*techo.Outcome, *techo.DropReason])
-def test_every_outcome_is_in_the_readme(word: str) -> None:
-    """The tables of what happens when leave none out."""
-    assert f"`{word}`" in README
+def nothing_listens(port: int) -> bool:
+    """Return whether a port is as free as it was before, over TCP and UDP."""
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with socket.socket(socket.AF_INET, kind) as sock:
+            if kind == socket.SOCK_STREAM:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(("127.0.0.1", port))
+    return True
 
 
-def test_every_port_that_is_not_answered_is_in_the_readme() -> None:
-    """In the table of what happens when."""
-    *most, last = sorted(ANSWERING_PORTS)
-    assert f"comes from port {', '.join(map(str, most))} or {last}, whose" in README
+def test_it_is_read_in_one_sitting() -> None:
+    """It has at most 200 lines."""
+    assert len(TEXT.splitlines()) <= MOST_LINES
 
 
-@pytest.mark.parametrize("word", list(techo.FailureCause))
-def test_every_cause_is_in_the_readme(word: str) -> None:
-    """In the table that says what each means."""
-    assert f"| `{word}` |" in README
+def test_every_block_works_in_order(reader: Reader) -> None:
+    """Pasted one after the other, the blocks do what is said, and leave nothing running."""
+    output = ""
+    for block in BLOCKS:
+        if block.language == "python" and "def test_" in block.code:
+            reader.save(block)
+        elif block.language == "python":
+            reader.run(block)
+        elif block.code.rstrip().endswith("-m techo"):
+            reader.serve(block)
+        elif block.language == "sh" and "## Develop" not in TEXT.partition(block.code)[0]:
+            if ".venv/bin/activate" in block.code:
+                path = f"{reader.folder}/.venv/bin:{reader.environment['PATH']}"
+                reader.environment["PATH"] = path
+            output += reader.enter(block)
+            assert nothing_listens(reader.port)
+        else:
+            assert block.language == "text" or "nox -s" in block.code
+    assert re.search(r"^\[\w{3} \w{3} [\d ]\d [\d:]{8} \d{4}\] hello$", output, re.MULTILINE)
+    assert re.search(r"^back-pressure +pass ", output, re.MULTILINE)
+    assert "\n3 sent, 3 received" in output
+    assert re.search(r" round trips in ", output)
+    assert "2 passed" in output
+    assert "good enough" in output
+    assert (reader.folder / "load.json").stat().st_size > 0
+    asked = (reader.folder / "asked.txt").read_text().splitlines()
+    assert asked == [
+        "pip install --quiet .",
+        "pip install --quiet nox[uv]",
+        "nox",
+        "pip install --quiet pytest pytest-trio",
+    ]
 
 
-@pytest.mark.parametrize("kind", [form.kind for form in _FORMS.values()])
-def test_every_fault_is_in_the_readme(kind: type[Fault]) -> None:
-    """As a value and as text, which mean the same; and in help."""
-    assert f"`{kind.__name__}(" in README
-    table = README.partition("| value | text |")[2].partition("\n\n")[0]
-    texts = re.findall(r"`([a-z-]+(?:[=,][^` ]+)?)`", table)
-    written = {text for text in texts if text.partition("=")[0].partition(",")[0] in _FORMS}
-    assert kind in {type(parse_fault(text)) for text in written}
+def test_ci_runs_the_command_that_the_readme_has() -> None:
+    """The line that CI looks for is there once."""
+    ci = (README.parent / ".ci" / "run").read_text()
+    (pattern,) = re.findall(r"grep -E '(.*?)' README\.md", ci)
+    assert len(re.findall(pattern, TEXT, re.MULTILINE)) == 1
 
 
-def test_the_checking_example_passes() -> None:
-    """As printed: techo is an echo service."""
-    assert re.fullmatch(rb"True \d+\n", run_example("check_echo_service"))
+def test_every_session_of_nox_exists() -> None:
+    """What the README says of developing can be run, and nothing is left out."""
+    sessions = set(re.findall(r"^@nox\.session.*\ndef (\w+)", NOXFILE, re.MULTILINE))
+    (block,) = [each for each in BLOCKS if "nox -s" in each.code]
+    named = set[str]()
+    for line in command_lines(block):
+        words = line.split()
+        assert words[0] == "nox"
+        named.update(word.partition("-")[0] for word in words[2:3])
+    assert named <= sessions
+    assert sessions - named <= {"lint", "types", "coverage"}  # the usual, and what CI has
 
 
-def test_the_ping_example_prints_what_it_should() -> None:
-    """As printed: three replies, nothing lost."""
-    assert run_example("techo.ping(") == b"1 True\n2 True\n3 True\n0.0\n"
+NOXFILE = (README.parent / "noxfile.py").read_text()
 
 
-def test_the_load_example_prints_what_it_should() -> None:
-    """As printed: every trip came back, without an error."""
-    assert run_example("techo.load(") == b"1000 {} True\n"
+def test_the_systems_it_is_tested_on_are_those_of_the_classifiers() -> None:
+    """README, classifiers and CI have the same Pythons, and Linux."""
+    pyproject = (README.parent / "pyproject.toml").read_text()
+    versions = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', pyproject)
+    *most, last = versions
+    assert f"tested on Linux, with Python {', '.join(most)} and {last}." in TEXT
+    assert '"Operating System :: POSIX :: Linux"' in pyproject
 
 
-@pytest.mark.parametrize("title", ["Ping", "Load"])
-def test_every_field_of_json_is_in_the_readme(title: str) -> None:
-    """In the table of its chapter."""
-    chapter = README.partition(f"## {title} any echo service")[2].partition("\n## ")[0]
+@pytest.mark.parametrize("command", ["ping", "load", "check", "talk"])
+def test_who_reaches_nobody_exits_with_2(command: str) -> None:
+    """As the table of exit codes has it, and so does wrong usage."""
+    endpoint = free_endpoint("tcp")
+    short = {"ping": ["-n", "1"], "load": ["-n", "1"]}.get(command, [])
+    assert call(command, *short, endpoint)[0] == 2
+    assert call(command, "--no-such-option")[0] == 2
+
+
+def test_the_table_of_exit_codes_is_true() -> None:
+    """What is 1 and 0 by the table is so."""
+    with serving("--fault", "lengthen=1") as process, contextlib.ExitStack():
+        port = str(process.port)
+        assert call("check", "--skip", "back-pressure", port)[0] == 1
+        assert call("load", "-n", "1", port)[0] == 1
+        assert call("ping", "-n", "1", port)[0] == 1
     with serving() as process:
-        arguments = [title.lower(), "--json", "-n", "5", str(process.port)]
-        _, out, _ = call(*arguments)
-    for line in out.splitlines():
-        for name in json.loads(line):
-            assert re.search(rf"`{name}[`{{]", chapter) or name in {"schema", "event"}
-
-
-def test_the_testing_example_passes(tmp_path: Path) -> None:
-    """As printed: ten lines find out whether a client notices."""
-    (example,) = [each for each in EXAMPLES if "autojump_clock" in each]
-    (tmp_path / "test_example.py").write_text(example)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path],
-        capture_output=True,
-        timeout=4 * PATIENCE,
-        check=False,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stdout.decode()
-    assert b"4 passed" in done.stdout
-
-
-def test_help_and_readme_tell_the_same_defaults() -> None:
-    """Figures in the README's tables are the ones that help prints."""
-    _, out, _ = call("serve", "--help")
-    text = " ".join(out.decode().split())
-    for option, default in [
-        ("idle_timeout", "60 s"),
-        ("close_timeout", "1 s"),
-        ("drain_timeout", "5 s"),
-        ("lifetime", "off"),
-    ]:
-        assert f"`{option}` ({default})" in README
-        meaning = text.split("--" + option.replace("_", "-"))[-1]
-        written = default.replace(" ", "")
-        assert re.match(rf"[^(]*\(default: {written}\)", meaning)
+        port = str(process.port)
+        assert call("ping", "-n", "1", port)[0] == 0
+        assert call("ping", "-n", "1", "--fail-if", "received>0", port)[0] == 1
+        assert call("load", "-n", "1", "--fail-if", "received>0", port)[0] == 1
+        assert process.finish(signal.SIGINT)[0] == -signal.SIGINT

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import re
 import subprocess
 import sys
 import tomllib
@@ -11,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+
+from documents import blocks, chapter
 
 pytest_plugins = ["pytester"]
 
@@ -100,11 +101,10 @@ def run(pytester: pytest.Pytester) -> Run:
     return run
 
 
-def test_the_readmes_example_passes_as_printed(run: Run) -> None:
-    """The example passes as it stands."""
-    readme = PYPROJECT.with_name("README.md").read_text()
-    examples = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    (example,) = [each for each in examples if "techo_server" in each]
+@pytest.mark.parametrize("word", ["techo_server", "autojump_clock"])
+def test_the_chapters_examples_pass_as_printed(run: Run, word: str) -> None:
+    """Each example in the chapter on testing passes as it stands."""
+    (example,) = [each.code for each in blocks(chapter("test")) if f"{word})" in each.code]
     outcomes = run(example).parseoutcomes()
     assert outcomes.keys() == {"passed"}
     assert outcomes["passed"] >= example.count("def test_")
