@@ -44,6 +44,18 @@ async def test_a_listener_accepts_until_it_is_closed(tmp_path: Path) -> None:
             await listener.accept()
 
 
+async def test_a_listener_that_does_tls_has_its_own_certificate(
+    server_tls: ssl.SSLContext,
+) -> None:
+    """A fault that would show another one is refused, because it could not happen."""
+    (below,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    listeners = [trio.SSLListener(each, server_tls) for each in (below, MemoryListener())]
+    for listener in listeners:
+        with pytest.raises(ValueError, match=r"ExpiredCertificate.* its TLS is not ours"):
+            async with techo.open_server(listener, faults=[techo.testing.ExpiredCertificate()]):
+                raise AssertionError("it can't be listening")
+
+
 @pytest.mark.parametrize(("others", "tls"), [([8009], None), ([], "no context")])
 async def test_an_open_listener_is_closed_if_an_argument_is_wrong(
     others: list[Any], tls: Any

@@ -49,8 +49,9 @@ class Listening:
     backlog: int | None
     tls: ssl.SSLContext | None
     unix_mode: int | None
-    check: Callable[[str, object], None]
-    """Raises a ValueError if a kind of transport cannot be served; takes its name, too."""
+    check: Callable[..., None]
+    """Raises a ValueError if a kind of transport cannot be served; takes its name, too, and
+    whether a listener is `secure` by itself."""
     opened: Callable[[socket.socket | trio.socket.SocketType], None]
     """Is called with every socket that is bound."""
 
@@ -206,12 +207,12 @@ class Listening:
         sock = getattr(below, "socket", None)
         secure = below is not listener
         if sock is None or sockets.kind_of(sock) is None:
-            self.check(Kind.TLS if secure else "memory", "memory")
+            self.check(Kind.TLS if secure else "memory", "memory", secure=secure)
             return ()
         found = sockets.endpoint_of(sock)
         if secure and found.kind is Kind.TCP:
             found = attrs.evolve(found, kind=Kind.TLS)
-        self.check(Kind.TLS if secure else found.kind, found)
+        self.check(Kind.TLS if secure else found.kind, found, secure=secure)
         self.opened(sock)
         return (found,)
 

@@ -217,10 +217,14 @@ class EchoService:
             opened=self._opened,
         )
 
-    def _check(self, transport: str, place: object) -> None:
+    def _check(self, transport: str, place: object, *, secure: bool = False) -> None:
         check_applicable(self.faults, transport, place)
         for fault in self.faults:
             if isinstance(fault, ExpiredCertificate | WrongName):
+                if secure:
+                    raise ValueError(
+                        f"fault {fault} cannot happen on {place}: its TLS is not ours"
+                    )
                 bad_context(fault)  # what is wrong with it is reported before anybody connects
 
     def _opened(self, sock: socket.socket | trio.socket.SocketType) -> None:
