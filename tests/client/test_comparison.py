@@ -73,7 +73,7 @@ def test_an_honest_echo_is_explained_under_every_split(
     for piece in cut(reply, splits):
         comparison.feed(piece)
     assert comparison.complete
-    assert comparison.owed == 0
+    assert comparison.missing == 0
     assert comparison.reply == reply
     assert len(reply) == len(sent) + STAMP_LENGTH * len(comparison.stamps)
 

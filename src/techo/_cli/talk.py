@@ -158,7 +158,7 @@ class _Talker:
         if not self._finished:
             self.ended_early = "before the input ended"
         elif self._comparison is not None and not self._comparison.complete:
-            self.ended_early = f"with {self._comparison.owed} bytes missing"
+            self.ended_early = f"with {self._comparison.missing} bytes missing"
         if self.ended_early and self._refused:
             self.ended_early += f"; {SHOW_CERTIFICATE}"
 

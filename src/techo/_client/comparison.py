@@ -102,10 +102,10 @@ class Comparison:
     @property
     def complete(self) -> bool:
         """Whether all that was sent has come back, and nothing is left over."""
-        return self.owed == 0 and self._explained == len(self._reply)
+        return self.missing == 0 and self._explained == len(self._reply)
 
     @property
-    def owed(self) -> int:
+    def missing(self) -> int:
         """How many of the sent bytes have not come back."""
         return len(self._sent) + self._forgotten - self.matched
 
@@ -122,7 +122,7 @@ class Comparison:
         """
         if not data:
             if not self.complete:
-                raise ShortReply(self.matched, self.matched + self.owed)
+                raise ShortReply(self.matched, self.matched + self.missing)
             return
         self._reply += data
         furthest = self._advance()
