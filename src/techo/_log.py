@@ -1,6 +1,6 @@
 """The log of a server: lines with their facts, throttled where peers choose how many there are.
 
-What an embedder's log raises costs nobody a byte: its filters and handlers are anybody's.
+A log that raises ends no connection: filters and handlers are user code.
 """
 
 from __future__ import annotations
