@@ -15,6 +15,7 @@ SUMMARIES: Final = {
     "load": "make many round trips over many connections, and measure those",
     "merge": "add up the reports of several loads",
     "help": "show a chapter, such as the tour, or a command's help",
+    "completion": "print what completes command lines in bash, zsh or fish",
 }
 """What each is for. Each is a file of this name, which has its `COMMAND`."""
 
@@ -27,7 +28,7 @@ GROUPS: Final = {
     "Serve": ("serve",),
     "Try out a server": ("talk", "check"),
     "Measure one": ("ping", "load", "merge"),
-    "Learn": ("help",),
+    "Learn": ("help", "completion"),
 }
 """The commands as the first page shows them."""
 

@@ -101,11 +101,13 @@ def render(chapter: str, *, colours: bool) -> str:
     return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
 
 
+_TOPIC: Final = Form("TOPIC", str, choices=lambda: sorted({*read_chapters(), *COMMANDS}))
+
 COMMAND: Final = Command(
     "help",
     "help [TOPIC]",
     _DESCRIPTION,
-    [option("topic", Form("TOPIC", str), "what to show", shown="the list of all", named="")],
+    [option("topic", _TOPIC, "what to show", shown="the list of all", named="")],
     help_,
     examples=_EXAMPLES,
     exits=_EXITS,

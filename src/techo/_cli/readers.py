@@ -40,6 +40,8 @@ class Form:
     """Returns a default for help, a quantity as it could be typed."""
     read_variable: Callable[[str], Any] | None = None
     """Reads it from a variable, where that is not what is typed."""
+    choices: Callable[[], Sequence[str]] = tuple
+    """Returns the words that it can be, if they are few; for completion."""
     check: Callable[[Sequence[str]], None] | None = None
     """Looks at all texts of an argument before they are read; raises as `read` does."""
 
@@ -91,7 +93,7 @@ def choice(*names: str) -> Form:
             raise ValueError(f"{quoted(text)} is not one of {', '.join(names)}")
         return text
 
-    return Form(f"{{{','.join(names)}}}", read)
+    return Form(f"{{{','.join(names)}}}", read, choices=lambda: names)
 
 
 def _read_mode(text: str) -> int:

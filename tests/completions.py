@@ -1,0 +1,47 @@
+"""What shells have to complete: what is typed, a folder with files, how a shell is asked."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from helpers import PATIENCE, call
+
+TYPED = [
+    ("techo pi", "ping"),
+    ("techo --rep", "--reply"),
+    ("techo --reply st", "stamped"),
+    ("techo 8009 --log-f", "--log-format"),
+    ("techo serve --log-format j", "json"),
+    ("techo help tou", "tour"),
+    ("techo help loa", "load"),
+    ("techo ping --fai", "--fail-if"),
+    ("techo load -n 5 --jso", "--json"),
+    ("techo load --output oth", "other.json"),
+    ("techo talk --tls-ca oth", "other.json"),
+    ("techo merge one.json oth", "other.json"),
+    ("techo completion f", "fish"),
+]
+"""What is typed, and the only word that its last one can become."""
+
+
+def prepare(folder: Path) -> Path:
+    """Write the scripts of all shells into a folder; return one beside them that has files."""
+    for name in ("bash", "zsh", "fish"):
+        code, script, err = call("completion", name)
+        assert (code, err) == (0, "")
+        (folder / name).write_bytes(script)
+    files = folder / "files"
+    files.mkdir()
+    for name in ("one.json", "other.json"):
+        (files / name).touch()
+    return files
+
+
+def ask(command: list[str], folder: Path) -> str:
+    """Run a shell; return what it prints."""
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=folder, timeout=PATIENCE, check=True
+    )
+    assert done.stderr == ""
+    return done.stdout
