@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+import techo
 from helpers import call
 from techo._cli.figures import ALSO_CALLED, LOAD, NEAR, PING
 from techo._cli.rules import Rule
+from techo._cli.serve import missing_lines, object_of
 
 QUICK = {"ping": ["-i", "5ms"], "load": ["-c", "1"]}
 FIGURES = ["count", "min", "mean", "p50", "p90", "p95", "p99", "p99_9", "max"]
@@ -19,6 +21,7 @@ NUMBERS_WITHOUT_UNITS = {
     *("schema", "seq", "count", "bits", "probes", "connections", "pipeline", "corrupt"),
     *("sent", "received", "lost", "in_flight", "missed", "late", "duplicate", "stray"),
     *("unsent", "reconnects", "passed", "failed", "not_applicable", "failures", "buckets"),
+    *("accepted", "active", "chunks", "echoed", "outcomes", "dropped"),
 }
 """What is counted, or has no unit."""
 UNITS = ("_ns", "_bytes", "_percent", "seconds", "_per_second")
@@ -39,7 +42,13 @@ def summaries(port: str) -> dict[str, dict[str, Any]]:
         "ping": summary_of("ping", port, "-n", "20"),
         "load": summary_of("load", port, "-n", "20", "-r", "500"),
         "check": summary_of("check", port, *check),
+        "serve": object_of(techo.EchoService().statistics()),
     }
+
+
+def test_what_a_server_did_not_print_is_an_object_too() -> None:
+    """Where lines are missing, it says how many, as every object says what it is."""
+    assert json.loads(missing_lines(3)) == {"schema": 2, "event": "dropped", "lines": 3}
 
 
 def test_the_same_figures_have_the_same_names(summaries: dict[str, dict[str, Any]]) -> None:

@@ -143,15 +143,17 @@ def test_json_log() -> None:
         with dial(process) as sock:
             sock.sendall(b"hello")
             receive_exactly(sock, 32)
+        wait_until(lambda: '"closed"' in process.read_log(), "it is seen before the signal")
         _, _, err = process.finish()
     starting, connected, closed, draining, total = map(json.loads, err.splitlines())
     assert (connected["event"], closed["event"]) == ("connected", "closed")
-    assert connected["schema"] == closed["schema"] == 2
+    assert {json.loads(line)["schema"] for line in err.splitlines()} == {2}
     for name in ("peer", "id", "endpoint"):
         assert connected[name] == closed[name]
     assert [closed["endpoint"]] == starting["endpoints"] == draining["endpoints"]
     assert (draining["event"], draining["active"]) == ("draining", 0)
     assert (total["event"], total["outcomes"]["eof"]) == ("total", 1)
+    assert (total["sent_bytes"], total["datagrams"]["sent_bytes"]) == (32, 0)
     assert (closed["outcome"], closed["chunks"], closed["sent_bytes"]) == ("eof", 1, 32)
     assert closed["level"] == "info"
     assert 0 < closed["seconds"] < PATIENCE

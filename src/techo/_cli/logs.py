@@ -36,8 +36,11 @@ _PRIORITIES: Final = {
 
 
 def with_units(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return facts under the names that they have in JSON."""
-    return {_UNITS.get(name, name): value for name, value in facts.items()}
+    """Return facts, and what is in them, under the names that they have in JSON."""
+    return {
+        _UNITS.get(name, name): with_units(value) if isinstance(value, Mapping) else value
+        for name, value in facts.items()
+    }
 
 
 class JsonFormatter(logging.Formatter):

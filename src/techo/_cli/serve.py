@@ -204,11 +204,13 @@ def _serve(options: argparse.Namespace, tell: Callable[[str], None]) -> int:
         server.output.close()
 
 
+def missing_lines(count: int) -> str:
+    """Return what stands for lines of the output that nobody read in time."""
+    return json.dumps(headed("dropped", lines=count))
+
+
 def _output() -> Backlog:
     """Return what prints to standard output, until that fails for the first time."""
-
-    def missing(count: int) -> str:
-        return json.dumps(headed("dropped", lines=count))
 
     def fail(error: OSError) -> None:
         if not failures:
@@ -216,14 +218,12 @@ def _output() -> Backlog:
         failures.append(error)
 
     failures: list[OSError] = []
-    return Backlog(sys.stdout, missing, fail)
+    return Backlog(sys.stdout, missing_lines, fail)
 
 
-def _object_of(statistics: techo.Statistics) -> dict[str, Any]:
+def object_of(statistics: techo.Statistics) -> dict[str, Any]:
     """Return a snapshot as an object for machines."""
-    datagrams = attrs.asdict(statistics.datagrams)
-    fields = attrs.asdict(statistics) | {"datagrams": logs.with_units(datagrams)}
-    return headed("statistics", **logs.with_units(fields))
+    return headed("statistics", **logs.with_units(attrs.asdict(statistics)))
 
 
 @attrs.define(eq=False)
@@ -286,7 +286,7 @@ class _Server:
         """Print statistics when asked; drain at the first signal to stop, end at the second."""
         async for number in signals:
             if number in _REPORT:
-                self.output.write(json.dumps(_object_of(self.service.statistics())))
+                self.output.write(json.dumps(object_of(self.service.statistics())))
             elif self._stop:
                 scope.cancel(reason="a second signal")
             else:
