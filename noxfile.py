@@ -135,6 +135,8 @@ def build(session: nox.Session) -> None:
                 str(programs / "pip"), "install", "--quiet", str(package), external=True
             )
             session.run(str(programs / "techo"), "--version", external=True)
+            if not (environment / "share" / "man" / "man1" / "techo.1").is_file():
+                session.error(f"{package.name} has no manual page")
             session.run(str(programs / "python"), "-c", SMOKE, external=True)
 
 

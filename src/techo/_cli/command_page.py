@@ -44,8 +44,8 @@ def _lines(command: Command, width: int) -> Iterator[str]:
         yield ""
         yield from paragraphs(command.notes, width)
     yield from section("Exit status", listed(command.exits, width))
-    if values := "\n".join(_values(command)):
-        yield from section("Values", paragraphs(values, width))
+    if explained := [f"  {text}" for text in values(command)]:
+        yield from section("Values", paragraphs("\n".join(explained), width))
     if command.variables:
         yield ""
         yield from wrap(environment(command), width)
@@ -66,11 +66,11 @@ def titled(command: Command) -> Iterator[tuple[str, Sequence[Option]]]:
             yield each.title, [*flat(each.options)]
 
 
-def _values(command: Command) -> Iterator[str]:
+def values(command: Command) -> Iterator[str]:
     """Return how the values are written that the help of options names."""
     texts = "".join(f"{each.written} {each.help} " for each in command.all_options)
     words = set(re.findall("[A-Z]+", texts + command.notes))
-    return (f"  {text}" for word, text in HELP.items() if word in words)
+    return (text for word, text in HELP.items() if word in words)
 
 
 def environment(command: Command) -> str:

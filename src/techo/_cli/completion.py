@@ -15,12 +15,13 @@ from techo._cli.readers import choice
 
 _DESCRIPTION = """\
 Commands, options, the words that options take, chapters and the names of files are completed.
-The script asks nobody: it has all that this version of techo knows."""
+The script asks nobody: it has all that this version of techo knows. Source it in ~/.bashrc, or
+put it into a folder of zsh's fpath as _techo, or into ~/.config/fish/completions."""
 
 _EXAMPLES: Final = (
-    ('eval "$(techo completion bash)"', "in ~/.bashrc"),
-    ('eval "$(techo completion zsh)"', "in ~/.zshrc, after compinit"),
-    ("techo completion fish | source", "in ~/.config/fish/config.fish"),
+    ("techo completion bash > techo.bash", "to be sourced in ~/.bashrc"),
+    ("techo completion zsh > _techo", "for a folder of fpath"),
+    ("techo completion fish > techo.fish", "for ~/.config/fish/completions"),
 )
 
 _EXITS: Final = (("0", "it was printed"), ("2", "wrong usage"))
