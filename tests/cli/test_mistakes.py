@@ -29,6 +29,11 @@ def refused(*arguments: str) -> str:
         (["--replay=raw"], "there is no option '--replay'; did you mean --reply? "),
         (["--verison"], "there is no option '--verison'; did you mean --version? "),
         (["-z"], "there is no option '-z' "),
+        (["-n", "3"], "there is no option '-n'; did you mean techo ping -n? "),
+        (
+            ["talk", "--rate", "3"],
+            "there is no option '--rate'; did you mean techo load --rate? ",
+        ),
         (["ping", "--cuont", "3"], "there is no option '--cuont'; did you mean --count? "),
         (["merge", "--jsno", "a"], "there is no option '--jsno'; did you mean --json? "),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shlex
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from helpers import PATIENCE, call
 from techo._cli import help as command
 from techo._cli import pager
 from techo._cli.commands import SUMMARIES
+from techo._cli.options import Command
 from terminals import on_a_terminal
 
 CHAPTERS = command.read_chapters()
@@ -42,6 +44,15 @@ def test_a_chapter_fits_the_terminal(name: str, width: int) -> None:
     assert "```" not in text
     assert max(map(len, text.splitlines())) <= width
     assert command.title_of(CHAPTERS[name])[: width // 2] in text
+
+
+@pytest.mark.parametrize("name", SUMMARIES)
+def test_help_names_only_chapters_that_are_there(name: str) -> None:
+    """Where a command's help says that there is more, it is there."""
+    found: Command = importlib.import_module(f"techo._cli.{name}").COMMAND
+    assert set(found.chapters) <= set(CHAPTERS)
+    page = " ".join(call(name, "--help")[1].decode().split())
+    assert all(f"techo help {chapter}" in page for chapter in found.chapters)
 
 
 def test_a_chapter_s_first_line_is_its_title() -> None:

@@ -165,5 +165,6 @@ COMMAND: Final = Command(
     variables="TECHO_ENDPOINT=8009 or TECHO_PATIENCE=30",
     examples=_EXAMPLES,
     exits=_EXITS,
+    chapters=("check",),
     notes=_NOTES,
 )

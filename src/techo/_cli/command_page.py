@@ -49,6 +49,9 @@ def _lines(command: Command, width: int) -> Iterator[str]:
     if command.variables:
         yield ""
         yield from wrap(environment(command), width)
+    if command.chapters:
+        yield ""
+        yield from wrap(see_also(command), width)
 
 
 def sentence(summary: str) -> str:
@@ -71,6 +74,11 @@ def values(command: Command) -> Iterator[str]:
     texts = "".join(f"{each.written} {each.help} " for each in command.all_options)
     words = set(re.findall("[A-Z]+", texts + command.notes))
     return (text for word, text in HELP.items() if word in words)
+
+
+def see_also(command: Command) -> str:
+    """Return what help says of the chapters that have more."""
+    return f"More: {', '.join(f'techo help {each}' for each in command.chapters)}."
 
 
 def environment(command: Command) -> str:

@@ -251,5 +251,6 @@ COMMAND: Final = Command(
     variables="TECHO_ENDPOINT=8009 or TECHO_CONNECTIONS=50",
     examples=_EXAMPLES,
     exits=_EXITS,
+    chapters=("load", "json"),
     notes=_NOTES,
 )

@@ -8,7 +8,7 @@ from typing import Final
 
 import techo
 from techo._cli import commands
-from techo._cli.command_page import ALWAYS, environment, sentence, titled, values
+from techo._cli.command_page import ALWAYS, environment, see_also, sentence, titled, values
 from techo._cli.options import Command, Option
 
 _ESCAPES: Final = {
@@ -71,6 +71,9 @@ def _command(command: Command) -> Iterator[str]:
         yield from _paragraphs(environment(command))
     yield _heading("Examples")
     yield from _tagged(command.examples)
+    if command.chapters:
+        yield ".PP"
+        yield _text(see_also(command))
 
 
 def _rows(options: Sequence[Option]) -> Iterator[tuple[str, str]]:

@@ -125,5 +125,6 @@ COMMAND: Final = Command(
     variables="TECHO_PLOT=sum.svg or TECHO_FAIL_IF='p99>5ms'",
     examples=_EXAMPLES,
     exits=_EXITS,
+    chapters=("load", "json"),
     notes=_NOTES,
 )

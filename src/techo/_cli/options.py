@@ -164,6 +164,8 @@ class Command:
     """Exit codes, and what they mean."""
     notes: str = ""
     """The paragraphs of help after the options."""
+    chapters: Sequence[str] = ()
+    """Chapters that have more about it."""
 
     @property
     def summary(self) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import functools
+import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 from techo._cli import versions
 from techo._cli.command_page import page_of
-from techo._cli.commands import DEFAULT
+from techo._cli.commands import COMMANDS, DEFAULT
 from techo._cli.options import PREFIX, TRACEBACK, Command, Container, Group, Option
 from techo._cli.output import print_error, print_lines
 from techo._printable import did_you_mean, quoted
@@ -30,10 +31,12 @@ class _Parser(argparse.ArgumentParser):
             formatter_class=functools.partial(argparse.HelpFormatter, width=80),
         )
         self.command = command
+        self.see = f"techo {command.name}"
+        """Whose help has more about what is wrong."""
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong and leave."""
-        self.exit(2, f"{self.prog}: {message} (see techo {self.command.name} --help)\n")
+        self.exit(2, f"{self.prog}: {message} (see {self.see} --help)\n")
 
     def format_help(self) -> str:
         """Return what --help shows."""
@@ -98,6 +101,8 @@ def _given(parser: _Parser, arguments: Sequence[str]) -> dict[str, Any]:
         try:
             given[each.dest] = each.read(texts)
         except ValueError as error:
+            if parser.command.name == DEFAULT:
+                parser.see = "techo"  # it may be a command that is misspelt
             parser.error(str(error))
     return given
 
@@ -106,7 +111,13 @@ def _no_option(command: Command, word: str) -> str:
     """Return what to say of an option that a command has not."""
     known = [name for each in command.all_options for name in each.names if name[0] == "-"]
     known += ["--help", "--version"]
-    return f"there is no option {quoted(word)}{did_you_mean(word, known)}"
+    hint = did_you_mean(word, known)
+    for name in () if hint else COMMANDS:
+        other: Command = importlib.import_module(f"techo._cli.{name}").COMMAND
+        if any(word in each.names for each in other.all_options):
+            hint = f"; did you mean techo {name} {word}?"
+            break
+    return f"there is no option {quoted(word)}{hint}"
 
 
 def _parser(command: Command) -> _Parser:

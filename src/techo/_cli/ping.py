@@ -327,5 +327,6 @@ COMMAND: Final = Command(
     variables="TECHO_ENDPOINT=8009 or TECHO_INTERVAL=0.2",
     examples=_EXAMPLES,
     exits=_EXITS,
+    chapters=("ping", "json"),
     notes=_NOTES,
 )
