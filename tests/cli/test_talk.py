@@ -262,3 +262,43 @@ def test_a_server_that_stops_is_noticed_at_the_prompt() -> None:
         terminal.expect(rb"ended the connection before the input ended")
         assert terminal.close() == 1
         assert process.finish(None)[0] == 0
+
+
+def test_a_silent_server_is_not_waited_for_longer_than_asked() -> None:
+    """With -W the time counts from the last byte in either direction; the exit code is 1."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        arguments = ["talk", "-W", "100ms", str(listener.getsockname()[1])]
+        code, out, err = run(*arguments, stdin=b"hello")
+    assert (code, out) == (1, b"")
+    assert err.endswith(" has sent nothing for 100ms with 5 bytes missing\n")
+
+
+def test_a_server_that_keeps_the_connection_open_has_answered_all() -> None:
+    """With -W its end-of-file is not waited for either, and nothing is missing."""
+    done = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            sock, _ = listener.accept()
+            with sock:
+                sock.sendall(read_all(sock))
+                done.wait(PATIENCE)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            arguments = ["talk", "-W", "200ms", str(listener.getsockname()[1])]
+            assert run(*arguments, stdin=b"hello") == (0, b"hello", "")
+        finally:
+            done.set()
+            thread.join(PATIENCE)
+
+
+def test_a_datagram_is_lost_after_the_time_that_was_asked_for() -> None:
+    """With -W the talk goes on after that time, whatever the default is."""
+    with socket.socket(type=socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        endpoint = f"udp://127.0.0.1:{silent.getsockname()[1]}"
+        code, out, err = run("talk", "-W", "100ms", endpoint, stdin=b"hello\n")
+    assert (code, out) == (1, b"")
+    assert err == "techo: no echo of 6 bytes within 100ms\n"

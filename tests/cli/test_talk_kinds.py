@@ -214,7 +214,7 @@ def test_a_lost_datagram_is_told_and_the_talk_goes_on(
     ) as arguments:
         code, out, err = run(*arguments, stdin=f"one\n{bad}\ntwo\n".encode())
     assert (code, out) == (1, b"one\ntwo\n")
-    assert err == f"techo: no echo of {len(bad) + 1} bytes within 1 s\n"
+    assert err == f"techo: no echo of {len(bad) + 1} bytes within 1s\n"
 
 
 def test_nobody_there_is_one_line_with_the_remedy(tmp_path: Path) -> None:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 import socket
 import ssl
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from techo._cli.errors import SHOW_CERTIFICATE, cannot_reach, fail, refuse
-from techo._cli.options import CLIENT, Command
+from techo._cli.line_editing import LineEditor, line_editor
+from techo._cli.options import CLIENT, Command, option
 from techo._cli.output import print_bytes, print_error
+from techo._cli.readers import time_form
+from techo._cli.signals import end_by, stopping
 from techo._cli.tls import client_context
+from techo._quantities import write_seconds
+from techo._validation import SECONDS_ABOVE_0
 from techo.endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -42,15 +49,17 @@ _LINGER: Final = 1.0
 """Seconds for a server that is no echo to send more, where nothing marks the end of it."""
 
 _DESCRIPTION = """\
-On a terminal: a prompt, a line in, its reply out; an empty line or Ctrl-D ends it. In a pipe:
-everything as it comes, until the input ends and all of it has come back.
+On a terminal: a prompt, a line in, its reply out; an empty line or Ctrl-D ends it. Lines can be
+edited, and the arrow keys bring earlier ones back. In a pipe: everything as it comes, until the
+input ends and all of it has come back.
 
-Over udp, unixgram and unixpacket a line is a message. A message without a reply, over udp and
-unixgram, is reported after a second, and the talk goes on."""
+Over udp, unixgram and unixpacket a line is a message. A reply that is missing after the time of
+-W is reported, and the talk goes on."""
 
 _EXAMPLES: Final = (
     ("techo talk", "line by line"),
     ("printf 'hello\\n' | techo talk localhost", "one line, and its reply"),
+    ("techo talk -W 5s udp://echo.example:7", "a line in a datagram, 5 seconds for its reply"),
     ("techo talk --tls-ca ca.pem tls://echo.example:7", "over TLS"),
 )
 
@@ -65,10 +74,49 @@ def talk(options: argparse.Namespace) -> int:
     """Talk until the input ends and every reply was printed; return the exit code."""
     import trio
 
-    return trio.run(_talk, options)
+    with line_editor() as editor:
+        code = trio.run(_talk, options, editor)
+    return end_by(-code) if code < 0 else code
 
 
-async def _talk(options: argparse.Namespace) -> int:
+async def _talk(options: argparse.Namespace, editor: LineEditor | None) -> int:
+    """Talk; return the exit code, or minus the number of the signal that ended it."""
+    import trio
+
+    from techo._nursery import open_bare_nursery
+
+    if editor is None:  # a signal just ends us, as it ends any program
+        return await _talk_to_the_end(options, None)
+    caught: list[int] = []
+
+    async def heed(
+        scope: trio.CancelScope, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        with trio.open_signal_receiver(*stopping()) as signals:
+            task_status.started()
+            async for number in signals:
+                caught.append(number)
+                scope.cancel(reason="a signal")
+
+    code = 0
+    async with open_bare_nursery() as nursery:
+        await nursery.start(heed, nursery.cancel_scope)
+        code = await _talk_to_the_end(options, editor)
+        nursery.cancel_scope.cancel(reason="the talk is over")
+    if not caught:
+        return code
+    _leave_prompt(editor)
+    return -caught[0]
+
+
+def _leave_prompt(editor: LineEditor | None) -> None:
+    """Begin a new line, if a prompt has begun one."""
+    if editor is not None and editor.asking:
+        editor.asking = False
+        print_error("")
+
+
+async def _talk_to_the_end(options: argparse.Namespace, editor: LineEditor | None) -> int:
     from techo._client.comparison import Comparison
 
     endpoint: Endpoint = options.endpoint
@@ -80,11 +128,13 @@ async def _talk(options: argparse.Namespace) -> int:
         return refuse(str(error))
     async with transport:
         if transport.connectionless:
-            return await _talk_in_datagrams(transport, endpoint)
-        talker = _Talker(transport, _StandardInput(transport.largest), Comparison())
+            return await _talk_in_datagrams(transport, endpoint, options.timeout, editor)
+        source = _StandardInput(transport.largest, editor)
+        talker = _Talker(transport, source, Comparison(), options.timeout or math.inf)
         await talker.run()
     if talker.ended_early:
-        print_error(f"techo: {endpoint} ended the connection {talker.ended_early}")
+        _leave_prompt(editor)
+        print_error(f"techo: {endpoint} {talker.ended_early}")
     return talker.source.failure or (1 if talker.ended_early else 0)
 
 
@@ -105,28 +155,38 @@ async def _connect(endpoint: Endpoint, options: argparse.Namespace) -> Transport
     raise TimeoutError(f"no TLS connection within {_CONNECT_TIMEOUT:g} s")
 
 
-async def _talk_in_datagrams(transport: Transport, endpoint: Endpoint) -> int:
+async def _talk_in_datagrams(
+    transport: Transport,
+    endpoint: Endpoint,
+    timeout: float | None,  # noqa: ASYNC109  -- the option's
+    editor: LineEditor | None,
+) -> int:
     """Send each line as a datagram and print the reply to it before the next."""
     import trio
 
     from techo._client.client import EchoClient
 
-    client, source = EchoClient(transport), _StandardInput(transport.largest)
+    client, source = EchoClient(transport), _StandardInput(transport.largest, editor)
+    seconds = timeout or _TIMEOUT
     answered = unanswered = 0
     while line := await source.read():
         try:
-            with trio.move_on_after(_TIMEOUT) as scope:
+            with trio.move_on_after(seconds) as scope:
                 trip = await client.round_trip(line)
         except OSError as error:
             code = cannot_reach("cannot talk to", endpoint, error)
             return 1 if answered else code
         if scope.cancelled_caught:
             unanswered += 1
-            print_error(f"techo: no echo of {len(line)} bytes within {_TIMEOUT:g} s")
+            _report_missing(len(line), seconds)
         else:
             answered += 1
             print_bytes(trip.reply + b"\n" if source.terminal else trip.reply)
     return source.failure or (1 if unanswered else 0)
+
+
+def _report_missing(size: int, seconds: float) -> None:
+    print_error(f"techo: no echo of {size} bytes within {write_seconds(seconds)}")
 
 
 @attrs.define(eq=False)
@@ -137,10 +197,13 @@ class _Talker:
     source: _StandardInput
     _comparison: Comparison | None
     """None once the server has proved to be no echo: then replies are just printed."""
+    timeout: float
+    """How long to wait for what comes next, once it should."""
     ended_early: str = ""
-    """Once it is over: what is missing, or nothing."""
+    """Once it is over: how the server has ended it and what is missing, or nothing."""
     _finished: bool = False
     _answered: trio.Event = attrs.field(init=False)
+    _receiving: trio.CancelScope = attrs.field(init=False)
     _refused: bool = False
     """Whether TLS broke before anything came back."""
 
@@ -149,16 +212,19 @@ class _Talker:
 
         from techo._nursery import open_bare_nursery
 
-        self._answered = trio.Event()
+        self._receiving, self._answered = trio.CancelScope(), trio.Event()
         self._answered.set()  # no reply is pending yet
         async with open_bare_nursery() as nursery:
             nursery.start_soon(self._send_input, nursery.cancel_scope)
-            await self._print_replies()
+            with self._receiving:
+                await self._print_replies()
             nursery.cancel_scope.cancel(reason="the server has closed")
         if not self._finished:
-            self.ended_early = "before the input ended"
+            self.ended_early = "ended the connection before the input ended"
         elif self._comparison is not None and not self._comparison.complete:
-            self.ended_early = f"with {self._comparison.missing} bytes missing"
+            late = f"has sent nothing for {write_seconds(self.timeout)}"
+            ended = late if self._receiving.cancelled_caught else "ended the connection"
+            self.ended_early = f"{ended} with {self._comparison.missing} bytes missing"
         if self.ended_early and self._refused:
             self.ended_early += f"; {SHOW_CERTIFICATE}"
 
@@ -173,8 +239,12 @@ class _Talker:
             with contextlib.suppress(trio.BrokenResourceError):
                 await self.transport.send(chunk)
             if self.source.terminal:
-                await self._answered.wait()
+                with trio.move_on_after(self.timeout) as scope:
+                    await self._answered.wait()
+                if scope.cancelled_caught:
+                    _report_missing(len(chunk), self.timeout)
         self._finished = True
+        self._note_progress()
         if self.transport.half_closeable:
             with contextlib.suppress(trio.BrokenResourceError):
                 await self.transport.send_eof()
@@ -190,6 +260,7 @@ class _Talker:
 
         try:
             while chunk := await self.transport.receive():
+                self._note_progress()
                 answered = self._answers(chunk)
                 if answered and self.source.terminal:
                     chunk += b"\n"
@@ -200,6 +271,13 @@ class _Talker:
             # What is missing shows a broken connection, as it shows an early end.
             nothing_came = self._comparison is not None and not self._comparison.matched
             self._refused = nothing_came and isinstance(error.__cause__, ssl.SSLError)
+
+    def _note_progress(self) -> None:
+        """From now on the rest has its time to come, once everything was sent."""
+        import trio
+
+        if self._finished:
+            self._receiving.deadline = trio.current_time() + self.timeout
 
     def _answers(self, chunk: bytes | bytearray) -> bool:
         """Return whether everything sent is answered with this chunk."""
@@ -222,6 +300,8 @@ class _StandardInput:
 
     longest: int | None
     """Bytes that fit into one message, where a line is one; None where there are none."""
+    editor: LineEditor | None
+    """What reads lines at a terminal, if that can be had."""
     terminal: bool = attrs.field(factory=lambda: os.isatty(_NUMBER))
     """Whether to prompt; a line is read without its end there, and an empty one is the end."""
     failure: int = 0
@@ -263,30 +343,43 @@ class _StandardInput:
 
     async def _read(self) -> bytes:
         """Read what there is; nothing means the end."""
-        import trio
-
         if sys.stdin is None:  # closed by the parent process; the number may be in use again
             return b""
+        if self.editor is not None:
+            return await self._read_in_thread(self.editor.read, _PROMPT)
         if self.terminal:
             with contextlib.suppress(OSError):  # a terminal may be gone
                 sys.stderr.write(_PROMPT)
                 sys.stderr.flush()
+        return await self._read_in_thread(os.read, _NUMBER, _READ_SIZE)
+
+    async def _read_in_thread(self, read: Callable[..., bytes], *arguments: object) -> bytes:
+        import trio
+
         try:
             # A thread, because regular files can't be waited for. Left behind when the server
             # closes first: a read cannot be cancelled, and it holds no lock of Python's.
-            return await trio.to_thread.run_sync(
-                os.read, _NUMBER, _READ_SIZE, abandon_on_cancel=True
-            )
+            return await trio.to_thread.run_sync(read, *arguments, abandon_on_cancel=True)
         except OSError as error:
             self.failure = fail(f"cannot read standard input: {error.strerror}")
             return b""
 
 
+_OPTIONS: Final = (
+    *CLIENT,
+    option(
+        "-W --timeout",
+        time_form(SECONDS_ABOVE_0.or_off(math.inf)),
+        "how long to wait for a reply",
+        shown="1s over udp and unixgram, else off",
+    ),
+)
+
 COMMAND: Final = Command(
     "talk",
     "talk [OPTION]... [ENDPOINT]",
     _DESCRIPTION,
-    CLIENT,
+    _OPTIONS,
     talk,
     variables="TECHO_ENDPOINT=8009 or TECHO_TLS_CA=ca.pem",
     examples=_EXAMPLES,
