@@ -83,7 +83,7 @@ def _without_quoted(line: str) -> str:
     def hidden(match: re.Match[str]) -> str:
         return match[0].replace("|", "\0").replace(";", "\1").replace("&", "\2")
 
-    return re.sub(r"'[^']*'", hidden, line)
+    return re.sub(r"'[^']*'|\"[^\"]*\"", hidden, line)
 
 
 def is_local(line: str) -> bool:

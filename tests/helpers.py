@@ -29,6 +29,7 @@ import pytest
 import trio
 
 import techo
+from schemas import check_lines, kind_of
 from techo._cli import main
 from techo._pump import pump
 
@@ -122,6 +123,7 @@ class Process:
         self.popen.send_signal(signal.SIGUSR1)
         assert self.popen.stdout is not None
         found: dict[str, Any] = json.loads(self.popen.stdout.readline())
+        assert kind_of(found) == "statistics"
         return found
 
     def counters(self) -> dict[str, Any]:
@@ -156,7 +158,10 @@ def command(*arguments: str) -> list[str]:
 def run(
     *arguments: str, stdin: bytes = b"", environment: dict[str, str] | None = None
 ) -> tuple[int, bytes, str]:
-    """Run a techo command to its end; give exit code, standard output and standard error."""
+    """Run a techo command to its end; give exit code, standard output and standard error.
+
+    What it prints for machines is as the schema says, here and in `call`.
+    """
     done = subprocess.run(
         command(*arguments),
         input=stdin,
@@ -165,6 +170,8 @@ def run(
         check=False,
         env=os.environ | (environment or {}),
     )
+    if "--json" in arguments:
+        check_lines(done.stdout.decode())
     return done.returncode, done.stdout, done.stderr.decode()
 
 
@@ -212,6 +219,8 @@ def call(*arguments: str, environment: dict[str, str] | None = None) -> tuple[in
             code = int(leaving.code or 0)
         out.flush()
         assert isinstance(out.buffer, io.BytesIO)
+        if "--json" in arguments:
+            check_lines(out.buffer.getvalue().decode())
         return code, out.buffer.getvalue(), err.getvalue()
 
 
