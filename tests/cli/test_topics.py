@@ -42,6 +42,7 @@ def test_a_chapter_fits_the_terminal(name: str, width: int) -> None:
     text = out.decode()
     assert "\x1b" not in text
     assert "```" not in text
+    assert "\N{HORIZONTAL ELLIPSIS}" not in text  # by which rich leaves out the end of a word
     assert max(map(len, text.splitlines())) <= width
     assert command.title_of(CHAPTERS[name])[: width // 2] in text
 

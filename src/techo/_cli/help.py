@@ -86,7 +86,9 @@ def _overview(chapters: Mapping[str, str]) -> Iterator[str]:
 def render(chapter: str, *, colours: bool) -> str:
     """Return a chapter as a terminal shows it."""
     from rich.console import Console
-    from rich.markdown import Markdown
+    from rich.theme import Theme
+
+    from techo._cli.chapters import Chapter
 
     file = io.StringIO()
     console = Console(
@@ -96,8 +98,10 @@ def render(chapter: str, *, colours: bool) -> str:
         no_color=not colours,
         color_system="standard" if colours else None,
         highlight=False,
+        # Rich's own is on black, wherever it stands.
+        theme=Theme({"markdown.code": "bold"}),
     )
-    console.print(Markdown(chapter, code_theme="ansi_dark", hyperlinks=False))
+    console.print(Chapter(chapter, code_theme="ansi_dark", hyperlinks=False))
     return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
 
 
