@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -148,3 +149,24 @@ async def main():
             print((await client.round_trip(b"hello from the package")).reply.decode())
 trio.run(main)
 """
+
+
+@nox.session
+def zipapp(session: nox.Session) -> None:
+    """One file, dist/techo.pyz, which needs Python and nothing else; tried out so."""
+    archive = Path("dist", "techo.pyz")
+    archive.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        session.install("--target", folder, ".")
+        for unused in ("bin", "share"):
+            shutil.rmtree(Path(folder, unused), ignore_errors=True)
+        # What is compiled would run on this system and this Python only.
+        if compiled := [*Path(folder).rglob("*.so"), *Path(folder).rglob("*.pyd")]:
+            session.error(f"not pure Python: {', '.join(map(str, compiled))}")
+        for cache in [*Path(folder).rglob("__pycache__")]:
+            shutil.rmtree(cache)
+        session.run(
+            *("python", "-m", "zipapp", folder, "--compress", f"--output={archive}"),
+            *("--main=techo.__main__:main", "--python=/usr/bin/env python3"),
+        )
+    session.run("python", "tests/try_zipapp.py", str(archive))
