@@ -28,6 +28,7 @@ def refused(*arguments: str) -> str:
         (["--replay", "raw", "9000"], "there is no option '--replay'; did you mean --reply? "),
         (["--replay=raw"], "there is no option '--replay'; did you mean --reply? "),
         (["--verison"], "there is no option '--verison'; did you mean --version? "),
+        (["-q", "ping"], "a command comes first, as in techo ping "),
         (["-z"], "there is no option '-z' "),
         (["-n", "3"], "there is no option '-n'; did you mean techo ping -n? "),
         (

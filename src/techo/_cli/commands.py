@@ -46,9 +46,9 @@ EXAMPLES: Final = (
 """Commands, and what they do."""
 
 MORE: Final = """\
-Without a command, techo serves: techo --reply raw 9000. Where a server is, is written \
-HOST:PORT, HOST or PORT, of which the other is 127.0.0.1 or 8009; or tls://HOST:PORT, \
-udp://HOST:PORT, unix:PATH."""
+Without a command, techo serves: techo --reply raw 9000. An endpoint is HOST:PORT; without a \
+host it is on this machine, without a port it is 8009. Others are tls://HOST:PORT, \
+udp://HOST:PORT and unix:PATH."""
 
 WHERE: Final = (
     ("techo COMMAND --help", "all options, with units and defaults"),

@@ -25,6 +25,8 @@ def read_listening(text: str) -> Endpoint:
     Raises:
         ValueError: the text has the value and what would be right.
     """
+    if text in COMMANDS:
+        raise ValueError(f"a command comes first, as in techo {text}")
     bare = text.replace("-", "").replace("_", "")
     if bare.isalpha() and text.lower() != "localhost":
         near = did_you_mean(text.lower(), COMMANDS)
