@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "_shortage": {"trio"},
     "_throttle": {"trio"},
     "_log": {"_addresses", "_throttle"},
+    "_fields": set[str](),
     "_reprs": set[str](),
     "_memory": {"_memory", "trio"},
     "_faults": {
@@ -66,7 +67,7 @@ MAY_IMPORT = {
         "trio",
     },
     "_memory_server": {"_memory", "_faults", "_server", "reply"},
-    "testing": {"_checking", "_faults", "_memory", "_memory_server"},
+    "testing": {"_checking", "_faults", "_fields", "_memory", "_memory_server"},
     "_pytest_plugin": {
         "_memory_server",
         "_server",
@@ -141,7 +142,16 @@ MAY_IMPORT = {
         "trio",
         "techo",
     },
-    "__init__": {"_server", "_client", "_probing", "_ping", "_load", "endpoint", "reply"},
+    "__init__": {
+        "_fields",
+        "_server",
+        "_client",
+        "_probing",
+        "_ping",
+        "_load",
+        "endpoint",
+        "reply",
+    },
     "__main__": {"_cli"},
 }
 """For each room, the rooms below it; trio is named because the ground floor has none, and

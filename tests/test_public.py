@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import ast
+import inspect
+import math
+import pydoc
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
+import attrs
 import pytest
 
 import techo
 import techo.testing
+from techo._fields import texts_of
 
 
 def test_all_is_sorted_and_everything_in_it_exists() -> None:
@@ -45,6 +52,41 @@ def test_what_is_for_tests_is_public_too() -> None:
     assert techo.testing.__all__ == sorted(techo.testing.__all__)
     for name in techo.testing.__all__:
         assert (getattr(techo.testing, name).__doc__ or "").strip()
+
+
+PUBLIC = [
+    *((techo, name) for name in techo.__all__),
+    *((techo.testing, name) for name in techo.testing.__all__),
+]
+
+
+@pytest.mark.parametrize(("module", "name"), PUBLIC, ids=[name for _, name in PUBLIC])
+def test_help_is_useful(module: ModuleType, name: str) -> None:
+    """Of every public name help() shows a sentence of its own, and of every field another."""
+    thing = getattr(module, name)
+    if name in {"Reply", "PingResult"}:
+        return  # aliases of types, of which help() shows what they are made of
+    shown = re.sub(".\b", "", pydoc.render_doc(thing))  # what is bold is typed twice
+    first = (inspect.getdoc(thing) or "").partition("\n\n")[0]
+    assert re.search(r"[.:]$", first), first
+    assert not first.startswith(("Method generated", "Create and return a new object"))
+    assert first.splitlines()[0] in shown
+    if isinstance(thing, type) and attrs.has(thing):
+        for field in attrs.fields(thing):
+            if not field.name.startswith("_"):
+                assert re.search(rf"\n \|  {field.name}\n \|      \S.*", shown), field.name
+
+
+@pytest.mark.parametrize("field", attrs.fields(techo.Limits), ids=lambda field: field.name)
+def test_help_of_limits_has_units_and_defaults(field: attrs.Attribute[object]) -> None:
+    """Each limit says what it means, in which unit it counts, and what it is by default."""
+    text = texts_of(techo.Limits)[field.name]
+    assert field.metadata["meaning"][1:] in text
+    assert field.metadata["unit"] in text
+    off = field.default in {None, math.inf}
+    assert (
+        "off" if off else f"{field.default:g}" if field.metadata["unit"] else "True"
+    ) in text
 
 
 def test_importing_techo_does_not_import_trio() -> None:

@@ -87,7 +87,9 @@ def __getattr__(name: str) -> object:
     # Looked up on first use, because importing trio takes longer than --help should.
     for room, names in _ROOMS.items():
         if name in names:
-            return getattr(importlib.import_module(f"techo.{room}"), name)
+            from techo._fields import with_texts  # noqa: PLC0415  -- likewise
+
+            return with_texts(getattr(importlib.import_module(f"techo.{room}"), name))
     raise AttributeError(f"module 'techo' has no attribute {name!r}")
 
 

@@ -168,6 +168,7 @@ class Endpoint:
     """
 
     kind: Kind = attrs.field(default=Kind.TCP, converter=_kind, kw_only=True)
+    """Which kind of socket."""
 
     host: str = attrs.field(
         default=attrs.Factory(

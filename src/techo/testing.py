@@ -30,6 +30,7 @@ from techo._faults.values import (
     Truncate,
     WrongName,
 )
+from techo._fields import with_texts
 from techo._memory.listener import MemoryListener
 from techo._memory.stream import MemoryStream
 from techo._memory_server import MemoryServer, open_memory_server
@@ -69,3 +70,6 @@ __all__ = [
     "check_echo_service",
     "open_memory_server",
 ]
+
+for _name in __all__:
+    with_texts(globals()[_name])

@@ -45,6 +45,7 @@ class Check:
     name: str
     """The same in every version and on every transport; `skip` takes it."""
     verdict: Verdict
+    """How it came out."""
     evidence: str
     """What was seen, in words."""
     sent: int = 0
@@ -62,6 +63,7 @@ class CheckReport:
     """All checks of one service, in the order in which they were done."""
 
     checks: tuple[Check, ...]
+    """All of them, in the order in which they were made."""
     reply: Reply | None
     """`raw` or `stamped`, as it was asked for or found; None if no reply showed it."""
 

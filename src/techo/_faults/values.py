@@ -56,6 +56,7 @@ class Delay(Fault):
     """Each reply is held for some time before it is sent."""
 
     seconds: float = attrs.field(validator=SECONDS_FROM_0)
+    """How long after what it answers a reply leaves."""
     jitter: float = attrs.field(default=0.0, validator=SECONDS_FROM_0)
     """Seconds more or less, each as likely."""
 
@@ -67,6 +68,7 @@ class Throttle(Fault):
     transports = CONNECTIONS
 
     bytes_per_second: int = attrs.field(validator=whole(1))
+    """The rate of each connection."""
 
 
 @attrs.frozen
@@ -77,6 +79,7 @@ class SlowAccept(Fault):
     has_offset = False
 
     seconds: float = attrs.field(validator=SECONDS_FROM_0)
+    """How long nothing happens."""
 
 
 @attrs.frozen
@@ -86,6 +89,7 @@ class Stall(Fault):
     transports = CONNECTIONS
 
     after: int = attrs.field(default=0, validator=whole(0))
+    """Bytes of replies that are sent before."""
 
 
 @attrs.frozen
@@ -96,6 +100,7 @@ class SlowClose(Fault):
     has_offset = False
 
     seconds: float = attrs.field(validator=SECONDS_FROM_0)
+    """By how much the end is delayed."""
 
 
 @attrs.frozen
@@ -105,6 +110,7 @@ class Chunk(Fault):
     transports = STREAMS
 
     least: int = attrs.field(default=1, validator=whole(1))
+    """Bytes in a piece, at the least."""
     most: int = attrs.field(
         default=attrs.Factory(lambda self: self.least, takes_self=True), validator=whole(1)
     )
@@ -120,6 +126,7 @@ class Truncate(Fault):
     """After some bytes a stream ends; a message is cut to that many."""
 
     after: int = attrs.field(validator=whole(0))
+    """Bytes that are sent of a stream, or of a message."""
 
 
 @attrs.frozen
@@ -135,6 +142,7 @@ class Lengthen(Fault):
     """Each reply has more bytes at its end than it should."""
 
     by: int = attrs.field(default=1, validator=whole(1))
+    """Bytes too many in each reply."""
 
 
 @attrs.frozen
@@ -145,6 +153,7 @@ class Reset(Fault):
     transports = frozenset({"tcp", "tls", "memory"})
 
     after: int = attrs.field(default=0, validator=whole(0))
+    """Bytes of replies that are sent before."""
 
 
 @attrs.frozen
@@ -268,3 +277,4 @@ class FaultEvent:
     time: float
     """Seconds since it was accepted, in the run's clock."""
     fault: Fault
+    """What was done."""

@@ -77,9 +77,11 @@ class LoadReport:
     """
 
     endpoint: str = attrs.field(validator=TEXT)
+    """What was loaded, as text."""
     address: str | None = attrs.field(validator=TEXT.or_off())
     """Where the connections led, several if so; None if that is not known."""
     connections: int = attrs.field(validator=NATURAL)
+    """How many at the same time."""
     size: int = attrs.field(validator=NATURAL)
     """Bytes in a message."""
     pipeline: int = attrs.field(validator=NATURAL)
@@ -115,6 +117,7 @@ class LoadReport:
     outage_seconds: float = attrs.field(validator=AMOUNT)
     """Of all of them together."""
     longest_outage: Outage | None
+    """The longest of these; None if there was none."""
     unsent: int = attrs.field(validator=NATURAL)
     """Trips that were due and could not be sent in the end."""
     service: Histogram

@@ -34,6 +34,7 @@ class PingFailure:
     seq: int | None
     """Which one; None if the failure cost no probe that was in flight."""
     cause: FailureCause
+    """Why it has failed."""
     reason: str
     """The same in words."""
     at: float

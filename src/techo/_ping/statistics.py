@@ -34,6 +34,7 @@ class PingStatistics:
     """What has become of the probes so far: ``sent == received + lost + in_flight``."""
 
     endpoint: str
+    """What was probed, as text."""
     address: str | None
     """Where the connection led, or that has answered of several to a udp name; several if it
     led to more than one in turn, the latest last; None if that is not known."""
@@ -44,6 +45,7 @@ class PingStatistics:
     lost: int
     """How many have failed: the sum of `failures`."""
     in_flight: int
+    """How many are still waited for."""
     missed: int
     """Probes that were not sent when they were due, because the program was busy or too many
     results waited; not in `sent`."""
@@ -56,6 +58,7 @@ class PingStatistics:
     stray: int
     """Datagrams and messages that belong to no probe, and harm none."""
     failures: Mapping[FailureCause, int]
+    """How many were lost for which cause."""
     reconnects: int
     """Times that the connection was opened again."""
     largest: int | None
@@ -67,9 +70,11 @@ class PingStatistics:
     jitter: int | None
     """By how much one differs from the one before, on average, in nanoseconds."""
     outages: int
+    """How often nothing came back for a while."""
     outage_seconds: float
     """Of all outages together."""
     longest_outage: Outage | None
+    """The longest of these; None if there was none."""
     setup: Mapping[str, Histogram]
     """How long each ``lookup`` of the name, ``connect`` and TLS ``handshake`` took, where
     there was one."""

@@ -44,6 +44,7 @@ class Histogram:
     buckets: collections.Counter[int] = attrs.field(factory=collections.Counter)
     """How many durations there are in each bucket that has some."""
     count: int = 0
+    """How many durations there are."""
     sum: int = 0
     """In nanoseconds."""
     min: int = 0

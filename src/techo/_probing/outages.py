@@ -26,6 +26,7 @@ class Outage:
     seconds: float
     """From the one to the other; or to when the last of them had failed."""
     probes: int
+    """How many were lost meanwhile."""
 
     def to_json(self) -> dict[str, int | None]:
         """Return it as JSON has it: whole nanoseconds where the name ends in _ns."""

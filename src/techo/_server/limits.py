@@ -23,8 +23,8 @@ def _limit(default: Any, requirement: Requirement, unit: str, meaning: str) -> A
 class Limits:
     """What a server allows. Times are seconds, `math.inf` where one is switched off.
 
-    Each field says in its metadata what it means and in which unit it counts; the
-    command line's help is made from that.
+    Each field says in its metadata what it means and in which unit it counts. `help` shows
+    that below, and the command line's help is made from it.
 
     Raises:
         ValueError: a value out of range; the text names the field and the value.

@@ -62,7 +62,9 @@ class EchoService:
     """
 
     reply: Reply = stamped
+    """What is sent back for each chunk or datagram."""
     limits: Limits = attrs.field(factory=Limits, kw_only=True)
+    """What peers may do."""
     tls: ssl.SSLContext | None = attrs.field(default=None, kw_only=True)
     """What tls endpoints are served with: a server's context with its certificate."""
     unix_mode: int | None = attrs.field(default=None, kw_only=True)
