@@ -44,7 +44,7 @@ def test_people_get_the_text_of_a_load(reports: tuple[Path, Path], tmp_path: Pat
     """It prints the same text as load, and draws a picture if asked."""
     code, out, _ = call("merge", *map(str, reports), "--plot", str(tmp_path / "a.svg"))
     assert code == 0
-    assert b": 20 connections x 64 bytes, 4,000 trips/s wanted\n450 round trips in" in out
+    assert b": 20 connections x 64 bytes\n4,000 trips/s wanted\n450 round trips in" in out
     assert b"response time, n = 450" in (tmp_path / "a.svg").read_bytes()
 
 

@@ -24,7 +24,15 @@ from techo._ping.results import PingFailure, PingReply, PingResult
 from techo._ping.statistics import PingStatistics
 from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import Histogram, nanoseconds
-from techo._probing.text import counted, number_of, outages_in_words, where
+from techo._probing.text import (
+    WIDTH,
+    counted,
+    fitted,
+    number_of,
+    outages_in_words,
+    some,
+    where,
+)
 from techo._quantities import read_sizes
 from techo._schema import headed
 from techo._validation import quoted
@@ -39,6 +47,8 @@ _REPORT: Final = tuple(getattr(signal, name) for name in ("SIGQUIT",) if hasattr
 
 _PERCENTS: Final = (50, 95, 99)
 """Percentiles that are shown; a line has no room for all."""
+_CELL: Final = 7
+"""Characters of a time in the table, from which on it has fewer decimals."""
 _TERMINAL: Final = 0
 """Standard input, if that is where the Enter key is."""
 _BACKGROUND: Final = 1.0
@@ -203,7 +213,7 @@ class _Ping:
         self.objects.put(statistics.to_json())
         if not self.options.json:
             sweep = isinstance(self.options.size, range)
-            print_lines(*_summary(statistics, sweep=sweep))
+            print_lines(*fitted(_summary(statistics, sweep=sweep)), *_table(statistics))
 
     def verdict(self) -> int:
         """Report what was bad, if anything was, and return the exit code."""
@@ -261,21 +271,17 @@ def _summary(statistics: PingStatistics, *, sweep: bool) -> Iterator[str]:
     """Return the statistics as lines for people."""
     yield f"--- {where(statistics.endpoint, statistics.address)} ---"
     yield _counts(statistics)
-    missed = f", {statistics.missed} missed" if statistics.missed else ""
-    stray = f", {statistics.stray} stray" if statistics.stray else ""
-    reconnects = number_of(statistics.reconnects, "reconnect")
-    yield (
-        f"{statistics.late} late, {statistics.duplicate} duplicate, "
-        f"{statistics.corrupt} corrupt, {reconnects}{missed}{stray}"
-    )
+    names = ("late", "duplicate", "corrupt", "missed", "stray")
+    reconnects = statistics.reconnects, "reconnect" + "s" * (statistics.reconnects != 1)
+    if others := some(*((getattr(statistics, name), name) for name in names), reconnects):
+        yield others
     if statistics.failures:
         yield f"failures: {counted(statistics.failures)}"
-    yield _times(statistics)
     if statistics.longest_outage is not None:
         outages = statistics.outages, statistics.outage_seconds
         yield outages_in_words(*outages, statistics.longest_outage)
     if statistics.setup:
-        yield "; ".join(_step(name, each) for name, each in statistics.setup.items())
+        yield ", ".join(_step(name, each) for name, each in statistics.setup.items())
     if sweep:
         largest = "none" if statistics.largest is None else f"{statistics.largest} bytes"
         yield f"largest that returned: {largest}"
@@ -300,6 +306,37 @@ def _times(statistics: PingStatistics) -> str:
     jitter = _milliseconds(statistics.jitter)
     names = "/".join(("min/mean", *(f"p{each:g}" for each in _PERCENTS), "max/mdev"))
     return f"{names} = {shown} ms, jitter {jitter} ms, n = {times.count}"
+
+
+def _table(statistics: PingStatistics) -> Iterator[str]:
+    """Return the round trip times as a table of what there are enough of to tell."""
+    times = statistics.latency
+    if not times.count:
+        yield "no round trip times"
+        return
+    figures = {
+        "min": times.min,
+        "mean": times.mean,
+        **{f"p{each:g}": statistics.percentile(each) for each in _PERCENTS},
+        "max": times.max,
+        "mdev": statistics.mdev,
+        "jitter": statistics.jitter,
+    }
+    cells = [(name, _short(each)) for name, each in figures.items() if each is not None]
+    # One column between them if that is all there is room for.
+    width = min(2 + max(len(text) for cell in cells for text in cell), WIDTH // len(cells))
+    yield f"round trips in ms, n = {times.count:,}:"
+    yield "".join(f"{name:>{width}}" for name, _ in cells)
+    yield "".join(f"{text:>{width}}" for _, text in cells)
+
+
+def _short(nanoseconds: float) -> str:
+    """Return milliseconds in six characters, unless they are many."""
+    text = _milliseconds(nanoseconds)
+    for decimals in (1, 0):
+        if len(text) >= _CELL:
+            text = f"{nanoseconds / 1e6:.{decimals}f}"
+    return text
 
 
 def _milliseconds(nanoseconds: float | None) -> str:

@@ -16,7 +16,15 @@ from rich.table import Table
 from techo._load.report import TIMES, LoadReport
 from techo._probing.failure_cause import NEVER_REACHED
 from techo._probing.histogram import Histogram
-from techo._probing.text import counted, number_of, outages_in_words, where
+from techo._probing.text import (
+    WIDTH,
+    counted,
+    fitted,
+    number_of,
+    outages_in_words,
+    some,
+    where,
+)
 
 _PERCENTS: Final = (50, 90, 99, 99.9)
 """Percentiles that are shown; a line has no room for all."""
@@ -25,7 +33,9 @@ _LONG: Final = 100
 """What is more needs no thousandths, be it milliseconds or megabytes."""
 _MEGA: Final = 1_000_000
 _BAR: Final = 40
-"""Columns of the longest bar: with what stands before it, a line has less than 80."""
+"""Columns of the longest bar, if there is room for it."""
+_INDENT: Final = 2
+"""Columns before a table."""
 _BAR_MARK: Final = "━"
 _LEAST_WIDTH: Final = 100
 """Columns that are taken to be there: a narrow terminal wraps lines, and cuts no figure."""
@@ -47,34 +57,35 @@ def show(report: LoadReport, file: IO[str], *, colours: bool) -> None:
         file=file, color_system=system, highlight=False, markup=False, emoji=False
     )
     console.width = max(console.width, _LEAST_WIDTH)
-    for line in _counts(report):
+    for line in fitted(_counts(report)):
         console.print(line, soft_wrap=True)
     if report.latency.count:
         for each in (_times(report), _histogram(report, console.encoding)):
             console.print()
-            console.print(Padding(each, (0, 0, 0, 2), expand=False))
+            console.print(Padding(each, (0, 0, 0, _INDENT), expand=False))
 
 
 def _counts(report: LoadReport) -> Iterator[str]:
     over = number_of(report.connections, "connection")
-    wanted = "" if report.rate is None else f", {report.rate:,.10g} trips/s wanted"
-    pipeline = "" if report.pipeline == 1 else f", up to {report.pipeline:,} in flight on each"
+    wanted = "" if report.rate is None else f"{report.rate:,.10g} trips/s wanted"
+    pipeline = "" if report.pipeline == 1 else f"up to {report.pipeline:,} in flight on each"
     place, size = where(report.endpoint, report.address), number_of(report.size, "byte")
-    yield f"{place}: {over} x {size}{pipeline}{wanted}"
+    yield f"{place}: {over} x {size}"
+    if plan := ", ".join(filter(None, (pipeline, wanted))):
+        yield plan
     rate = report.trips_per_second
-    megabytes = rate * report.received_bytes / max(1, report.received) / _MEGA
+    megabits = 8 * rate * report.received_bytes / max(1, report.received) / _MEGA
     yield (
         f"{number_of(report.received, 'round trip')} in {report.seconds:.3f} s: "
-        f"{rate:,.1f}/s, {megabytes:,.{0 if megabytes >= _LONG else 3}f} MB/s each way"
+        f"{rate:,.1f}/s, {decimal(megabits)} Mbit/s"
     )
     loss = "" if report.loss is None else f" ({report.loss:.4g} %)"
-    stray = f", {report.stray:,} stray" * bool(report.stray)
-    in_flight = f", {report.in_flight:,} in flight" * bool(report.in_flight)
-    yield (
-        f"{report.lost:,} lost{loss}, {report.late:,} late, {report.duplicate:,} duplicate, "
-        f"{report.unsent:,} unsent, {number_of(report.reconnects, 'reconnect')}"
-        f"{stray}{in_flight}"
+    others = some(
+        *((getattr(report, name), name) for name in ("late", "duplicate", "unsent", "stray")),
+        (report.reconnects, "reconnect" + "s" * (report.reconnects != 1)),
+        (report.in_flight, "in flight"),
     )
+    yield f"{report.lost:,} lost{loss}" + f", {others}" * bool(others)
     if report.longest_outage is not None:
         outages = report.outages, report.outage_seconds
         yield outages_in_words(*outages, report.longest_outage)
@@ -99,17 +110,18 @@ def _client(report: LoadReport) -> str:
 def _times(report: LoadReport) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("ms")
-    for heading in ("n", "min", "mean", *(f"p{percent}" for percent in _PERCENTS), "max"):
-        table.add_column(heading, justify="right")
+    columns = [("n", "min", "mean", *(f"p{percent}" for percent in _PERCENTS), "max")]
     for name in TIMES:
         histogram: Histogram | None = getattr(report, name)
         if histogram is not None:
+            table.add_column(name.replace("_", " "), justify="right")
             # What was lost was sent all the same: it has no part in how late that was.
             lost = 0 if name == "send_lag" else report.lost
             percentiles = [histogram.percentile(each, lost=lost) for each in _PERCENTS]
             times = [histogram.min, histogram.mean, *percentiles, histogram.max]
-            shown = name.replace("_", " ")
-            table.add_row(shown, f"{histogram.count:,}", *map(milliseconds, times))
+            columns.append((f"{histogram.count:,}", *map(milliseconds, times)))
+    for row in zip(*columns, strict=True):
+        table.add_row(*row)
     return table
 
 
@@ -120,8 +132,12 @@ def milliseconds(nanoseconds: float | None) -> str:
     if nanoseconds == math.inf:
         return "lost"
     milliseconds = nanoseconds / _MILLISECOND
-    decimals = 3 if milliseconds < _LONG else 1
-    return f"{milliseconds:,.{decimals}f}"
+    return decimal(milliseconds)
+
+
+def decimal(amount: float) -> str:
+    """Return an amount with as many decimals as say something."""
+    return f"{amount:,.{3 if amount < _LONG else 1}f}"
 
 
 def _histogram(report: LoadReport, encoding: str) -> Table:
@@ -134,10 +150,19 @@ def _histogram(report: LoadReport, encoding: str) -> Table:
     mark = _BAR_MARK if _has(encoding, _BAR_MARK) else "#"
     rows = rows_of(histogram)
     most = max(count for *_, count in rows)
-    for low, high, count in rows:
-        share = f"{100 * count / histogram.count:.1f} %"
-        bar = mark * round(_BAR * count / most)
-        table.add_row(_bound(low), f"- {_bound(high)}", f"{count:,}", share, bar)
+    cells = [
+        (
+            _bound(low),
+            f"- {_bound(high)}",
+            f"{count:,}",
+            f"{100 * count / histogram.count:.1f} %",
+        )
+        for low, high, count in rows
+    ]
+    taken = sum(2 + max(map(len, column)) for column in zip(*cells, strict=True))
+    longest = max(1, min(_BAR, WIDTH - _INDENT - taken))
+    for texts, (*_, count) in zip(cells, rows, strict=True):
+        table.add_row(*texts, mark * round(longest * count / most))
     return table
 
 

@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Final
 
 from techo._probing.failure_cause import FailureCause
 
 if TYPE_CHECKING:
     from techo._probing.outages import Outage
+
+
+WIDTH: Final = 60
+"""Columns that a report takes: half of a screen has them."""
+
+
+def fitted(lines: Iterable[str]) -> Iterator[str]:
+    """Return lines that are broken between words where they are too long."""
+    for line in lines:
+        yield from textwrap.wrap(
+            line,
+            WIDTH,
+            subsequent_indent="  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        ) or [line]
+
+
+def some(*counts: tuple[int, str]) -> str:
+    """Return counts with what they are of, without zeros; empty if there are no others."""
+    return ", ".join(f"{count:,} {what}" for count, what in counts if count)
 
 
 def where(endpoint: str, address: str | None) -> str:
