@@ -42,7 +42,6 @@ comes back. Then each has two times: service time from when it was sent, respons
 it was due."""
 
 _EXAMPLES: Final = (
-    ("techo load -d 5", "10 connections, 5 s"),
     ("techo load -c 50 -n 10000 -s 1400 8009", "10,000 messages of 1,400 bytes"),
     ("techo load -r 2000 -d 5 udp://localhost:8009", "2,000 datagrams a second"),
     ("techo load -d 1 --fail-if 'rate<100'", "exit status 1 if it is slow"),

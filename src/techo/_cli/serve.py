@@ -51,7 +51,6 @@ The word serve may be left out. Without an endpoint, sockets that systemd passes
 tcp://127.0.0.1:8009."""
 
 _EXAMPLES: Final = (
-    ("techo", "on this machine, until Ctrl-C"),
     ("techo --reply raw 9000 udp://9000", "bytes unchanged, TCP and UDP"),
     ("techo serve --idle-timeout 5 '*:8009'", "for other machines, IPv4 and IPv6"),
     ("techo --fault delay=20ms --fault reset=1000", "a bad one, to test a client with"),
