@@ -57,7 +57,6 @@ Over udp, unixgram and unixpacket a line is a message. A reply that is missing a
 -W is reported, and the talk goes on."""
 
 _EXAMPLES: Final = (
-    ("techo talk", "line by line"),
     ("printf 'hello\\n' | techo talk localhost", "one line, and its reply"),
     ("techo talk -W 5s udp://echo.example:7", "a line in a datagram, 5 seconds for its reply"),
     ("techo talk --tls-ca ca.pem tls://echo.example:7", "over TLS"),
