@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import signal
 import sys
 import time
@@ -14,10 +15,11 @@ import attrs
 
 from techo._cli.errors import refuse
 from techo._cli.figures import LOAD
+from techo._cli.intervals import DEFAULT, LEAST, Intervals
 from techo._cli.options import CLIENT, Command, Group, Option, option
 from techo._cli.output import Forgiving, print_error
 from techo._cli.process import shortage
-from techo._cli.readers import NUMBER, RATE, SIZE, TIME, TIME_OR_NONE
+from techo._cli.readers import NUMBER, RATE, SIZE, TIME, TIME_OR_NONE, time_form
 from techo._cli.report import (
     REPORT_OPTIONS,
     check_deliverable,
@@ -26,6 +28,7 @@ from techo._cli.report import (
 from techo._cli.rules import names_of
 from techo._cli.signals import stopping
 from techo._cli.tls import client_context
+from techo._validation import Requirement
 
 if TYPE_CHECKING:
     import trio
@@ -64,6 +67,10 @@ like Ctrl-C, without changing the status; so does SIGHUP, unless it was ignored 
 (nohup)."""
 
 
+_INTERVAL: Final = Requirement(
+    f"a number of seconds from {LEAST:g} on", lambda value: value >= LEAST
+).or_off(math.inf)
+
 _OPTIONS: Final[Sequence[Option | Group]] = [
     *CLIENT,
     option("-c --connections", NUMBER, "how many at the same time", default=10),
@@ -93,6 +100,12 @@ _OPTIONS: Final[Sequence[Option | Group]] = [
         "how long to wait for a reply or a connection. With nothing coming back any more, "
         "the load gives up after this time, and after ten times as long over udp and unixgram",
         shown="10s; 1s over udp and unixgram",
+    ),
+    option(
+        "--report-every",
+        time_form(_INTERVAL),
+        "print what was found out in each such time, as it ends",
+        shown="1s; off with --json",
     ),
     *REPORT_OPTIONS,
 ]
@@ -158,12 +171,16 @@ class _Load:
 
         options = self.options
         tls = client_context(options)
+        every = options.report_every or (math.inf if options.json else DEFAULT)
+        intervals = Intervals(every, options.json)
 
         def watch(report: LoadReport) -> None:
             self.report = report
+            if every < math.inf:
+                intervals.take(report)
             show(report)
 
-        return await load(
+        report = await load(
             options.endpoint,
             connections=options.connections,
             seconds=options.duration,
@@ -178,6 +195,8 @@ class _Load:
             watch=watch,
             stop=stop,
         )
+        intervals.finish(report)
+        return report
 
     async def _heed(
         self, signals: AsyncIterator[int], nursery: trio.Nursery, stop: trio.Event
@@ -217,7 +236,13 @@ def _progress(
         return
     columns = (BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     # Without a thread, whose turns would be part of what is measured.
-    with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
+    with Progress(
+        *columns,
+        console=console,
+        auto_refresh=False,
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # lines of intervals go above the bar
+    ) as progress:
         task = progress.add_task("connecting", total=trips or warm_up + seconds)
         started: float | None = None
 

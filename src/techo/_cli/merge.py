@@ -108,7 +108,10 @@ def _read(name: str) -> Iterator[LoadReport]:
         raise ValueError(f"{quoted(name)} has no report in it")
     for number, line in lines:
         try:
-            yield LoadReport.from_json(json.loads(line))
+            found = json.loads(line)
+            if isinstance(found, dict) and found.get("event") == "interval":
+                continue  # all of it is in the summary, too
+            yield LoadReport.from_json(found)
         except json.JSONDecodeError as error:
             what = f"no JSON ({error.msg}), and so no report of techo load --output"
             raise ValueError(f"{quoted(name)}, line {number}: {what}") from None

@@ -94,6 +94,22 @@ class Histogram:
         self.sum += other.sum
         self.buckets.update(other.buckets)
 
+    def since(self, earlier: Histogram) -> Histogram:
+        """Return what this has counted that an earlier copy of it had not.
+
+        Its least and most are as exact as its buckets.
+        """
+        buckets = self.buckets - earlier.buckets
+        least, most = (
+            (_middle(min(buckets)), _middle(max(buckets))) if buckets else (self.min, self.min)
+        )
+        return Histogram(
+            buckets,
+            self.count - earlier.count,
+            self.sum - earlier.sum,
+            *(min(max(each, self.min), self.max) for each in (least, most)),
+        )
+
     @property
     def mean(self) -> int | None:
         """Exact but for rounding, in nanoseconds; None if there are none."""
