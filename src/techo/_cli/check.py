@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
+
+import attrs
 
 from techo._cli.errors import cannot_reach, refuse
 from techo._cli.objects import OBJECT_OPTIONS, Objects, taking_objects
 from techo._cli.options import CLIENT, Command, Group, Option, option
-from techo._cli.output import print_lines
+from techo._cli.output import is_dumb, print_lines, writing
 from techo._cli.process import shortage
 from techo._cli.readers import NUMBER, TIME, Form, choice
 from techo._cli.tls import client_context
 from techo._probing.histogram import nanoseconds
 from techo._schema import headed
-from techo.endpoint import Endpoint
+from techo._validation import printable
+from techo.endpoint import Endpoint, Kind
 from techo.reply import Reply, raw, stamped
 
 if TYPE_CHECKING:
     from techo._checking.context import Check, CheckReport
 
 _REPLIES: Final[dict[str, Reply | None]] = {"raw": raw, "stamped": stamped, "any": None}
+
+_CLEAR: Final = "\r\x1b[K"
+_PLAIN: Final = "\x1b[0m"
+_COLOURS: Final = {"pass": "\x1b[32m", "fail": "\x1b[31m", "not applicable": "\x1b[2m"}
+"""Of verdicts: green, red and faint (ECMA-48)."""
 
 _DESCRIPTION = """\
 A good echo, with what is in front of it, sends every byte back, much or little, after a
@@ -91,13 +101,16 @@ async def _check(options: argparse.Namespace, objects: Objects) -> CheckReport:
     from techo._checking.suite import check_echo_service
 
     tls = client_context(options)
+    screen = _Screen(_names_of(options))
 
     def watch(each: Check) -> None:
         objects.put(_object(each))
         if not options.json:
-            print_lines(_row(each))
+            screen.show(each)
 
     try:
+        if not options.json:
+            screen.announce()
         return await check_echo_service(
             options.endpoint,
             reply=_REPLIES[options.reply],
@@ -110,6 +123,56 @@ async def _check(options: argparse.Namespace, objects: Objects) -> CheckReport:
         )
     except EchoServiceError as error:
         return error.report
+    finally:
+        screen.clear()
+
+
+def _names_of(options: argparse.Namespace) -> list[str]:
+    """Return the names of the checks that will be done, in their order."""
+    from techo._checking.datagram_checks import DATAGRAM_CHECKS
+    from techo._checking.stream_checks import STREAM_CHECKS
+
+    datagrams = options.endpoint.kind in {Kind.UDP, Kind.UNIXGRAM}
+    names = DATAGRAM_CHECKS if datagrams else STREAM_CHECKS
+    return [name for name in names if name not in options.skip]
+
+
+@attrs.define(eq=False)
+class _Screen:
+    """Prints rows; on a terminal in colour, and below them what is being done."""
+
+    names: list[str]
+    """Of the checks that are not done yet."""
+    live: bool = attrs.field(factory=lambda: sys.stdout.isatty() and not is_dumb())
+    _announced: bool = False
+
+    def show(self, each: Check) -> None:
+        """Print the row of a check, and what comes next."""
+        self.clear()
+        row = printable(_row(each))
+        if self.live and not os.environ.get("NO_COLOR"):
+            verdict = str(each.verdict)
+            coloured = f"{_COLOURS[verdict]}{verdict}{_PLAIN}"
+            row = row.replace(f"  {verdict}", f"  {coloured}", 1)
+        with writing():
+            print(row, flush=True)
+        if each.name in self.names:
+            self.names.remove(each.name)
+            self.announce()
+
+    def announce(self) -> None:
+        """Print what is being done, on a terminal; the next row takes its place."""
+        if self.live and self.names:
+            with writing():
+                print(f"{self.names[0]} ...", end="", flush=True)
+            self._announced = True
+
+    def clear(self) -> None:
+        """Take away what was announced."""
+        if self._announced:
+            with writing():
+                print(_CLEAR, end="", flush=True)
+            self._announced = False
 
 
 def _row(each: Check) -> str:
@@ -118,7 +181,7 @@ def _row(each: Check) -> str:
 
     name, verdict = max(map(len, CHECK_NAMES)), max(map(len, Verdict))
     took = f"{each.seconds * 1000:,.1f} ms"
-    return f"{each.name:{name}}  {each.verdict:{verdict}}  {took:>9}  {each.evidence}"
+    return f"{each.name:{name}}  {each.verdict:{verdict}}  {took:>10}  {each.evidence}"
 
 
 def _last_line(endpoint: Endpoint, report: CheckReport) -> str:

@@ -74,6 +74,11 @@ class Forgiving:
             sys.stderr.flush()
 
 
+def is_dumb() -> bool:
+    """Return whether the terminal can do no more than print lines."""
+    return os.environ.get("TERM", "").lower() in {"dumb", "unknown"}
+
+
 def is_journal() -> bool:
     """Return whether systemd's journal reads standard error (systemd.exec(5))."""
     expected = os.environ.get("JOURNAL_STREAM")
