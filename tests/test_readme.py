@@ -53,18 +53,32 @@ class Reader:
     environment: dict[str, str]
 
     def enter(self, block: Block) -> str:
-        """Run a block to its end; return what it printed."""
-        done = subprocess.run(
-            ["bash", "-e", "-c", block.code.replace("8009", str(self.port))],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=4 * PATIENCE,
-            check=False,
-            cwd=self.folder,
-            env=self.environment,
-        )
-        assert done.returncode == 0, (done.stdout + done.stderr).decode()
-        return done.stdout.decode()
+        """Run a block to its end, which leaves nothing running; return what it printed."""
+        with (
+            tempfile.TemporaryFile() as output,  # which waits for nobody that is left
+            subprocess.Popen(
+                ["bash", "-e", "-c", block.code.replace("8009", str(self.port))],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=self.folder,
+                env=self.environment,
+                start_new_session=True,
+            ) as popen,
+        ):
+            try:
+                popen.wait(4 * PATIENCE)
+            finally:
+                left = True
+                try:
+                    os.killpg(popen.pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    left = False
+            output.seek(0)
+            printed = output.read().decode()
+        assert popen.returncode == 0, printed
+        assert not left, block.code
+        return printed
 
     def serve(self, block: Block) -> None:
         """Run a block that serves, and press Ctrl-C."""
