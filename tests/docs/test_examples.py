@@ -100,6 +100,20 @@ def port() -> Iterator[int]:
         yield number
 
 
+def shape(text: str) -> list[str]:
+    """Return lines with every number made the same, and every gap."""
+    return [" ".join(re.sub(r"\d+(\.\d+)?", "0", line).split()) for line in text.splitlines()]
+
+
+def test_what_ping_is_said_to_print_is_what_it_prints(port: int) -> None:
+    """The lines that the chapter shows are those of today, but for their figures."""
+    shown = next(each.code for each in blocks(chapter("ping")) if each.language == "console")
+    command, _, lines = shown.partition("\n")
+    assert command == "$ techo ping -n 3"
+    _, out, _ = call("ping", "-n", "3", "-i", "10ms", str(port))
+    assert shape(out.decode()) == shape(lines)
+
+
 def is_server(line: str) -> bool:
     """Return whether a command serves until it is stopped."""
     found = techo_in(line)
