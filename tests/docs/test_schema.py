@@ -96,7 +96,7 @@ def test_commands_print_what_is_described(tmp_path: Path) -> None:
             ("ping", "--json", "-n", "2", "-i", "10ms", port),
             ("ping", "--json", "-n", "2", "-i", "10ms", nobody),
             ("load", "--json", "--output", first, "-n", "20", port),
-            ("load", "--json", "-n", "20", "-r", "1000", port),
+            ("load", "--json", "-n", "50", "-r", "100", "--report-every", "200ms", port),
             ("load", "--json", "--output", second, "-n", "20", bad),
             ("ping", "--json", "-n", "3", "-i", "10ms", bad),
             ("merge", "--json", first, second),
