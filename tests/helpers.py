@@ -33,7 +33,7 @@ from schemas import check_lines, kind_of
 from techo._cli import main
 from techo._pump import pump
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 """Seconds after which a test gives up on something that should take a fraction of one."""
 
 

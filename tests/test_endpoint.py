@@ -181,6 +181,17 @@ def test_zones_survive(zone: str) -> None:
     assert Endpoint.parse(str(endpoint)) == endpoint
 
 
+def test_an_address_of_the_system_s_is_shown_with_its_zone() -> None:
+    """By the name of the interface, by its number if there is none any more, or without."""
+    number = socket.if_nameindex()[0][0]
+    named = f"fe80::1%{socket.if_indextoname(number)}"
+    gone = 10**6
+    assert host_of(("fe80::1", 8009, 0, number)) == named
+    assert host_of(("fe80::1", 8009, 0, gone)) == f"fe80::1%{gone}"
+    assert host_of(("::1", 8009, 0, 0)) == "::1"
+    assert host_of(("127.0.0.1", 8009)) == "127.0.0.1"
+
+
 @pytest.mark.parametrize("zone", ["", "a b", "a\n", "a/b", "a%b", "x" * 16, "\x1b"])
 def test_a_zone_is_the_name_of_an_interface(zone: str) -> None:
     """Nothing else, which could forge a line of output."""

@@ -376,6 +376,18 @@ def test_the_picture_is_drawn(name: str, begins: bytes, tmp_path: Path, port: st
     if name.endswith("svg"):
         assert b"service time, n = 200" in drawn
         assert (b"response time, n = 200" in drawn) == bool(rate)
+        assert b"10 x 64 bytes, 0 lost (0 %), 20" in drawn  # and the date
+
+
+def test_the_picture_of_an_endpoint_with_dollars_has_them(tmp_path: Path) -> None:
+    """Its name is no formula, and a report is not lost for it."""
+    picture = tmp_path / "a.svg"
+    with serving("unix:@techo-$_$-" + tmp_path.name) as process:
+        endpoint = str(process.endpoints[0])
+        code, out, err = call("load", "-n", "20", "--plot", str(picture), endpoint)
+    assert (code, err) == (0, "")
+    assert endpoint.encode() in out
+    assert endpoint.encode() in picture.read_bytes()
 
 
 def test_without_matplotlib_it_says_so_before_it_begins() -> None:

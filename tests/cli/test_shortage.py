@@ -82,7 +82,7 @@ def test_a_shortage_has_its_remedy(
 ) -> None:
     """The line says what was short and what to do, and the exit status is 2."""
     short[1] = number
-    arguments = {"ping": ["-q", "-c", "1"], "load": ["-n", "1", "-W", "0.1"], "check": []}[name]
+    arguments = {"ping": ["-q", "-c", "1"], "load": ["-n", "1", "-W", "2"], "check": []}[name]
     code, _, err = call(name, *arguments, port)
     assert code == 2
     assert all(each in err for each in words)

@@ -314,9 +314,9 @@ def test_tls_options_are_for_tls_but_the_environment_may_say_more(
     with server_in_thread("tls://127.0.0.1:0", tls=certificates.server) as endpoint:
         environment = {"TECHO_TLS_CA": certificates.file("ca"), "TECHO_ENDPOINT": endpoint}
         assert run("talk", stdin=b"x", environment=environment) == (0, b"x", "")
-        wrong = {"TECHO_TLS_CA": "/nowhere"}
-        code, _, err = call("talk", endpoint, environment=wrong)
-        assert (code, "/nowhere" in err) == (2, True)
+        for wrong in ("TECHO_TLS_CA", "TECHO_TLS_CLIENT_CERT"):
+            code, _, err = call("talk", endpoint, environment={wrong: "/nowhere"})
+            assert (code, f"cannot read {wrong} '/nowhere'" in err) == (2, True)
 
 
 def test_a_server_that_wants_a_certificate_gets_it(certificates: Certificates) -> None:

@@ -16,7 +16,7 @@ import attrs
 from techo._cli.errors import refuse
 from techo._cli.figures import LOAD
 from techo._cli.intervals import DEFAULT, LEAST, Intervals
-from techo._cli.options import CLIENT, Command, Group, Option, option
+from techo._cli.options import CLIENT, Command, Group, Option, option, setter
 from techo._cli.output import Forgiving, print_error
 from techo._cli.process import shortage
 from techo._cli.readers import NUMBER, RATE, SIZE, TIME, TIME_OR_NONE, time_form
@@ -119,7 +119,8 @@ def load(options: argparse.Namespace) -> int:
         # Of the two, one may come from the environment, and then the other was meant.
         left_out = {"duration", "trips"}.difference(options.given)
         if len(left_out) != 1:
-            return refuse("--duration and --trips: give one of them")
+            both = " and ".join(setter(options, name) for name in ("duration", "trips"))
+            return refuse(f"{both}: give one of them")
         setattr(options, left_out.pop(), None)
     if (short := shortage(options.connections)) is not None:
         return refuse(f"{short} or lower --connections")

@@ -254,3 +254,9 @@ def _explaining(read: Callable[[str], Any]) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return explained
+
+
+def setter(options: argparse.Namespace, name: str) -> str:
+    """Return what has set `name`, as the user knows it: the option or its variable."""
+    found: str = options.variables.get(name, flag(name))
+    return found

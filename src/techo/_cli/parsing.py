@@ -60,7 +60,8 @@ def parse(
 ) -> argparse.Namespace:
     """Read the arguments of a command, and for what they leave out, the environment.
 
-    `given` lists the options that the arguments themselves set.
+    `given` lists the options that the arguments themselves set, and `variables` has by the
+    names of the others the variables that have set them.
 
     Raises:
         SystemExit: with 2 after one line about what is wrong, or with 0 after help.
@@ -68,7 +69,7 @@ def parse(
     parser = _parser(command)
     # Before the environment: --help does not wait for a valid one.
     given = _given(parser, arguments)
-    options = argparse.Namespace()
+    options = argparse.Namespace(variables={})
     for each in command.all_options:
         value = each.default
         text = environment.get(each.variable, "")
@@ -77,6 +78,7 @@ def parse(
                 value = each.read_variable(text)
             except ValueError as error:
                 parser.error(f"{each.variable}={quoted(text)}: {error}")
+            options.variables[each.dest] = each.variable
         setattr(options, each.dest, given.get(each.dest, value))
     options.given = sorted(given)
     return options

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Iterable
 from pathlib import Path
 
-from techo._cli.options import flag
+from techo._cli.options import flag, setter
 from techo._validation import quoted
 from techo.endpoint import Endpoint, Kind
 
@@ -24,8 +24,8 @@ def server_context(
     """
     if not _wanted(options, endpoints):
         return None
-    context = _context(ssl.Purpose.CLIENT_AUTH, "--tls-client-ca", options.tls_client_ca)
-    _load_certificate(context, options.tls_cert, options.tls_key)
+    context = _context(ssl.Purpose.CLIENT_AUTH, options, "tls_client_ca")
+    _load_certificate(context, options)
     if options.tls_client_ca is not None:
         context.verify_mode = ssl.CERT_REQUIRED
     return context
@@ -49,54 +49,55 @@ def client_context(options: argparse.Namespace) -> ssl.SSLContext | None:
     """
     if not _wanted(options, [options.endpoint]):
         return None
-    context = _context(ssl.Purpose.SERVER_AUTH, "--tls-ca", options.tls_ca)
+    context = _context(ssl.Purpose.SERVER_AUTH, options, "tls_ca")
     if options.tls_insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if options.tls_cert is not None or options.tls_key is not None:
-        _load_certificate(context, options.tls_cert, options.tls_key)
+        _load_certificate(context, options)
     return context
 
 
-def _load_certificate(context: ssl.SSLContext, cert: str | None, key: str | None) -> None:
+def _load_certificate(context: ssl.SSLContext, options: argparse.Namespace) -> None:
+    cert, key = options.tls_cert, options.tls_key
     if cert is None:
         raise ValueError("a certificate is missing: give --tls-cert FILE, and --tls-key FILE")
-    _check_readable("--tls-cert", cert)
+    _check_readable(options, "tls_cert")
     if key is not None:
-        _check_readable("--tls-key", key)
+        _check_readable(options, "tls_key")
+    shown_cert = f"{setter(options, 'tls_cert')} {quoted(cert)}"
+    shown_key = f"{setter(options, 'tls_key')} {quoted(key or cert)}"
     try:
         # With a password of ours, or OpenSSL would ask the terminal for one.
         context.load_cert_chain(cert, key, password="")
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            raise ValueError(
-                f"--tls-key {quoted(key or cert)} does not belong to --tls-cert {quoted(cert)}"
-            ) from None
+            raise ValueError(f"{shown_key} does not belong to {shown_cert}") from None
         if key is None and "PRIVATE KEY-----" not in Path(cert).read_text("ascii", "replace"):
-            raise ValueError(
-                f"--tls-cert {quoted(cert)} has no key in it: give --tls-key FILE"
-            ) from None
-        wrong = f"--tls-cert {quoted(cert)}" + (
-            "" if key is None else f" or --tls-key {quoted(key)}"
-        )
+            raise ValueError(f"{shown_cert} has no key in it: give --tls-key FILE") from None
+        wrong = shown_cert if key is None else f"{shown_cert} or {shown_key}"
         raise ValueError(
             f"{wrong} is no PEM file that can be used without a password"
         ) from None
 
 
-def _context(purpose: ssl.Purpose, option: str, authority: str | None) -> ssl.SSLContext:
-    """Return a context that trusts `authority`, or what the system trusts if it is None."""
-    if authority is not None:
-        _check_readable(option, authority)
+def _context(
+    purpose: ssl.Purpose, options: argparse.Namespace, authority: str
+) -> ssl.SSLContext:
+    """Return a context that trusts the option `authority`, or what the system trusts."""
+    path = getattr(options, authority)
+    if path is not None:
+        _check_readable(options, authority)
     try:
-        return ssl.create_default_context(purpose, cafile=authority)
+        return ssl.create_default_context(purpose, cafile=path)
     except ssl.SSLError:
         raise ValueError(
-            f"{option} {quoted(authority)} has no certificate in it (PEM)"
+            f"{setter(options, authority)} {quoted(path)} has no certificate in it (PEM)"
         ) from None
 
 
-def _check_readable(option: str, path: str) -> None:
+def _check_readable(options: argparse.Namespace, name: str) -> None:
+    path = getattr(options, name)
     # Not by opening it: a pipe, such as a shell's <(...), can be read only once.
     wrong = None if os.access(path, os.R_OK) else errno.EACCES
     if not os.path.exists(path):  # noqa: PTH110  -- a text: Path("") would be this folder
@@ -104,4 +105,6 @@ def _check_readable(option: str, path: str) -> None:
     elif os.path.isdir(path):  # noqa: PTH112  -- likewise
         wrong = errno.EISDIR
     if wrong is not None:
-        raise ValueError(f"cannot read {option} {quoted(path)}: {os.strerror(wrong)}")
+        raise ValueError(
+            f"cannot read {setter(options, name)} {quoted(path)}: {os.strerror(wrong)}"
+        )
