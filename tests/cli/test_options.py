@@ -194,3 +194,12 @@ def test_the_limits_of_the_command_line_are_those_of_the_library() -> None:
     defaults = techo.Limits()
     for name, value in attrs.asdict(defaults).items():
         assert getattr(options, name) == value
+
+
+@pytest.mark.parametrize("name", ["serve", "talk", "check", "ping", "load", "merge"])
+def test_what_was_typed_does_nothing_to_the_terminal(name: str) -> None:
+    """Escapes in what no command knows are shown, and not obeyed."""
+    code, out, err = call(name, "--\x1b[31mno-such")
+    assert (code, out) == (2, b"")
+    assert "\\x1b[31mno-such" in err
+    assert "\x1b" not in err
