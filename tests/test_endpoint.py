@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from techo import Endpoint
 from techo._validation import quoted
+from techo.endpoint import host_of
 
 names = st.from_regex(r"[a-z0-9_]([a-z0-9-]{0,10}[a-z0-9])?(\.[a-z]{1,8})?", fullmatch=True)
 addresses = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(str)
