@@ -10,7 +10,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
-class ManualPage(BuildHookInterface):
+class ManualPage(BuildHookInterface[Any]):
     """Writes techo.1 from the tables of the commands, so that it is never out of date."""
 
     PLUGIN_NAME = "custom"
