@@ -110,8 +110,10 @@ def test_what_ping_is_said_to_print_is_what_it_prints(port: int) -> None:
     shown = next(each.code for each in blocks(chapter("ping")) if each.language == "console")
     command, _, lines = shown.partition("\n")
     assert command == "$ techo ping -n 3"
-    _, out, _ = call("ping", "-n", "3", "-i", "10ms", str(port))
-    assert shape(out.decode()) == shape(lines)
+    _, out, _ = call("ping", "-n", "3", "-i", "10ms", "-W", "30s", str(port))
+    # On a busy machine some may not be sent in time, which has a line of its own.
+    found = [line for line in shape(out.decode()) if line != "0 missed"]
+    assert found == shape(lines)
 
 
 def is_server(line: str) -> bool:
