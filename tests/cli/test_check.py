@@ -11,6 +11,8 @@ import pytest
 import trustme
 
 from helpers import call, free_endpoint, run, serving
+from techo._checking.context import Check, Verdict
+from techo._cli.check import _row
 
 QUICK = ["--connections", "5", "--skip", "16-MiB"]
 
@@ -167,3 +169,14 @@ def test_a_hostile_server_fails_checks_and_is_no_traceback(mode: str, failures: 
     assert (code, err) == (1, "")
     last = out.decode().splitlines()[-1]
     assert f", {failures} fail, " in last
+
+
+@pytest.mark.parametrize("width", [50, 60, 80, 120])
+def test_a_terminal_need_not_break_lines(width: int) -> None:
+    """Evidence is broken between words, beside what was checked or below it."""
+    evidence = "1,460 bytes came back, sent and received at the same time"
+    each = Check("message-bounds", Verdict.PASSED, evidence, seconds=1.0)
+    lines = _row(each, width)
+    assert max(map(len, lines)) <= width
+    assert " ".join(" ".join(lines).split()).endswith(evidence)
+    assert len(_row(each, None)) == 1

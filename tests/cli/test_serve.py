@@ -96,16 +96,17 @@ def stuff(process: Process, sock: socket.socket) -> None:
                 pass
 
 
-def test_a_second_signal_ends_it_at_once() -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_it_at_once(number: signal.Signals) -> None:
     """It does so long before the drain timeout, and the exit code shows aborted connections."""
     with (
         serving("--drain-timeout", "300", "-v", "--reply", "raw") as process,
         dial(process) as sock,
     ):
         stuff(process, sock)
-        process.popen.send_signal(signal.SIGTERM)
+        process.popen.send_signal(number)
         wait_until(lambda: "draining" in process.read_log(), "the first signal was seen")
-        code, _, err = process.finish(signal.SIGTERM)
+        code, _, err = process.finish(number)
     assert code == 1
     assert "outcome=aborted" in err
 

@@ -14,6 +14,7 @@ from techo._cli.errors import cannot_reach, refuse
 from techo._cli.objects import OBJECT_OPTIONS, Objects, taking_objects
 from techo._cli.options import CLIENT, Command, Group, Option, option
 from techo._cli.output import is_dumb, print_lines, writing
+from techo._cli.page import columns
 from techo._cli.process import shortage
 from techo._cli.readers import NUMBER, TIME, Form, choice
 from techo._cli.tls import client_context
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from techo._checking.context import Check, CheckReport
 
 _REPLIES: Final[dict[str, Reply | None]] = {"raw": raw, "stamped": stamped, "any": None}
+
+_EVIDENCE: Final = 24
+"""Columns below which what a check has found stands below its name, and not beside it."""
 
 _CLEAR: Final = "\r\x1b[K"
 _PLAIN: Final = "\x1b[0m"
@@ -149,7 +153,7 @@ class _Screen:
     def show(self, each: Check) -> None:
         """Print the row of a check, and what comes next."""
         self.clear()
-        row = printable(_row(each))
+        row = "\n".join(_row(each, columns() if self.live else None))
         if self.live and not os.environ.get("NO_COLOR"):
             verdict = str(each.verdict)
             coloured = f"{_COLOURS[verdict]}{verdict}{_PLAIN}"
@@ -175,13 +179,27 @@ class _Screen:
             self._announced = False
 
 
-def _row(each: Check) -> str:
+def _row(each: Check, width: int | None) -> list[str]:
+    """Return the row of a check, in lines of `width` columns; in one where there are none."""
     from techo._checking.context import Verdict
     from techo._checking.suite import CHECK_NAMES
 
     name, verdict = max(map(len, CHECK_NAMES)), max(map(len, Verdict))
     took = f"{each.seconds * 1000:,.1f} ms"
-    return f"{each.name:{name}}  {each.verdict:{verdict}}  {took:>10}  {each.evidence}"
+    left = f"{each.name:{name}}  {each.verdict:{verdict}}  {took:>10}"
+    evidence = printable(each.evidence)
+    if width is None or len(left) + 2 + len(evidence) <= width:
+        return [f"{left}  {evidence}"]
+    import textwrap
+
+    beside = width - len(left) - 2
+    if beside < _EVIDENCE:
+        return [
+            left,
+            *textwrap.wrap(evidence, width, initial_indent="  ", subsequent_indent="  "),
+        ]
+    first, *rest = textwrap.wrap(evidence, beside)
+    return [f"{left}  {first}", *(" " * (len(left) + 2) + line for line in rest)]
 
 
 def _last_line(endpoint: Endpoint, report: CheckReport) -> str:

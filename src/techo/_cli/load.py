@@ -97,8 +97,9 @@ _OPTIONS: Final[Sequence[Option | Group]] = [
     option(
         "-W --timeout",
         TIME,
-        "how long to wait for a reply or a connection. With nothing coming back any more, "
-        "the load gives up after this time, and after ten times as long over udp and unixgram",
+        "how long to wait for a reply or a connection. If nothing has come back at all, or "
+        "nothing does any more with -n, the load gives up after this time; after ten times as "
+        "long over udp and unixgram",
         shown="10s; 1s over udp and unixgram",
     ),
     option(
@@ -257,6 +258,7 @@ def _progress(
             progress.update(task, completed=completed, description=description, refresh=True)
 
         progress.refresh()
+        console.show_cursor()  # or whatever ends us at once would leave it hidden
         yield show
 
 

@@ -6,6 +6,7 @@ import argparse
 import math
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +17,7 @@ from techo._cli.figures import PING, figures_of_ping
 from techo._cli.objects import OBJECT_OPTIONS, Objects, taking_objects
 from techo._cli.options import CLIENT, Command, Group, Option, option, switch
 from techo._cli.output import print_error, print_lines
+from techo._cli.process import in_foreground
 from techo._cli.readers import NUMBER, TIME, Form
 from techo._cli.rules import any_fired, names_of, rules_about
 from techo._cli.signals import stopping
@@ -188,7 +190,7 @@ class _Ping:
         while True:
             await trio.lowlevel.wait_readable(_TERMINAL)
             # To read a terminal from the background would stop this process (termios(3)).
-            if not _in_foreground():
+            if not in_foreground(sys.stdin):
                 await trio.sleep(_BACKGROUND)  # there is no event for the foreground
             elif os.read(_TERMINAL, 1024):  # and not just Ctrl-D
                 self._print_so_far()
@@ -225,18 +227,10 @@ class _Ping:
             return never_reached(self.options.endpoint, statistics.failures, self._reasons)
         fired = any_fired(self.options.fail_if, figures_of_ping(statistics))
         if not statistics.received:
-            return fail(f"none of {statistics.sent} probes came back")
+            return fail(f"none of {number_of(statistics.sent, 'probe')} came back")
         if fired or not self.objects.complete:
             return 1
         return -signal.SIGINT if self._stop == signal.SIGINT else 0
-
-
-def _in_foreground() -> bool:
-    """Return whether what is typed on the terminal is for this process."""
-    try:
-        return os.tcgetpgrp(_TERMINAL) == os.getpgrp()
-    except OSError:  # it is no terminal, or not ours
-        return False
 
 
 def _line_of(endpoint: str, result: PingResult) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Final
+from typing import IO, Final
 
 _SPARE: Final = 64
 """For listening sockets, the run's own, and the files that a program happens to open."""
@@ -20,6 +20,14 @@ def open_missing_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123  -- for good
+
+
+def in_foreground(stream: IO[str]) -> bool:
+    """Return whether what is typed on this terminal, Ctrl-C too, is for this process."""
+    try:
+        return os.tcgetpgrp(stream.fileno()) == os.getpgrp()
+    except (OSError, ValueError):  # it is no terminal, or not ours, or no file
+        return False
 
 
 def abandon_output() -> None:

@@ -19,7 +19,7 @@ from techo._cli.backlog import Backlog
 from techo._cli.endpoints import check_ports, read_listening
 from techo._cli.errors import cannot_listen, refuse
 from techo._cli.options import Command, Group, Option, flag, option, switch
-from techo._cli.process import shortage
+from techo._cli.process import in_foreground, shortage
 from techo._cli.readers import (
     FILE,
     MODE,
@@ -268,7 +268,8 @@ class _Server:
                     self.output.write(printable(f"listening on {endpoint}"))
                 if self.service.endpoints:  # or it was stopped before it was listening
                     self.notify("READY=1")
-                    self.tell("Ctrl-C stops it")
+                    if in_foreground(sys.stderr):
+                        self.tell("Ctrl-C stops it")
                 await self._stopping.wait()
                 self.notify("STOPPING=1")
                 _log.debug("draining after %s", signal.Signals(self._stop).name)
@@ -277,9 +278,9 @@ class _Server:
                     self.tell(draining(self.service.statistics().active))
                 await self.service.drain()
                 nursery.cancel_scope.cancel(reason="drained")
-        if self._stop == signal.SIGINT:
-            return -self._stop
-        return 1 if self.service.statistics().outcomes[techo.Outcome.ABORTED] else 0
+        if self.service.statistics().outcomes[techo.Outcome.ABORTED]:
+            return 1
+        return -self._stop if self._stop == signal.SIGINT else 0
 
     async def _heed(self, signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
         """Print statistics when asked; drain at the first signal to stop, end at the second."""
