@@ -93,8 +93,8 @@ def summed_up(kind: Kind, peer: Any, count: int, seconds: float) -> None:
     event, cause, endpoint = kind
     facts = {"event": event, "cause": cause, "endpoint": endpoint, "peer": name_of(peer)}
     warning(
-        "%s; %d %s in the last %.0f s, the last from %s",
-        *(cause, count, event, seconds, facts["peer"]),
+        "%s; %d %s in the last %d s, the last from %s",
+        *(cause, count, event, max(1, round(seconds)), facts["peer"]),
         **facts,
         count=count,
         seconds=round(seconds, 3),
