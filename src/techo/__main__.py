@@ -13,10 +13,9 @@ def main() -> NoReturn:
     # the rest is being imported, too. What process 1 does not handle, the kernel ignores
     # (pid_namespaces(7)).
     if os.getpid() == 1:
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            number = getattr(signal, name, None)  # Windows lacks one
-            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, lambda number, _: os._exit(128 + number))
+        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # by nohup
+        for number in (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) * (not ignored))):
+            signal.signal(number, lambda number, _: os._exit(128 + number))
     else:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from techo._cli import entry  # noqa: PLC0415  -- which takes a while

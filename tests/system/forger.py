@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import socket
 import struct
 
@@ -47,5 +48,6 @@ async def main() -> None:
     print(json.dumps(found))
 
 
+logging.getLogger("techo").addHandler(logging.NullHandler())  # its warnings are known here
 start_loopback()
 trio.run(main)
