@@ -277,16 +277,18 @@ def _summary(statistics: PingStatistics, *, sweep: bool) -> Iterator[str]:
     if statistics.setup:
         yield ", ".join(_step(name, each) for name, each in statistics.setup.items())
     if sweep:
-        largest = "none" if statistics.largest is None else f"{statistics.largest} bytes"
+        largest = (
+            "none" if statistics.largest is None else number_of(statistics.largest, "byte")
+        )
         yield f"largest that returned: {largest}"
 
 
 def _counts(statistics: PingStatistics) -> str:
     loss = "" if statistics.loss is None else f" ({statistics.loss:.4g} %)"
-    in_flight = f", {statistics.in_flight} in flight" if statistics.in_flight else ""
+    in_flight = f", {statistics.in_flight:,} in flight" if statistics.in_flight else ""
     return (
-        f"{statistics.sent} sent, {statistics.received} received, "
-        f"{statistics.lost} lost{loss}{in_flight}"
+        f"{statistics.sent:,} sent, {statistics.received:,} received, "
+        f"{statistics.lost:,} lost{loss}{in_flight}"
     )
 
 
@@ -313,7 +315,7 @@ def _table(statistics: PingStatistics) -> Iterator[str]:
         "mean": times.mean,
         **{f"p{each:g}": statistics.percentile(each) for each in _PERCENTS},
         "max": times.max,
-        "mdev": statistics.mdev,
+        "mdev": statistics.mdev if times.count > 1 else None,
         "jitter": statistics.jitter,
     }
     cells = [(name, _short(each)) for name, each in figures.items() if each is not None]

@@ -94,8 +94,8 @@ def _options() -> Iterator[Option | Group]:
     yield option(
         "endpoint",
         Form("ENDPOINT", read_listening, check=check_ports),
-        f"where to listen: {FORMS}; host * is every interface, port 0 any free port, "
-        "@NAME an abstract name, N a descriptor that the parent process has bound",
+        f"where to listen: {FORMS}. Host * is every interface, and port 0 any free port. "
+        "@NAME is an abstract name, and N a descriptor that the parent process has bound",
         repeatable=True,
         shown=f"what systemd passes, or {Endpoint()}",
     )

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from techo._faults.values import Fault
 
 
+def _chance(text: str) -> float:
+    if (share := read_share(text)) > 1:
+        raise ValueError(f"{quoted(text)} is more than 100%")
+    return share
+
+
 def _count(text: str) -> int:
     if not re.fullmatch("[0-9]{1,9}", text):
         raise ValueError(f"{quoted(text)} is no whole number")
@@ -56,7 +62,7 @@ _FORMS: Final = {
     "slow-close": _Form("SlowClose", {"seconds": read_seconds}, value="TIME"),
     "chunk": _Form("Chunk", {"least": read_size, "most": read_size}, "-", "SIZE[-SIZE]"),
     "truncate": _Form("Truncate", {"after": read_size}, value="SIZE"),
-    "corrupt": _Form("Corrupt", {"rate": read_share}, value="SHARE"),
+    "corrupt": _Form("Corrupt", {"rate": _chance}, value="SHARE"),
     "lengthen": _Form("Lengthen", {"by": read_size}, value="SIZE"),
     "reset": _Form("Reset", {"after": read_size}, value="SIZE"),
     "close-unread": _Form("CloseUnread"),
@@ -64,10 +70,10 @@ _FORMS: Final = {
     "ignore-end": _Form("IgnoreEnd"),
     "never-read": _Form("NeverRead"),
     "refuse": _Form("Refuse"),
-    "drop": _Form("DropReply", {"rate": read_share}, value="SHARE"),
-    "duplicate": _Form("DuplicateReply", {"rate": read_share}, value="SHARE"),
+    "drop": _Form("DropReply", {"rate": _chance}, value="SHARE"),
+    "duplicate": _Form("DuplicateReply", {"rate": _chance}, value="SHARE"),
     "reorder": _Form(
-        "ReorderReplies", {"rate": read_share, "depth": _count}, value="SHARE[/DEPTH]"
+        "ReorderReplies", {"rate": _chance, "depth": _count}, value="SHARE[/DEPTH]"
     ),
     "never-handshake": _Form("NeverHandshake"),
     "no-close-notify": _Form("NoCloseNotify"),
@@ -76,7 +82,7 @@ _FORMS: Final = {
 }
 
 _NARROWING: Final[dict[str, tuple[str, _Reader]]] = {
-    "probability": ("probability", read_share),
+    "probability": ("probability", _chance),
     "every": ("every", _count),
     "from": ("offset", read_size),
 }
