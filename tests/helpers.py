@@ -73,7 +73,7 @@ async def until(condition: Callable[[], object]) -> None:
     with trio.fail_after(PATIENCE):
         while not condition():  # noqa: ASYNC110  -- the kernel and the peer send no event
             # Seldom in a long wait, since each time is a jump where time is virtual.
-            await trio.sleep(min(max(0.001, trio.current_time() - begun), 0.1))  # as said above
+            await trio.sleep(min(max(0.001, trio.current_time() - begun), 0.1))  # see above
 
 
 async def until_ended(service: techo.EchoService, count: int) -> techo.Statistics:

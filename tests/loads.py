@@ -32,7 +32,7 @@ async def until_descriptors(count: int) -> None:
     """Wait until so many descriptors are open: a server closes its own a little later."""
     with trio.fail_after(PATIENCE):
         while await open_descriptors() != count:  # noqa: ASYNC110  -- closing is no event
-            await trio.sleep(0.001)  # as said above
+            await trio.sleep(0.001)  # a server closes its own without an event for us
 
 
 def causes(report: techo.LoadReport) -> dict[str, int]:

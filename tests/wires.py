@@ -46,7 +46,7 @@ class Wire(Transport):
         for piece in filter(None, self.cut(held)):
             self.peer._inbox.send_nowait(piece)
 
-    async def receive(self, most: int = RECEIVE_SIZE) -> bytes | None:  # noqa: ARG002
+    async def receive(self, most: int = RECEIVE_SIZE) -> bytes | None:  # noqa: ARG002  -- the interface's
         """Receive a piece."""
         return await self._arrived.receive() or None
 

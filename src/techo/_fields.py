@@ -13,7 +13,7 @@ class FieldTexts(dict[str, str]):
     """The slots of a class, each with its text, which is read when it is asked for."""
 
     def __init__(self, owner: type) -> None:
-        names = [each.name for each in owner.__attrs_attrs__]  # type: ignore[attr-defined]
+        names = [each.name for each in owner.__attrs_attrs__]  # type: ignore[attr-defined]  # attrs adds it
         super().__init__(dict.fromkeys([*getattr(owner, "__slots__", ()), *names], ""))
         self._owner = owner
 

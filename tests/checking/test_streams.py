@@ -90,7 +90,7 @@ async def resetting(stream: trio.SocketStream) -> None:
     """Reset instead of closing."""
     async for chunk in stream:
         await stream.send_all(chunk)
-    await trio.sleep(0.1)  # or the reset overtakes what was sent
+    await trio.sleep(0.1)  # the clock jumps when it was read, which a reset could overtake
     set_linger_zero(stream.socket)
 
 
@@ -283,7 +283,7 @@ async def test_connections_reset_all_at_once_are_one_failed_check(
         count += 1
         try:
             if count > 5:  # of the checks that are not skipped, the last opens many
-                await trio.sleep(0.01)  # so that they all are there
+                await trio.sleep(0.01)  # the clock jumps when all of them are there
                 set_linger_zero(stream.socket)
             else:
                 await good(stream)

@@ -32,7 +32,7 @@ async def refused(
             raise AssertionError("it can't be connected")
     with trio.fail_after(PATIENCE):
         while await open_descriptors() > before:  # noqa: ASYNC110  -- the server sees the end
-            await trio.sleep(0.001)  # as said above
+            await trio.sleep(0.001)  # it closes its own without an event for us
     return caught.value
 
 

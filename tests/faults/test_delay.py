@@ -112,7 +112,7 @@ async def test_a_drain_answers_what_waits(autojump_clock: Clock) -> None:
         stream = await server.connect()
         for data in (b"one", b"two"):
             await stream.send_all(data)
-            await trio.sleep(0.1)  # likewise
+            await trio.sleep(0.1)  # of the clock, which jumps
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.drain)
             assert await receive_until_end(stream) == b"onetwo"
@@ -150,7 +150,7 @@ async def test_jitter_does_not_reorder_the_datagrams_of_a_peer(autojump_clock: C
         nursery.start_soon(faulty.deliver)
         for number in range(100):
             faulty.send(b"%d" % number, "ab"[number % 2])
-            await trio.sleep(0.01)  # likewise
+            await trio.sleep(0.01)  # of the clock, which jumps
         await trio.sleep(3)
         nursery.cancel_scope.cancel()
     for peer in "ab":

@@ -78,7 +78,7 @@ async def test_the_lost_and_the_others_add_up_to_what_was_sent(autojump_clock: C
             if not (data := await stream.receive_some(16)):
                 return
             received.append(data)
-            await trio.sleep(0.01)
+            await trio.sleep(0.01)  # of the clock, which jumps
             await stream.send_all(data)
         with trio.move_on_after(1):
             while data := await stream.receive_some(16):  # and these are lost
@@ -215,7 +215,7 @@ async def test_a_dead_server_gets_no_credit_for_what_it_did_before(
         async def serve() -> None:
             async with open_memory_server(reply=techo.raw, faults=[Delay(0.01)]) as server:
                 servers.append(server)
-                await trio.sleep(0.24)
+                await trio.sleep(0.24)  # of the clock, which jumps
 
         async def connect() -> MemoryStream:
             stream: MemoryStream = await servers[0].connect()

@@ -220,7 +220,7 @@ def answer_but_pause(begin: float, end: float) -> Callable[[MemoryStream], Await
 
     async def peer(stream: MemoryStream) -> None:
         while data := await stream.receive_some():
-            await trio.sleep(0.005)
+            await trio.sleep(0.005)  # of the clock, which jumps
             if begin <= trio.current_time() < end:
                 await trio.sleep_until(end)
             await stream.send_all(data)

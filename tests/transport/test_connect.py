@@ -227,7 +227,7 @@ async def test_a_handshake_that_breaks_is_the_system_s_error(
         assert await open_descriptors() == before
 
 
-def accept_and_end(sock: socket.socket, abruptly: bool) -> None:  # noqa: FBT001
+def accept_and_end(sock: socket.socket, abruptly: bool) -> None:  # noqa: FBT001  -- for a thread
     """Accept a connection, read a ClientHello and close; with something unread it resets."""
     accepted, _ = sock.accept()
     with accepted:

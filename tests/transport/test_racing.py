@@ -212,7 +212,7 @@ async def test_cancellation_loses_nothing(autojump_clock: trio.testing.MockClock
                 keep(kept)
                 scope.cancel()
 
-            transport._keep = keep_and_cancel  # type: ignore[method-assign]
+            transport._keep = keep_and_cancel  # type: ignore[method-assign]  # to act in mid-call
             await transport.receive()
         assert scope.cancelled_caught
         with trio.testing.assert_checkpoints():
@@ -236,7 +236,7 @@ async def test_an_answer_may_come_while_a_datagram_is_being_sent(
             await send(data)
             await trio.testing.wait_all_tasks_blocked()  # so that the answer is received first
 
-        transport.one.send = send_and_wait  # type: ignore[method-assign]
+        transport.one.send = send_and_wait  # type: ignore[method-assign]  # to act in mid-call
         nursery.start_soon(transport.receive)
         await trio.testing.wait_all_tasks_blocked()
         await transport.send(b"two")
@@ -259,7 +259,7 @@ async def test_a_send_that_fails_does_not_end_the_receiving(
             await trio.lowlevel.checkpoint()
             raise ConnectionRefusedError(errno.ECONNREFUSED, f"as planned: {data!r}")
 
-        transport.one.send = refuse  # type: ignore[method-assign]
+        transport.one.send = refuse  # type: ignore[method-assign]  # to act in mid-call
         answers: list[bytes] = []
 
         async def receive() -> None:

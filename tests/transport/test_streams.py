@@ -202,7 +202,7 @@ async def test_an_embedder_s_tls_is_sent_an_end_even_if_it_never_pauses(
         with trio.CancelScope() as scope:
             while True:
                 await client.send_all(b"and on ")
-                await trio.sleep(0.001)
+                await trio.sleep(0.001)  # between two pieces; how long makes no difference
                 scope.shield = False
 
     async with trio.open_nursery() as nursery:

@@ -44,7 +44,7 @@ async def ends(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Transport,
         ours, theirs = trio.testing.lockstep_stream_pair()
         pair = transport_of(ours), transport_of(theirs)
     else:
-        pair = tuple(map(transport_of, MemoryStream.pair(1000)))  # type: ignore[assignment]
+        pair = tuple(map(transport_of, MemoryStream.pair(1000)))  # type: ignore[assignment]  # it has two
     with trio.fail_after(PATIENCE):
         yield pair
     for each in pair:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 
 from techo._cli.errors import fail, no_room_for
 from techo._cli.options import TRACEBACK
@@ -45,4 +46,4 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 def _place_of(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
-    return f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""  # noqa: PTH119
+    return f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""

@@ -167,7 +167,7 @@ class Ping(AsyncIterator[PingResult]):
         self._records.results.clear()
         self._records.changed.unpark_all()
         # The block is the run's own, and closes in bounded time.
-        swallowed = await self._block.__aexit__(kind, error, traceback)  # noqa: ASYNC102
+        swallowed = await self._block.__aexit__(kind, error, traceback)  # noqa: ASYNC102  -- in bounded time
         if error is None and self._engine.failure is not None and not self._failure_told:
             raise self._engine.failure
         return bool(swallowed)

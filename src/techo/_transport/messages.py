@@ -59,7 +59,7 @@ class PacketTransport(_MessageTransport):
             else:
                 await self.socket.send(data)
 
-    async def receive(self, most: int = RECEIVE_SIZE) -> bytes | None:  # noqa: ARG002
+    async def receive(self, most: int = RECEIVE_SIZE) -> bytes | None:  # noqa: ARG002  -- the interface's
         """Receive one message whole, however small `most` is; see `Transport.receive`.
 
         Raises:

@@ -63,7 +63,7 @@ async def check(
         nursery.start_soon(answer, listener, _reply, stop)
         for question in (b"", b"busy", b"endless"):
             nursery.start_soon(be_client, question)
-        await trio.sleep(0.5)
+        await trio.sleep(0.5)  # of a clock that jumps: see the end of this file
         stop.set()
     for name, (least, most), reply in [
         ("busy", (0.9, 1.1), b"BUSY"),

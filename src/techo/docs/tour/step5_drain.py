@@ -64,7 +64,7 @@ async def try_out(serve: Serve) -> None:
         nursery.start_soon(serve, listener, stop)
         nursery.start_soon(be_client, "the busy client", b"hello")
         nursery.start_soon(be_client, "the quiet client", b"")
-        await trio.sleep(0.5)
+        await trio.sleep(0.5)  # of a clock that jumps, as everything is timed here
         print("  0.5 s: the server is to stop")
         stop.set()
     for end in sorted(ends):
