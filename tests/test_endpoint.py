@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from techo import Endpoint
-from techo._validation import quoted
+from techo._printable import quoted
 from techo.endpoint import host_of
 
 names = st.from_regex(r"[a-z0-9_]([a-z0-9-]{0,10}[a-z0-9])?(\.[a-z]{1,8})?", fullmatch=True)

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "_nursery": {"trio"},
     "_printable": set[str](),
     "_validation": {"_printable"},
-    "_quantities": {"_validation"},
+    "_quantities": {"_printable", "_validation"},
     "_schema": set[str](),
     "_shortage": {"trio"},
     "_throttle": {"trio"},
@@ -93,6 +93,7 @@ MAY_IMPORT = {
         "trio",
     },
     "_probing": {
+        "_printable",
         "_shortage",
         "_validation",
         "_probing",

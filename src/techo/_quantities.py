@@ -13,7 +13,7 @@ from typing import Final
 
 import attrs
 
-from techo._validation import quoted
+from techo._printable import quoted
 
 _MICRO: Final = ("us", "µs", "μs")
 """The latter two are the micro sign and the Greek letter, which look alike."""

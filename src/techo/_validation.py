@@ -9,9 +9,6 @@ from typing import Any, Final
 
 import attrs
 
-from techo._printable import printable as printable  # noqa: PLC0414  -- found here, too
-from techo._printable import quoted as quoted  # noqa: PLC0414  -- likewise
-
 ENDLESS: Final = 10**18
 """Above every number that makes sense: seconds of this are older than the stars."""
 

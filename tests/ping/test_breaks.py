@@ -260,15 +260,16 @@ async def test_what_is_due_while_connecting_in_vain_is_lost_too(
     assert outage.since == EPOCH
 
 
+async def never_read(stream: MemoryStream) -> None:
+    """Let everything wait until long after the test."""
+    await trio.sleep(99)
+    await stream.aclose()
+
+
 async def test_what_is_due_while_a_probe_is_stuck_is_lost_too(
     autojump_clock: trio.testing.MockClock, peers: Peers
 ) -> None:
     """Nothing could have been sent behind it."""
-
-    async def never_read(stream: MemoryStream) -> None:
-        await trio.sleep(99)
-        await stream.aclose()
-
     peers.scripts = [never_read, echo]
     ping = techo.ping(peers.connect, count=8, interval=0.25, timeout=1.1, size=10**6)
     seen = await see(ping)
@@ -279,11 +280,6 @@ async def test_a_probe_sent_in_part_costs_its_connection(
     autojump_clock: trio.testing.MockClock, peers: Peers
 ) -> None:
     """Nothing else can be sent behind it; the next probe opens another."""
-
-    async def never_read(stream: MemoryStream) -> None:
-        await trio.sleep(99)
-        await stream.aclose()
-
     peers.scripts = [never_read, echo]
     async with techo.ping(peers.connect, count=2, interval=2, size=10**6) as ping:
         with trio.move_on_after(0.5):

@@ -26,9 +26,9 @@ from techo._checking.context import (
     size_text,
 )
 from techo._checking.stream_checks import BYTE_VALUES, QUIET, STAMP_LIKE
+from techo._printable import printable
 from techo._shortage import OutOfPortsError
 from techo._transport.messages import LARGEST_PACKET
-from techo._validation import printable
 from techo.reply import STAMP_LENGTH, raw, stamp_at
 
 _TRIES: Final = 4

@@ -18,9 +18,9 @@ from techo._cli.page import columns
 from techo._cli.process import shortage
 from techo._cli.readers import NUMBER, TIME, Form, choice
 from techo._cli.tls import client_context
+from techo._printable import printable
 from techo._probing.histogram import nanoseconds
 from techo._schema import headed
-from techo._validation import printable
 from techo.endpoint import Endpoint, Kind
 from techo.reply import Reply, raw, stamped
 

@@ -65,7 +65,7 @@ def _row(texts: tuple[str, ...]) -> str:
 
 
 def _texts(interval: Interval) -> tuple[str, ...]:
-    from techo._load.text import decimal, milliseconds
+    from techo._probing.text import decimal, milliseconds
 
     return (
         f"{interval.begin:.1f}-{interval.begin + interval.seconds:.1f}",

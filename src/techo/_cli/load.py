@@ -263,7 +263,7 @@ def _progress(
 
 
 def _so_far(report: LoadReport) -> str:
-    from techo._load.text import milliseconds
+    from techo._probing.text import milliseconds
 
     p99 = milliseconds(report.percentile(99))
     return f"{report.trips_per_second:,.0f}/s, p99 {p99} ms, {report.failed:,} errors"

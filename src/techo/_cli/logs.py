@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from techo._cli.backlog import Backlog
 from techo._cli.output import is_journal
+from techo._printable import printable
 from techo._schema import SCHEMA
-from techo._validation import printable
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",

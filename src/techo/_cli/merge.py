@@ -18,7 +18,7 @@ from techo._cli.readers import FILE
 from techo._cli.report import REPORT_OPTIONS, check_deliverable, deliver
 from techo._cli.rules import names_of
 from techo._load.report import LoadReport
-from techo._validation import quoted
+from techo._printable import quoted
 
 _DESCRIPTION = """\
 The reports are those that several runs of techo load have written with --output, such as those

@@ -15,7 +15,7 @@ from techo._cli.errors import fail
 from techo._cli.options import option, switch
 from techo._cli.output import print_lines
 from techo._cli.readers import Form
-from techo._validation import quoted
+from techo._printable import quoted
 
 STANDARD_OUTPUT: Final = "-"
 """What stands for it, or for standard input, where other programs take a file."""

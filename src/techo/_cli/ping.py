@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import signal
 import sys
@@ -24,12 +23,14 @@ from techo._cli.signals import stopping
 from techo._cli.tls import client_context
 from techo._ping.results import PingFailure, PingReply, PingResult
 from techo._ping.statistics import PingStatistics
+from techo._printable import quoted
 from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import Histogram, nanoseconds
 from techo._probing.text import (
     WIDTH,
     counted,
     fitted,
+    milliseconds,
     number_of,
     outages_in_words,
     some,
@@ -37,7 +38,6 @@ from techo._probing.text import (
 )
 from techo._quantities import read_sizes
 from techo._schema import headed
-from techo._validation import quoted
 
 if TYPE_CHECKING:
     import trio
@@ -298,8 +298,8 @@ def _times(statistics: PingStatistics) -> str:
         return "no round trip times"
     percentiles = map(statistics.percentile, _PERCENTS)
     figures = (times.min, times.mean, *percentiles, times.max, statistics.mdev)
-    shown = "/".join(map(_milliseconds, figures))
-    jitter = _milliseconds(statistics.jitter)
+    shown = "/".join(map(milliseconds, figures))
+    jitter = milliseconds(statistics.jitter)
     names = "/".join(("min/mean", *(f"p{each:g}" for each in _PERCENTS), "max/mdev"))
     return f"{names} = {shown} ms, jitter {jitter} ms, n = {times.count}"
 
@@ -328,27 +328,21 @@ def _table(statistics: PingStatistics) -> Iterator[str]:
 
 def _short(nanoseconds: float) -> str:
     """Return milliseconds in six characters, unless they are many."""
-    text = _milliseconds(nanoseconds)
+    text = milliseconds(nanoseconds)
     for decimals in (1, 0):
         if len(text) >= _CELL:
             text = f"{nanoseconds / 1e6:.{decimals}f}"
     return text
 
 
-def _milliseconds(nanoseconds: float | None) -> str:
-    if nanoseconds == math.inf:
-        return "lost"
-    return "-" if nanoseconds is None else f"{nanoseconds / 1e6:.3f}"
-
-
 _STEPS: Final = {"lookup": "look-up", "connect": "connect", "handshake": "TLS handshake"}
 
 
 def _step(name: str, durations: Histogram) -> str:
-    what = f"{_STEPS[name]} {_milliseconds(durations.mean)} ms"
+    what = f"{_STEPS[name]} {milliseconds(durations.mean)} ms"
     if durations.count == 1:
         return what
-    return f"{what} (mean of {durations.count}, {_milliseconds(durations.max)} at the most)"
+    return f"{what} (mean of {durations.count}, {milliseconds(durations.max)} at the most)"
 
 
 COMMAND: Final = Command(

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import attrs
 
+from techo._printable import quoted
 from techo._quantities import (
     read_rate,
     read_seconds,
@@ -21,7 +22,6 @@ from techo._validation import (
     SECONDS_FROM_0,
     TRIPS_PER_SECOND,
     Requirement,
-    quoted,
 )
 from techo.endpoint import certificate_name
 

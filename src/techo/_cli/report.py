@@ -18,9 +18,9 @@ from techo._cli.plot import check_can_plot, plot
 from techo._cli.readers import Form
 from techo._cli.rules import Rule, any_fired, rules_about
 from techo._load.report import LoadReport
+from techo._printable import quoted
 from techo._probing.failure_cause import FailureCause
 from techo._probing.text import counted, number_of
-from techo._validation import quoted
 
 _PICTURES: Final = {".svg", ".png"}
 """What can be drawn."""

@@ -14,7 +14,7 @@ from techo._cli.errors import fail
 from techo._cli.figures import ALSO_CALLED, LOAD, NEAR, PING, Dimension, Table, listed
 from techo._cli.options import Option, option
 from techo._cli.readers import Form
-from techo._validation import quoted
+from techo._printable import quoted
 
 _OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
     ">=": operator.ge,

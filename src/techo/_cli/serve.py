@@ -33,9 +33,9 @@ from techo._cli.readers import (
 from techo._cli.signals import stopping
 from techo._cli.tls import server_context
 from techo._faults.text import forms, parse_fault
+from techo._printable import printable
 from techo._schema import headed
 from techo._server.limits import Limits
-from techo._validation import printable
 from techo.endpoint import FORMS, Endpoint
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from collections.abc import Callable, MutableMapping
 from typing import Final
 
 from techo._addresses import unix_address
-from techo._validation import quoted
+from techo._printable import quoted
 from techo.endpoint import Endpoint, Kind
 
 _log = logging.getLogger("techo.server")

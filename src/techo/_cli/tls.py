@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from techo._cli.options import flag, setter
-from techo._validation import quoted
+from techo._printable import quoted
 from techo.endpoint import Endpoint, Kind
 
 

@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from techo._faults.values import DATAGRAMS, Corrupt, Fault, FaultEvent
-from techo._validation import printable
+from techo._printable import printable
 
 F = TypeVar("F", bound=Fault)
 

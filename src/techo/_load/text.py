@@ -5,7 +5,6 @@ from __future__ import annotations
 import bisect
 import collections
 import io
-import math
 from collections.abc import Iterator
 from typing import IO, Final, Literal
 
@@ -19,7 +18,9 @@ from techo._probing.histogram import Histogram
 from techo._probing.text import (
     WIDTH,
     counted,
+    decimal,
     fitted,
+    milliseconds,
     number_of,
     outages_in_words,
     some,
@@ -29,8 +30,6 @@ from techo._probing.text import (
 _PERCENTS: Final = (50, 90, 99, 99.9)
 """Percentiles that are shown; a line has no room for all."""
 _MILLISECOND: Final = 1_000_000
-_LONG: Final = 100
-"""What is more needs no thousandths, be it milliseconds or megabytes."""
 _MEGA: Final = 1_000_000
 _BAR: Final = 40
 """Columns of the longest bar, if there is room for it."""
@@ -123,21 +122,6 @@ def _times(report: LoadReport) -> Table:
     for row in zip(*columns, strict=True):
         table.add_row(*row)
     return table
-
-
-def milliseconds(nanoseconds: float | None) -> str:
-    """Return a time as reports show it, without its unit."""
-    if nanoseconds is None:
-        return "-"
-    if nanoseconds == math.inf:
-        return "lost"
-    milliseconds = nanoseconds / _MILLISECOND
-    return decimal(milliseconds)
-
-
-def decimal(amount: float) -> str:
-    """Return an amount with as many decimals as say something."""
-    return f"{amount:,.{3 if amount < _LONG else 1}f}"
 
 
 def _histogram(report: LoadReport, encoding: str) -> Table:

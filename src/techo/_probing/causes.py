@@ -11,9 +11,9 @@ from typing import Final
 import trio
 
 from techo._client.comparison import EchoMismatch, ShortReply
+from techo._printable import printable
 from techo._probing.failure_cause import FailureCause
 from techo._shortage import OutOfPortsError, is_shortage
-from techo._validation import printable
 
 _BY_NUMBER: Final = {
     errno.ECONNREFUSED: FailureCause.REFUSED,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 
 WIDTH: Final = 60
 """Columns that a report takes: half of a screen has them."""
+
+_MILLISECOND: Final = 1_000_000
+_LONG: Final = 100
+"""What is more needs no thousandths, be it milliseconds or megabits."""
 
 
 def fitted(lines: Iterable[str]) -> Iterator[str]:
@@ -32,6 +37,18 @@ def fitted(lines: Iterable[str]) -> Iterator[str]:
 def some(*counts: tuple[int, str]) -> str:
     """Return counts with what they are of, without zeros; empty if there are no others."""
     return ", ".join(f"{count:,} {what}" for count, what in counts if count)
+
+
+def milliseconds(nanoseconds: float | None) -> str:
+    """Return a time as reports show it, without its unit."""
+    if nanoseconds is None:
+        return "-"
+    return "lost" if nanoseconds == math.inf else decimal(nanoseconds / _MILLISECOND)
+
+
+def decimal(amount: float) -> str:
+    """Return an amount with as many decimals as say something."""
+    return f"{amount:,.{3 if amount < _LONG else 1}f}"
 
 
 def where(endpoint: str, address: str | None) -> str:
