@@ -78,6 +78,10 @@ class DropReason(enum.StrEnum):
     """The system refused to send the reply there."""
 
 
+_CAUSES: Final = {reason: f"datagrams not answered ({reason})" for reason in DropReason}
+"""What the log says of each. A flood of them has no time to compose it again and again."""
+
+
 @attrs.frozen(kw_only=True, repr=False)
 class DatagramStatistics:
     """A snapshot: ``received == echoed + sum(dropped.values())`` in every one."""
@@ -250,7 +254,7 @@ class DatagramService:
     def _drop(self, reason: DropReason, place: DatagramSocket, peer: Sender) -> bool:
         """Count a datagram that is not answered; return whether it is the first in a while."""
         self._dropped[reason] += 1
-        kind = "dropped", f"datagrams not answered ({reason})", place.endpoint
+        kind = "dropped", _CAUSES[reason], place.endpoint
         throttle = None if reason is DropReason.FAULT else self.throttle
         return rejected(throttle, kind, peer, next(self._numbers))
 
