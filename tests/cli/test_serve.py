@@ -41,12 +41,15 @@ def test_it_listens_says_so_and_stamps() -> None:
             assert HELLO.fullmatch(receive_exactly(sock, 10_000))
         code, out, err = process.finish()
     assert (code, out) == (0, "")
-    assert re.search(r"INFO connected 127\.0\.0\.1:\d+ id=1\n", err)
+    here = f"endpoint={process.endpoints[0]}\n"
+    assert re.search(rf"INFO connected 127\.0\.0\.1:\d+ id=1 {here}", err)
     assert re.search(r"INFO serving tcp://127\.0\.0\.1:\d+\n", err)
     assert re.search(
         r"INFO draining 0 connections\n.* INFO stopped; in total accepted=1, ", err
     )
-    assert re.search(r"INFO closed 127\.0\.0\.1:\d+ outcome=eof chunks=1 bytes_in=5 ", err)
+    assert re.search(
+        rf"INFO closed 127\.0\.0\.1:\d+ outcome=eof chunks=1 bytes_in=5 .* id=1 {here}", err
+    )
 
 
 def test_several_endpoints_and_raw() -> None:

@@ -66,11 +66,19 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """One line for people, in which what a peer could make of it is escaped."""
+    """One line for people, in which what a peer could make of it is escaped.
+
+    It ends in what it is about, where the record says that and its text does not.
+    """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  -- logging's own
         """Return the line, which a traceback may follow."""
-        return printable(super().formatMessage(record))
+        line = super().formatMessage(record)
+        for name in ("id", "endpoint"):
+            about = f" {name}={vars(record).get(name, '')}"
+            if not about.endswith("=") and about not in line:
+                line += about
+        return printable(line)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802  -- likewise
         """Return the traceback, whose lines may show what a peer has sent."""
