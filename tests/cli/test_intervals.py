@@ -32,11 +32,11 @@ def test_lines_of_intervals_come_before_the_summary_and_fit_60_columns() -> None
 def test_objects_of_intervals_add_up_to_the_summary(tmp_path: Path) -> None:
     """Nothing is in two of them and nothing in none; merge takes the summary only."""
     with serving("-q", "--reply", "raw") as process:
-        arguments = ["--json", "-d", "1", "--report-every", "300ms", str(process.port)]
+        arguments = ["--json", "-d", "2", "--report-every", "300ms", str(process.port)]
         code, out, _ = call("load", *arguments)
     assert code == 0
     *intervals, summary = map(json.loads, out.splitlines())
-    assert len(intervals) >= 3
+    assert len(intervals) >= 2  # of seven, on a machine that is not busy
     assert {each["event"] for each in intervals} == {"interval"}
     for name in ("received", "received_bytes", "lost"):
         assert sum(each[name] for each in intervals) == summary[name]
@@ -55,6 +55,19 @@ def test_without_intervals_there_is_the_summary_only(arguments: list[str]) -> No
         _, out, _ = call("load", *arguments, "-r", "100", "-d", "1.3", str(process.port))
     assert b"trips/s  " not in out
     assert b"interval" not in out
+
+
+def test_who_gives_up_reports_no_interval_that_nobody_saw() -> None:
+    """The last one ends when it gave up, and not when it would have been over."""
+    with serving("-q", "--fault", "never-read") as process:
+        arguments = ["--json", "-d", "60", "-W", "1s", "--report-every", "300ms"]
+        code, out, _ = call("load", *arguments, str(process.port))
+    *intervals, summary = map(json.loads, out.splitlines())
+    assert (code, summary["received"], summary["seconds"]) == (1, 0, 60)
+    gave_up = summary["gave_up_after_seconds"]
+    assert 1 <= gave_up < 30
+    last = intervals[-1]
+    assert last["begin_seconds"] + last["seconds"] < 30
 
 
 def test_too_short_an_interval_is_refused() -> None:

@@ -228,6 +228,12 @@ async def test_a_dead_server_gets_no_credit_for_what_it_did_before(
     assert report.trips_per_second == report.received / 4 < 30
     assert report.outages == 1
     assert report.outage_seconds == pytest.approx(silence, abs=0.3)  # which includes its drain
+    gave_up = report.gave_up_after_seconds
+    if "seconds" in options:
+        assert gave_up is None
+    else:
+        assert gave_up == pytest.approx(0.24 + silence, abs=0.5)  # between two attempts
+        assert f"gave up after {gave_up:.3f} s: nothing came back any more" in str(report)
 
 
 @pytest.mark.parametrize(

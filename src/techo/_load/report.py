@@ -91,6 +91,9 @@ class LoadReport:
     seconds: float = attrs.field(validator=AMOUNT)
     """From the end of the warm-up until the fate of the last trip was known, but at least what
     was asked for: so long, or as long as so many trips at the rate take."""
+    gave_up_after_seconds: float | None = attrs.field(validator=AMOUNT.or_off())
+    """When it ended before its time, because nothing had come back for long; None if it did
+    not. Of several machines that of the first."""
     received: int = attrs.field(validator=NATURAL)
     """Messages of which every byte came back."""
     received_bytes: int = attrs.field(validator=NATURAL)
@@ -203,6 +206,14 @@ class LoadReport:
             pipeline=max(each.pipeline for each in reports),
             rate=sum(rates) if rates else None,
             seconds=max(each.seconds for each in reports),
+            gave_up_after_seconds=min(
+                (
+                    each.gave_up_after_seconds
+                    for each in reports
+                    if each.gave_up_after_seconds is not None
+                ),
+                default=None,
+            ),
             failures=_sum_of_failures(reports),
             reasons={cause: text for each in reports for cause, text in each.reasons.items()},
             service=_sum_of(each.service for each in reports),

@@ -141,6 +141,9 @@ class LoadRun:
             pipeline=self.pipeline,
             rate=schedule.rate,
             seconds=seconds,
+            gave_up_after_seconds=None
+            if tally.gave_up is None
+            else max(0.0, tally.gave_up - schedule.counts_from),
             received=tally.service.count,
             received_bytes=tally.received_bytes,
             lost=tally.lost,

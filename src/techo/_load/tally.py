@@ -52,6 +52,8 @@ class Tally:
     silences: Silences = attrs.field(factory=Silences)
     last: float = 0.0
     """When the fate of a trip that is counted was known last, in the run's clock."""
+    gave_up: float | None = None
+    """When nothing had come back for so long that no more was sent, in the run's clock."""
     run: Run = attrs.field(init=False)
     """The run that this is the sink of."""
     _last_reply: float = 0.0
@@ -143,4 +145,5 @@ class Tally:
             if not self.failures.total():
                 # It was all in the warm-up, and yet it is what has been found out.
                 self.failures[cause] += 1
+            self.gave_up = self.gave_up or now
             self.run.stop_sending()

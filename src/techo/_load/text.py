@@ -78,6 +78,8 @@ def _counts(report: LoadReport) -> Iterator[str]:
         f"{number_of(report.received, 'round trip')} in {report.seconds:.3f} s: "
         f"{rate:,.1f}/s, {decimal(megabits)} Mbit/s"
     )
+    if report.gave_up_after_seconds is not None:
+        yield f"gave up after {report.gave_up_after_seconds:.3f} s: nothing came back any more"
     loss = "" if report.loss is None else f" ({report.loss:.4g} %)"
     others = some(
         *((getattr(report, name), name) for name in ("late", "duplicate", "unsent", "stray")),
