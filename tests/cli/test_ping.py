@@ -313,8 +313,11 @@ def test_sigquit_asks_for_the_statistics_so_far() -> None:
         read_line(popen)
         popen.send_signal(signal.SIGQUIT)
         assert popen.stderr is not None
-        said = popen.stderr.readline().decode()
-        assert re.match(r"\d+ sent, \d+ received, 0 lost \(0 %\).*; min/mean/", said)
+        said = [popen.stderr.readline().decode() for _ in range(4)]
+        assert re.match(r"\d+ sent, \d+ received, 0 lost \(0 %\)", said[0])
+        assert re.match("round trips in ms, n = ", said[1])
+        assert said[2].split()[:2] == ["min", "mean"]
+        assert said[3].split()[0] > "0"
         assert "seq=" in read_line(popen)
 
 

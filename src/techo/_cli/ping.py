@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 _REPORT: Final = tuple(getattr(signal, name) for name in ("SIGQUIT",) if hasattr(signal, name))
 """Windows has none."""
 
-_PERCENTS: Final = (50, 95, 99)
-"""Percentiles that are shown; a line has no room for all."""
+_PERCENTS: Final = (50, 90, 99)
+"""Percentiles that are shown, as load shows them; a line has no room for all."""
 _CELL: Final = 7
 """Characters of a time in the table, from which on it has fewer decimals."""
 _TERMINAL: Final = 0
@@ -208,7 +208,8 @@ class _Ping:
 
     def _print_so_far(self) -> None:
         statistics = self.ping.statistics()
-        print_error(f"{_counts(statistics)}; {_times(statistics)}")
+        for line in (_counts(statistics), *_table(statistics)):
+            print_error(line)
 
     def _print_summary(self) -> None:
         statistics = self.ping.statistics()
@@ -290,18 +291,6 @@ def _counts(statistics: PingStatistics) -> str:
         f"{statistics.sent:,} sent, {statistics.received:,} received, "
         f"{statistics.lost:,} lost{loss}{in_flight}"
     )
-
-
-def _times(statistics: PingStatistics) -> str:
-    times = statistics.latency
-    if not times.count:
-        return "no round trip times"
-    percentiles = map(statistics.percentile, _PERCENTS)
-    figures = (times.min, times.mean, *percentiles, times.max, statistics.mdev)
-    shown = "/".join(map(milliseconds, figures))
-    jitter = milliseconds(statistics.jitter)
-    names = "/".join(("min/mean", *(f"p{each:g}" for each in _PERCENTS), "max/mdev"))
-    return f"{names} = {shown} ms, jitter {jitter} ms, n = {times.count}"
 
 
 def _table(statistics: PingStatistics) -> Iterator[str]:
