@@ -17,7 +17,7 @@ def test_enter_asks_for_the_statistics_so_far() -> None:
         terminal.read_until("seq=1")
         for keys in (b"\n", b"\n", b"\x04\n"):  # Ctrl-D is no end of the Enter key
             terminal.type(keys)
-            terminal.read_until("jitter")
+            terminal.read_until("round trips in ms")
         assert "--- " not in terminal.seen
 
 
@@ -42,5 +42,5 @@ def test_ctrl_backslash_asks_for_the_statistics_too() -> None:
     ):
         terminal.read_until("seq=1")
         terminal.type(b"\x1c")
-        terminal.read_until("jitter")
+        terminal.read_until("round trips in ms")
         assert terminal.popen.poll() is None
