@@ -21,6 +21,18 @@ TYPED = [
     ("techo talk --tls-ca oth", "other.json"),
     ("techo merge one.json oth", "other.json"),
     ("techo completion f", "fish"),
+    ("techo --reply=st", "stamped"),
+    ("techo serve --log-format=j", "json"),
+    ("techo check --reply=st", "stamped"),
+    ("techo check --skip back", "back-pressure"),
+    ("techo check --skip=empty --skip=back", "back-pressure"),
+    ("techo --fault half-close", "half-close-first"),
+    ("techo --fault refuse --fault dela", "delay="),
+    ("techo serve --fault=thr", "throttle="),
+    ("techo load --output=oth", "other.json"),
+    ("techo load --plot oth", "other.json"),
+    ("techo ping tcp://localhost:8009 --output oth", "other.json"),
+    ("techo serve --tls-key=oth", "other.json"),
 ]
 """What is typed, and the only word that its last one can become."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -24,7 +25,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(("typed", "word"), TYPED)
 def test_bash_completes(typed: str, word: str, folder: Path) -> None:
     """The function that it calls at TAB finds the one word that fits."""
-    words = typed.split(" ")
+    # Where it breaks words (COMP_WORDBREAKS), the character is one of its own.
+    words = re.sub("(:(?=//)|=)", r" \1 ", typed).split(" ")
     asked = f"""
         source ../bash
         COMP_WORDS=({shlex.join(words)}) COMP_CWORD={len(words) - 1}
@@ -32,6 +34,22 @@ def test_bash_completes(typed: str, word: str, folder: Path) -> None:
         printf '%s\\n' "${{COMPREPLY[@]}}"
     """.replace("$(complete", "function=$(complete").replace("/\\1/')", "/\\1/'); $function")
     assert ask([BASH, "-c", asked], folder).split() == [word]
+
+
+def test_bash_completes_a_value_that_goes_on(folder: Path) -> None:
+    """Nothing is offered again behind a fault; without word breaks the word is whole."""
+    asked = """
+        source ../bash
+        COMP_WORDS=(techo --fault delay =) COMP_CWORD=3; _techo; echo "${COMPREPLY[@]}"
+        COMP_WORDS=(techo --reply =) COMP_CWORD=2; _techo; echo "${COMPREPLY[@]}"
+        COMP_WORDBREAKS=
+        COMP_WORDS=(techo --reply=s) COMP_CWORD=1; _techo; echo "${COMPREPLY[@]}"
+    """
+    assert ask([BASH, "-c", asked], folder).splitlines() == [
+        "",
+        "stamped raw",
+        "--reply=stamped",
+    ]
 
 
 def test_bash_offers_every_command(folder: Path) -> None:

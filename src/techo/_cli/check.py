@@ -60,6 +60,12 @@ Standard output: a line for each check, with the evidence. With --json, an objec
 one for all of them at the end; times are whole nanoseconds."""
 
 
+def _check_names() -> Sequence[str]:
+    from techo._checking.suite import CHECK_NAMES
+
+    return CHECK_NAMES
+
+
 _OPTIONS: Final[Sequence[Option | Group]] = [
     *CLIENT,
     option(
@@ -72,7 +78,7 @@ _OPTIONS: Final[Sequence[Option | Group]] = [
     option("--connections", NUMBER, "how many must be served at once", default=100),
     option(
         "--skip",
-        Form("CHECK", str),
+        Form("CHECK", str, choices=_check_names),
         "leave out a check, such as back-pressure",
         repeatable=True,
         shown="none",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import re
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -26,6 +27,58 @@ _EXAMPLES: Final = (
 
 _EXITS: Final = (("0", "it was printed"), ("2", "wrong usage"))
 
+_BASH: Final = """
+# Bash breaks words at "=" and ":", so that a value of --OPTION=VALUE or KEY=VALUE is a word of
+# its own to it. Put them together, and ask for the value as if it stood behind a blank.
+_techo() {
+  local words=() each at=0 index broken=0 reply kept=()
+  for ((index = 0; index <= COMP_CWORD; index++)); do
+    each=${COMP_WORDS[index]}
+    if ((index > 1)) && [[ $each == [=:]* || $broken = 1 && -n $each ]]; then
+      words[at]+=$each
+    else
+      ((at = ${#words[@]}))
+      words[at]=$each
+    fi
+    [[ $each == *[=:] ]] && broken=1 || broken=0
+  done
+  local typed=${words[at]} before=
+  COMP_WORDS=()
+  for each in "${words[@]}"; do
+    if [[ $each == --*=* ]]; then
+      COMP_WORDS+=("${each%%=*}" "${each#*=}")
+    else
+      COMP_WORDS+=("$each")
+    fi
+  done
+  ((COMP_CWORD = ${#COMP_WORDS[@]} - 1))
+  _shtab_techo
+  [[ $typed == --*=* ]] && before=${typed%%=*}=
+  [[ $COMP_WORDBREAKS == *=* && $typed == *=* ]] && each=${typed%=*}= || each=
+  [[ $COMP_WORDBREAKS == *:* && ${typed#"$each"} == *:* ]] && each=${typed%:*}:
+  for reply in "${COMPREPLY[@]}"; do
+    reply=$before$reply
+    reply=${reply#"$each"}
+    [[ -n $reply ]] && kept+=("$reply")
+  done
+  COMPREPLY=("${kept[@]}")
+  # What is still to be typed stands right behind these.
+  [[ ${#kept[@]} = 1 && ${kept[0]} == *= ]] && compopt -o nospace 2>/dev/null
+  return 0
+}
+
+complete -o bashdefault -F _techo techo
+"""
+"""Goes on from shtab's script for bash."""
+
+_ZSH: Final = """\
+_techo_words() {
+  compadd -S '' -- ${(M)@:#*=}
+  compadd -- ${@:#*=}
+}
+"""
+"""What adds words for zsh: a value stands right behind those that end in an equals sign."""
+
 
 def completion(options: argparse.Namespace) -> int:
     """Print the script for a shell; return the exit code."""
@@ -40,7 +93,35 @@ def script(shell: str) -> str:
     """Return what makes a shell complete."""
     import shtab
 
-    return shtab.complete(_parser(), shell)
+    found = shtab.complete(_parser(), shell, preamble=_ZSH if shell == "zsh" else "")
+    if shell == "bash":
+        return found + _BASH
+    return _for_zsh(found) if shell == "zsh" else _for_fish(found)
+
+
+def _for_fish(found: str) -> str:
+    """Return shtab's script with files as values after an equals sign, too."""
+    return found.replace(' -xka "(__fish_complete_path (commandline -ct))"', " -r -F")
+
+
+def _for_zsh(found: str) -> str:
+    """Return shtab's script with what zsh needs to see what an option or argument is."""
+
+    def mark(match: re.Match[str]) -> str:
+        short = re.sub("(?<![a-z-])-[A-Za-z]", r"\g<0>+", match[0])
+        return re.sub("--[a-z-]+", r"\g<0>=", short)
+
+    # A value may stand behind an equals sign, and that of a short option behind it.
+    value = r"""(?m)^  (?:"\*")?(?:\{[-a-zA-Z,]+\}"|"\*?--[a-z-]+)(?=\[.*\]:[^:]+:)"""
+    found = re.sub(value, mark, found)
+    # All arguments are alike, not only the first.
+    found = found.replace('  "(*)::', '  "*:')
+    # Unlike those in parentheses, these may go on.
+    found = re.sub(r':\(([^()"]*=[^()"]*)\)"', r': _techo_words \1"', found)
+    # What is no command stands behind serve, which need not be named.
+    end = "      esac\n  esac"
+    serve = f"        *) _arguments -C -s $_shtab_techo_{DEFAULT}_options ;;\n"
+    return found.replace(end, serve + end)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,6 +153,8 @@ def _add(parser: argparse.ArgumentParser, each: Option) -> None:
         keywords |= {"metavar": each.form.metavar, "choices": each.form.choices() or None}
     if each.positional:
         keywords["nargs"] = "*" if each.repeatable else "?"
+    elif each.repeatable:
+        keywords["action"] = "append"
     action: Any = parser.add_argument(*each.names, **keywords)
     if each.form is not None and each.form.metavar == "FILE":
         import shtab

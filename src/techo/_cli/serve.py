@@ -32,7 +32,7 @@ from techo._cli.readers import (
 )
 from techo._cli.signals import stopping
 from techo._cli.tls import server_context
-from techo._faults.text import forms, parse_fault
+from techo._faults.text import forms, kinds, parse_fault
 from techo._printable import printable
 from techo._schema import headed
 from techo._server.limits import Limits
@@ -135,7 +135,7 @@ def _options() -> Iterator[Option | Group]:
         [
             option(
                 "--fault",
-                Form("FAULT", parse_fault),
+                Form("FAULT", parse_fault, choices=kinds),
                 "misbehave on purpose, as listed below",
                 repeatable=True,
                 shown="none",

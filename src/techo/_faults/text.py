@@ -139,6 +139,11 @@ def _make(name: str, fields: dict[str, Any]) -> Fault:
     return kind(**fields)
 
 
+def kinds() -> list[str]:
+    """Return the names of all faults, with an equals sign where a value follows."""
+    return [name + "=" * bool(form.value) for name, form in _FORMS.items()]
+
+
 def forms(*names: str) -> str:
     """Return how some faults are written, or all of them."""
     return ", ".join(
