@@ -11,8 +11,9 @@ import pytest
 import trustme
 
 from helpers import call, free_endpoint, run, serving
-from techo._checking.context import Check, Verdict
-from techo._cli.check import _row
+from techo._checking.context import Check, CheckReport, Verdict
+from techo._cli.check import _last_lines, _row
+from techo.endpoint import Endpoint
 
 QUICK = ["--connections", "5", "--skip", "16-MiB"]
 
@@ -174,9 +175,30 @@ def test_a_hostile_server_fails_checks_and_is_no_traceback(mode: str, failures: 
 @pytest.mark.parametrize("width", [50, 60, 80, 120])
 def test_a_terminal_need_not_break_lines(width: int) -> None:
     """Evidence is broken between words, beside what was checked or below it."""
-    evidence = "1,460 bytes came back, sent and received at the same time"
+    evidence = "everything came back after we had finished sending, then end-of-file"
     each = Check("message-bounds", Verdict.PASSED, evidence, seconds=1.0)
     lines = _row(each, width)
     assert max(map(len, lines)) <= width
     assert " ".join(" ".join(lines).split()).endswith(evidence)
     assert len(_row(each, None)) == 1
+
+
+@pytest.mark.parametrize("width", [50, 60, 80])
+def test_the_last_line_is_broken_between_words(width: int) -> None:
+    """A terminal shows all of its words whole; a pipe gets one line."""
+    report = CheckReport((), None)
+    lines = _last_lines(Endpoint.parse("tcp://127.0.0.1:8009"), report, width)
+    assert max(map(len, lines)) <= width
+    (whole,) = _last_lines(Endpoint.parse("tcp://127.0.0.1:8009"), report, None)
+    assert " ".join(" ".join(lines).split()) == whole
+
+
+def test_the_longest_time_stays_in_its_column() -> None:
+    """As many seconds as `--patience` has; what was not tried has no time."""
+    passed = Check("empty", Verdict.PASSED, "evidence", seconds=0.001)
+    failed = Check("1-byte", Verdict.FAILED, "evidence", seconds=10.0083)
+    skipped = Check("goes-on", Verdict.NOT_APPLICABLE, "evidence", seconds=0.001)
+    rows = ["".join(_row(each, 80)) for each in (passed, failed, skipped)]
+    assert len({row.index("evidence") for row in rows}) == 1
+    assert "10,008.3 ms" in rows[1]
+    assert "ms" not in rows[2]

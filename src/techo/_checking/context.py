@@ -152,7 +152,7 @@ class Context:
         if self.reply is None:
             self.reply = stamped if stamps else raw
         if self.reply is raw and stamps:
-            raise FailedError(f"the echo has {stamps} stamps in it, and should be raw")
+            raise FailedError(f"the echo should be raw, and has {number_of(stamps, 'stamp')}")
         if self.reply is stamped and not stamps:
             raise FailedError("the echo has no stamp in it, and should have one")
 

@@ -138,7 +138,7 @@ async def _exact(size: int, context: Context, trace: Trace) -> str:
     async with open_exchange(context, trace) as exchange:
         await exchange.echo(size=size)
         await exchange.quiet()
-    return f"{size_text(size)} came back, sent and received at the same time"
+    return f"{size_text(size)}, both ways at once"
 
 
 async def _content(data: bytes, context: Context, trace: Trace) -> str:

@@ -14,7 +14,7 @@ from techo._cli.errors import cannot_reach, refuse
 from techo._cli.objects import OBJECT_OPTIONS, Objects, taking_objects
 from techo._cli.options import CLIENT, Command, Group, Option, option
 from techo._cli.output import is_dumb, print_lines, writing
-from techo._cli.page import columns
+from techo._cli.page import columns, wrap
 from techo._cli.process import shortage
 from techo._cli.readers import NUMBER, TIME, Form, choice
 from techo._cli.tls import client_context
@@ -31,6 +31,9 @@ _REPLIES: Final[dict[str, Reply | None]] = {"raw": raw, "stamped": stamped, "any
 
 _EVIDENCE: Final = 24
 """Columns below which what a check has found stands below its name, and not beside it."""
+
+_TIME: Final = len("10,000.0 ms")
+"""Columns of a time: `--patience` as it is by default is the longest that a check may take."""
 
 _CLEAR: Final = "\r\x1b[K"
 _PLAIN: Final = "\x1b[0m"
@@ -102,7 +105,8 @@ def check(options: argparse.Namespace) -> int:
             return refuse(str(error))
         objects.put(_object_of_all(options.endpoint, report))
     if not options.json:
-        print_lines(_last_line(options.endpoint, report))
+        width = columns() if sys.stdout.isatty() else None
+        print_lines(*_last_lines(options.endpoint, report, width))
     return 0 if report.passed and objects.complete else 1
 
 
@@ -191,8 +195,9 @@ def _row(each: Check, width: int | None) -> list[str]:
     from techo._checking.suite import CHECK_NAMES
 
     name, verdict = max(map(len, CHECK_NAMES)), max(map(len, Verdict))
-    took = f"{each.seconds * 1000:,.1f} ms"
-    left = f"{each.name:{name}}  {each.verdict:{verdict}}  {took:>10}"
+    done = each.verdict is not Verdict.NOT_APPLICABLE  # else there is no time worth reading
+    took = f"{each.seconds * 1000:,.1f} ms" if done else ""
+    left = f"{each.name:{name}}  {each.verdict:{verdict}}  {took:>{_TIME}}"
     evidence = printable(each.evidence)
     if width is None or len(left) + 2 + len(evidence) <= width:
         return [f"{left}  {evidence}"]
@@ -208,12 +213,14 @@ def _row(each: Check, width: int | None) -> list[str]:
     return [f"{left}  {first}", *(" " * (len(left) + 2) + line for line in rest)]
 
 
-def _last_line(endpoint: Endpoint, report: CheckReport) -> str:
+def _last_lines(endpoint: Endpoint, report: CheckReport, width: int | None) -> list[str]:
+    """Return the sum of it all, in lines of `width` columns; in one where there are none."""
     from techo._checking.context import Verdict
 
     reply = "unknown" if report.reply is None else report.reply.__name__
     counts = [f"{len(report.counted(verdict))} {verdict}" for verdict in Verdict]
-    return f"{endpoint} ({reply} replies): {', '.join(counts)}"
+    text = f"{endpoint} ({reply} replies): {', '.join(counts)}"
+    return [text] if width is None else wrap(text, width, rest="  ")
 
 
 def _object(each: Check) -> dict[str, Any]:

@@ -236,7 +236,8 @@ def _progress(
     if console.is_dumb_terminal:
         yield lambda _: None
         return
-    columns = (BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    bar = BarColumn(complete_style="default", finished_style="default")  # red is for failures
+    columns = (bar, TimeRemainingColumn(), TextColumn("{task.description}"))
     # Without a thread, whose turns would be part of what is measured.
     with Progress(
         *columns,
@@ -263,10 +264,11 @@ def _progress(
 
 
 def _so_far(report: LoadReport) -> str:
-    from techo._probing.text import milliseconds
+    from techo._probing.text import milliseconds, number_of
 
     p99 = milliseconds(report.percentile(99))
-    return f"{report.trips_per_second:,.0f}/s, p99 {p99} ms, {report.failed:,} errors"
+    errors = number_of(report.failed, "error")
+    return f"{report.trips_per_second:,.0f}/s, p99 {p99} ms, {errors}"
 
 
 COMMAND: Final = Command(
