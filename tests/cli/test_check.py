@@ -25,12 +25,28 @@ def test_a_good_server_gets_a_table_of_passes() -> None:
     lines = out.decode().splitlines()
     assert (code, err) == (0, "")
     assert lines[0].split()[:2] == ["empty", "pass"]
-    assert [line.split()[0] for line in lines if "not applicable" in line[:32]] == [
-        "16-MiB",
-        "message-bounds",
-    ]
-    end = f"tcp://127.0.0.1:{process.port} (raw replies): 12 pass, 0 fail, 2 not applicable"
-    assert lines[-1] == end
+    others = {line.split()[0]: line[16:32].strip() for line in lines if " pass " not in line}
+    del others[f"tcp://127.0.0.1:{process.port}"]
+    assert others == {"16-MiB": "skipped", "message-bounds": "not applicable"}
+    end = "(raw replies): 12 pass, 0 fail, 1 not applicable, 1 skipped"
+    assert lines[-1] == f"tcp://127.0.0.1:{process.port} {end}"
+
+
+def test_what_was_not_tried_is_counted_apart() -> None:
+    """Where nothing comes back, what depends on it is neither failed nor not applicable."""
+    quick = [*QUICK, "--patience", "100ms"]
+    with serving("-q", "--fault", "never-read") as process:
+        code, out, _ = call("check", str(process.port), *quick)
+        _, objects, _ = call("check", "--json", str(process.port), *quick)
+    *lines, last = out.decode().splitlines()
+    *checks, summary = map(json.loads, objects.splitlines())
+    untried = [line.split()[0] for line in lines if line[16:32].strip() == "not tried"]
+    assert code == 1
+    assert "64-KiB" in untried
+    assert last.endswith(f" fail, 1 skipped, {len(untried)} not tried")
+    assert [each["check"] for each in checks if each["verdict"] == "not tried"] == untried
+    assert (summary["not_tried"], summary["skipped"]) == (len(untried), 1)
+    assert summary["not_applicable"] == 0
 
 
 def test_a_failure_is_told_and_is_exit_status_one() -> None:
@@ -56,7 +72,8 @@ def test_machines_get_objects() -> None:
     assert {each["event"] for each in checks} == {"check"}
     assert summary["event"] == "summary"
     assert summary["reply"] == "stamped"
-    assert (summary["passed"], summary["failed"], summary["not_applicable"]) == (9, 0, 0)
+    verdicts = ("passed", "failed", "not_applicable", "skipped", "not_tried")
+    assert [summary[name] for name in verdicts] == [9, 0, 0, 0, 0]
 
 
 def test_a_file_gets_the_objects_and_people_the_table(tmp_path: Path, port: str) -> None:

@@ -19,7 +19,7 @@ def shown() -> str:
         serving("-q", "--reply", "raw") as process,
         on_a_terminal("check", *QUICK, str(process.port)) as terminal,
     ):
-        terminal.read_until(" not applicable\r\n")
+        terminal.read_until(" skipped\r\n")
         assert terminal.popen.wait(PATIENCE) == 0
         return terminal.seen
 

@@ -35,7 +35,11 @@ class Verdict(enum.StrEnum):
     PASSED = "pass"
     FAILED = "fail"
     NOT_APPLICABLE = "not applicable"
-    """It makes no sense there, was not wanted, or is undecided; the evidence says which."""
+    """It makes no sense there, or is undecided; the evidence says which."""
+    SKIPPED = "skipped"
+    """It was not wanted."""
+    NOT_TRIED = "not tried"
+    """An earlier one, on which it depends, failed."""
 
 
 @attrs.frozen

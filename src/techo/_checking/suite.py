@@ -157,9 +157,9 @@ async def _run(
     silent = False
     for name, function in checks.items():
         if name in skip:
-            check = Check(name, Verdict.NOT_APPLICABLE, "not wanted")
+            check = Check(name, Verdict.SKIPPED, "not wanted")
         elif silent:
-            check = Check(name, Verdict.NOT_APPLICABLE, "not tried: nothing comes back")
+            check = Check(name, Verdict.NOT_TRIED, "nothing comes back")
         else:
             check = await carry_out(name, function, context)
             silent = name == "1-byte" and bool(check.sent) and not check.received

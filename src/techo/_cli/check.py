@@ -37,8 +37,8 @@ _TIME: Final = len("10,000.0 ms")
 
 _CLEAR: Final = "\r\x1b[K"
 _PLAIN: Final = "\x1b[0m"
-_COLOURS: Final = {"pass": "\x1b[32m", "fail": "\x1b[31m", "not applicable": "\x1b[2m"}
-"""Of verdicts: green, red and faint (ECMA-48)."""
+_COLOURS: Final = {"pass": "\x1b[32m", "fail": "\x1b[31m", "": "\x1b[2m"}
+"""Of verdicts: green, red, and faint for all others (ECMA-48)."""
 
 _DESCRIPTION = """\
 A good echo, with what is in front of it, sends every byte back, much or little, after a
@@ -166,7 +166,7 @@ class _Screen:
         row = "\n".join(_row(each, columns() if self.live else None))
         if self.live and not os.environ.get("NO_COLOR"):
             verdict = str(each.verdict)
-            coloured = f"{_COLOURS[verdict]}{verdict}{_PLAIN}"
+            coloured = f"{_COLOURS.get(verdict, _COLOURS[''])}{verdict}{_PLAIN}"
             row = row.replace(f"  {verdict}", f"  {coloured}", 1)
         with writing():
             print(row, flush=True)
@@ -218,7 +218,12 @@ def _last_lines(endpoint: Endpoint, report: CheckReport, width: int | None) -> l
     from techo._checking.context import Verdict
 
     reply = "unknown" if report.reply is None else report.reply.__name__
-    counts = [f"{len(report.counted(verdict))} {verdict}" for verdict in Verdict]
+    counts = [
+        f"{count} {verdict}"
+        for verdict in Verdict
+        if (count := len(report.counted(verdict)))
+        or verdict in {Verdict.PASSED, Verdict.FAILED}
+    ]
     text = f"{endpoint} ({reply} replies): {', '.join(counts)}"
     return [text] if width is None else wrap(text, width, rest="  ")
 
@@ -246,6 +251,8 @@ def _object_of_all(endpoint: Endpoint, report: CheckReport) -> dict[str, Any]:
         passed=len(report.counted(Verdict.PASSED)),
         failed=len(report.failed),
         not_applicable=len(report.counted(Verdict.NOT_APPLICABLE)),
+        skipped=len(report.counted(Verdict.SKIPPED)),
+        not_tried=len(report.counted(Verdict.NOT_TRIED)),
         elapsed_ns=nanoseconds(sum(each.seconds for each in report.checks)),
     )
 
