@@ -25,6 +25,8 @@ def test_a_bar_shows_what_was_found_so_far() -> None:
     assert "━" in terminal.seen
     assert re.search(r"[\d,]+/s, p99 [\d.,]+ ms, 0 errors", terminal.seen)
     assert terminal.seen.index("round trips in") > terminal.seen.rindex(" errors")
+    # Behind the bar it could begin a line, and the bar would stay.
+    assert "\r^C" in terminal.seen
 
 
 def test_a_warm_up_is_told() -> None:

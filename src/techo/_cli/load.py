@@ -217,6 +217,19 @@ async def _explain() -> None:
     print_error("techo: waiting for trips in flight; again to stop now")
 
 
+class _AtTheLeft(Forgiving):
+    """Standard error that leaves the cursor at the left.
+
+    There the terminal echoes Ctrl-C. Behind a bar as wide as the terminal it would begin a new
+    line, and the bar would stay when only that line is taken away.
+    """
+
+    def write(self, text: str) -> int:
+        """Write, if that can be done."""
+        super().write(text + "\r")
+        return len(text)
+
+
 @contextlib.contextmanager
 def _progress(
     warm_up: float, seconds: float, trips: int | None
@@ -232,7 +245,7 @@ def _progress(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(file=cast("IO[str]", Forgiving()), markup=False)
+    console = Console(file=cast("IO[str]", _AtTheLeft()), markup=False)
     if console.is_dumb_terminal:
         yield lambda _: None
         return

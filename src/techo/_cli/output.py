@@ -59,19 +59,24 @@ def print_bytes(data: bytes | bytearray) -> None:
 class Forgiving:
     """Standard error for what draws on it, which a terminal that is gone does not end."""
 
+    def __init__(self) -> None:
+        self._stream = sys.stderr
+        # Rich puts something in the place of standard error, and asks us what is behind it.
+        self.rich_proxied_file = self
+
     def __getattr__(self, name: str) -> Any:
-        return getattr(sys.stderr, name)
+        return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
         """Write, if that can be done."""
         with contextlib.suppress(OSError):
-            sys.stderr.write(text)
+            self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
         """Flush, if that can be done."""
         with contextlib.suppress(OSError):
-            sys.stderr.flush()
+            self._stream.flush()
 
 
 def is_dumb() -> bool:
