@@ -40,11 +40,16 @@ class Terminal:
 @contextlib.contextmanager
 def on_a_terminal(*arguments: str, setsid: str = "setsid") -> Iterator[Terminal]:
     """Run a techo command in front of a terminal of its own for a block."""
+    with any_on_a_terminal(*command(*arguments), setsid=setsid) as terminal:
+        yield terminal
+
+
+@contextlib.contextmanager
+def any_on_a_terminal(*words: str, setsid: str = "setsid") -> Iterator[Terminal]:
+    """Run any program in front of a terminal of its own for a block."""
     master, slave = pty.openpty()
     # A session of its own and the terminal as its own, as a login shell has it: setsid(1) -c.
-    popen = subprocess.Popen(
-        [setsid, "-c", *command(*arguments)], stdin=slave, stdout=slave, stderr=slave
-    )
+    popen = subprocess.Popen([setsid, "-c", *words], stdin=slave, stdout=slave, stderr=slave)
     os.close(slave)
     with popen:
         try:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 
-from helpers import PATIENCE, serving
-from terminals import on_a_terminal
+from helpers import PATIENCE, command, serving
+from terminals import any_on_a_terminal, on_a_terminal
 
 
 def test_enter_asks_for_the_statistics_so_far() -> None:
@@ -19,6 +20,19 @@ def test_enter_asks_for_the_statistics_so_far() -> None:
             terminal.type(keys)
             terminal.read_until("round trips in ms")
         assert "--- " not in terminal.seen
+
+
+def test_what_is_typed_ahead_is_left_to_the_shell() -> None:
+    """The line that was typed or pasted meanwhile is still there when ping has ended."""
+    with serving() as process:
+        ping = shlex.join(command("ping", "-i", "0.01", "-n", "50", str(process.port)))
+        script = f"{ping}; read -r line; echo the shell has read: $line"
+        with any_on_a_terminal("sh", "-c", script) as terminal:
+            terminal.read_until("seq=1")
+            terminal.type(b"techo load\n")
+            terminal.read_until("the shell has read: techo load")
+            assert terminal.popen.wait(PATIENCE) == 0
+    assert terminal.seen.count("round trips in ms") == 1
 
 
 def test_ctrl_c_ends_it_with_the_summary() -> None:

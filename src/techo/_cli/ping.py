@@ -16,7 +16,7 @@ from techo._cli.figures import PING, figures_of_ping
 from techo._cli.objects import OBJECT_OPTIONS, Objects, taking_objects
 from techo._cli.options import CLIENT, Command, Group, Option, option, switch
 from techo._cli.output import print_error, print_lines
-from techo._cli.process import in_foreground
+from techo._cli.process import in_foreground, waiting
 from techo._cli.readers import NUMBER, TIME, Form
 from techo._cli.rules import any_fired, names_of, rules_about
 from techo._cli.signals import stopping
@@ -192,6 +192,8 @@ class _Ping:
             # To read a terminal from the background would stop this process (termios(3)).
             if not in_foreground(sys.stdin):
                 await trio.sleep(_BACKGROUND)  # there is no event for the foreground
+            elif waiting(sys.stdin) > 1:
+                return  # lines typed or pasted ahead are for the shell, and cannot be put back
             elif os.read(_TERMINAL, 1024):  # and not just Ctrl-D
                 self._print_so_far()
 

@@ -30,6 +30,15 @@ def in_foreground(stream: IO[str]) -> bool:
         return False
 
 
+def waiting(stream: IO[str]) -> int:
+    """Return how many bytes of what was typed on a terminal can be read without waiting."""
+    import fcntl  # not on every system
+    import termios
+
+    number = fcntl.ioctl(stream.fileno(), termios.FIONREAD, bytes(4))
+    return int.from_bytes(number, sys.byteorder)
+
+
 def abandon_output() -> None:
     """Discard what could not be printed, and everything printed from now on."""
     # The interpreter flushes once more on its way out, and would complain.
