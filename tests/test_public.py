@@ -77,6 +77,14 @@ def test_help_is_useful(module: ModuleType, name: str) -> None:
                 assert re.search(rf"\n \|  {field.name}\n \|      \S.*", shown), field.name
 
 
+def test_help_on_the_whole_leads_to_names_and_chapters() -> None:
+    """Every name and chapter in the module's docstring exists."""
+    chapters = {path.stem for path in (Path(techo.__path__[0]) / "docs").glob("*.md")}
+    named = re.findall(r"`(?:techo help )?(?:techo\.)?(\w+)`", techo.__doc__ or "")
+    assert len(named) > 8
+    assert set(named) <= {*techo.__all__, "testing", *chapters}
+
+
 @pytest.mark.parametrize("field", attrs.fields(techo.Limits), ids=lambda field: field.name)
 def test_help_of_limits_has_units_and_defaults(field: attrs.Attribute[object]) -> None:
     """Each limit says what it means, in which unit it counts, and what it is by default."""

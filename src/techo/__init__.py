@@ -1,4 +1,15 @@
-"""techo: an echo service under trio's structured concurrency."""
+"""techo: an echo service under trio's structured concurrency.
+
+`open_server` serves for the length of a block, and `open_client` connects to any echo server:
+
+    async with techo.open_server("tcp://127.0.0.1:0") as server:
+        async with techo.open_client(server.endpoints[0]) as client:
+            trip = await client.round_trip(b"hello")
+
+`EchoService` has a handler for your own listeners. `ping` and `load` measure loss and latency.
+A reply is `raw`, `stamped` or your own function. `techo.testing` has servers that misbehave.
+`techo help library` prints the chapter that lists every name here; `embed` and `test` go on.
+"""
 
 from __future__ import annotations
 

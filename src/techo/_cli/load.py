@@ -98,14 +98,14 @@ _OPTIONS: Final[Sequence[Option | Group]] = [
         "-W --timeout",
         TIME,
         "how long to wait for a reply or a connection. If nothing has come back at all, or "
-        "nothing does any more with -n, the load gives up after this time; after ten times as "
-        "long over udp and unixgram",
+        "nothing does any more with -n, the load gives up after this time. Over udp and "
+        "unixgram it does so after ten times as long",
         shown="10s; 1s over udp and unixgram",
     ),
     option(
         "--report-every",
         time_form(_INTERVAL),
-        "print what was found out in each such time, as it ends",
+        "how often to print a line of what was measured since the last one",
         shown="1s; off with --json",
     ),
     *REPORT_OPTIONS,

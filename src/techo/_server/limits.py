@@ -73,8 +73,8 @@ class Limits:
         65_536,
         whole(1, LARGEST_RECEIVE_SIZE),
         "bytes",
-        "the most that is received as one chunk; where the reply does not depend on chunks "
-        "(raw), up to 4 times that from a peer which has read a MiB",
+        "the most that is received as one chunk. Where the reply does not depend on chunks "
+        "(raw), it is up to 4 times that from a peer which has read a MiB",
     )
     backlog: int | None = _limit(
         None, COUNT.or_off(), "connections", "how many may wait in the kernel to be accepted"
