@@ -21,7 +21,7 @@ def options() -> argparse.Namespace:
         prog="nox -s bench --",
         description="Measure what techo costs, compare it with others, print a table.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="rows:\n" + "\n".join(f"  {row.name:8} {row.work}" for row in rows.ROWS),
+        epilog="rows:\n" + "\n".join(f"  {row.name:10} {row.work}" for row in rows.ROWS),
     )
     parser.add_argument("rows", nargs="*", metavar="ROW", help="what to measure (default: all)")
     parser.add_argument(

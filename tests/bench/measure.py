@@ -104,7 +104,7 @@ def wait_for_address(popen: subprocess.Popen[bytes], name: str, output: Path) ->
 def take_turn(programs_: Programs, name: str, server: Server, row: Row, seconds: float) -> Turn:
     """Put load on a server once, and give the figures; `name` is whose turn it is."""
     seconds = max(seconds, row.least_seconds)
-    client = programs_.client(row.transport, name if row.server else "c")
+    client = programs_.client(name if row.server else "c")
     command = [*client, server.address, str(server.pid), *row.load, str(seconds)]
     if server.name == "techo-stamped":
         command.append(str(STAMP_LENGTH))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import shutil
 import subprocess
@@ -18,6 +19,8 @@ HERE: Final = Path(__file__).parent
 
 SOCAT: Final = "socat"
 
+LIBRARIES: Final = ("uvloop", "aiofastnet")
+"""Peers are named for those that they need, which are not installed everywhere."""
 
 STARTED: Final = {
     "techo--help": ["-P", "-m", "techo", "--help"],
@@ -42,13 +45,11 @@ class Programs:
     certificate: Path
     """A server's, with its key; made for this run."""
 
-    def client(self, transport: str, name: str = "c") -> list[str]:
-        """Give the command that starts a client; by default the one that measures servers."""
-        if name != "c":
-            return [sys.executable, "-P", str(HERE / "load_trio.py"), name]
-        if transport != "tls":
+    def client(self, name: str = "c") -> list[str]:
+        """Return the command that starts a client; by default the one that measures servers."""
+        if name == "c":
             return [self.load]
-        return [sys.executable, "-P", str(HERE / "load_tls.py")]
+        return [sys.executable, "-P", str(HERE / "load_trio.py"), name]
 
     def command(self, server: str, transport: str) -> list[str]:
         """Give the command that starts a server."""
@@ -75,7 +76,9 @@ def compile_all(folder: Path, *flags: str) -> Programs:
     if compiler is None:
         raise CannotMeasureError("there is no cc: install a C compiler, for the load client")
     for name in ("load", "echo"):
-        command = [compiler, "-O2", *flags, "-o", str(folder / name), str(HERE / f"{name}.c")]
+        source = str(HERE / f"{name}.c")
+        # -ldl: for libssl; from glibc 2.34 on it does nothing.
+        command = [compiler, "-O2", *flags, "-o", str(folder / name), source, "-ldl"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         if done.returncode:
             raise CannotMeasureError(f"cc cannot compile {name}.c: {done.stderr}")
@@ -86,12 +89,23 @@ def compile_all(folder: Path, *flags: str) -> Programs:
 
 
 def missing(contender: str) -> str | None:
-    """Say what is not installed that a server or a client needs."""
-    if contender.startswith("uvloop"):
-        return None if importlib.util.find_spec("uvloop") else "uvloop"
+    """Return what is not installed that a server or a client needs."""
+    for library in LIBRARIES:
+        if library in contender.split("-") and not importlib.util.find_spec(library):
+            return library
     return SOCAT if contender == SOCAT and not shutil.which(SOCAT) else None
 
 
 def present(row: Row) -> tuple[str, ...]:
     """Give those who take part in a row and can be run here."""
     return tuple(each for each in row.contenders if missing(each) is None)
+
+
+def peer_uses_slower_tls() -> bool:
+    """Return whether aiofastnet cannot use OpenSSL directly, as it does where it is fastest.
+
+    It can where Python itself loads OpenSSL as a library, and has not linked it in.
+    """
+    if missing("aiofastnet"):
+        return False
+    return importlib.import_module("aiofastnet").OPENSSL_DYN_LIBS is None

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import platform
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,8 @@ class Report:
             "Ratios are of the same round, in brackets their quartiles.",
             ", ".join(f"{name} {version}" for name, version in environment().items()),
         ]
+        if programs.peer_uses_slower_tls():
+            found.append("aiofastnet does TLS the slower way: Python's OpenSSL is its own.")
         if self.absent:
             found.append(
                 f"Not compared, because not installed: {', '.join(sorted(self.absent))}"
@@ -86,9 +89,10 @@ def environment() -> dict[str, str]:
         platform.python_implementation(): platform.python_version(),
         "cores": str(os.cpu_count()),
     }
-    for name in ("techo", "trio", "uvloop"):
+    for name in ("techo", "trio", *programs.LIBRARIES):
         if importlib.util.find_spec(name):
             found[name] = importlib.metadata.version(name)
+    found["OpenSSL"] = ssl.OPENSSL_VERSION.split()[1]
     return found
 
 

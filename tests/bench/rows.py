@@ -8,6 +8,8 @@ from typing import Final
 import attrs
 
 IDLE_CONNECTIONS: Final = 8000
+IDLE_TLS_CONNECTIONS: Final = 4000
+"""Fewer, because of what it takes to shake hands with each of them."""
 SPARE_DESCRIPTORS: Final = 100
 """What a process has open besides its connections, generously."""
 
@@ -132,33 +134,58 @@ def start(option: str) -> Row:
     )
 
 
-def idle_connections() -> int:
-    """As many as wanted, or as file descriptors allow."""
+def idle(
+    name: str, wanted: int, limits: dict[str | tuple[str, ...], float], transport: str = "tcp"
+) -> Row:
+    """Return a row of connections that do nothing: as many as file descriptors allow."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard == resource.RLIM_INFINITY:
-        return IDLE_CONNECTIONS
-    return min(IDLE_CONNECTIONS, hard - SPARE_DESCRIPTORS)
+    count = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard - SPARE_DESCRIPTORS)
+    return Row(
+        name=name,
+        transport=transport,
+        work=f"{count} idle {OVER[transport]}s",
+        load=("idle", str(count)),
+        figures=(
+            Figure("connection_bytes", "resident memory per connection", "B", against(limits)),
+            # What is left is the server's own housekeeping: a thousandth of a core.
+            Figure("idle_percent", "server CPU while idle", "% of a core", (Target(0.1),)),
+        ),
+        least_seconds=1,
+        fresh=True,
+    )
 
 
+FASTEST: Final = "aiofastnet-uvloop"
 SMALL: Final[dict[str | tuple[str, ...], float]] = {UVLOOP: 1.0, "c": 1.3, "trio": 0.25}
-OTHERS: Final = ("techo-portable", "uvloop-streams", "asyncio", "asyncio-streams")
+LARGE: Final[dict[str | tuple[str, ...], float]] = {UVLOOP: 1.03, FASTEST: 1.15}
+OTHERS: Final = (
+    "techo-portable",
+    "uvloop-streams",
+    "aiofastnet",
+    "asyncio",
+    "asyncio-streams",
+)
 DATAGRAMS: Final[dict[str | tuple[str, ...], float]] = {"uvloop-datagram": 1.0}
-TLS: Final = ("trio", "uvloop-streams", "asyncio-streams")
+TLS_SMALL: Final[dict[str | tuple[str, ...], float]] = {"uvloop": 1.1, FASTEST: 1.3}
+TLS_LARGE: Final[dict[str | tuple[str, ...], float]] = {"uvloop": 0.95}
+TLS: Final = ("trio", "uvloop-streams", "aiofastnet", "asyncio", "asyncio-streams")
 
 ROWS: Final = (
-    echo("100x64", 100, 64, SMALL, also=OTHERS),
+    echo("100x64", 100, 64, SMALL | LARGE, also=OTHERS),
     echo("1000x64", 1000, 64, SMALL),
     echo("10x64", 10, 64, {UVLOOP: 1.15}, also=("socat",)),
     echo("1x64", 1, 64, {UVLOOP: 1.5}, also=("socat",)),
-    echo("10x16k", 10, 2**14, {UVLOOP: 1.1}),
-    echo("4x256k", 4, 2**18, {UVLOOP: 1.1}),
-    echo("1x1m", 1, 2**20, {UVLOOP: 1.1}),
+    echo("10x16k", 10, 2**14, LARGE),
+    echo("4x256k", 4, 2**18, LARGE),
+    echo("1x1m", 1, 2**20, LARGE),
     echo("unix64", 100, 64, {UVLOOP: 1.0}, transport="unix"),
     echo("udp64", 100, 64, DATAGRAMS, also=("asyncio-datagram",), transport="udp"),
     # What fits into a packet nearly anywhere; a hundred of these overflow a socket's buffer.
     echo("udp1400", 50, 1400, DATAGRAMS, also=("asyncio-datagram",), transport="udp"),
-    echo("tls64", 100, 64, {}, also=TLS, transport="tls"),
-    echo("tls1m", 1, 2**20, {}, also=TLS, transport="tls"),
+    echo("tls64", 100, 64, TLS_SMALL, also=TLS, transport="tls"),
+    echo("tls16k", 10, 2**14, TLS_SMALL, also=("trio",), transport="tls"),
+    echo("tls256k", 4, 2**18, TLS_LARGE, also=("trio", FASTEST), transport="tls"),
+    echo("tls1m", 1, 2**20, TLS_LARGE, also=(*TLS, FASTEST), transport="tls"),
     Row(
         name="stamped",
         work="100 connections x 64 B, closed loop, stamped",
@@ -173,22 +200,15 @@ ROWS: Final = (
         figures=cpu({"trio": 1.15}, "connection"),
     ),
     Row(
-        name="idle",
-        work=f"{idle_connections()} idle connections",
-        load=("idle", str(idle_connections())),
-        figures=(
-            Figure(
-                "connection_bytes",
-                "resident memory per connection",
-                "B",
-                against({"trio": 1.0}),
-            ),
-            # What is left is the server's own housekeeping: a thousandth of a core.
-            Figure("idle_percent", "server CPU while idle", "% of a core", (Target(0.1),)),
-        ),
-        least_seconds=1,
-        fresh=True,
+        name="tlsconnect",
+        transport="tls",
+        work="connect, TLS handshake, one round trip of 64 B, close, one at a time",
+        load=("trip",),
+        figures=cpu({"uvloop": 1.25}, "connection"),
+        also=("trio", FASTEST),
     ),
+    idle("idle", IDLE_CONNECTIONS, {"trio": 1.0}),
+    idle("tlsidle", IDLE_TLS_CONNECTIONS, {"trio": 0.8, "uvloop": 1.0}, "tls"),
     Row(
         name="delay",
         work="another task of the run, under 1000 connections x 64 B",
@@ -211,6 +231,22 @@ ROWS: Final = (
         ),
         server="c",  # the fastest there is: no client on trio waits for it
         also=("trio", "c"),
+    ),
+    Row(
+        name="tlsload",
+        transport="tls",
+        work="techo.load and another client: 100 TLS connections x 64 B, closed loop",
+        load=("echo", "100", "64"),
+        figures=(
+            Figure(
+                "load_cpu_us",
+                "client CPU per round trip",
+                "µs",
+                against({"techo-tasks": 0.35}),
+            ),
+        ),
+        server="techo",  # which does less than any client on trio that compares the bytes
+        also=("c",),
     ),
     start("--help"),
     start("--version"),

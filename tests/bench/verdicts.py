@@ -116,7 +116,7 @@ def notes(row: Row, figure: Figure, name: str, turns: dict[str, list[Turn]]) -> 
     if samples := values(turns[name], "delay_samples"):
         found.append(f"{statistics.median(samples):.0f} samples a turn")
     rivals = {target.peer for target in figure.targets}
-    if name.startswith("uvloop") and name in rivals:
+    if "uvloop" in name and name in rivals:
         p99 = compare(turns[row.subject], turns[name], "p99_us")
         if p99 and p99.low > WORSE_P99:
             found.append(

@@ -1,7 +1,9 @@
 """Servers to measure on asyncio or uvloop: `with_asyncio.py NAME WHERE` prints its address.
 
-WHERE is tcp, udp, unix, or tls:FILE, with the certificate there. Both loops set TCP_NODELAY
-themselves. None of these servers has timeouts, limits or counters.
+NAME is the loop's, or aiofastnet's, whose transports replace those of asyncio's loop or, as
+aiofastnet-uvloop, those of uvloop's. Behind it stands what serves, if not the leanest. WHERE is
+tcp, udp, unix, or tls:FILE, with the certificate there. All of them set TCP_NODELAY themselves.
+None of these servers has timeouts, limits or counters.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ import mmap
 import os
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
+from types import ModuleType
 from typing import Final, cast
 
 BACKLOG: Final = 65535
@@ -83,22 +87,23 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     writer.close()
 
 
-async def serve_streams(certificate: str) -> None:
-    """Serve with a coroutine for each connection; over TLS if there is a certificate."""
-    context = None
-    if certificate:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(certificate)
+async def serve_streams(context: ssl.SSLContext | None) -> None:
+    """Serve with a coroutine for each connection; over TLS if there is a context."""
     server = await asyncio.start_server(echo, "127.0.0.1", 0, backlog=BACKLOG, ssl=context)
-    announce("tls" if certificate else "tcp", server.sockets[0].getsockname()[1])
+    announce("tls" if context else "tcp", server.sockets[0].getsockname()[1])
     await server.serve_forever()
 
 
-async def serve_protocol(protocol: Callable[[], asyncio.BaseProtocol]) -> None:
-    """Serve with callbacks."""
+async def serve_protocol(
+    protocol: Callable[[], asyncio.BaseProtocol],
+    context: ssl.SSLContext | None,
+    transports: ModuleType | None,
+) -> None:
+    """Serve with callbacks; by other transports than the loop's own if there are such."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(protocol, "127.0.0.1", 0, backlog=BACKLOG)
-    announce("tcp", server.sockets[0].getsockname()[1])
+    create = partial(transports.create_server, loop) if transports else loop.create_server
+    server = await create(protocol, "127.0.0.1", 0, backlog=BACKLOG, ssl=context)
+    announce("tls" if context else "tcp", server.sockets[0].getsockname()[1])
     await server.serve_forever()
 
 
@@ -126,16 +131,24 @@ def announce(kind: str, place: int | str) -> None:
 
 def main(name: str, where: str) -> None:
     """Serve until killed."""
-    loop_name, _, style = name.partition("-")
+    words = name.split("-")
     kind, _, certificate = where.partition(":")
+    context = None
+    if certificate:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate)
+    protocol = Buffered if "buffered" in words else Greet
+    work: Coroutine[object, object, None]
     if kind == "udp":
         work = serve_datagrams()
-    elif style == "streams":
-        work = serve_streams(certificate)
+    elif "streams" in words:
+        work = serve_streams(context)
+    elif kind == "unix":
+        work = serve_unix(protocol)
     else:
-        serve = serve_unix if kind == "unix" else serve_protocol
-        work = serve(Buffered if style == "buffered" else Greet)
-    importlib.import_module(loop_name).run(work)
+        fast = importlib.import_module("aiofastnet") if "aiofastnet" in words else None
+        work = serve_protocol(protocol, context, fast)
+    importlib.import_module("uvloop" if "uvloop" in words else "asyncio").run(work)
 
 
 if __name__ == "__main__":

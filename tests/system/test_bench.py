@@ -11,7 +11,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -98,6 +98,9 @@ def test_a_client_says_how_much_it_did_and_whether_it_had_to_wait() -> None:
         (rows.chosen(["udp1400"])[0], "cpu_us"),
         (attrs.evolve(rows.chosen(["tls64"])[0], load=("echo", "5", "64")), "cpu_us"),
         (rows.chosen(["tls1m"])[0], "cpu_us"),
+        (rows.chosen(["tlsconnect"])[0], "cpu_us"),
+        (attrs.evolve(rows.chosen(["tlsidle"])[0], load=("idle", "60")), "connection_bytes"),
+        (attrs.evolve(rows.chosen(["tlsload"])[0], load=("echo", "5", "64")), "load_cpu_us"),
         (rows.chosen(["load"])[0], "load_cpu_us"),
         (rows.chosen(["help"])[0], "start_cpu_ms"),
         (rows.chosen(["version"])[0], "start_cpu_ms"),
@@ -140,8 +143,10 @@ def serve_once(
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             context.load_cert_chain(certificate)
             peer = context.wrap_socket(peer, server_side=True)
-        with peer:
+        with peer, suppress(OSError):  # who has found out that it is no echo is gone
             peer.sendall(reply(peer.recv(64)))
+            if isinstance(peer, ssl.SSLSocket):
+                peer.unwrap()
 
     address = f"{transport}:{name if transport == 'unix' else sock.getsockname()[1]}"
     if transport != "udp":
@@ -158,9 +163,8 @@ def load(
     compiled: programs.Programs, address: str, work: str, name: str = "c"
 ) -> CompletedProcess[str]:
     """Run a load client against a server in this process."""
-    client = compiled.client(address.partition(":")[0], name)
     return subprocess.run(
-        [*client, address, str(os.getpid()), *work.split()],
+        [*compiled.client(name), address, str(os.getpid()), *work.split()],
         capture_output=True,
         text=True,
         check=False,
@@ -185,6 +189,10 @@ def load(
         ("tls", "echo 1 64", wrong_byte, "a wrong byte"),
         ("tls", "echo 1 64", lambda data: data + b"!", "more came back"),
         ("tls", "echo 1 64", lambda data: data[:-1], "end-of-file in mid-message"),
+        ("tls", "trip", wrong_byte, "a wrong byte"),
+        ("tls", "trip", lambda data: data + b"!", "more came back"),
+        ("tls", "trip", lambda data: data[:-1], "end-of-file in mid-message"),
+        ("tls", "idle 1", wrong_byte, "a wrong byte"),
     ],
 )
 def test_load_tells_a_server_that_does_not_echo(
@@ -206,12 +214,13 @@ def test_load_tells_a_server_that_does_not_echo(
     "reply", [wrong_byte, lambda data: data + b"!", lambda data: data[:-1]]
 )
 @pytest.mark.parametrize("name", ["techo", "techo-tasks"])
+@pytest.mark.parametrize("transport", ["tcp", "tls"])
 def test_clients_that_are_compared_verify(
-    compiled: programs.Programs, name: str, reply: Callable[[bytes], bytes]
+    compiled: programs.Programs, transport: str, name: str, reply: Callable[[bytes], bytes]
 ) -> None:
     """A wrong byte, one too many and one too few make them fail, not faster."""
     with ExitStack() as stack:
-        address = serve_once("tcp", compiled.certificate, reply, stack)
+        address = serve_once(transport, compiled.certificate, reply, stack)
         done = load(compiled, address, "echo 1 64 0.05", name)
     assert (done.returncode, done.stdout) == (1, "")
     assert re.search("did not echo|EchoMismatch|ShortReply", done.stderr)
@@ -244,3 +253,35 @@ def test_load_sends_a_lost_datagram_again(compiled: programs.Programs) -> None:
     figures = json.loads(done.stdout)
     assert figures["lost"] > 0
     assert figures["messages"] > figures["lost"]
+
+
+def test_load_says_what_is_no_handshake(compiled: programs.Programs) -> None:
+    """A peer that is none of TLS ends it, with 1, before anything is measured."""
+    with ExitStack() as stack:
+        address = serve_once("tcp", compiled.certificate, lambda _: b"hello\r\n", stack)
+        done = load(compiled, address.replace("tcp:", "tls:"), "echo 1 64 0.05")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "no handshake\n")
+
+
+@pytest.mark.parametrize(
+    ("contender", "absent"),
+    [
+        ("uvloop-streams", {"uvloop"}),
+        ("aiofastnet", {"aiofastnet"}),
+        ("aiofastnet-uvloop", {"uvloop"}),
+        ("aiofastnet-uvloop", {"aiofastnet"}),
+    ],
+)
+def test_a_peer_that_is_not_installed_is_named_and_left_out(
+    monkeypatch: pytest.MonkeyPatch, contender: str, absent: set[str]
+) -> None:
+    """It needs what its name says; without a part of it, the others are measured."""
+    row = rows.echo("tiny", 3, 200, {contender: 1.0, "c": 100.0})
+    spec = object()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: (name not in absent) and spec)
+    assert {programs.missing(contender)} == absent
+    assert programs.present(row) == ("techo", "c")
+    result = report.Report(EFFORT)
+    monkeypatch.undo()
+    result.add(row, {name: [{"cpu_us": 1.0}] for name in ("techo", "c")})
+    assert f"Not compared, because not installed: {contender}" in result.table()
