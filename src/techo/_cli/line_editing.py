@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import signal
 import sys
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -24,8 +25,10 @@ _NUMBERS: Final = (0, 1)
 class LineEditor:
     """Reads lines from the terminal; earlier ones come back with the arrow keys."""
 
+    _terminal: _Terminal
     asking: bool = False
     """Whether a prompt is shown, at which the cursor stands."""
+    _prompt: str = ""
 
     def read(self, prompt: str) -> bytes:
         """Read a line with its end; nothing means the end of the input. Blocks.
@@ -33,7 +36,8 @@ class LineEditor:
         Raises:
             OSError: the terminal cannot be read.
         """
-        self.asking = True
+        self._prompt, self.asking = prompt, True
+        self._terminal.echo(on=True)  # or the library would not show what is typed
         try:
             line = input(prompt)
         except EOFError:
@@ -41,7 +45,68 @@ class LineEditor:
             return b""
         finally:
             self.asking = False
+            self._terminal.echo(on=False)
         return line.encode(sys.stdin.encoding, sys.stdin.errors or "strict") + b"\n"
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Let a block print whole lines; a prompt comes back below, with what was typed."""
+        asking = self.asking
+        if asking:
+            print(flush=True)
+        try:
+            yield
+        finally:
+            if asking:
+                self._show_again()
+
+    def suspend(self) -> None:
+        """Stop this process, as Ctrl-Z asks; when it goes on, all is as it was."""
+        with self._terminal.lent():
+            handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGTSTP)
+            signal.signal(signal.SIGTSTP, handler)
+        if self.asking:
+            self._show_again()
+
+    def _show_again(self) -> None:
+        """Show the prompt and what was typed; the library takes it to be there already."""
+        import readline
+
+        if self.asking:
+            print(self._prompt + readline.get_line_buffer(), end="", flush=True)
+
+
+@attrs.frozen(eq=False)
+class _Terminal:
+    """The terminal's settings.
+
+    Lines are not collected by the terminal, even between two prompts: of Ctrl-D nothing would
+    be left for the next prompt then.
+    """
+
+    before: list[Any]
+    """As they were."""
+
+    def echo(self, *, on: bool) -> None:
+        """From now on show what is typed, or keep it for the next prompt."""
+        import termios
+
+        settings = self.before.copy()
+        settings[3] &= ~(termios.ICANON | termios.ECHO)
+        settings[3] |= self.before[3] & termios.ECHO if on else 0
+        with contextlib.suppress(termios.error):  # it may be gone
+            termios.tcsetattr(_NUMBERS[0], termios.TCSANOW, settings)
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[None]:
+        """Let others have it as it was, for the length of a block."""
+        import termios
+
+        now = termios.tcgetattr(_NUMBERS[0])
+        termios.tcsetattr(_NUMBERS[0], termios.TCSANOW, self.before)
+        yield
+        termios.tcsetattr(_NUMBERS[0], termios.TCSANOW, now)
 
 
 @contextlib.contextmanager
@@ -64,9 +129,10 @@ def line_editor() -> Iterator[LineEditor | None]:
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="surrogateescape")
     before = termios.tcgetattr(_NUMBERS[0])
-    editor = LineEditor()
+    terminal = _Terminal(before)
     try:
-        yield editor
+        terminal.echo(on=False)
+        yield LineEditor(terminal)
     finally:
         with contextlib.suppress(OSError, termios.error):  # it may be gone
             # In the background this would stop us, and the terminal is not ours to set.

@@ -5,21 +5,20 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
-import os
+import signal
 import socket
 import ssl
-import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from techo._cli.errors import SHOW_CERTIFICATE, cannot_reach, fail, refuse
+from techo._cli.errors import SHOW_CERTIFICATE, cannot_reach, refuse
 from techo._cli.line_editing import LineEditor, line_editor
 from techo._cli.options import CLIENT, Command, option
 from techo._cli.output import print_bytes, print_error
 from techo._cli.readers import time_form
 from techo._cli.signals import end_by, stopping
+from techo._cli.standard_input import StandardInput
 from techo._cli.tls import client_context
 from techo._quantities import write_seconds
 from techo._validation import SECONDS_ABOVE_0
@@ -30,12 +29,6 @@ if TYPE_CHECKING:
 
     from techo._client.comparison import Comparison
     from techo._transport.transport import Transport
-
-_PROMPT: Final = "> "
-_NUMBER: Final = 0
-"""Standard input's descriptor."""
-_READ_SIZE: Final = 2**16
-"""Bytes; what a pipe holds at the most by default (pipe(7))."""
 
 _CONNECT_TIMEOUT: Final = 10.0
 """Seconds for connecting with TLS, as servers allow by default: a peer that does not speak it
@@ -50,7 +43,8 @@ _LINGER: Final = 1.0
 
 _DESCRIPTION = """\
 On a terminal: a prompt, a line in, its reply out; an empty line or Ctrl-D ends it. Lines can be
-edited, and the arrow keys bring earlier ones back. In a pipe: everything as it comes, until the
+edited, and the arrow keys bring earlier ones back. What is typed while a reply is awaited waits
+for the next prompt. In a pipe: everything as it comes, until the
 input ends and all of it has come back.
 
 Over udp, unixgram and unixpacket a line is a message. A reply that is missing after the time of
@@ -91,9 +85,14 @@ async def _talk(options: argparse.Namespace, editor: LineEditor | None) -> int:
     async def heed(
         scope: trio.CancelScope, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        with trio.open_signal_receiver(*stopping()) as signals:
+        # Not where it is ignored, as without job control.
+        halt = [signal.SIGTSTP] * (signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL)
+        with trio.open_signal_receiver(*stopping(), *halt) as signals:
             task_status.started()
             async for number in signals:
+                if number == signal.SIGTSTP:
+                    editor.suspend()
+                    continue
                 caught.append(number)
                 scope.cancel(reason="a signal")
 
@@ -128,10 +127,12 @@ async def _talk_to_the_end(options: argparse.Namespace, editor: LineEditor | Non
     async with transport:
         if transport.connectionless:
             return await _talk_in_datagrams(transport, endpoint, options.timeout, editor)
-        source = _StandardInput(transport.largest, editor)
+        source = StandardInput(transport.largest, editor)
         talker = _Talker(transport, source, Comparison(), options.timeout or math.inf)
         await talker.run()
     if talker.ended_early:
+        if source.prompting:
+            print_error("")
         _leave_prompt(editor)
         print_error(f"techo: {endpoint} {talker.ended_early}")
     return talker.source.failure or (1 if talker.ended_early else 0)
@@ -165,7 +166,7 @@ async def _talk_in_datagrams(
 
     from techo._client.client import EchoClient
 
-    client, source = EchoClient(transport), _StandardInput(transport.largest, editor)
+    client, source = EchoClient(transport), StandardInput(transport.largest, editor)
     seconds = timeout or _TIMEOUT
     answered = unanswered = 0
     while line := await source.read():
@@ -193,7 +194,7 @@ class _Talker:
     """One conversation: standard input to the server, its replies to standard output."""
 
     transport: Transport
-    source: _StandardInput
+    source: StandardInput
     _comparison: Comparison | None
     """None once the server has proved to be no echo: then replies are just printed."""
     timeout: float
@@ -201,6 +202,8 @@ class _Talker:
     ended_early: str = ""
     """Once it is over: how the server has ended it and what is missing, or nothing."""
     _finished: bool = False
+    _in_line: bool = False
+    """Whether the cursor of a terminal stands behind a part of a reply."""
     _answered: trio.Event = attrs.field(init=False)
     _receiving: trio.CancelScope = attrs.field(init=False)
     _refused: bool = False
@@ -218,6 +221,7 @@ class _Talker:
             with self._receiving:
                 await self._print_replies()
             nursery.cancel_scope.cancel(reason="the server has closed")
+        self._end_line()
         if not self._finished:
             self.ended_early = "ended the connection before the input ended"
         elif self._comparison is not None and not self._comparison.complete:
@@ -241,6 +245,7 @@ class _Talker:
                 with trio.move_on_after(self.timeout) as scope:
                     await self._answered.wait()
                 if scope.cancelled_caught:
+                    self._end_line()
                     _report_missing(len(chunk), self.timeout)
         self._finished = True
         self._note_progress()
@@ -261,15 +266,29 @@ class _Talker:
             while chunk := await self.transport.receive():
                 self._note_progress()
                 answered = self._answers(chunk)
-                if answered and self.source.terminal:
-                    chunk += b"\n"
-                print_bytes(chunk)
+                self._print(chunk, answered=answered)
                 if answered:
                     self._answered.set()
         except trio.BrokenResourceError as error:
             # What is missing shows a broken connection, as it shows an early end.
             nothing_came = self._comparison is not None and not self._comparison.matched
             self._refused = nothing_came and isinstance(error.__cause__, ssl.SSLError)
+
+    def _print(self, chunk: bytes | bytearray, *, answered: bool) -> None:
+        """Print what has come; on a terminal, a reply that is complete is a line."""
+        editor = self.source.editor
+        if editor is not None and editor.asking:  # it is late
+            with editor.aside():
+                print_bytes(chunk + b"\n")
+            return
+        print_bytes(chunk + b"\n" * (answered and self.source.terminal))
+        self._in_line = editor is not None and not answered
+
+    def _end_line(self) -> None:
+        """Begin a new line, if a part of a reply has begun one."""
+        if self._in_line:
+            self._in_line = False
+            print_bytes(b"\n")
 
     def _note_progress(self) -> None:
         """From now on the rest has its time to come, once everything was sent."""
@@ -291,77 +310,6 @@ class _Talker:
             return True
         self._comparison.forget()
         return self._comparison.complete
-
-
-@attrs.define(eq=False)
-class _StandardInput:
-    """What to send, and how reading it went."""
-
-    longest: int | None
-    """Bytes that fit into one message, where a line is one; None where there are none."""
-    editor: LineEditor | None
-    """What reads lines at a terminal, if that can be had."""
-    terminal: bool = attrs.field(factory=lambda: os.isatty(_NUMBER))
-    """Whether to prompt; a line is read without its end there, and an empty one is the end."""
-    failure: int = 0
-    """Once it has ended: the exit code if that was an error, which was reported."""
-    _ahead: bytearray = attrs.field(factory=bytearray)
-    """What was read after a line."""
-    _ended: bool = False
-
-    async def read(self) -> bytes:
-        """Read what there is or, where a line is a message, one line; nothing means the end."""
-        if self.terminal:
-            piece = (await self._read()).rstrip(b"\r\n")  # a line, whatever it is sent over
-        elif self.longest is None:
-            piece = await self._read()
-        else:
-            piece = await self._read_line(self.longest)
-        if self.longest is not None and len(piece) > self.longest:
-            self.failure = refuse(
-                f"a line has more than the {self.longest} bytes that fit into one message "
-                "here; send shorter lines, or talk over tcp or unix"
-            )
-            return b""
-        return piece
-
-    async def _read_line(self, longest: int) -> bytes:
-        """Read one line with its end, which the last may lack; of a too long one, too much."""
-        searched = 0
-        while not (end := self._ahead.find(b"\n", searched) + 1) and not self._ended:
-            searched = len(self._ahead)
-            if searched > longest:
-                break
-            chunk = await self._read()
-            self._ended = not chunk
-            self._ahead += chunk
-        end = end or len(self._ahead)
-        line = bytes(self._ahead[:end])
-        del self._ahead[:end]
-        return line
-
-    async def _read(self) -> bytes:
-        """Read what there is; nothing means the end."""
-        if sys.stdin is None:  # closed by the parent process; the number may be in use again
-            return b""
-        if self.editor is not None:
-            return await self._read_in_thread(self.editor.read, _PROMPT)
-        if self.terminal:
-            with contextlib.suppress(OSError):  # a terminal may be gone
-                sys.stderr.write(_PROMPT)
-                sys.stderr.flush()
-        return await self._read_in_thread(os.read, _NUMBER, _READ_SIZE)
-
-    async def _read_in_thread(self, read: Callable[..., bytes], *arguments: object) -> bytes:
-        import trio
-
-        try:
-            # A thread, because regular files can't be waited for. Left behind when the server
-            # closes first: a read cannot be cancelled, and it holds no lock of Python's.
-            return await trio.to_thread.run_sync(read, *arguments, abandon_on_cancel=True)
-        except OSError as error:
-            self.failure = fail(f"cannot read standard input: {error.strerror}")
-            return b""
 
 
 _OPTIONS: Final = (
