@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from techo._client.client import EchoClient, RoundTrip, open_client
     from techo._client.comparison import EchoError, EchoMismatch, ShortReply
+    from techo._echo_service import EchoService, open_server
     from techo._load.load import load
     from techo._load.report import LoadReport
     from techo._ping.ping import Ping, ping
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from techo._server.hook import ServiceHook
     from techo._server.limits import Limits
     from techo._server.registry import Statistics
-    from techo._server.service import EchoService, open_server
     from techo.endpoint import Endpoint, Kind
     from techo.reply import Reply, raw, stamped
 
@@ -88,7 +88,7 @@ _ROOMS = {
     "_server.hook": ("ServiceHook",),
     "_server.limits": ("Limits",),
     "_server.registry": ("Statistics",),
-    "_server.service": ("EchoService", "open_server"),
+    "_echo_service": ("EchoService", "open_server"),
     "endpoint": ("Endpoint", "Kind"),
     "reply": ("Reply", "raw", "stamped"),
 }

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Sequence
 
 import attrs
 
+from techo._echo_service import EchoService, open_server
 from techo._faults.values import Fault, FaultEvent
 from techo._memory.listener import BACKLOG, MemoryListener
 from techo._memory.stream import BUFFER_SIZE, MemoryStream
 from techo._server.limits import Limits
 from techo._server.registry import Statistics
-from techo._server.service import EchoService, open_server
 from techo.reply import Reply, stamped
 
 

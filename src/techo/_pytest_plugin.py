@@ -15,9 +15,9 @@ import pytest
 if TYPE_CHECKING:
     import trio
 
+    from techo._echo_service import EchoService
     from techo._faults.values import Fault
     from techo._memory_server import MemoryServer
-    from techo._server.service import EchoService
     from techo.endpoint import Endpoint
 
 # Each async fixture is one task's business from beginning to end, as both plugins run it. When
@@ -32,7 +32,7 @@ async def techo_server() -> AsyncIterator[EchoService]:
     """
     import trio
 
-    from techo._server.service import open_server
+    from techo._echo_service import open_server
     from techo.reply import raw
 
     with trio.CancelScope() as scope:
@@ -89,7 +89,7 @@ async def _serve_faulty(
 ) -> None:
     import trio
 
-    from techo._server.service import open_server
+    from techo._echo_service import open_server
     from techo.reply import raw
 
     options = {"reply": raw, **options}

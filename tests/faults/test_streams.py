@@ -260,9 +260,9 @@ async def test_a_minute_s_stall_costs_no_time(autojump_clock: trio.testing.MockC
 
 
 def test_without_faults_nothing_is_in_the_way() -> None:
-    """A service without faults has neither a planner nor a wrapper."""
+    """A service without faults has nothing that would intercept."""
     service = techo.EchoService()
-    assert service._planner is None
+    assert service._service.interceptor is None
     assert service.history == ()
 
 

@@ -300,7 +300,7 @@ async def test_max_per_host_counts_addresses() -> None:
         await techo.EchoClient(other).round_trip(b"x")
         await other.aclose()
         assert ended(await until_ended(server, 2)) == {"refused": 1, "eof": 1}
-    assert not server._registry._per_host
+    assert not server._service.registry._per_host
 
 
 async def test_a_peer_on_a_dual_stack_socket_is_known_by_its_ipv4_address(

@@ -37,7 +37,7 @@ async def test_serve_ssl_over_tcp_works_with_the_same_handler(
         while len(received) < len(data):
             received += await stream.receive_some()
         assert received == data
-        assert set(service._registry._per_host) == {"127.0.0.1"}
+        assert set(service._service.registry._per_host) == {"127.0.0.1"}
     assert ended(await until_ended(service, 1)) == {"eof": 1}
 
     async with await trio.open_tcp_stream("127.0.0.1", port) as plain:

@@ -5,11 +5,35 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import ssl
+from collections.abc import Iterable
 from typing import Any
 
-from techo._faults.values import ExpiredCertificate, WrongName
+from techo._faults.plan import Plan
+from techo._faults.values import ExpiredCertificate, Fault, WrongName
 
 _NAMES = ("localhost", "127.0.0.1", "::1")
+
+
+def check_certificates(faults: Iterable[Fault], where: object, *, ours: bool) -> None:
+    """Refuse bad certificates where the TLS is not `ours`, and issue them where it is.
+
+    Raises:
+        ValueError: as `bad_context`, or the TLS is another's; the text names the fault.
+    """
+    for fault in faults:
+        if isinstance(fault, ExpiredCertificate | WrongName):
+            if not ours:
+                raise ValueError(f"fault {fault} cannot happen on {where}: its TLS is not ours")
+            bad_context(fault)  # what is wrong with it is reported before anybody connects
+
+
+def shown_context(tls: ssl.SSLContext, plan: Plan) -> ssl.SSLContext:
+    """Return what to show to a TLS client, which may be another certificate than it should."""
+    for bad in (plan.first(ExpiredCertificate), plan.first(WrongName)):
+        if bad is not None:
+            plan.note(bad)
+            tls = bad_context(bad)
+    return tls
 
 
 @functools.lru_cache(maxsize=16)  # issuing one takes a while, and each connection asks

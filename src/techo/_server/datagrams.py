@@ -11,6 +11,7 @@ from __future__ import annotations
 import collections
 import enum
 import errno
+import functools
 import itertools
 import socket
 from collections.abc import Mapping
@@ -19,12 +20,11 @@ from typing import Any, Final, NoReturn
 import attrs
 import trio
 
-from techo._faults.datagrams import FaultySender, LostOnPurposeError
-from techo._faults.plan import Planner
 from techo._log import detail, failure, is_detailed, name_of, rejected, shortage
 from techo._reprs import brief
 from techo._server.buckets import Buckets
 from techo._server.datagram_sockets import NAMELESS, DatagramSocket, Sender
+from techo._server.interceptor import InterceptedError, Interceptor
 from techo._server.limits import Limits
 from techo._server.loop_guard import SAMPLED, LoopGuard
 from techo._server.sockets import endpoint_of
@@ -109,8 +109,7 @@ class DatagramService:
     limits: Limits
     throttle: Throttle
     """For the log lines about what is dropped."""
-    planner: Planner | None = None
-    """Plans what goes wrong, if anything is to."""
+    interceptor: Interceptor | None = None
     draining: bool = False
     """Whether a loop that is cancelled still answers what had arrived."""
     _own: collections.Counter[object] = attrs.field(factory=collections.Counter)
@@ -150,23 +149,12 @@ class DatagramService:
         self._own[place.own] += 1
         self._refuse()
         try:
-            if self.planner is None:
+            if self.interceptor is None:
                 await self._loop(sock, place)
-            await self._loop_with_faults(sock, place, FaultySender(self.planner, place.later))
+            await self.interceptor.serve_datagrams(place, functools.partial(self._loop, sock))
         finally:
             self._own[place.own] -= 1
             self._refuse()
-
-    async def _loop_with_faults(
-        self, sock: socket.socket, place: DatagramSocket, faulty: FaultySender
-    ) -> NoReturn:
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(faulty.deliver)
-                await self._loop(sock, attrs.evolve(place, send=faulty.send))
-        finally:
-            faulty.flush()
-        raise AssertionError("the loop ended without having been cancelled")
 
     async def _loop(self, sock: socket.socket, place: DatagramSocket) -> NoReturn:
         guard = LoopGuard(self.reply) if self.limits.loop_guard else None
@@ -288,7 +276,7 @@ def _why_not_sent(error: OSError | MemoryError) -> DropReason:
     if isinstance(error, MemoryError):
         shortage(error)
         return DropReason.BLOCKED
-    if isinstance(error, LostOnPurposeError):
+    if isinstance(error, InterceptedError):
         return DropReason.FAULT
     if error.errno == errno.EMSGSIZE:
         return DropReason.TOO_LARGE

@@ -1,27 +1,15 @@
-"""The handler: one connection from being accepted to its outcome, faults included."""
+"""The handler: one connection from being accepted to its outcome."""
 
 from __future__ import annotations
 
 import contextlib
 import ssl
-from typing import Final
 
 import attrs
 import trio
 
 from techo._embedded import transport_of
-from techo._faults.certificates import bad_context
-from techo._faults.plan import Plan, Planner
-from techo._faults.transport import FaultEndedError, FaultyTransport
-from techo._faults.values import (
-    ExpiredCertificate,
-    NeverHandshake,
-    Refuse,
-    SlowAccept,
-    WrongName,
-)
 from techo._log import failure, shortage
-from techo._nursery import open_bare_nursery
 from techo._pump import pump
 from techo._server import events
 from techo._server.connection import Connection, Outcome, Peer
@@ -34,14 +22,12 @@ from techo._server.conversation import (
     has_input,
 )
 from techo._server.hook import ServiceHook
+from techo._server.interceptor import Interception, Interceptor
 from techo._server.limits import Limits
 from techo._server.registry import Registry
 from techo._transport.tls import TlsTransport
 from techo._transport.transport import Transport
 from techo.reply import Reply
-
-_FLUSH: Final = 1.0
-"""Seconds for what a fault held back, when nothing comes after it."""
 
 
 @attrs.define(eq=False)
@@ -52,8 +38,7 @@ class Handler:
     limits: Limits
     tls: ssl.SSLContext | None
     registry: Registry
-    planner: Planner | None
-    """Plans what goes wrong, if anything is to."""
+    interceptor: Interceptor | None
     hook: ServiceHook | None
     quiet: float | None = None
     """While draining: see `Connection.quiet`."""
@@ -68,11 +53,10 @@ class Handler:
         endpoint: str = "",
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """Do what `EchoService.handle` does."""
-        # Only a cancellation may leave by here: any other exception of a handler ends its
-        # nursery, and so the whole server.
+        """Serve one connection and close it; only a cancellation leaves this."""
+        # Any other exception of a handler ends its nursery, and so the whole server.
         try:
-            plan = None if self.planner is None else self.planner.next()
+            interception = None if self.interceptor is None else self.interceptor.next()
             transport = transport_of(stream)
             peer = Peer.of(transport, otherwise=type(stream).__name__)
             early = tls is not None or not transport.handshake_done
@@ -86,7 +70,7 @@ class Handler:
         opened = self.registry.open(connection)
         try:
             if opened:
-                await self._serve(transport, connection, tls, plan)
+                await self._serve(transport, connection, tls, interception)
         except Exception as error:  # noqa: BLE001  -- as said above
             _note_failure("serving %s failed", connection, error)
         finally:
@@ -117,10 +101,9 @@ class Handler:
         transport: Transport,
         connection: Connection,
         tls: ssl.SSLContext | None,
-        plan: Plan | None,
+        interception: Interception | None,
     ) -> None:
         """Serve a connection until its outcome is known, then close it gracefully."""
-        plan = plan if plan is not None and plan.chosen else None
         below, doing = transport, "the hook for"
         try:
             if (early := await self._admit(transport, connection)) is not None:
@@ -129,8 +112,9 @@ class Handler:
             events.connected(connection)
             doing = "the reply to"
             if tls is not None:
-                transport = TlsTransport(transport, _context(tls, plan), server_side=True)
-            connection.outcome = await self._converse(transport, connection, plan)
+                context = tls if interception is None else interception.context(tls)
+                transport = TlsTransport(transport, context, server_side=True)
+            connection.outcome = await self._converse(transport, connection, interception)
         except trio.ClosedResourceError:
             connection.outcome = Outcome.ABORTED  # our own program closed it
         except Exception as error:  # noqa: BLE001  -- user code may raise anything
@@ -163,11 +147,11 @@ class Handler:
         return None if self.registry.admit(connection) else Outcome.REFUSED
 
     async def _converse(
-        self, transport: Transport, connection: Connection, plan: Plan | None
+        self, transport: Transport, connection: Connection, interception: Interception | None
     ) -> Outcome:
         size, secure = self.limits.receive_size, not transport.handshake_done
-        if plan is not None:
-            early = await _hesitate(transport, connection, plan)
+        if interception is not None:
+            early = await interception.begin(transport, connection)
             if early is not None:
                 return early
         if secure:
@@ -176,8 +160,8 @@ class Handler:
                 return early
         if secure or self.hook is not None:
             connection.begin_conversation(self.limits.idle_timeout)
-        if plan is not None:
-            return await _misbehave(transport, self.reply, connection, size, plan)
+        if interception is not None:
+            return await interception.converse(transport, self.reply, connection, size)
         if pump.AVAILABLE and transport.direct:
             return await converse_pumped(transport, self.reply, connection, size)
         return await converse(transport, self.reply, connection, size)
@@ -227,68 +211,3 @@ def _was_late(transport: Transport, connection: Connection) -> bool:
         return False
     in_time = transport.fed_at < connection.progress + connection.idle_timeout
     return connection.may_look() and (not in_time or has_input(transport))
-
-
-def _context(tls: ssl.SSLContext, plan: Plan | None) -> ssl.SSLContext:
-    """Return what to show to a TLS client, which may be another certificate than it should."""
-    if plan is not None:
-        for bad in (plan.first(ExpiredCertificate), plan.first(WrongName)):
-            if bad is not None:
-                plan.note(bad)
-                tls = bad_context(bad)
-    return tls
-
-
-async def _hesitate(transport: Transport, connection: Connection, plan: Plan) -> Outcome | None:
-    """Do what is planned before anything else; return the outcome if that is the end."""
-    if (refuse := plan.first(Refuse)) is not None:
-        plan.note(refuse)
-        return Outcome.REFUSED
-    with connection.watch(resumable=True) as scope:
-        await trio.lowlevel.checkpoint()
-        if (slow := plan.first(SlowAccept)) is not None:
-            plan.note(slow)
-            await trio.sleep(slow.seconds)
-        never = plan.first(NeverHandshake)
-        if never is not None and not transport.handshake_done:
-            plan.note(never)
-            await trio.sleep_forever()
-    return connection.timeout_outcome() if scope.cancelled_caught else None
-
-
-async def _misbehave(
-    transport: Transport,
-    reply: Reply,
-    connection: Connection,
-    receive_size: int,
-    plan: Plan,
-) -> Outcome:
-    """Do what `converse` does, with the faults that are planned.
-
-    The limits stay in force: what never ends by itself is ended by them.
-
-    Raises:
-        Exception: as `converse`.
-    """
-    faulty = FaultyTransport(transport, plan, connection)
-    try:
-        with connection.watch(resumable=True) as scope:
-            await faulty.begin()
-        if scope.cancelled_caught:
-            return connection.timeout_outcome()
-        async with open_bare_nursery() as nursery:
-            nursery.start_soon(faulty.read_ahead, receive_size)
-            outcome = await converse(
-                faulty, reply, connection, receive_size, pieces=faulty.pieces
-            )
-            nursery.cancel_scope.cancel(reason="the conversation is over")
-        if not connection.send_pending:
-            with connection.watch() as scope:
-                scope.deadline = min(scope.deadline, trio.current_time() + _FLUSH)
-                await faulty.flush()
-    except FaultEndedError:
-        connection.send_pending = False
-        outcome = Outcome.FAULTED
-    with connection.watch():
-        await faulty.finish()
-    return outcome

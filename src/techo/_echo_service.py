@@ -1,0 +1,192 @@
+"""The echo service as users create it: its values are checked, its faults injected."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+
+import attrs
+import trio
+
+from techo._faults.plan import Planner
+from techo._faults.values import Fault, FaultEvent
+from techo._injection import FaultInjector
+from techo._nursery import open_bare_nursery
+from techo._server.hook import ServiceHook
+from techo._server.limits import Limits
+from techo._server.registry import Statistics
+from techo._server.service import Service, closing
+from techo._transport.transport import Transport
+from techo._validation import Requirement
+from techo.endpoint import Endpoint
+from techo.reply import Reply, stamped
+
+
+def _is_reply(value: Any) -> bool:
+    call = getattr(value, "__call__", None)  # noqa: B004  -- of an object, to look at it
+    functions = (value, call, getattr(value, "func", None))  # of a functools.partial
+    return callable(value) and not any(map(inspect.iscoroutinefunction, functions))
+
+
+_REPLY: Final = Requirement(
+    "a plain function from bytes to bytes, such as techo.raw or techo.stamped", _is_reply
+)
+_LIMITS: Final = Requirement("of techo.Limits", lambda value: isinstance(value, Limits))
+_CONTEXT: Final = Requirement(
+    "an ssl.SSLContext", lambda value: isinstance(value, ssl.SSLContext)
+).or_off()
+_FAULTS: Final = Requirement(
+    "a list of faults of techo.testing",
+    lambda value: isinstance(value, Sequence) and all(isinstance(f, Fault) for f in value),
+)
+
+
+@attrs.frozen(eq=False, repr=False)
+class EchoService:
+    """Answers whatever arrives on a stream or as a datagram, within limits.
+
+    `handle` is a plain trio handler, to be given to `trio.serve_tcp` and the like; `serve`
+    does that for endpoints of every kind and for open listeners. A service that was drained
+    is over: create another.
+
+    Raises:
+        ValueError: a value that is of another kind; the text names it.
+    """
+
+    reply: Reply = stamped
+    """What is sent back for each chunk or datagram."""
+    limits: Limits = attrs.field(factory=Limits, kw_only=True)
+    """What peers may do."""
+    tls: ssl.SSLContext | None = attrs.field(default=None, kw_only=True)
+    """What tls endpoints are served with: a server's context with its certificate."""
+    unix_mode: int | None = attrs.field(default=None, kw_only=True)
+    """Permissions of Unix paths, such as 0o660; None leaves them to the umask."""
+    faults: Sequence[Fault] = attrs.field(default=(), kw_only=True)
+    """What is to go wrong, of `techo.testing`; without any, nothing does."""
+    seed: int = attrs.field(default=0, kw_only=True)
+    """What chance depends on: the same seed and connection, the same faults."""
+    hook: ServiceHook | None = attrs.field(default=None, kw_only=True)
+    """Where socket options, access and metrics attach; None costs nothing."""
+    _injector: FaultInjector | None = attrs.field(init=False)
+    _service: Service = attrs.field(init=False)
+
+    @_injector.default
+    def _make_injector(self) -> FaultInjector | None:
+        # Here, because validators of attrs come after what is made of the values.
+        _REPLY.check(reply=self.reply)
+        _LIMITS.check(limits=self.limits)
+        _CONTEXT.check(tls=self.tls)
+        _FAULTS.check(faults=self.faults)
+        return FaultInjector(Planner(self.faults, self.seed)) if self.faults else None
+
+    @_service.default
+    def _make_service(self) -> Service:
+        return Service(
+            self.reply, self.limits, self.tls, self.unix_mode, self.hook, self._injector
+        )
+
+    def __repr__(self) -> str:
+        places = "".join(f"{endpoint}, " for endpoint in self.endpoints)
+        name = getattr(self.reply, "__name__", type(self.reply).__name__)
+        return f"EchoService({name}, {places}{self.statistics()!r})"
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """What `serve` is listening on now: one for each socket, with the real port."""
+        return tuple(self._service.endpoints)
+
+    @property
+    def history(self) -> tuple[FaultEvent, ...]:
+        """The faults that were put into effect, the last 100,000 of them, the latest last."""
+        return () if self._injector is None else tuple(self._injector.planner.events)
+
+    def statistics(self) -> Statistics:
+        """Return a snapshot of the counters."""
+        return self._service.statistics()
+
+    async def handle(self, stream: trio.abc.Stream | Transport) -> None:
+        """Echo on one stream until the peer has finished or a limit ends it.
+
+        A `trio.SSLStream` is given `Limits.handshake_timeout` for its handshake first. Always
+        closes the stream. Never raises an `Exception`: what the peer or the reply function did
+        wrong is counted and logged. Faults that the stream does not know do nothing here;
+        `serve` refuses them. Cancellation closes the stream at once and is counted as
+        `Outcome.ABORTED`.
+        """
+        await self._service.handler.handle(stream)
+
+    async def serve(  # noqa: ASYNC128  -- the service does
+        self,
+        *places: Endpoint | str | trio.abc.Listener[Any],
+        task_status: trio.TaskStatus[tuple[Endpoint, ...]] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve endpoints (by default tcp://127.0.0.1:8009) until drained or cancelled.
+
+        With ``await nursery.start(service.serve, "tcp://127.0.0.1:0")`` it returns what was
+        bound, one endpoint for each socket, with the real port. Returns once `drain` has
+        ended the last connection; cancellation closes everything at once.
+
+        Instead of an endpoint it takes a listener that is open already, such as one of
+        `trio.open_tcp_listeners`, which belongs to this call from now on: it is closed when
+        this ends, however that is. An endpoint is reported for it if it has a socket.
+
+        Raises:
+            ValueError: a text is no endpoint, or it is a tls one and there is no `tls`, or a
+                fault cannot happen there, or a listener or descriptor is given twice.
+            OSError: a name is unknown or an address can't be bound; its `filename` is the
+                endpoint. Nothing is left listening.
+            RuntimeError: the service was drained before.
+        """
+        await self._service.serve(*places, task_status=task_status)
+
+    async def drain(self) -> None:
+        """Stop accepting, end every connection as soon as no reply is pending, and return.
+
+        Connections that are quiet end at once, busy ones when they pause; a peer that only
+        sends on when it is answered is made to pause by holding its reply back. What is left
+        after `Limits.drain_timeout` is aborted. If there are very many, aborting the quiet ones
+        begins earlier; they get their end-of-file as well. Calling it again waits for the same
+        end. Cancelling any of these calls aborts what is left. `serve` accepts nothing after
+        this; connections that come by way of `handle` are answered once and end likewise.
+        """
+        await self._service.drain()
+
+
+@contextlib.asynccontextmanager
+async def open_server(
+    *places: Endpoint | str | trio.abc.Listener[Any],
+    reply: Reply = stamped,
+    limits: Limits | None = None,
+    tls: ssl.SSLContext | None = None,
+    unix_mode: int | None = None,
+    faults: Sequence[Fault] = (),
+    seed: int = 0,
+    hook: ServiceHook | None = None,
+) -> AsyncIterator[EchoService]:
+    """Serve endpoints (by default tcp://127.0.0.1:8009) for the length of a block.
+
+    Yields the `EchoService`, which is listening: `EchoService.endpoints` are the addresses.
+    Leaving the block drains it; leaving it by an exception or by cancellation closes
+    everything at once, and the exception comes out as it was raised. Open listeners can stand
+    in place of endpoints, as in `EchoService.serve`.
+
+    Raises:
+        ValueError: a text is no endpoint, or it is a tls one and there is no `tls`.
+        OSError: a name is unknown or an address can't be bound; its `filename` is the endpoint.
+    """
+    async with closing(places), open_bare_nursery() as nursery:
+        service = EchoService(
+            reply,
+            limits=limits or Limits(),
+            tls=tls,
+            unix_mode=unix_mode,
+            faults=faults,
+            seed=seed,
+            hook=hook,
+        )
+        await nursery.start(service.serve, *places)
+        yield service
+        await service.drain()

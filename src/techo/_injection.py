@@ -1,0 +1,128 @@
+"""Fault injection: what is planned to go wrong happens to the connections of a service."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Final, NoReturn
+
+import attrs
+import trio
+
+from techo._faults.certificates import check_certificates, shown_context
+from techo._faults.datagrams import FaultySender, LostOnPurposeError
+from techo._faults.plan import Plan, Planner, check_applicable
+from techo._faults.transport import FaultEndedError, FaultyTransport
+from techo._faults.values import NeverHandshake, Refuse, SlowAccept
+from techo._nursery import open_bare_nursery
+from techo._server.connection import Connection, Outcome
+from techo._server.conversation import converse
+from techo._server.datagram_sockets import DatagramSocket, Sender
+from techo._server.interceptor import InterceptedError
+from techo._transport.transport import Transport
+from techo.reply import Reply
+
+_FLUSH: Final = 1.0
+"""Seconds for what a fault held back, when nothing comes after it."""
+
+
+@attrs.frozen(eq=False)
+class FaultInjector:
+    """The `Interceptor` of a service with faults."""
+
+    planner: Planner
+
+    def check(self, transport: str, place: object, *, secure: bool) -> None:
+        """Refuse a place to listen at where one of the faults cannot happen.
+
+        Raises:
+            ValueError: one cannot; the text names it.
+        """
+        check_applicable(self.planner.faults, transport, place)
+        check_certificates(self.planner.faults, place, ours=not secure)
+
+    def next(self) -> FaultyConversation | None:
+        """Plan the next connection; return None if nothing goes wrong with it."""
+        plan = self.planner.next()
+        return FaultyConversation(plan) if plan.chosen else None
+
+    async def serve_datagrams(
+        self, place: DatagramSocket, serve: Callable[[DatagramSocket], Awaitable[NoReturn]]
+    ) -> NoReturn:
+        """Have a socket served, until cancelled, with a sender that loses and delays."""
+        faulty = FaultySender(self.planner, place.later)
+
+        def send(data: memoryview | bytes, peer: Sender) -> int:
+            try:
+                return faulty.send(data, peer)
+            except LostOnPurposeError as error:
+                raise InterceptedError(str(error)) from None
+
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(faulty.deliver)
+                await serve(attrs.evolve(place, send=send))
+        finally:
+            faulty.flush()
+        raise AssertionError("the loop ended without having been cancelled")
+
+
+@attrs.frozen(eq=False)
+class FaultyConversation:
+    """The `Interception` of one connection."""
+
+    plan: Plan
+
+    def context(self, tls: ssl.SSLContext) -> ssl.SSLContext:
+        """Return what is shown to a TLS client: a bad certificate, if one is planned."""
+        return shown_context(tls, self.plan)
+
+    async def begin(self, transport: Transport, connection: Connection) -> Outcome | None:
+        """Do what is planned before anything else; return the outcome if that is the end."""
+        plan = self.plan
+        if (refuse := plan.first(Refuse)) is not None:
+            plan.note(refuse)
+            return Outcome.REFUSED
+        with connection.watch(resumable=True) as scope:
+            await trio.lowlevel.checkpoint()
+            if (slow := plan.first(SlowAccept)) is not None:
+                plan.note(slow)
+                await trio.sleep(slow.seconds)
+            never = plan.first(NeverHandshake)
+            if never is not None and not transport.handshake_done:
+                plan.note(never)
+                await trio.sleep_forever()
+        return connection.timeout_outcome() if scope.cancelled_caught else None
+
+    async def converse(
+        self, transport: Transport, reply: Reply, connection: Connection, receive_size: int
+    ) -> Outcome:
+        """Do what `conversation.converse` does, with the faults that are planned.
+
+        The limits stay in force: what never ends by itself is ended by them.
+
+        Raises:
+            Exception: as that.
+        """
+        faulty = FaultyTransport(transport, self.plan, connection)
+        try:
+            with connection.watch(resumable=True) as scope:
+                await faulty.begin()
+            if scope.cancelled_caught:
+                return connection.timeout_outcome()
+            async with open_bare_nursery() as nursery:
+                nursery.start_soon(faulty.read_ahead, receive_size)
+                outcome = await converse(
+                    faulty, reply, connection, receive_size, pieces=faulty.pieces
+                )
+                nursery.cancel_scope.cancel(reason="the conversation is over")
+            if not connection.send_pending:
+                with connection.watch() as scope:
+                    scope.deadline = min(scope.deadline, trio.current_time() + _FLUSH)
+                    await faulty.flush()
+        except FaultEndedError:
+            connection.send_pending = False
+            outcome = Outcome.FAULTED
+        with connection.watch():
+            await faulty.finish()
+        return outcome
