@@ -271,10 +271,28 @@ def serving(
                 popen.kill()
 
 
+@contextlib.contextmanager
+def serving_both(*arguments: str) -> Iterator[Process]:
+    """Run a server of TCP and UDP on the same port, which it gets with the sockets."""
+    while True:
+        tcp, udp = socket.create_server(("127.0.0.1", 0)), socket.socket(type=socket.SOCK_DGRAM)
+        with tcp, udp:
+            try:
+                udp.bind(tcp.getsockname())
+            except OSError:  # another program has it over UDP
+                continue
+            numbers = tcp.fileno(), udp.fileno()
+            endpoints = [f"fd:{number}" for number in numbers]
+            with serving(*arguments, *endpoints, sockets=2, pass_fds=numbers) as process:
+                yield process
+            return
+
+
 def free_port(kind: int = socket.SOCK_STREAM) -> int:
     """A free port, below those (ip(7)) that the system gives to whoever asks for any.
 
-    For those who can't be asked which they got, and for where nobody is.
+    Another process may take it meanwhile, so this is only for programs that cannot be asked
+    which port they got, or have to have it twice, and for where nobody is.
     """
     while True:
         port = random.SystemRandom().randrange(10_000, 32_768)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import PATIENCE, call, free_port, serving
+from helpers import PATIENCE, call, serving, serving_both
 from techo._cli import commands, page
 from techo._cli.command_page import page_of
 from techo._cli.options import Command
@@ -145,9 +145,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def everything() -> Iterator[int]:
     """The port of a server of TCP and UDP, which examples ask."""
-    port = free_port()
-    with serving("-q", f"tcp://127.0.0.1:{port}", f"udp://127.0.0.1:{port}", sockets=2):
-        yield port
+    with serving_both("-q") as process:
+        yield process.port
 
 
 @pytest.mark.parametrize("line", [line for line in EXAMPLES if is_local(line)])

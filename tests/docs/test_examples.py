@@ -25,7 +25,7 @@ from documents import (
     make_environment,
     techo_in,
 )
-from helpers import PATIENCE, call, free_port, serving
+from helpers import PATIENCE, call, serving_both
 from techo._cli.parsing import parse
 
 NAMES = [path.stem for path in CHAPTERS if path.stem != "tour"]  # which tests/test_tour.py runs
@@ -95,9 +95,8 @@ def test_commands_are_ones_that_techo_takes(name: str, line: str) -> None:
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     """The port of a server of TCP and UDP, with a Unix socket in its working folder."""
-    number = free_port()
-    with serving("-q", f"tcp://127.0.0.1:{number}", f"udp://127.0.0.1:{number}", sockets=2):
-        yield number
+    with serving_both("-q") as process:
+        yield process.port
 
 
 def shape(text: str) -> list[str]:

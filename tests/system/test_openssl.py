@@ -13,7 +13,7 @@ import trio
 import trustme
 
 import techo
-from helpers import PATIENCE, free_port, needs
+from helpers import PATIENCE, needs
 from techo._transport.connect import connect
 
 ASK = b"K\n"
@@ -84,9 +84,11 @@ async def test_a_server_s_key_update_is_answered(
     """The answer comes before what is sent next (RFC 8446, 4.6.3)."""
     pem = tmp_path / "pem"
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(pem)
-    port = free_port()
-    async with openssl("s_server", "-cert", str(pem), "-accept", f"127.0.0.1:{port}") as server:
-        await server.until(b"ACCEPT")
+    async with openssl("s_server", "-cert", str(pem), "-accept", "127.0.0.1:0") as server:
+        await server.until(b"ACCEPT 127.0.0.1:")
+        before, _, _ = server.written.partition(b"ACCEPT ")
+        await server.until(b"\n", before.count(b"\n") + 1)  # it has the whole line
+        port = int(server.written.partition(b"ACCEPT 127.0.0.1:")[2].split()[0])
         transport = (await connect(f"tls://127.0.0.1:{port}", tls=client_tls)).transport
         await server.until(b"BEGIN SSL SESSION")
         for number in range(1, 4):

@@ -122,11 +122,14 @@ async def test_after_a_refusal_the_next_address_is_tried_at_once(
 async def test_if_all_addresses_fail_the_first_reason_is_the_cause() -> None:
     """The text is that of trio's open_tcp_stream."""
     resolve("127.0.0.2", "::1")
-    port = free_port()
-    with pytest.raises(
-        OSError, match=f"all attempts to connect to two.example:{port}"
-    ) as error:
-        await connect(f"tcp://two.example:{port}")
+    with socket.socket() as one, socket.socket(socket.AF_INET6) as other:
+        one.bind(("127.0.0.2", 0))  # it does not listen, and nobody else can
+        port = port_of(one)
+        other.bind(("::1", port))
+        with pytest.raises(
+            OSError, match=f"all attempts to connect to two.example:{port}"
+        ) as error:
+            await connect(f"tcp://two.example:{port}")
     assert isinstance(error.value.__cause__, ExceptionGroup)
     assert first_cause(error.value).errno == errno.ECONNREFUSED
 
