@@ -29,6 +29,15 @@ def test_a_bar_shows_what_was_found_so_far() -> None:
     assert "\r^C" in terminal.seen
 
 
+def test_a_bar_leaves_out_a_percentile_that_is_not_known() -> None:
+    """Of so few trips there is no p99."""
+    with (
+        serving() as process,
+        on_a_terminal("load", "-r", "20", "-d", "60", str(process.port)) as terminal,
+    ):
+        terminal.read_until("/s, 0 errors")
+
+
 def test_a_warm_up_is_told() -> None:
     """The bar says so until trips are counted."""
     arguments = ["load", "-r", "200", "--warm-up", "1", "-d", "1"]

@@ -279,9 +279,11 @@ def _progress(
 def _so_far(report: LoadReport) -> str:
     from techo._probing.text import milliseconds, number_of
 
-    p99 = milliseconds(report.percentile(99))
+    p99 = report.percentile(99)
+    known = p99 is not None and math.isfinite(p99)  # neither too few trips nor too many lost
+    latency = [f"p99 {milliseconds(p99)} ms"] if known else []
     errors = number_of(report.failed, "error")
-    return f"{report.trips_per_second:,.0f}/s, p99 {p99} ms, {errors}"
+    return ", ".join([f"{report.trips_per_second:,.0f}/s", *latency, errors])
 
 
 COMMAND: Final = Command(
