@@ -32,6 +32,13 @@ def test_a_good_server_gets_a_table_of_passes() -> None:
     assert lines[-1] == f"tcp://127.0.0.1:{process.port} {end}"
 
 
+@pytest.mark.parametrize("verdict", Verdict)
+def test_only_what_was_done_has_a_time(verdict: Verdict) -> None:
+    """Where nothing was tried out, none is worth reading."""
+    (line,) = _row(Check("empty", verdict, "evidence", seconds=1.0), None)
+    assert ("1,000.0 ms" in line) == (verdict in {Verdict.PASSED, Verdict.FAILED})
+
+
 def test_what_was_not_tried_is_counted_apart() -> None:
     """Where nothing comes back, what depends on it is neither failed nor not applicable."""
     quick = [*QUICK, "--patience", "100ms"]

@@ -30,6 +30,16 @@ def refused(*arguments: str) -> str:
         (["--verison"], "there is no option '--verison'; did you mean --version? "),
         (["-q", "ping"], "a command comes first, as in techo ping "),
         (["-z"], "there is no option '-z' "),
+        (["help", "--jso"], "there is no option '--jso' "),
+        (["talk", "--cout"], "there is no option '--cout' "),
+        (
+            ["talk", "--count"],
+            "there is no option '--count'; did you mean techo ping --count? ",
+        ),
+        (
+            ["merge", "--reply"],
+            "there is no option '--reply'; did you mean techo serve --reply? ",
+        ),
         (["-n", "3"], "there is no option '-n'; did you mean techo ping -n? "),
         (
             ["talk", "--rate", "3"],

@@ -195,7 +195,7 @@ def _row(each: Check, width: int | None) -> list[str]:
     from techo._checking.suite import CHECK_NAMES
 
     name, verdict = max(map(len, CHECK_NAMES)), max(map(len, Verdict))
-    done = each.verdict is not Verdict.NOT_APPLICABLE  # else there is no time worth reading
+    done = each.verdict in {Verdict.PASSED, Verdict.FAILED}  # else no time is worth reading
     took = f"{each.seconds * 1000:,.1f} ms" if done else ""
     left = f"{each.name:{name}}  {each.verdict:{verdict}}  {took:>{_TIME}}"
     evidence = printable(each.evidence)

@@ -111,15 +111,15 @@ def _given(parser: _Parser, arguments: Sequence[str]) -> dict[str, Any]:
 
 def _no_option(command: Command, word: str) -> str:
     """Return what to say of an option that a command has not."""
-    known = [name for each in command.all_options for name in each.names if name[0] == "-"]
-    known += ["--help", "--version"]
-    hint = did_you_mean(word, known)
-    for name in () if hint else COMMANDS:
+    wrong = f"there is no option {quoted(word)}"
+    for name in COMMANDS:
         other: Command = importlib.import_module(f"techo._cli.{name}").COMMAND
         if any(word in each.names for each in other.all_options):
-            hint = f"; did you mean techo {name} {word}?"
-            break
-    return f"there is no option {quoted(word)}{hint}"
+            return f"{wrong}; did you mean techo {name} {word}?"
+    known = [name for each in command.all_options for name in each.names]
+    # Without the dashes, which make all of them alike.
+    bare = [name[2:] for name in (*known, "--help", "--version") if name.startswith("--")]
+    return wrong + did_you_mean(word.lstrip("-"), bare).replace("mean ", "mean --")
 
 
 def _parser(command: Command) -> _Parser:
