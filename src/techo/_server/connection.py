@@ -129,8 +129,8 @@ def peer_host(address: tuple[Any, ...]) -> str:
 class Connection:
     """The record of one connection, and the scope that can end its present wait.
 
-    A conversation opens a new scope for every wait, because a scope that ran out while
-    bytes were being handed over must not cost those bytes: see `watch`.
+    A scope that ran out while bytes were being handed over must not cost those bytes: see
+    `watch`.
     """
 
     peer: Peer
@@ -185,11 +185,11 @@ class Connection:
         self.idle_timeout = idle_timeout
         self.progress = trio.current_time()
 
-    def received(self, size: int) -> None:
-        """Count a chunk of `size` bytes."""
+    def received(self, size: int, now: float) -> None:
+        """Count a chunk of `size` bytes that came `now`."""
         self.chunks += 1
         self.bytes_in += size
-        self.progress = trio.current_time()
+        self.progress = now
 
     def sent(self, size: int) -> None:
         """Count `size` bytes of a reply that the transport took."""
@@ -205,7 +205,7 @@ class Connection:
         interrupted, also ends when a drain begins.
         """
         self._resumable = resumable
-        deadline = self._deadline()
+        deadline = self.deadline()
         if look:
             deadline = max(deadline, trio.current_time() + _LOOK)
         if self.draining:
@@ -216,7 +216,8 @@ class Connection:
             scope.cancel(reason="aborted")
         return scope
 
-    def _deadline(self) -> float:
+    def deadline(self) -> float:
+        """Return when its time is up, unless bytes move before."""
         if self._close_by is not None:
             return self._close_by
         timeout = self.idle_timeout
@@ -226,7 +227,7 @@ class Connection:
 
     def time_is_up(self) -> bool:
         """Return whether a wait that ended need not be tried again."""
-        return self.aborted or trio.current_time() >= self._deadline()
+        return self.aborted or trio.current_time() >= self.deadline()
 
     def may_look(self) -> bool:
         """Return whether input that waits may be received although the time is up.
@@ -277,7 +278,7 @@ class Connection:
             if self._scope is not None:
                 self._scope.deadline = now + close_timeout
         elif self._scope is not None:
-            deadline = trio.current_time() if self._resumable else self._deadline()
+            deadline = trio.current_time() if self._resumable else self.deadline()
             self._scope.deadline = min(self._scope.deadline, deadline)
 
     def _is_quiet(self, now: float) -> bool:
