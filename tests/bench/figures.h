@@ -1,6 +1,7 @@
 // figures: when the load client counts, what the server uses meanwhile, and how long replies take.
 //
-// Part of load.c, and the same for every kind of connection.
+// Part of load.c and handshakes.c, and the same for every kind of connection. What is inline is not
+// for all of them.
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,7 +63,7 @@ static void close_window(void) {
         server_cpu += t.tv_sec * SECOND + t.tv_nsec - server[i].begun;
     }
 }
-static long resident_bytes(void) {
+static inline long resident_bytes(void) {
     char path[64], line[256];
     long kilobytes;
     snprintf(path, sizeof path, "/proc/%d/smaps_rollup", pid); // exact, which VmRSS is not
@@ -87,7 +88,7 @@ static double percentile_us(double share) {
                 return (i + 0.5) * (double)(1ull << shift) / 1e3;
     return 0;
 }
-static void print_figures(void) {
+static inline void print_figures(void) {
     if (!messages) bad("no message came back while counting");
     double window = window_end - window_begin;
     printf("{\"messages\": %" PRIu64 ", \"seconds\": %.6f, \"begin\": %.6f, \"end\": %.6f, "

@@ -273,7 +273,7 @@ int main(int count, char **words) {
     if (*work == 'e') size = strtoul(words[5], 0, 10);
     if (count == 8) stamp = strtoul(words[7], 0, 10);
     signal(SIGPIPE, SIG_IGN); // which OpenSSL does not ask send(2) for
-    alarm((unsigned)seconds + 12 * PATIENCE); // whatever happens, it ends
+    alarm((unsigned)seconds + 40 * PATIENCE); // whatever happens, it ends
     pattern = malloc(size + OFFSETS);
     for (size_t i = 0; i < size + OFFSETS; i++) pattern[i] = (char)(random() >> 8);
     if (*work == 'e') echo(atoi(words[4]), seconds);

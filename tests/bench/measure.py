@@ -26,7 +26,7 @@ from techo.reply import STAMP_LENGTH
 Turn: TypeAlias = dict[str, float]
 """The figures of one turn, by name."""
 
-PATIENCE: Final = 90.0
+PATIENCE: Final = 230.0
 """Seconds, beyond its work, after which the load client is given up; it gives up before."""
 
 START: Final = 20.0
@@ -92,7 +92,9 @@ def serving(programs_: Programs, name: str, row: Row, folder: Path) -> Iterator[
 
 def wait_for_address(popen: subprocess.Popen[bytes], name: str, output: Path) -> str:
     """Wait until a server has said where it listens."""
-    announced = r"listening on .*:(\d+)" if name == programs.SOCAT else r"^(\w+:@?[\w-]+)$"
+    announced = r"^(\w+:@?[\w-]+(?:,\w+:\d+)*)$"
+    if name == programs.SOCAT:
+        announced = r"listening on .*:(\d+)"
     end = time.monotonic() + START
     while popen.poll() is None and time.monotonic() < end:
         if found := re.search(announced + r"\n", output.read_text(), re.MULTILINE):
@@ -104,7 +106,7 @@ def wait_for_address(popen: subprocess.Popen[bytes], name: str, output: Path) ->
 def take_turn(programs_: Programs, name: str, server: Server, row: Row, seconds: float) -> Turn:
     """Put load on a server once, and give the figures; `name` is whose turn it is."""
     seconds = max(seconds, row.least_seconds)
-    client = programs_.client(name if row.server else "c")
+    client = programs_.client(name if row.server else row.client)
     command = [*client, server.address, str(server.pid), *row.load, str(seconds)]
     if server.name == "techo-stamped":
         command.append(str(STAMP_LENGTH))

@@ -18,6 +18,7 @@ from bench.rows import Row
 HERE: Final = Path(__file__).parent
 
 SOCAT: Final = "socat"
+HANDSHAKES: Final = "handshakes"
 
 LIBRARIES: Final = ("uvloop", "aiofastnet")
 """Peers are named for those that they need, which are not installed everywhere."""
@@ -40,6 +41,7 @@ class Programs:
     """What was made for this run, and the commands to use it."""
 
     load: str
+    handshakes: str
     echo: str
 
     certificate: Path
@@ -49,6 +51,8 @@ class Programs:
         """Return the command that starts a client; by default the one that measures servers."""
         if name == "c":
             return [self.load]
+        if name == HANDSHAKES:
+            return [self.handshakes]
         return [sys.executable, "-P", str(HERE / "load_trio.py"), name]
 
     def command(self, server: str, transport: str) -> list[str]:
@@ -60,7 +64,7 @@ class Programs:
             return [SOCAT, "-d", "-d", listen, "PIPE"]
         library = "trio" if server.startswith(("techo", "trio")) else "asyncio"
         # -P: or this folder would be where the server looks for modules first.
-        where = f"tls:{self.certificate}" if transport == "tls" else transport
+        where = f"{transport}:{self.certificate}" if "tls" in transport else transport
         return [sys.executable, "-P", str(HERE / f"with_{library}.py"), server, where]
 
 
@@ -75,17 +79,18 @@ def compile_all(folder: Path, *flags: str) -> Programs:
         raise CannotMeasureError("the benchmark runs on Linux only: its load client uses epoll")
     if compiler is None:
         raise CannotMeasureError("there is no cc: install a C compiler, for the load client")
-    for name in ("load", "echo"):
+    commands = {name: str(folder / name) for name in ("load", "handshakes", "echo")}
+    for name, target in commands.items():
         source = str(HERE / f"{name}.c")
         # -ldl: for libssl; from glibc 2.34 on it does nothing.
-        command = [compiler, "-O2", *flags, "-o", str(folder / name), source, "-ldl"]
+        command = [compiler, "-O2", *flags, "-o", target, source, "-ldl"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         if done.returncode:
             raise CannotMeasureError(f"cc cannot compile {name}.c: {done.stderr}")
     certificate = folder / "certificate.pem"
     issued = trustme.CA().issue_cert("127.0.0.1")
     issued.private_key_and_cert_chain_pem.write_to_path(str(certificate))
-    return Programs(str(folder / "load"), str(folder / "echo"), certificate)
+    return Programs(**commands, certificate=certificate)
 
 
 def missing(contender: str) -> str | None:

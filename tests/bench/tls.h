@@ -64,6 +64,6 @@ static void *begin_handshake(int fd) {
     fcntl(fd, F_SETFL, 0);
     return tls;
 }
-static void go_on_with_handshake(void *tls) {
+static inline void go_on_with_handshake(void *tls) {
     if (as_system_call(tls, SSL_connect(tls)) <= 0) bad("no handshake");
 }

@@ -2,8 +2,8 @@
 
 NAME is the loop's, or aiofastnet's, whose transports replace those of asyncio's loop or, as
 aiofastnet-uvloop, those of uvloop's. Behind it stands what serves, if not the leanest. WHERE is
-tcp, udp, unix, or tls:FILE, with the certificate there. All of them set TCP_NODELAY themselves.
-None of these servers has timeouts, limits or counters.
+tcp, udp, unix, tls:FILE or tls+tcp:FILE, with the certificate there. All of them set
+TCP_NODELAY themselves. None of these servers has timeouts, limits or counters.
 """
 
 from __future__ import annotations
@@ -90,21 +90,24 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 async def serve_streams(context: ssl.SSLContext | None) -> None:
     """Serve with a coroutine for each connection; over TLS if there is a context."""
     server = await asyncio.start_server(echo, "127.0.0.1", 0, backlog=BACKLOG, ssl=context)
-    announce("tls" if context else "tcp", server.sockets[0].getsockname()[1])
+    announce({"tls" if context else "tcp": server.sockets[0].getsockname()[1]})
     await server.serve_forever()
 
 
 async def serve_protocol(
     protocol: Callable[[], asyncio.BaseProtocol],
-    context: ssl.SSLContext | None,
+    contexts: dict[str, ssl.SSLContext | None],
     transports: ModuleType | None,
 ) -> None:
     """Serve with callbacks; by other transports than the loop's own if there are such."""
     loop = asyncio.get_running_loop()
     create = partial(transports.create_server, loop) if transports else loop.create_server
-    server = await create(protocol, "127.0.0.1", 0, backlog=BACKLOG, ssl=context)
-    announce("tls" if context else "tcp", server.sockets[0].getsockname()[1])
-    await server.serve_forever()
+    servers = {
+        kind: await create(protocol, "127.0.0.1", 0, backlog=BACKLOG, ssl=context)
+        for kind, context in contexts.items()
+    }
+    announce({kind: each.sockets[0].getsockname()[1] for kind, each in servers.items()})
+    await asyncio.Event().wait()
 
 
 async def serve_unix(protocol: Callable[[], asyncio.BaseProtocol]) -> None:
@@ -112,7 +115,7 @@ async def serve_unix(protocol: Callable[[], asyncio.BaseProtocol]) -> None:
     name = f"bench-{os.getpid()}"
     loop = asyncio.get_running_loop()
     server = await loop.create_unix_server(protocol, f"\0{name}", backlog=BACKLOG)
-    announce("unix", f"@{name}")
+    announce({"unix": f"@{name}"})
     await server.serve_forever()
 
 
@@ -120,13 +123,13 @@ async def serve_datagrams() -> None:
     """Serve with one callback for everybody."""
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(Answer, ("127.0.0.1", 0))
-    announce("udp", transport.get_extra_info("sockname")[1])
+    announce({"udp": transport.get_extra_info("sockname")[1]})
     await asyncio.Event().wait()
 
 
-def announce(kind: str, place: int | str) -> None:
-    """Tell who started this where it listens."""
-    print(f"{kind}:{place}", flush=True)
+def announce(places: dict[str, int | str]) -> None:
+    """Tell who started this where it listens, by kind."""
+    print(",".join(f"{kind}:{place}" for kind, place in places.items()), flush=True)
 
 
 def main(name: str, where: str) -> None:
@@ -147,7 +150,8 @@ def main(name: str, where: str) -> None:
         work = serve_unix(protocol)
     else:
         fast = importlib.import_module("aiofastnet") if "aiofastnet" in words else None
-        work = serve_protocol(protocol, context, fast)
+        contexts = {each: context if each == "tls" else None for each in kind.split("+")}
+        work = serve_protocol(protocol, contexts, fast)
     importlib.import_module("uvloop" if "uvloop" in words else "asyncio").run(work)
 
 

@@ -1,7 +1,7 @@
 """Servers to measure that run on trio: `with_trio.py NAME WHERE [PROBE]` prints its address.
 
-WHERE is tcp, udp, unix, or tls:FILE, with the certificate there. With PROBE, the name of a
-file, another task of the run notes there how late it is woken up.
+WHERE is tcp, udp, unix, tls:FILE or tls+tcp:FILE, with the certificate there. With PROBE, the
+name of a file, another task of the run notes there how late it is woken up.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ async def stay(probe: str | None) -> None:
             print(f"{wanted:.6f} {time.monotonic() - wanted:.6f}", file=notes)
 
 
-def announce(kind: str, place: int | str) -> None:
-    """Tell who started this where it listens."""
-    print(f"{kind}:{place}", flush=True)
+def announce(places: dict[str, int | str]) -> None:
+    """Tell who started this where it listens, by kind."""
+    print(",".join(f"{kind}:{place}" for kind, place in places.items()), flush=True)
 
 
 def context(certificate: str) -> ssl.SSLContext:
@@ -50,12 +50,15 @@ def context(certificate: str) -> ssl.SSLContext:
 
 async def serve_techo(where: str, probe: str | None, reply: techo.Reply = techo.raw) -> None:
     """Serve as anybody would: limits, timeouts and counters at their defaults."""
-    kind, _, certificate = where.partition(":")
-    endpoint = f"unix:@bench-{os.getpid()}" if kind == "unix" else f"{kind}://127.0.0.1:0"
+    words, _, certificate = where.partition(":")
+    kinds = words.split("+")
+    endpoints = [
+        f"unix:@bench-{os.getpid()}" if kind == "unix" else f"{kind}://127.0.0.1:0"
+        for kind in kinds
+    ]
     tls = context(certificate) if certificate else None
-    async with techo.open_server(endpoint, reply=reply, tls=tls) as server:
-        (bound,) = server.endpoints
-        announce(kind, bound.path or bound.port)
+    async with techo.open_server(*endpoints, reply=reply, tls=tls) as server:
+        announce({each.kind: each.path or each.port for each in server.endpoints})
         await stay(probe)
 
 
@@ -67,7 +70,7 @@ async def serve_portable(where: str, probe: str | None) -> None:
 
 async def serve_plain(where: str, probe: str | None) -> None:
     """Serve as trio's tutorial does."""
-    kind, _, certificate = where.partition(":")
+    kinds, _, certificate = where.partition(":")
 
     async def handle(stream: trio.abc.Stream) -> None:
         try:
@@ -78,12 +81,15 @@ async def serve_plain(where: str, probe: str | None) -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stay, probe)
-        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1", backlog=65535)
-        announce(kind, listener.socket.getsockname()[1])
-        if certificate:
-            tls = trio.SSLListener(listener, context(certificate))
-            await trio.serve_listeners(handle, [tls])
-        await trio.serve_listeners(handle, [listener])
+        places: dict[str, int | str] = {}
+        listeners: list[trio.abc.Listener[trio.abc.Stream]] = []
+        for kind in kinds.split("+"):
+            (plain,) = await trio.open_tcp_listeners(0, host="127.0.0.1", backlog=65535)
+            places[kind] = plain.socket.getsockname()[1]
+            tls = kind == "tls"
+            listeners.append(trio.SSLListener(plain, context(certificate)) if tls else plain)
+        announce(places)
+        await trio.serve_listeners(handle, listeners)
 
 
 SERVERS: Final[dict[str, Callable[[str, str | None], Awaitable[None]]]] = {

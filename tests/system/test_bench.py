@@ -102,6 +102,8 @@ def test_a_client_says_how_much_it_did_and_whether_it_had_to_wait() -> None:
         (attrs.evolve(rows.chosen(["tlsidle"])[0], load=("idle", "60")), "connection_bytes"),
         (attrs.evolve(rows.chosen(["tlsload"])[0], load=("echo", "5", "64")), "load_cpu_us"),
         (rows.chosen(["load"])[0], "load_cpu_us"),
+        (attrs.evolve(rows.chosen(["dribbling"])[0], load=("dribble", "5")), "echo_p99_ms"),
+        (attrs.evolve(rows.chosen(["hasty"])[0], load=("haste", "5")), "echo_p99_ms"),
         (rows.chosen(["help"])[0], "start_cpu_ms"),
         (rows.chosen(["version"])[0], "start_cpu_ms"),
     ],
@@ -253,6 +255,25 @@ def test_load_sends_a_lost_datagram_again(compiled: programs.Programs) -> None:
     figures = json.loads(done.stdout)
     assert figures["lost"] > 0
     assert figures["messages"] > figures["lost"]
+
+
+@pytest.mark.parametrize("style", ["dribble", "haste"])
+def test_a_fresh_connection_beside_handshakes_is_verified(
+    compiled: programs.Programs, style: str
+) -> None:
+    """What comes back to it must be what it said, and the handshakes end with the program."""
+    with ExitStack() as stack, socket.create_server(("127.0.0.1", 0)) as silent:
+        address = serve_once("tcp", compiled.certificate, wrong_byte, stack)
+        addresses = f"tls:{silent.getsockname()[1]},{address}"
+        done = load(compiled, addresses, f"{style} 3 0.05", programs.HANDSHAKES)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "a wrong byte" in done.stderr
+        silent.settimeout(PATIENCE)
+        peer, _ = silent.accept()
+        with peer, suppress(ConnectionResetError):
+            peer.settimeout(PATIENCE)
+            while peer.recv(4096):
+                pass
 
 
 def test_load_says_what_is_no_handshake(compiled: programs.Programs) -> None:
