@@ -39,7 +39,7 @@ MAY_IMPORT = {
         "_validation",
         "trio",
     },
-    "_embedded": {"_transport", "trio"},
+    "_embedded": {"_tls", "_transport", "trio"},
     "_server": {
         "_server",
         "_addresses",
@@ -129,8 +129,17 @@ MAY_IMPORT = {
         "endpoint",
         "trio",
     },
-    "_transport": {"_addresses", "_shortage", "_transport", "_memory", "endpoint", "trio"},
-    "_pump": {"_pump", "reply", "trio"},
+    "_tls": {"_tls", "trio"},
+    "_transport": {
+        "_addresses",
+        "_shortage",
+        "_tls",
+        "_transport",
+        "_memory",
+        "endpoint",
+        "trio",
+    },
+    "_pump": {"_pump", "_tls", "reply", "trio"},
     "_cli": {
         "_addresses",
         "_log",

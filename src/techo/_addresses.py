@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import itertools
 import socket
 from collections.abc import Sequence
@@ -24,6 +25,10 @@ Address: TypeAlias = str | tuple[Any, ...]
 
 Found: TypeAlias = tuple[int, int, int, str, tuple[Any, ...]]
 """One result of a look-up: family, type, protocol, canonical name and address."""
+
+
+_HOST_BITS: Final = 64
+"""Of an IPv6 address, which its host chooses as it likes (RFC 4291, 2.5.1)."""
 
 
 def unix_address(path: str) -> str:
@@ -61,3 +66,31 @@ def interleaved(found: Sequence[Found]) -> list[Found]:
         families.setdefault(each[0], []).append(each)
     turns = itertools.zip_longest(*families.values())
     return [each for turn in turns for each in turn if each is not None]
+
+
+def network_of(host: str) -> str:
+    """Return what counts as one host: an IPv4 address, or the /64 of an IPv6 one.
+
+    Who has one address of a /64 has them all (RFC 6177); what is no address is itself.
+    """
+    if ":" not in host:
+        return host
+    try:
+        address = ipaddress.IPv6Address(host)
+    except ValueError:
+        return host
+    network = ipaddress.IPv6Address(int(address) >> _HOST_BITS << _HOST_BITS)
+    return f"{network}%{address.scope_id or ''}/{_HOST_BITS}"
+
+
+def peer_host(address: tuple[Any, ...]) -> str:
+    """Return the host of a peer's address, with the zone where it has one.
+
+    An IPv4 address loses the form that a dual-stack socket gives it (RFC 4291, 2.5.5.2).
+    """
+    host = str(address[0])
+    # A dot and a colon together: worth a look, and no cost to all the others.
+    if ":" in host and "." in host:
+        mapped = ipaddress.IPv6Address(host).ipv4_mapped
+        host = host if mapped is None else str(mapped)
+    return host_of((host, *address[1:]))

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import trio
 
+from techo._tls.records import ENDS
 from techo._transport.streams import StreamTransport
-from techo._transport.tls import ENDS
 from techo._transport.transport import RECEIVE_SIZE, Transport
 
 _PAUSE: Final = 0.01

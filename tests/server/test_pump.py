@@ -21,7 +21,8 @@ import trio.testing
 import techo
 from helpers import PATIENCE, connect, ended, receive_until_end, until_ended
 from techo._pump import pump
-from techo._pump.pump import Pump, PumpedSocket
+from techo._pump.pump import Pump
+from techo._pump.socket import PumpedSocket
 from techo._transport.messages import PacketTransport
 
 ANY = "tcp://127.0.0.1:0"

@@ -13,7 +13,8 @@ import trio
 import trio.testing
 
 import techo
-from techo._server.connection import Peer, network_of, peer_host
+from techo._addresses import network_of, peer_host
+from techo._server.connection import Peer
 from techo.testing import Delay, open_memory_server
 
 

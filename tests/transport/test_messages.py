@@ -31,7 +31,7 @@ async def test_packets_come_whole_and_then_the_end() -> None:
     """A message comes whole even if less is asked for."""
     ours, theirs = packets()
     assert ours.keeps_messages
-    assert ours.direct
+    assert ours.pumpable
     assert ours.half_closeable
     await ours.send(b"first")
     await ours.send(b"")  # which would be the end, and is not sent

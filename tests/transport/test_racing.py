@@ -109,7 +109,7 @@ async def test_the_first_that_answers_is_kept(
     async with peers(*names) as (port, there):
         before = await open_descriptors()
         async with opened(port) as (transport, client):
-            assert not transport.direct
+            assert not transport.pumpable
             assert transport.address == ""
             assert transport.largest == 65_507
             trip = await client.round_trip(b"first")
@@ -304,12 +304,12 @@ async def test_one_address_that_there_is_a_way_to_is_no_race() -> None:
     """Its socket is used at once, by the pump where there is one."""
     trio.socket.set_custom_hostname_resolver(Names(("255.255.255.255", "127.0.0.1")))
     transport = (await connect(f"{NAME}:9")).transport
-    assert transport.direct
+    assert transport.pumpable
     assert transport.address == "127.0.0.1:9"
     await transport.aclose()
     trio.socket.set_custom_hostname_resolver(Names(("127.0.0.1", "127.0.0.1")))
     transport = (await connect(f"{NAME}:9")).transport
-    assert transport.direct
+    assert transport.pumpable
     await transport.aclose()
 
 

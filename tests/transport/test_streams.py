@@ -95,7 +95,7 @@ async def test_only_a_bare_socket_is_direct(  # noqa: ASYNC124  -- sockets want 
     """The pump may take over such a socket only."""
     transport = transport_of(pair[0])
     is_socket = isinstance(pair[0], trio.SocketStream)
-    assert transport.direct is is_socket
+    assert transport.pumpable is is_socket
     assert (transport.socket is not None) is is_socket
     assert transport_of(transport) is transport
 
@@ -150,7 +150,7 @@ async def test_an_embedder_s_tls_does_its_handshake_and_ends_with_close_notify(
     """Though it cannot half-close, its peer sees that nothing is missing."""
     client, server = tls
     assert not server.handshake_done
-    assert not server.direct
+    assert not server.pumpable
     assert not server.half_closeable
     assert server.socket is not None
     async with trio.open_nursery() as nursery:

@@ -93,7 +93,7 @@ async def test_bytes_go_both_ways_at_once_and_end_with_close_notify(
     """The pieces in which records arrive make no difference."""
     client, server = secure(*ends)
     await shake_hands(client, server)
-    assert client.tls.version() == server.tls.version() == version
+    assert client.records.tls.version() == server.records.tls.version() == version
     size = 1000 if isinstance(ends[0], Wire) else 10_000  # each piece takes its time
     there, back = os.urandom(2 * size), os.urandom(2 * size - 100)
     received: dict[TlsTransport, bytes] = {}
@@ -320,8 +320,8 @@ async def test_session_tickets_leave_with_the_first_reply(secure: Secure, versio
     assert theirs.sends == (1 if version == "TLSv1.3" else 2)
     await server.send(b"reply")
     assert await client.receive() == b"reply"
-    assert client.tls.session is not None
-    assert client.tls.session.has_ticket
+    assert client.records.tls.session is not None
+    assert client.records.tls.session.has_ticket
 
 
 async def test_receiving_does_not_send_session_tickets(
@@ -489,15 +489,15 @@ async def test_what_receiving_has_to_answer_leaves_without_a_send(
     client = TlsTransport(ours, contexts[0], server_hostname="localhost")
     server = TlsTransport(theirs, contexts[1], server_side=True)
     await shake_hands(client, server)
-    server.tls.verify_client_post_handshake()
+    server.records.tls.verify_client_post_handshake()
     await server.send(b"who are you?")
     assert await client.receive() == b"who are you?"
-    assert not server.tls.getpeercert()
+    assert not server.records.tls.getpeercert()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client.receive)
         nursery.start_soon(server.receive)
         await trio.testing.wait_all_tasks_blocked()
-        assert server.tls.getpeercert()
+        assert server.records.tls.getpeercert()
         nursery.cancel_scope.cancel()
 
 
@@ -528,7 +528,7 @@ async def test_the_socket_below_is_shown(secure: Secure) -> None:
     ours, theirs = await socket_pair()
     client, _ = secure(ours, theirs)
     assert client.socket is ours.socket
-    assert not client.direct
+    assert client.pumpable  # by its records
     assert isinstance(client.socket, trio.socket.SocketType)
     set_linger_zero(client.socket)
     await trio.aclose_forcefully(client)

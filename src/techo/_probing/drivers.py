@@ -7,6 +7,7 @@ import collections
 import errno
 import math
 import os
+from collections.abc import Iterator
 from typing import Final, NoReturn
 
 import attrs
@@ -18,6 +19,7 @@ from techo._probing.failure_cause import FailureCause
 from techo._probing.in_flight import InFlight, Run
 from techo._probing.trip import Ending, Trip
 from techo._pump import pump
+from techo._pump.socket import PumpedSocket
 from techo._transport.messages import LARGEST_PACKET
 from techo._transport.transport import RECEIVE_SIZE, Transport
 
@@ -116,7 +118,7 @@ class Driver(abc.ABC):
 class PumpDriver(Driver):
     """By the pump: a message wakes no task."""
 
-    _socket: pump.PumpedSocket | None = attrs.field(default=None, init=False)
+    _socket: PumpedSocket | None = attrs.field(default=None, init=False)
 
     def go_on(self) -> None:
         # What the socket refuses ends its turn; what is due then is for the next one.
@@ -125,7 +127,7 @@ class PumpDriver(Driver):
             pump.Pump.of_this_run().send(socket, data)
             self._lose_if_unsent(socket)
 
-    def _lose_if_unsent(self, socket: pump.PumpedSocket) -> None:
+    def _lose_if_unsent(self, socket: PumpedSocket) -> None:
         error, newest = socket.error, next(reversed(self.in_flight.trips), None)
         if isinstance(error, Exception) and self._is_about_one_message(error) and newest:
             self._lose_unsent(newest, error)
@@ -143,7 +145,7 @@ class PumpDriver(Driver):
         size = LARGEST_PACKET + 1 if messages else RECEIVE_SIZE
         assert self.transport.socket is not None  # noqa: S101  -- `driver_for` has seen to it
         self.in_flight.traffic.send_pending = False
-        socket = self._socket = pump.PumpedSocket(
+        socket = self._socket = PumpedSocket(
             self.transport.socket.fileno(),
             self.in_flight.answer,
             self.in_flight.traffic,
@@ -153,6 +155,7 @@ class PumpDriver(Driver):
             greedy=True,
             endless=self.transport.connectionless,
             sock=self.transport.socket,
+            records=self.transport.records,
         )
         # The first trip begins before anything is received: an end that has arrived already is
         # the end of that trip.
@@ -179,12 +182,22 @@ class PumpDriver(Driver):
         self.in_flight.traffic.send_pending = True  # so that nothing more is begun
         try:
             while chunk := os.read(fd, RECEIVE_SIZE):
-                self.in_flight.answer(chunk)
+                for data in self._decrypted(chunk):
+                    self.in_flight.answer(data)
         except OSError:
             return error
         except EchoError as mismatch:
             return mismatch
         return error if isinstance(error.__cause__, ConnectionResetError) else None
+
+    def _decrypted(self, chunk: bytes) -> Iterator[bytes]:
+        if (records := self.transport.records) is None:
+            yield chunk
+            return
+        records.feed(chunk)
+        room = memoryview(bytearray(RECEIVE_SIZE))
+        while size := records.decrypt(room):
+            yield bytes(room[:size])
 
 
 @attrs.define(eq=False)
@@ -284,6 +297,6 @@ def _is_too_long(error: BaseException | None) -> bool:
 def driver_for(transport: Transport, run: Run) -> Driver:
     """Return what makes trips over `transport`: the pump, where it can."""
     in_flight = InFlight(run, transport.keeps_messages)
-    if transport.direct and pump.AVAILABLE:
+    if transport.pumpable and pump.AVAILABLE:
         return PumpDriver(transport, in_flight)
     return TaskDriver(transport, in_flight)

@@ -17,7 +17,7 @@ from techo._probing.matching import InOrder, OneByOne, State
 from techo._probing.payloads import Payloads
 from techo._probing.schedule import Schedule
 from techo._probing.trip import Ending, Incident, IncidentKind, Sink, Trip, TripState
-from techo._pump.pump import Traffic
+from techo._pump.socket import Traffic
 
 _FORGOTTEN = Incident(IncidentKind.FORGOTTEN, FailureCause.TIMEOUT_REPLY, "long ago")
 _STRAY = Incident(IncidentKind.STRAY, FailureCause.CORRUPT, "what came was not sent by us")

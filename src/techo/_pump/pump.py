@@ -27,13 +27,13 @@ import functools
 import mmap
 import os
 import select
-from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 import attrs
 import trio
 
-from techo.reply import Reply
+from techo._pump.socket import PumpedSocket, Traffic
+from techo._tls.records import TlsRecords
 
 AVAILABLE = hasattr(select, "epoll")
 """Whether this system has what a pump needs (Linux). Tests and benchmarks switch it off."""
@@ -61,74 +61,6 @@ if AVAILABLE:
     _READ: Final = select.EPOLLIN
     """What is asked for, and what an event says when there is just data or an end: no error."""
     _WRITE: Final = select.EPOLLOUT
-
-
-class ConnectionRecord(Protocol):
-    """The counters of one connection, which the pump keeps up to date."""
-
-    chunks: int
-    bytes_in: int
-    bytes_out: int
-    progress: float
-    """When a byte last moved, in the run's clock."""
-    send_pending: bool
-    """Whether the socket has not taken all of what is to be sent."""
-
-
-@attrs.define(eq=False)
-class Traffic:
-    """These counters and nothing else."""
-
-    chunks: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    progress: float = 0.0
-    send_pending: bool = False
-
-
-@attrs.define(eq=False)
-class PumpedSocket:
-    """One socket, what the pump does with it, and how its task waits for the end."""
-
-    fd: int
-    reply: Reply | None
-    """None for `raw`, whose answer is where the chunk is already."""
-    connection: ConnectionRecord
-    receive_size: int
-    buffers: list[memoryview]
-    """Where to receive: one buffer, which all sockets share."""
-    packets: bool
-    """Whether each receive returns one whole message. The buffer has room for a byte more than
-    a message may have."""
-    greedy: bool = False
-    """Whether to go on receiving while a rest is unsent. A client must, or it and its server
-    would wait for each other; its `reply` must return nothing while `send_pending`."""
-    endless: bool = False
-    """Whether nothing but an error is the end, and no bytes are a message: as of datagrams."""
-    sock: trio.socket.SocketType | None = None
-    """What our own program may close, which is noticed; None if nobody else has it."""
-    run: Callable[..., bytes] | None = None
-    """Calls `reply` in the context of the socket's task (`contextvars.Context.run`), where that
-    can make a difference."""
-    unsent: memoryview | None = None
-    """The rest of a reply, while the socket takes no more."""
-    task: trio.lowlevel.Task | None = None
-    """What is to be woken at the end; None while it does not wait."""
-    over: bool = False
-    error: BaseException | None = None
-    """Why it is over, unless the peer has finished."""
-
-    async def wait(self) -> None:
-        """Wait until the conversation is over; cancellation ends just the waiting."""
-        if self.over:
-            await trio.lowlevel.checkpoint()
-        else:
-            self.task = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(self._wake_up)
-
-    def _wake_up(self, _raise_cancel: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
-        self.task = None
-        return trio.lowlevel.Abort.SUCCEEDED
 
 
 @attrs.define(eq=False)
@@ -170,14 +102,23 @@ class Pump:
             socket.sock.close = close  # type: ignore[method-assign]  # until `remove`
         if first:
             self.send(socket, first)
-        self.look(socket)
+        self.look(socket, added=True)
 
-    def look(self, socket: PumpedSocket) -> None:
-        """Serve a socket once, if it has something; for its own task."""
+    def look(self, socket: PumpedSocket, *, added: bool = False) -> None:
+        """Serve a socket once, if it has something; for its own task.
+
+        What a socket just `added` said together with its handshake is no event any more.
+        """
+        run, socket.run = socket.run, None  # its context is this one
+        now = trio.current_time()
+        if added and socket.records is not None:
+            try:
+                self._exchange(socket, socket.records, now)
+            except BaseException as error:  # noqa: BLE001, ASYNC103  -- raised by the task
+                self.end(socket, error)
         if self._sockets.get(socket.fd) is socket:
-            run, socket.run = socket.run, None  # its context is this one
-            self._serve([(socket.fd, _READ | _WRITE)], trio.current_time())
-            socket.run = run
+            self._serve([(socket.fd, _READ | _WRITE)], now)
+        socket.run = run
 
     def waiting(self) -> set[int]:
         """Return the numbers of the sockets that have something to be served."""
@@ -188,8 +129,16 @@ class Pump:
 
         Only where `socket.sock` is known and nothing is unsent. What comes is not counted.
         """
-        assert socket.sock is not None  # noqa: S101  -- as said above
         socket.reply, socket.run, socket.connection = _discard, None, Traffic()
+        records, socket.records = socket.records, None
+        if records is not None:
+            records.end()
+            self._write(socket, memoryview(records.take()))
+        if socket.unsent is None and not socket.over:
+            self._shut_down(socket)
+
+    def _shut_down(self, socket: PumpedSocket) -> None:
+        assert socket.sock is not None  # noqa: S101  -- see `half_close`
         with contextlib.suppress(OSError):  # broken: what arrives next reports that
             socket.sock.shutdown(trio.socket.SHUT_WR)
 
@@ -203,6 +152,14 @@ class Pump:
 
         Only while the conversation is not over and nothing of it is unsent.
         """
+        if socket.records is not None:
+            socket.records.encrypt(data)
+            socket.uncounted += len(data)
+            data = socket.records.take()
+        self._write(socket, memoryview(data))
+
+    def _write(self, socket: PumpedSocket, data: memoryview) -> None:
+        """Write to a socket, and hold what it would not take."""
         try:
             sent = os.write(socket.fd, data)
         except BlockingIOError:
@@ -210,9 +167,9 @@ class Pump:
         except OSError as error:
             self.end(socket, _broken(error))
             return
-        socket.connection.bytes_out += sent
+        socket.count_sent(sent, len(data) - sent)
         if sent != len(data):
-            self._hold(socket, memoryview(data[sent:]))
+            self._hold(socket, data[sent:])
 
     def remove(self, socket: PumpedSocket) -> None:
         """Stop serving a socket, before it is closed."""
@@ -280,6 +237,12 @@ class Pump:
                 except OSError as error:
                     self.end(socket, _broken(error))
                     continue
+                if socket.records is not None:
+                    socket.records.feed(socket.buffers[0][:size])
+                    self._exchange(socket, socket.records, now)
+                    if socket.reply is None and size == len(socket.buffers[0]):
+                        self._enlarge(socket)
+                    continue
                 if not size and not socket.endless:
                     self.end(socket)
                     continue
@@ -322,6 +285,29 @@ class Pump:
             except BaseException as error:  # noqa: BLE001, ASYNC103  -- raised by the task
                 self.end(socket, error)
 
+    def _exchange(self, socket: PumpedSocket, records: TlsRecords, now: float) -> None:
+        """Reply to all that was received in records so far."""
+        connection, room, more = socket.connection, socket.buffers[0], True
+        connection.progress = now
+        while more and not socket.over and (size := records.decrypt(room)):
+            connection.chunks += 1
+            connection.bytes_in += size
+            answer: bytes | memoryview = room[:size]
+            if socket.reply is not None:
+                chunk = bytes(answer)
+                answer = socket.run(socket.reply, chunk) if socket.run else socket.reply(chunk)
+            socket.uncounted += len(answer)
+            records.encrypt(answer)
+            more = size == len(room)
+        if socket.over:
+            return  # the reply function has closed it
+        if records.made and socket.unsent is not None:
+            socket.unsent = memoryview(bytes(socket.unsent) + records.take())
+        elif records.made:
+            self._write(socket, memoryview(records.take()))
+        if records.over and (socket.unsent is None or records.failure) and not socket.over:
+            self.end(socket, records.error)
+
     def _enlarge(self, socket: PumpedSocket) -> None:
         """Receive more at once from a peer that sends much and has shown that it reads."""
         if socket.connection.bytes_out >= _PROVEN:
@@ -342,7 +328,7 @@ class Pump:
         except OSError as error:
             self.end(socket, _broken(error))
             return
-        socket.connection.bytes_out += sent
+        socket.count_sent(sent, len(rest) - sent)
         socket.connection.progress = now
         if sent < len(rest):
             self._hold(socket, rest[sent:])
@@ -350,6 +336,10 @@ class Pump:
         socket.unsent = None
         socket.connection.send_pending = False
         self._epoll.modify(socket.fd, _READ)
+        if socket.reply is _discard:
+            self._shut_down(socket)
+        elif socket.records is not None and socket.records.over:
+            self.end(socket, socket.records.error)
 
     def end(self, socket: PumpedSocket, error: BaseException | None = None) -> None:
         """End the conversation: wake its task, which raises the error if there is one."""

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import enum
-import ipaddress
 import socket
 import struct
 from collections.abc import Container
-from typing import Any, Final
+from typing import Final
 
 import attrs
 import trio
 
-from techo._addresses import text_of
-from techo._pump.pump import Pump, PumpedSocket
+from techo._addresses import peer_host, text_of
+from techo._pump.pump import Pump
+from techo._pump.socket import PumpedSocket
 from techo._transport.transport import Transport
-from techo.endpoint import host_of
 
 _GLANCE: Final = 1e-3
 """Seconds: enough for one look at what has already arrived."""
@@ -25,9 +24,6 @@ _LOOK: Final = 0.05
 
 _CREDENTIALS: Final = struct.Struct("=iII")
 """Process, user and group, as they were when it connected: SO_PEERCRED of unix(7)."""
-
-_HOST_BITS: Final = 64
-"""Of an IPv6 address, which its host chooses as it likes (RFC 4291, 2.5.1)."""
 
 UNKNOWN: Final = "unknown"
 """The name of a peer that had reset the connection before its address could be read."""
@@ -95,34 +91,6 @@ def _unix_name(sock: trio.socket.SocketType) -> str:
         sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     )
     return f"unix:pid={process},uid={user}"
-
-
-def network_of(host: str) -> str:
-    """Return what counts as one host: an IPv4 address, or the /64 of an IPv6 one.
-
-    Who has one address of a /64 has them all (RFC 6177); what is no address is itself.
-    """
-    if ":" not in host:
-        return host
-    try:
-        address = ipaddress.IPv6Address(host)
-    except ValueError:
-        return host
-    network = ipaddress.IPv6Address(int(address) >> _HOST_BITS << _HOST_BITS)
-    return f"{network}%{address.scope_id or ''}/{_HOST_BITS}"
-
-
-def peer_host(address: tuple[Any, ...]) -> str:
-    """Return the host of a peer's address, with the zone where it has one.
-
-    An IPv4 address loses the form that a dual-stack socket gives it (RFC 4291, 2.5.5.2).
-    """
-    host = str(address[0])
-    # A dot and a colon together: worth a look, and no cost to all the others.
-    if ":" in host and "." in host:
-        mapped = ipaddress.IPv6Address(host).ipv4_mapped
-        host = host if mapped is None else str(mapped)
-    return host_of((host, *address[1:]))
 
 
 @attrs.define(eq=False)

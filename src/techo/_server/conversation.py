@@ -14,7 +14,8 @@ from typing import Final, TypeAlias
 import trio
 
 from techo._nursery import open_bare_nursery
-from techo._pump.pump import Pump, PumpedSocket
+from techo._pump.pump import Pump
+from techo._pump.socket import PumpedSocket
 from techo._server.connection import Connection, Outcome
 from techo._transport.messages import LARGEST_PACKET
 from techo._transport.transport import Transport
@@ -213,7 +214,7 @@ def _stretches(replies: list[bytes]) -> Iterator[bytes | memoryview]:
 async def converse_pumped(
     transport: Transport, reply: Reply, connection: Connection, receive_size: int
 ) -> Outcome:
-    """Do what `converse` does, by the pump of the run, over a `direct` transport.
+    """Do what `converse` does, by the pump of the run, over a `pumpable` transport.
 
     The task waits meanwhile. When this returns or is cancelled, the pump has stopped
     serving the socket. Where the pump cannot serve it, `converse` does.
@@ -247,13 +248,19 @@ async def converse_pumped(
         return connection.timeout_outcome()
     # Ending between two messages takes time, for which a task waits and not the pump.
     unsent = b"" if pumped.unsent is None else bytes(pumped.unsent)
+    if unsent and transport.records is not None:
+        transport.records.put_back(unsent)
+        if not await _send(transport, iter([b""]), connection):
+            return connection.timeout_outcome()
+        connection.sent(pumped.uncounted)
+        unsent = b""
     return await converse(transport, reply, connection, receive_size, pending=unsent)
 
 
 def _pumped(
     pump: Pump, transport: Transport, reply: Reply, connection: Connection, receive_size: int
 ) -> PumpedSocket:
-    assert transport.socket is not None  # noqa: S101  -- a direct transport has one
+    assert transport.socket is not None  # noqa: S101  -- a pumpable transport has one
     packets = transport.keeps_messages
     ours = reply is raw or reply is stamped  # to which no context makes a difference
     return PumpedSocket(
@@ -264,6 +271,7 @@ def _pumped(
         pump.buffers(LARGEST_PACKET + 1 if packets else receive_size, packets=packets),
         packets,
         sock=transport.socket,
+        records=transport.records,
         run=None if ours else trio.lowlevel.current_task().context.run,
     )
 
@@ -319,7 +327,7 @@ async def close_now(transport: Transport) -> None:
     Raises:
         Exception: whatever an embedder's stream raises.
     """
-    if transport.direct and transport.socket is not None:
+    if transport.pumpable and transport.socket is not None:
         # What aclose does, less a turn of the run for every connection.
         transport.socket.close()
     else:

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from techo._server.connection import network_of, peer_host
+from techo._addresses import network_of, peer_host
 
 Sender: TypeAlias = Any
 """As the socket module has it: a tuple for UDP; for Unix text, bytes if abstract, or None."""

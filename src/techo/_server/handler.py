@@ -162,7 +162,7 @@ class Handler:
             connection.begin_conversation(self.limits.idle_timeout)
         if interception is not None:
             return await interception.converse(transport, self.reply, connection, size)
-        if pump.AVAILABLE and transport.direct:
+        if pump.AVAILABLE and transport.pumpable:
             return await converse_pumped(transport, self.reply, connection, size)
         return await converse(transport, self.reply, connection, size)
 

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 import attrs
 import trio
 
+from techo._addresses import network_of
 from techo._log import summed_up
 from techo._reprs import brief
-from techo._server.connection import Connection, Outcome, network_of
+from techo._server.connection import Connection, Outcome
 from techo._server.datagrams import DatagramStatistics
 from techo._throttle import Throttle
 

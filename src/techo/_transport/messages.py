@@ -30,7 +30,7 @@ class _MessageTransport(Transport):
     """A socket of which each `send` and each `receive` is one message."""
 
     keeps_messages = True
-    direct = True
+    pumpable = True
 
     def __init__(self, socket: trio.socket.SocketType) -> None:
         self.socket: trio.socket.SocketType = socket

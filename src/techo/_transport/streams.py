@@ -23,7 +23,7 @@ class StreamTransport(Transport):
         self.half_closeable = isinstance(stream, trio.abc.HalfCloseableStream)
         if isinstance(stream, trio.SocketStream):
             self.socket = stream.socket
-            self.direct = True
+            self.pumpable = True
 
     async def send(self, data: bytes | bytearray | memoryview) -> None:
         await self._stream.send_all(data)

@@ -1,9 +1,8 @@
-"""TLS as a transport: OpenSSL works in memory, and the transport below moves the records.
+"""TLS as a transport: tasks move the records between `TlsRecords` and the transport below.
 
-OpenSSL reads from one buffer and writes to another (`ssl.SSLObject`, two `MemoryBIO`), which
-never waits. Only the holder of the send lock empties the outgoing buffer, so that records leave
-in the order in which they were made. Receiving never waits for that lock: its holder may be
-waiting for the peer to read, and the peer for us.
+Only the holder of the send lock takes records, so that they leave in the order in which they
+were made. Receiving never waits for that lock: its holder may be waiting for the peer to read,
+and the peer for us.
 """
 
 from __future__ import annotations
@@ -11,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import math
 import ssl
-from typing import Final, NoReturn
+from typing import Final
 
 import trio
 
+from techo._tls.records import ENDS, TlsRecords
 from techo._transport.transport import RECEIVE_SIZE, Transport
 
 _PIECE: Final = 2**16
@@ -23,9 +23,6 @@ _PIECE: Final = 2**16
 _ALERT_TIMEOUT: Final = 1.0
 """Seconds for an alert to leave: it is tens of bytes, and only waits for a peer that does not
 read."""
-
-ENDS: Final = (ssl.SSLEOFError, ssl.SSLSyscallError)
-"""What OpenSSL raises where a connection ends in mid-handshake, or without close_notify."""
 
 _GONE: Final = contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError)
 """For last words, to a peer that may have left."""
@@ -40,6 +37,7 @@ class TlsTransport(Transport):
 
     half_closeable = False
     secure = True
+    records: TlsRecords
 
     def __init__(
         self,
@@ -50,29 +48,22 @@ class TlsTransport(Transport):
         server_hostname: str | None = None,
         received: bytes = b"",  # by who looks at the beginning first, as nobody does yet
     ) -> None:
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._incoming.write(received)
-        self.tls = context.wrap_bio(
-            self._incoming, self._outgoing, server_side, server_hostname
+        self.records = TlsRecords.of(
+            context,
+            server_side=server_side,
+            server_hostname=server_hostname,
+            received=received,
         )
-        """What was agreed on: version, cipher, the peer's certificate."""
         self.handshake_done = False
         self.socket = below.socket
+        self.pumpable = below.pumpable
         self.fed_at = -math.inf
         self._below = below
         self._sending = trio.Lock()
         self._unsendable = False
         """Whether a record may have left in part, so that no other can follow."""
-        self._tickets = 0
-        """Bytes of session tickets that wait for the first reply."""
         self._plain = bytearray()
         """What was decrypted and not yet received."""
-        self._peer_ended = False
-        """Whether close_notify has come."""
-        self._eof_sent = False
-        """Whether close_notify was sent, or as much of it as could be."""
-        self._failure: ssl.SSLError | None = None
-        """What the peer has done to TLS, after which nothing can be sent or received."""
         self._closed = False
 
     async def handshake(self) -> None:
@@ -80,25 +71,17 @@ class TlsTransport(Transport):
         if self.handshake_done:
             await trio.lowlevel.checkpoint()
             return
-        while True:
-            try:
-                self.tls.do_handshake()
-                break
-            except ssl.SSLWantReadError:
+        try:
+            while not self.records.shake_hands():
                 await self._flush()
                 await self._feed()
-            except ssl.SSLError as error:
-                self._failure = error
-                await self._send_alert()  # noqa: ASYNC120  -- cancelled, nobody asks why
-                if isinstance(error, ENDS):
-                    self._raise_broken(error)
-                raise
-        # Over TLS 1.3 only session tickets are left on a server's side. They leave with the
-        # first reply, because a client that sends, closes and never reads would answer them
-        # with a reset, which destroys what it has sent.
-        if not (self.tls.server_side and self.tls.version() == "TLSv1.3"):
+        except ssl.SSLError as error:
+            await self._send_alert()  # noqa: ASYNC120  -- cancelled, nobody asks why
+            if isinstance(error, ENDS) and self.records.error is not None:
+                raise self.records.error from error
+            raise
+        if self.records.made:
             await self._flush()
-        self._tickets = self._outgoing.pending
         self.handshake_done = True
 
     async def send(self, data: bytes | bytearray | memoryview) -> None:
@@ -113,11 +96,9 @@ class TlsTransport(Transport):
             self._check_sendable()
             while True:
                 if rest:
-                    try:
-                        rest = rest[self.tls.write(rest[:_PIECE]) :]
-                    except ssl.SSLError as error:
-                        self._failure = error
-                        self._raise_broken(error)
+                    self.records.encrypt(rest[:_PIECE])
+                    rest = rest[_PIECE:]
+                    self._check_sendable()
                 await self._send_made()
                 if not rest:
                     return
@@ -132,14 +113,15 @@ class TlsTransport(Transport):
         """
         self._check_ready()
         await trio.lowlevel.checkpoint_if_cancelled()
+        records = self.records
         self._decrypt()
-        if self._plain or self._peer_ended:
+        if self._plain or records.peer_ended:
             await trio.lowlevel.cancel_shielded_checkpoint()
-        while not self._plain and not self._peer_ended:
-            if self._failure is not None:
+        while not self._plain and not records.peer_ended:
+            if records.error is not None:
                 await self._send_alert()
-                self._raise_broken(self._failure)
-            if self._outgoing.pending > self._tickets and not self._sending.locked():
+                raise records.error
+            if records.made and not self._sending.locked():
                 await self._flush()  # such as a certificate asked for late (RFC 8446, 4.6.2)
             await self._feed()
             self._decrypt()
@@ -157,7 +139,7 @@ class TlsTransport(Transport):
         """
         self._check_ready()
         async with self._sending:
-            if self._eof_sent:
+            if self.records.eof_sent:
                 return
             self._check_sendable()
             await self._send_close_notify()
@@ -165,7 +147,9 @@ class TlsTransport(Transport):
 
     async def aclose(self) -> None:
         """Send close_notify if that can be done, and close without waiting for the peer's."""
-        over = self._closed or self._unsendable or self._eof_sent or self._failure is not None
+        records = self.records
+        over = self._closed or self._unsendable or records.eof_sent
+        over = over or records.failure is not None
         self._closed = True
         if self.handshake_done and not over and not self._sending.locked():
             try:
@@ -192,51 +176,35 @@ class TlsTransport(Transport):
 
     def _check_sendable(self) -> None:
         self._check_open()
-        if self._eof_sent:
+        if self.records.eof_sent:
             raise trio.ClosedResourceError("nothing can be sent after send_eof")
-        if self._failure is not None:
-            self._raise_broken(self._failure)
+        if self.records.error is not None:
+            raise self.records.error
         if self._unsendable:
             raise trio.BrokenResourceError("sending was broken off in mid-record")
 
-    def _raise_broken(self, error: ssl.SSLError) -> NoReturn:
-        raise trio.BrokenResourceError(f"TLS failed: {error}") from error
-
     def _decrypt(self) -> None:
         """Decrypt all that has arrived, up to its end or a failure."""
-        while not self._peer_ended and self._failure is None:
-            try:
-                data = self.tls.read(RECEIVE_SIZE)
-            except ssl.SSLWantReadError:
+        room = memoryview(bytearray(RECEIVE_SIZE))
+        while size := self.records.decrypt(room):
+            self._plain += room[:size]
+            if size < RECEIVE_SIZE:
                 return
-            except ssl.SSLZeroReturnError:  # instead of b"" once we have sent close_notify
-                data = b""
-            except ssl.SSLError as error:
-                self._failure = error
-                return
-            self._plain += data
-            self._peer_ended = not data
-            if not self._incoming.pending and not self._incoming.eof:
-                return  # without the exception that would say so
 
     async def _feed(self) -> None:
         """Receive from below once; cancellation loses nothing."""
         data = await self._below.receive(RECEIVE_SIZE)
         self.fed_at = trio.current_time()
-        if data is None:
-            self._incoming.write_eof()
-        else:
-            self._incoming.write(data)
+        self.records.feed(data)
 
     async def _flush(self) -> None:
         async with self._sending:
-            if not self._unsendable and not self._eof_sent:
+            if not self._unsendable and not self.records.eof_sent:
                 await self._send_made()
 
     async def _send_made(self) -> None:
         """Send the records made so far, also by a receiver meanwhile; needs the send lock."""
-        self._tickets = 0
-        while made := self._outgoing.read():
+        while made := self.records.take():
             try:
                 await self._below.send(made)
             except BaseException:
@@ -251,9 +219,6 @@ class TlsTransport(Transport):
             await self._flush()
 
     async def _send_close_notify(self) -> None:
-        # OpenSSL looks for the peer's close_notify right away, and must find nothing before it.
         self._decrypt()
-        with contextlib.suppress(ssl.SSLError):  # the peer's has not come, or it is too late
-            self.tls.unwrap()
+        self.records.end()
         await self._send_made()
-        self._eof_sent = True

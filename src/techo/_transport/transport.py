@@ -7,6 +7,8 @@ from typing import Final
 
 import trio
 
+from techo._tls.records import TlsRecords
+
 RECEIVE_SIZE: Final = 2**16
 """Bytes; what trio's own streams receive at a time."""
 
@@ -24,9 +26,11 @@ class Transport(trio.abc.AsyncResource):
     is no end-of-file."""
     half_closeable: bool = True
     """Whether replies still come after `send_eof`; over TLS, most peers end altogether then."""
-    direct: bool = False
-    """Whether the bytes of `socket` are those that are sent and received, with no TLS between,
-    so that the pump can take over."""
+    pumpable: bool = False
+    """Whether the pump can take over: the bytes of `socket` are those that are sent and
+    received, or their `records` are."""
+    records: TlsRecords | None = None
+    """The TLS between; None if there is none that the pump could do."""
     secure: bool = False
     """Whether it is TLS, whose end close_notify announces."""
     handshake_done: bool = True

@@ -1,0 +1,154 @@
+"""TLS without a connection: OpenSSL turns records into bytes and bytes into records, in memory.
+
+OpenSSL reads from one buffer and writes to another (`ssl.SSLObject`, two `MemoryBIO`). Who has
+the connection moves the records: a transport by a task, the pump in its turns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+import trio
+
+ENDS: Final = (ssl.SSLEOFError, ssl.SSLSyscallError)
+"""What OpenSSL raises where a connection ends in mid-handshake, or without close_notify."""
+
+
+@attrs.define(eq=False)
+class TlsRecords:
+    """One side of one TLS connection, from before its handshake to close_notify."""
+
+    tls: ssl.SSLObject
+    """What was agreed on: version, cipher, the peer's certificate."""
+    _incoming: ssl.MemoryBIO
+    _outgoing: ssl.MemoryBIO
+    peer_ended: bool = False
+    """Whether close_notify has come."""
+    eof_sent: bool = False
+    """Whether close_notify was made, or as much of it as could be."""
+    failure: ssl.SSLError | None = None
+    """What the peer has done to TLS, after which nothing can be sent or received."""
+    _kept: bytes = b""
+    """Records that were taken, and could not be sent yet."""
+    _tickets: int = 0
+    """Bytes of session tickets that wait for the first reply."""
+
+    @classmethod
+    def of(
+        cls,
+        context: ssl.SSLContext,
+        *,
+        server_side: bool,
+        server_hostname: str | None = None,
+        received: bytes = b"",
+    ) -> TlsRecords:
+        """Return the records of a new connection, of which `received` has come already.
+
+        Raises:
+            ValueError: `server_hostname` is no name that a certificate can have.
+        """
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        incoming.write(received)
+        tls = context.wrap_bio(incoming, outgoing, server_side, server_hostname)
+        return cls(tls, incoming, outgoing)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more can be received."""
+        return self.peer_ended or self.failure is not None
+
+    @property
+    def made(self) -> bool:
+        """Whether there are records that are to be sent without waiting for a reply."""
+        return self._outgoing.pending > self._tickets or bool(self._kept)
+
+    def shake_hands(self) -> bool:
+        """Go on with the handshake; return whether it is done, or more has to be received.
+
+        Raises:
+            ssl.SSLError: the peer and we cannot agree; an alert may be among the records.
+        """
+        try:
+            self.tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        except ssl.SSLError as error:
+            self.failure = error
+            raise
+        # Over TLS 1.3 only session tickets are left on a server's side. They leave with the
+        # first reply, because a client that sends, closes and never reads would answer them
+        # with a reset, which destroys what it has sent.
+        if self.tls.server_side and self.tls.version() == "TLSv1.3":
+            self._tickets = self._outgoing.pending
+        return True
+
+    def feed(self, data: bytes | bytearray | memoryview | None) -> None:
+        """Take in what was received; nothing, or None, is the end of the connection."""
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    def decrypt(self, room: memoryview) -> int:
+        """Decrypt into `room` and return how many bytes; fewer than fit are all there are."""
+        filled, most = 0, len(room)
+        read: Callable[[int, memoryview], int] = self.tls.read  # type: ignore[assignment]
+        while filled < most and not self.peer_ended and self.failure is None:
+            try:
+                size = read(most, room[filled:] if filled else room)
+            except ssl.SSLWantReadError:
+                break
+            except ssl.SSLZeroReturnError:  # instead of 0 once we have sent close_notify
+                size = 0
+            except ssl.SSLError as error:
+                self.failure = error
+                break
+            filled += size
+            self.peer_ended = not size
+            if not self._incoming.pending and not self._incoming.eof:
+                break  # without the exception that would say so
+        return filled
+
+    def encrypt(self, data: bytes | memoryview) -> None:
+        """Make records of `data`; after a failure there are none."""
+        if self.failure is not None:
+            return
+        rest = memoryview(data).cast("B")
+        try:
+            while rest:
+                rest = rest[self.tls.write(rest) :]
+        except ssl.SSLError as error:
+            self.failure = error
+
+    def take(self) -> bytes:
+        """Return all records that are to be sent."""
+        self._tickets = 0
+        made = self._outgoing.read()
+        if self._kept:
+            made, self._kept = self._kept + made, b""
+        return made
+
+    def put_back(self, records: bytes) -> None:
+        """Keep records that were taken and not sent, for the next `take`."""
+        self._kept = records
+
+    def end(self) -> None:
+        """Make close_notify, if that can be done; what is not decrypted by then is lost."""
+        # OpenSSL looks for the peer's close_notify right away, which may not have come, or
+        # finds it too late.
+        with contextlib.suppress(ssl.SSLError):
+            self.tls.unwrap()
+        self.eof_sent = True
+
+    @property
+    def error(self) -> trio.BrokenResourceError | None:
+        """What is to be raised because of the failure, if there was one."""
+        if self.failure is None:
+            return None
+        error = trio.BrokenResourceError(f"TLS failed: {self.failure}")
+        error.__cause__ = self.failure
+        return error
