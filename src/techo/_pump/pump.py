@@ -153,8 +153,8 @@ class Pump:
         Only while the conversation is not over and nothing of it is unsent.
         """
         if socket.records is not None:
-            socket.records.encrypt(data)
-            socket.uncounted += len(data)
+            if socket.records.encrypt(data):
+                socket.uncounted += len(data)
             data = socket.records.take()
         self._write(socket, memoryview(data))
 
@@ -296,8 +296,8 @@ class Pump:
             if socket.reply is not None:
                 chunk = bytes(answer)
                 answer = socket.run(socket.reply, chunk) if socket.run else socket.reply(chunk)
-            socket.uncounted += len(answer)
-            records.encrypt(answer)
+            if records.encrypt(answer):
+                socket.uncounted += len(answer)
             more = size == len(room)
         if socket.over:
             return  # the reply function has closed it

@@ -137,6 +137,7 @@ class Connection:
     """What the pump serves, while it does."""
     aborted: bool = False
     """Whether it is to end now, even if a reply is pending."""
+    _aborted_as: Outcome = Outcome.ABORTED
     _close_by: float | None = None
     _resumable: bool = False
     _looked: bool = False
@@ -215,7 +216,7 @@ class Connection:
         if self.draining and not self.send_pending:
             return Outcome.DRAINED
         if self.aborted:
-            return Outcome.ABORTED
+            return self._aborted_as
         if trio.current_time() >= self.expires:
             return Outcome.EXPIRED
         return Outcome.STALLED if self.send_pending else Outcome.IDLE
@@ -258,9 +259,9 @@ class Connection:
         if self.draining and self._scope is not None:
             self._scope.deadline = trio.current_time()
 
-    def abort(self) -> None:
-        """End it now, even if a reply is pending."""
-        self.aborted = True
+    def abort(self, outcome: Outcome = Outcome.ABORTED) -> None:
+        """End it now with this outcome, even if a reply is pending."""
+        self.aborted, self._aborted_as = True, outcome
         if self.pumped is not None:
             Pump.of_this_run().end(self.pumped)  # which costs less than cancelling
         elif self._scope is not None:

@@ -155,7 +155,8 @@ class Handler:
             if early is not None:
                 return early
         if secure:
-            early = await _shake_hands(transport, connection)
+            with self.registry.handshaking(connection):
+                early = await _shake_hands(transport, connection)
             if early is not None:
                 return early
         if secure or self.hook is not None:

@@ -57,6 +57,12 @@ class Limits:
         "connections",
         "the same for the connections of one peer address, or of one /64 of IPv6",
     )
+    max_handshakes: int = _limit(
+        1000,
+        COUNT,
+        "connections",
+        "how many TLS handshakes may be in progress, at 60 KB each; the oldest makes room",
+    )
     drain_timeout: float = _limit(
         5.0,
         SECONDS_FROM_0.or_off(math.inf),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 from collections.abc import Iterator, Mapping
 
 import attrs
@@ -49,10 +50,13 @@ class Registry:
 
     max_connections: int
     max_per_host: int | None
+    max_handshakes: int
     throttle: Throttle = attrs.field(factory=lambda: Throttle(summed_up))
     """For the log lines about who was not admitted."""
     _accepted: int = 0
     _active: set[Connection] = attrs.field(factory=set)
+    _handshakes: dict[Connection, None] = attrs.field(factory=dict)
+    """Those in progress, the oldest first."""
     _per_host: collections.Counter[str] = attrs.field(factory=collections.Counter)
     _outcomes: collections.Counter[Outcome] = attrs.field(factory=collections.Counter)
     _chunks: int = 0
@@ -114,6 +118,23 @@ class Registry:
                 del self._per_host[host]  # or every address ever seen would stay
         if self._waiting and len(self._active) < self._fewer:
             self._waiting.unpark_all()
+
+    @contextlib.contextmanager
+    def handshaking(self, connection: Connection) -> Iterator[None]:
+        """Count a connection among the handshakes in progress for a block.
+
+        Where there are too many then, the oldest goes: it has had the most time.
+        """
+        self._handshakes[connection] = None
+        if len(self._handshakes) > self.max_handshakes:
+            oldest = next(iter(self._handshakes))
+            del self._handshakes[oldest]
+            oldest.reason = f"max-handshakes {self.max_handshakes} reached"
+            oldest.abort(Outcome.REFUSED)
+        try:
+            yield
+        finally:
+            self._handshakes.pop(connection, None)
 
     async def wait_below(self, count: int) -> None:
         """Wait until fewer than `count` connections are active; always a checkpoint.

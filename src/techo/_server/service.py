@@ -45,7 +45,8 @@ class Service:
 
     @registry.default
     def _make_registry(self) -> Registry:
-        return Registry(self.limits.max_connections, self.limits.max_per_host)
+        limits = self.limits
+        return Registry(limits.max_connections, limits.max_per_host, limits.max_handshakes)
 
     @handler.default
     def _make_handler(self) -> Handler:

@@ -113,16 +113,15 @@ class TlsRecords:
                 break  # without the exception that would say so
         return filled
 
-    def encrypt(self, data: bytes | memoryview) -> None:
-        """Make records of `data`; after a failure there are none."""
-        if self.failure is not None:
-            return
+    def encrypt(self, data: bytes | memoryview) -> bool:
+        """Make records of `data`; return whether that could be done, as after no failure."""
         rest = memoryview(data).cast("B")
-        try:
-            while rest:
+        while rest and self.failure is None:
+            try:
                 rest = rest[self.tls.write(rest) :]
-        except ssl.SSLError as error:
-            self.failure = error
+            except ssl.SSLError as error:
+                self.failure = error
+        return not rest
 
     def take(self) -> bytes:
         """Return all records that are to be sent."""

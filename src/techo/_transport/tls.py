@@ -14,6 +14,7 @@ from typing import Final
 
 import trio
 
+from techo._tls.gate import HandshakeGate
 from techo._tls.records import ENDS, TlsRecords
 from techo._transport.transport import RECEIVE_SIZE, Transport
 
@@ -71,8 +72,9 @@ class TlsTransport(Transport):
         if self.handshake_done:
             await trio.lowlevel.checkpoint()
             return
+        gate = HandshakeGate.of_this_run()
         try:
-            while not self.records.shake_hands():
+            while not await gate.step(self.records):
                 await self._flush()
                 await self._feed()
         except ssl.SSLError as error:
@@ -91,6 +93,8 @@ class TlsTransport(Transport):
         sent; receiving goes on.
         """
         self._check_ready()
+        if self.records.failure is not None:
+            await self._send_alert()
         rest = memoryview(data).cast("B")
         async with self._sending:
             self._check_sendable()
@@ -114,7 +118,8 @@ class TlsTransport(Transport):
         self._check_ready()
         await trio.lowlevel.checkpoint_if_cancelled()
         records = self.records
-        self._decrypt()
+        if not self._plain:
+            self._decrypt()
         if self._plain or records.peer_ended:
             await trio.lowlevel.cancel_shielded_checkpoint()
         while not self._plain and not records.peer_ended:

@@ -1,0 +1,75 @@
+"""The gate: handshakes get so much of each turn of the run, so that they starve nobody.
+
+A handshake computes for a millisecond without a pause, and a thousand that come at once would
+hold up every other task of the run for a second. Here they wait in line for the next turn.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import attrs
+import trio
+
+from techo._tls.records import TlsRecords
+
+_SHARE: Final = 0.002
+"""Seconds of a turn for all handshakes: one or two that compute, or some forty of which a few
+bytes came."""
+
+_WAKING: Final = 50e-6
+"""Seconds that waking a task costs, which its step comes to."""
+
+
+@attrs.define(eq=False)
+class HandshakeGate:
+    """What handshakes have had of the present turn of one trio run, and who waits for more."""
+
+    _spent: float = 0.0
+    _steps: int = 0
+    _line: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
+    _idle: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
+
+    async def step(self, records: TlsRecords) -> bool:
+        """Do `TlsRecords.shake_hands` when there is time for it; cancellation does nothing.
+
+        Raises:
+            ssl.SSLError: as that does.
+        """
+        if self._line:  # those who came before go first
+            await self._line.park()
+        while self._spent >= _SHARE:
+            await self._line.park()
+        self._idle.unpark()
+        begun = time.perf_counter()
+        try:
+            return records.shake_hands()
+        finally:
+            self._spent += time.perf_counter() - begun + _WAKING
+            self._steps += 1
+
+    async def run(self) -> None:
+        """Begin a new share with each turn in which somebody shakes hands, until cancelled."""
+        while True:
+            while self._steps or self._line:
+                await trio.lowlevel.checkpoint()
+                # As many as there is time for, if they take as long as those of this turn.
+                few = int(_SHARE * self._steps / self._spent) if self._steps else 1
+                self._spent, self._steps = 0.0, 0
+                self._line.unpark(count=max(1, few))
+            await self._idle.park()
+
+    @classmethod
+    def of_this_run(cls) -> HandshakeGate:
+        """Return the gate of the present trio run, which is set up if there is none yet."""
+        try:
+            return _gate.get()
+        except LookupError:
+            gate = cls()
+            _gate.set(gate)
+            trio.lowlevel.spawn_system_task(gate.run, name="techo handshake gate")
+            return gate
+
+
+_gate: Final = trio.lowlevel.RunVar[HandshakeGate]("techo handshake gate")
