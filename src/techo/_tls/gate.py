@@ -14,9 +14,9 @@ import trio
 
 from techo._tls.records import TlsRecords
 
-_SHARE: Final = 0.002
-"""Seconds of a turn for all handshakes: one or two that compute, or some forty of which a few
-bytes came."""
+_SHARE: Final = 0.0005
+"""Seconds of a turn for all handshakes: one that computes, or ten of which a few bytes
+came. A longer share makes turns longer, and no handshake faster."""
 
 _WAKING: Final = 50e-6
 """Seconds that waking a task costs, which its step comes to."""
