@@ -38,7 +38,7 @@ class Turns(trio.abc.Instrument):
 async def test_no_turn_has_more_than_its_share(
     seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is begun before half a millisecond is over is done, all others wait, and all have their turn."""
+    """Handshakes that find half a millisecond spent wait, and all have their turn."""
     clock = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
     turns = Turns()
