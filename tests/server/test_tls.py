@@ -17,6 +17,8 @@ from helpers import PATIENCE, connect, ended, reset, until, until_ended
 
 ANY = "tls://127.0.0.1:0"
 
+pytestmark = pytest.mark.usefixtures("conversation")
+
 
 async def test_serve_ssl_over_tcp_works_with_the_same_handler(
     nursery: trio.Nursery, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext

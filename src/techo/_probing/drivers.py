@@ -202,7 +202,7 @@ class PumpDriver(Driver):
 
 @attrs.define(eq=False)
 class TaskDriver(Driver):
-    """By two tasks, over whatever there is: TLS, memory, other systems."""
+    """By two tasks, over whatever there is: memory, streams of others, other systems."""
 
     _outbox: collections.deque[tuple[bytes, Trip | None]] = attrs.field(
         factory=collections.deque, init=False

@@ -42,7 +42,8 @@ class Outcome(enum.StrEnum):
     EXPIRED = "expired"
     """`Limits.lifetime` was over."""
     REFUSED = "refused"
-    """There were `max_connections` already, or `max_per_host` of its address."""
+    """There were `max_connections` already, or `max_per_host` of its address, or its TLS
+    handshake was the oldest of more than `max_handshakes`."""
     RESET = "reset"
     """The peer broke it: a reset, a TLS handshake that failed, or TLS that ended without its
     closing message."""
