@@ -7,8 +7,8 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import attrs
 import pytest
@@ -74,7 +74,11 @@ class Client:
         await self.stream.send_all(self.records.take())
 
 
-Dial = Callable[[techo.EchoService], Awaitable[Client]]
+class Dial(Protocol):
+    """Connects to a server over TLS."""
+
+    async def __call__(self, service: techo.EchoService, *, early: bool = False) -> Client:
+        """Do it, and the handshake unless it is `early`."""
 
 
 @pytest.fixture(params=["TLSv1.2", "TLSv1.3"])
@@ -85,13 +89,16 @@ def version(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def dial(version: str, client_tls: ssl.SSLContext) -> Dial:
-    """Return what connects, with the handshake yet to come."""
+    """Return what connects and shakes hands; `early` leaves that to the test."""
     only = ssl.TLSVersion.TLSv1_2 if version == "TLSv1.2" else ssl.TLSVersion.TLSv1_3
     client_tls.minimum_version = client_tls.maximum_version = only
 
-    async def connect_to(service: techo.EchoService) -> Client:
+    async def connect_to(service: techo.EchoService, *, early: bool = False) -> Client:
         records = TlsRecords.of(client_tls, server_side=False, server_hostname="localhost")
-        return Client(await connect(service), records)
+        client = Client(await connect(service), records)
+        if not early:
+            await client.shake_hands()
+        return client
 
     return connect_to
 
@@ -107,7 +114,7 @@ async def test_what_comes_with_the_end_of_the_handshake_is_answered(
 ) -> None:
     """No event of the socket tells of it any more."""
     async with opened() as service:
-        client = await dial(service)
+        client = await dial(service, early=True)
         if version == "TLSv1.2":  # the server has the last word
             await client.shake_hands()
             await client.send(b"first")
@@ -125,7 +132,7 @@ async def test_a_hello_of_single_bytes_is_a_handshake(
 ) -> None:
     """So is all that follows it, and the first message too."""
     async with opened() as service:
-        client = await dial(service)
+        client = await dial(service, early=True)
         client.stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await client.shake_hands(bytewise=True)
         for byte in client.record(b"message"):
@@ -140,7 +147,6 @@ async def test_session_tickets_come_with_the_first_reply(
     """The client can resume its session from then on."""
     async with opened() as service:
         client = await dial(service)
-        await client.shake_hands()
         await client.send(b"x")
         assert await client.receive(1) == b"x"
         session = client.records.tls.session
@@ -161,7 +167,6 @@ async def test_all_whole_records_are_one_chunk_and_a_part_waits(
 
     async with opened(reply=note) as service:
         client = await dial(service)
-        await client.shake_hands()
         whole = b"".join(map(client.record, (b"one ", b"two ", b"three ")))
         last = client.record(b"four")
         await client.stream.send_all(whole + last[:20])
@@ -182,7 +187,6 @@ async def test_records_of_every_size_return_whole(
     limits = techo.Limits(receive_size=receive_size)
     async with opened(limits=limits) as service:
         client = await dial(service)
-        await client.shake_hands()
         largest = min(2**14, 200 * receive_size)  # a byte at a time takes its time
         sizes = (1, 2, largest, 1, largest - 1, 3 * largest)
         for size in sizes:
@@ -204,7 +208,6 @@ async def test_a_megabyte_at_once_returns_to_who_reads_late(
     data = os.urandom(2**20)
     async with opened() as service:
         client = await dial(service)
-        await client.shake_hands()
         for _ in range(4):  # of which the kernel holds some
             async with trio.open_nursery() as both:
                 both.start_soon(client.send, data)
@@ -221,7 +224,6 @@ async def test_close_notify_in_mid_message_ends_it_after_all_replies(
     """What came before it is answered, and the server's own close_notify follows."""
     async with opened() as service:
         client = await dial(service)
-        await client.shake_hands()
         begun = client.record(b"half a mess")
         client.records.end()
         await client.stream.send_all(begun + client.records.take())
@@ -238,7 +240,6 @@ async def test_an_end_without_close_notify_is_a_reset(
     """It may have come too early (RFC 8446, 6.1)."""
     async with opened() as service:
         client = await dial(service)
-        await client.shake_hands()
         await client.send(b"x")
         assert await client.receive(1) == b"x"
         await client.stream.send_eof()
@@ -250,7 +251,6 @@ async def test_a_reset_is_a_reset(dial: Dial, opened: Callable[..., Any]) -> Non
     """In the middle of a record as anywhere."""
     async with opened() as service:
         client = await dial(service)
-        await client.shake_hands()
         await client.stream.send_all(client.record(b"message")[:9])
         reset(client.stream)
         assert ended(await until_ended(service, 1)) == {"reset": 1}
@@ -263,7 +263,6 @@ async def test_a_record_that_was_changed_is_answered_by_an_alert(
     caplog.set_level(logging.INFO)
     async with opened() as service:
         client = await dial(service)
-        await client.shake_hands()
         good, bad = client.record(b"good"), bytearray(client.record(b"evil"))
         bad[-1] ^= 1
         await client.stream.send_all(good + bad)
@@ -283,7 +282,6 @@ async def test_a_peer_that_never_reads_is_stalled(
     limits = techo.Limits(idle_timeout=30)
     async with opened(limits=limits) as service:
         client = await dial(service)
-        await client.shake_hands()
         data = os.urandom(2**24)
         with pytest.raises(trio.BrokenResourceError):
             await client.send(data)
@@ -300,7 +298,6 @@ async def test_a_drain_lets_a_reply_in_mid_record_leave_whole(
     data = os.urandom(2**22)
     async with opened() as service, trio.open_nursery() as nursery:
         client = await dial(service)
-        await client.shake_hands()
         nursery.start_soon(client.send, data)
         await until(lambda: any(each.send_pending for each in service._service.registry))
         nursery.start_soon(service.drain)
@@ -317,7 +314,6 @@ async def test_a_drain_ends_a_quiet_conversation_with_close_notify(
     """Its peer can tell that nothing is missing."""
     async with opened() as service, trio.open_nursery() as nursery:
         client = await dial(service)
-        await client.shake_hands()
         await client.send(b"x")
         assert await client.receive(1) == b"x"
         await trio.sleep(10)
@@ -339,7 +335,7 @@ async def test_a_reply_function_that_raises_costs_its_own_connection(
 
     async with opened(reply=fail) as service:
         for early in (False, version == "TLSv1.3"):
-            client = await dial(service)
+            client = await dial(service, early=True)
             await client.shake_hands(after=b"x" if early else b"")
             if not early:
                 await client.send(b"x")
@@ -357,7 +353,7 @@ async def test_the_oldest_handshake_makes_room(
     async with opened(limits=techo.Limits(max_handshakes=2)) as service:
         clients = []
         for number in range(1, 4):
-            clients.append(await dial(service))
+            clients.append(await dial(service, early=True))
             await until(lambda: service.statistics().accepted == number)  # noqa: B023
         assert ended(await until_ended(service, 1)) == {"refused": 1}
         assert await clients[0].stream.receive_some() == b""
@@ -366,7 +362,6 @@ async def test_the_oldest_handshake_makes_room(
             await client.send(b"x")
             assert await client.receive(1) == b"x"
         clients.append(await dial(service))  # those that are done do not count any more
-        await clients[-1].shake_hands()
         for client in clients:
             await client.stream.aclose()
     assert "max-handshakes 2 reached" in caplog.text
