@@ -105,6 +105,7 @@ def echo(
     *,
     also: tuple[str, ...] = (),
     transport: str = "tcp",
+    subject: str = "techo",
 ) -> Row:
     """Make a row of `count` connections, each with one message of `size` bytes in flight."""
     unit, divisor = ("MiB", 2**20) if size >= 2**20 else ("KiB", 2**10)
@@ -115,6 +116,7 @@ def echo(
         work=f"{count} {OVER[transport]}{'s' * (count > 1)} x {amount}, closed loop",
         load=("echo", str(count), str(size)),
         figures=cpu(limits),
+        subject=subject,
         also=also,
     )
 
@@ -205,6 +207,9 @@ ROWS: Final = (
     echo("tls16k", 10, 2**14, TLS_SMALL, also=("trio",), transport="tls"),
     echo("tls256k", 4, 2**18, TLS_LARGE, also=("trio", FASTEST), transport="tls"),
     echo("tls1m", 1, 2**20, TLS_LARGE, also=(*TLS, FASTEST), transport="tls"),
+    # Where there is no pump, and where an embedder's own stream does the TLS.
+    echo("portable64", 100, 64, {"trio": 1.15}, subject="techo-portable"),
+    echo("sslstream64", 100, 64, {"trio": 1.15}, transport="tls", subject="techo-sslstream"),
     Row(
         name="stamped",
         work="100 connections x 64 B, closed loop, stamped",

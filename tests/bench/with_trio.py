@@ -68,17 +68,11 @@ async def serve_portable(where: str, probe: str | None) -> None:
     await serve_techo(where, probe)
 
 
-async def serve_plain(where: str, probe: str | None) -> None:
-    """Serve as trio's tutorial does."""
+async def serve_streams(
+    where: str, probe: str | None, handle: Callable[[trio.abc.Stream], Awaitable[object]]
+) -> None:
+    """Serve with trio's own listeners; over TLS that is trio's SSLStream."""
     kinds, _, certificate = where.partition(":")
-
-    async def handle(stream: trio.abc.Stream) -> None:
-        try:
-            async for chunk in stream:
-                await stream.send_all(chunk)
-        except trio.BrokenResourceError:
-            pass
-
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stay, probe)
         places: dict[str, int | str] = {}
@@ -92,10 +86,29 @@ async def serve_plain(where: str, probe: str | None) -> None:
         await trio.serve_listeners(handle, listeners)
 
 
+async def serve_plain(where: str, probe: str | None) -> None:
+    """Serve as trio's tutorial does."""
+
+    async def handle(stream: trio.abc.Stream) -> None:
+        try:
+            async for chunk in stream:
+                await stream.send_all(chunk)
+        except trio.BrokenResourceError:
+            pass
+
+    await serve_streams(where, probe, handle)
+
+
+async def serve_sslstream(where: str, probe: str | None) -> None:
+    """Serve as an embedder does who has streams already."""
+    await serve_streams(where, probe, techo.EchoService(techo.raw).handle)
+
+
 SERVERS: Final[dict[str, Callable[[str, str | None], Awaitable[None]]]] = {
     "techo": serve_techo,
     "techo-stamped": functools.partial(serve_techo, reply=techo.stamped),
     "techo-portable": serve_portable,
+    "techo-sslstream": serve_sslstream,
     "trio": serve_plain,
 }
 

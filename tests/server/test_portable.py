@@ -129,6 +129,23 @@ async def test_a_drain_in_mid_reply_ends_a_busy_connection_when_it_has_been_read
     await check_ends(service, "drained", 1)
 
 
+async def test_a_drain_holds_back_the_replies_of_a_busy_connection(
+    autojump_clock: Clock, nursery: trio.Nursery, service: techo.EchoService, trips: int
+) -> None:
+    """The wait that goes on as the drain begins answers nothing at once."""
+    ours, _ = await connect(service, nursery, trips)
+    await ours.send_all(b"x")
+    assert await ours.receive_some() == b"x"
+    nursery.start_soon(service.drain)
+    await trio.sleep(0.1)
+    await ours.send_all(b"y")
+    assert await ours.receive_some() == b"y"
+    assert trio.current_time() == 0.1 + _QUIET
+    assert await ours.receive_some() == b""
+    await ours.aclose()
+    await check_ends(service, "drained", 1)
+
+
 async def test_bytes_that_come_as_the_idle_timeout_ends_are_answered(
     mock_clock: Clock, nursery: trio.Nursery, service: techo.EchoService, trips: int
 ) -> None:
