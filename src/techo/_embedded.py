@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from collections.abc import Coroutine
 from typing import Any, Final
 
 import trio
@@ -40,11 +41,11 @@ class TrioTlsTransport(StreamTransport):
             raise
         self.handshake_done = True
 
-    async def receive(self, most: int = RECEIVE_SIZE) -> bytes | bytearray | None:
+    def receive(
+        self, most: int = RECEIVE_SIZE
+    ) -> Coroutine[Any, Any, bytes | bytearray | None]:
         """Receive; after `send_eof`, what still comes is not decrypted any more."""
-        if self._unwrapped:
-            return await self._below.receive(most)
-        return await super().receive(most)
+        return self._below.receive(most) if self._unwrapped else super().receive(most)
 
     async def send_eof(self) -> None:
         """Exchange close_notify and half-close; what the peer sends until then is lost."""

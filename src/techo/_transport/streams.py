@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final
 
 import trio
 
@@ -25,8 +26,8 @@ class StreamTransport(Transport):
             self.socket = stream.socket
             self.pumpable = True
 
-    async def send(self, data: bytes | bytearray | memoryview) -> None:
-        await self._stream.send_all(data)
+    def send(self, data: bytes | bytearray | memoryview) -> Coroutine[Any, Any, None]:
+        return self._stream.send_all(data)  # no coroutine around it, for every message
 
     async def receive(self, most: int = RECEIVE_SIZE) -> bytes | bytearray | None:
         return await self._stream.receive_some(most) or None
