@@ -25,7 +25,11 @@ paths = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=2, max_si
 endpoints = st.one_of(
     st.builds(Endpoint, hosts, ports, kind=st.sampled_from(["tcp", "tls", "udp"])),
     st.builds(Endpoint, kind=st.sampled_from(["unix", "unixgram", "unixpacket"]), path=paths),
-    st.builds(Endpoint, kind=st.just("fd"), descriptor=st.integers(0, 10**9 - 1)),
+    st.builds(
+        Endpoint,
+        kind=st.sampled_from(["fd", "tls+fd"]),
+        descriptor=st.integers(0, 10**9 - 1),
+    ),
 )
 
 
@@ -79,6 +83,8 @@ def test_every_spelling_of_an_ipv6_address_is_one_endpoint(
         ("unix:/run/x:1", "unix:/run/x:1"),
         ("unixgram:@name", "unixgram:@name"),
         ("fd:03", "fd:3"),
+        ("tls+fd:03", "tls+fd:3"),
+        ("[fe80::1%a+b]:7", "tcp://[fe80::1%a+b]:7"),
     ],
 )
 def test_short_forms(text: str, canonical: str) -> None:
@@ -123,6 +129,12 @@ def test_short_forms(text: str, canonical: str) -> None:
         ("fd:-1", "write fd:N"),
         ("fd:x", "write fd:N"),
         ("fd:1234567890", "write fd:N"),
+        ("tls+fd:x", "write tls+fd:N"),
+        ("tls+fd://3", "write tls+fd:N"),
+        ("tls:fd:3", "write tls+fd:3"),
+        ("tls+df:3", "unknown kind 'tls+df'; did you mean tls+fd?"),
+        ("tls+unix:/run/echo", "unknown kind 'tls+unix'; did you mean unix?"),
+        ("a+b:3", "'a+b' is neither a name"),
     ],
 )
 def test_bad_texts_are_explained(text: str, reason: str) -> None:
@@ -155,6 +167,9 @@ def test_a_bad_field_is_a_value_error() -> None:
         ({"kind": "unix", "path": None}, "path None"),
         ({"path": "/x"}, "path '/x': tcp has no path"),
         ({"kind": "fd"}, "fd needs a descriptor; got None"),
+        ({"kind": "tls+fd"}, "tls+fd needs a descriptor; got None"),
+        ({"kind": "tls+fd", "host": "::1", "descriptor": 3}, "tls+fd has no host"),
+        ({"kind": "tls", "descriptor": 3}, "tls has no descriptor; got 3"),
         ({"descriptor": 3}, "tcp has no descriptor; got 3"),
         ({"kind": "fd", "descriptor": -1}, "descriptor -1 is not a whole number"),
         ({"kind": "fd", "descriptor": "3"}, "descriptor '3' is not a whole number"),

@@ -43,16 +43,26 @@ class Kind(enum.StrEnum):
     """Connections that keep the boundaries of messages (SOCK_SEQPACKET)."""
     FD = "fd"
     """A socket inherited from the parent process, which has bound it."""
+    TLS_FD = "tls+fd"
+    """A TCP listener inherited likewise, which is served over TLS."""
 
 
 _INTERNET: Final = {Kind.TCP, Kind.TLS, Kind.UDP}
 _UNIX: Final = {Kind.UNIX, Kind.UNIXGRAM, Kind.UNIXPACKET}
 
-FORMS: Final = (
-    "tcp://HOST:PORT (or tls, udp), HOST:PORT, HOST, PORT, unix:PATH (or unixgram, "
-    "unixpacket), fd:N"
+INHERITED: Final = frozenset({Kind.FD, Kind.TLS_FD})
+"""The kinds that are descriptors, which a server alone can have."""
+
+SECURE: Final = frozenset({Kind.TLS, Kind.TLS_FD})
+"""The kinds that need a certificate."""
+
+CONNECTABLE_FORMS: Final = (
+    "tcp://HOST:PORT (or tls, udp), HOST:PORT, HOST, PORT, unix:PATH (or unixgram, unixpacket)"
 )
-"""What `Endpoint.parse` takes, for messages and help."""
+"""What a client can connect to, for messages and help."""
+
+FORMS: Final = f"{CONNECTABLE_FORMS}, fd:N (or tls+fd)"
+"""What `Endpoint.parse` takes, likewise."""
 
 _ADDRESS = re.compile(
     r"(?: (?P<host> \[ [^\]]+ \] | [^:\[\]/]* ) : )? (?P<port> [0-9]+ )"
@@ -118,7 +128,7 @@ def _check_path(endpoint: Endpoint, _field: object, path: Any) -> None:
 
 
 def _check_descriptor(endpoint: Endpoint, _field: object, descriptor: Any) -> None:
-    if (descriptor is not None) != (endpoint.kind is Kind.FD):
+    if (descriptor is not None) != (endpoint.kind in INHERITED):
         wanted = "needs a" if descriptor is None else "has no"
         raise ValueError(f"{endpoint.kind} {wanted} descriptor; got {quoted(descriptor)}")
     if descriptor is not None and (not isinstance(descriptor, int) or descriptor < 0):
@@ -133,6 +143,10 @@ def _is_ipv6(address: str) -> bool:
     return True
 
 
+def _unknown_kind(name: str) -> str:
+    return f"unknown kind {quoted(name)}{did_you_mean(name, Kind) or f'; write {FORMS}'}"
+
+
 def _remedy(address: str, kind: str) -> str:
     """Return what to write instead of a kind with ``://``, or nothing, and such an address."""
     host, colon, port = address.rpartition(":")
@@ -143,9 +157,10 @@ def _remedy(address: str, kind: str) -> str:
         return f"write {kind}[{address}], or {kind}[{address}]:{DEFAULT_PORT}"
     name, _, rest = address.partition(":")
     if not kind and colon and name in _INTERNET:
-        return f"write {name}://{printable(rest)}"
-    if not kind and (near := did_you_mean(name, Kind)) and rest[:1] in {*"/.@"} and rest:
-        return f"unknown kind {quoted(name)}{near}"
+        inherited = name in SECURE and rest.startswith(f"{Kind.FD}:")
+        return f"write {name}{'+' if inherited else '://'}{printable(rest)}"
+    if not kind and did_you_mean(name, Kind) and rest[:1] in {*"/.@"} and rest:
+        return _unknown_kind(name)
     if not kind and address[:1] in {*"/.@"}:
         return f"write unix:{printable(address)}, if it is a Unix socket's path"
     words = address.split()
@@ -194,15 +209,15 @@ class Endpoint:
     descriptor: int | None = attrs.field(
         default=None, validator=_check_descriptor, kw_only=True
     )
-    """Of fd: the number of the file descriptor."""
+    """Of fd and tls+fd: the number of the file descriptor."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read an endpoint's text.
 
         That is ``KIND://HOST:PORT`` (tcp, tls, udp), ``KIND:PATH`` (unix, unixgram,
-        unixpacket; ``@NAME`` is an abstract name), ``fd:N``, or short for tcp: ``HOST:PORT``,
-        ``:PORT``, ``PORT``, ``[IPV6]:PORT``, ``HOST``, of which the port is 8009.
+        unixpacket; ``@NAME`` is an abstract name), ``KIND:N`` (fd, tls+fd), or short for tcp:
+        ``HOST:PORT``, ``:PORT``, ``PORT``, ``[IPV6]:PORT``, ``HOST``, whose port is 8009.
 
         Raises:
             ValueError: naming the text, what is wrong with it and what would be right.
@@ -217,29 +232,30 @@ class Endpoint:
         name, colon, rest = text.partition(":")
         if colon and name in _UNIX:
             return cls(kind=Kind(name), path=rest)
-        if colon and name == Kind.FD:
+        if colon and name in INHERITED:
             if not re.fullmatch("[0-9]{1,9}", rest):
-                raise ValueError("write fd:N, N being the number of a file descriptor")
-            return cls(kind=Kind.FD, descriptor=int(rest))
+                raise ValueError(f"write {name}:N, N being the number of a file descriptor")
+            return cls(kind=Kind(name), descriptor=int(rest))
         name, separator, address = text.rpartition("://")
         kind = Kind.TCP
         if separator:
             if name not in _INTERNET:
-                near = did_you_mean(name, _INTERNET)
-                raise ValueError(f"unknown kind {quoted(name)}{near or f'; write {FORMS}'}")
+                raise ValueError(_unknown_kind(name))
             kind = Kind(name)
         found = _ADDRESS.fullmatch(address)
         if found is None or (address == text and text.partition(":")[0] in _INTERNET):
             raise ValueError(_remedy(address, text.removesuffix(address)))
         host = found["host"] or found["alone"] or DEFAULT_HOST
+        if "+" in host and not separator and did_you_mean(host, Kind):  # no name has it
+            raise ValueError(_unknown_kind(host))
         # Only IPv6 goes in brackets; looking it up as a name would hide the mistake.
         if host.startswith("["):
             host = _canonical_ipv6(host[1:-1])
         return cls(host, int(found["port"] or DEFAULT_PORT), kind=kind)
 
     def __str__(self) -> str:
-        if self.kind is Kind.FD:
-            return f"fd:{self.descriptor}"
+        if self.kind in INHERITED:
+            return f"{self.kind}:{self.descriptor}"
         if self.kind in _UNIX:
             return f"{self.kind}:{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -291,10 +307,10 @@ def check_connectable(
         endpoint = Endpoint.parse(endpoint)
     elif not isinstance(endpoint, Endpoint):
         raise TypeError(f"{endpoint!r} is no endpoint, as in 'tcp://127.0.0.1:8009'")
+    if endpoint.kind in INHERITED:
+        raise ValueError(f"can't connect to {endpoint}: it is for servers; name what it is")
     if endpoint.kind is not Kind.TLS and (tls is not None or server_name is not None):
         raise ValueError(f"{endpoint} is not tls, and takes neither tls nor server_name")
-    if endpoint.kind is Kind.FD:
-        raise ValueError(f"can't connect to {endpoint}: it is for servers; name what it is")
     if not endpoint.path and (endpoint.host == EVERY_INTERFACE or endpoint.port == 0):
         raise ValueError(
             f"can't connect to {endpoint}: * and port 0 are for servers; name host and port"

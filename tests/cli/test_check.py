@@ -126,6 +126,7 @@ def test_a_path_that_is_not_there_has_its_own_remedy(tmp_path: Path) -> None:
         (["--skip", "nothing"], "no check 'nothing'; there are"),
         (["--tls-insecure"], "--tls-insecure is for tls endpoints"),
         (["fd:3"], "it is for servers"),
+        (["tls+fd:3"], "it is for servers"),
     ],
 )
 def test_wrong_usage_is_exit_status_two(arguments: list[str], words: str) -> None:

@@ -259,6 +259,7 @@ def test_rules_decide(rule: str, code: int, told: str, port: str) -> None:
         (["--plot", "/nowhere/a.svg"], "no folder '/nowhere'"),
         (["*:8009"], "name host and port"),
         (["fd:3"], "fd:3"),
+        (["tls+fd:3", "--tls-insecure"], "can't connect to tls+fd:3: it is for servers"),
         (["--tls-insecure"], "--tls-insecure"),
         (["-s", "65508", "udp://127.0.0.1:9"], "size 65508: 65508 bytes do not fit"),
         (["-s", "300000000"], "size 300000000 is not a whole number from 1 to 134217728"),

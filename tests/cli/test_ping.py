@@ -263,6 +263,7 @@ def test_rules_decide(rule: str, code: int, told: str, port: str) -> None:
         (["--fail-if", "p99>5M"], "'p99>5M'"),
         (["*:8009"], "name host and port"),
         (["fd:3"], "fd:3"),
+        (["tls+fd:3", "--tls-insecure"], "can't connect to tls+fd:3: it is for servers"),
         (["--tls-insecure"], "--tls-insecure"),
         (["--tls-ca", "/nowhere", "tls://127.0.0.1:1"], "'/nowhere'"),
     ],

@@ -51,13 +51,15 @@ def dial(process: Process, number: int, client_tls: ssl.SSLContext) -> socket.so
     return sock
 
 
-def test_seven_kinds_in_one_process(
+def test_eight_kinds_in_one_process(
     certificate: list[str], client_tls: ssl.SSLContext, tmp_path: Path
 ) -> None:
     """All are answered at the same time; SIGTERM drains all, and no path is left."""
-    with socket.create_server(("127.0.0.1", 0)) as passed:
-        descriptor = passed.detach()
-        os.set_inheritable(descriptor, True)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as passed,
+        socket.create_server(("127.0.0.1", 0)) as secure,
+    ):
+        descriptors = [passed.fileno(), secure.fileno()]
         endpoints = [
             "tcp://127.0.0.1:0",
             "udp://127.0.0.1:0",
@@ -65,18 +67,20 @@ def test_seven_kinds_in_one_process(
             f"unix:{tmp_path}/s",
             f"unixgram:{tmp_path}/g",
             f"unixpacket:{tmp_path}/p",
-            f"fd:{descriptor}",
+            f"fd:{descriptors[0]}",
             f"unix:@techo-{os.getpid()}",
+            f"tls+fd:{descriptors[1]}",
         ]
         with (
             serving(
-                *certificate, *endpoints, sockets=len(endpoints), pass_fds=[descriptor]
+                *certificate, *endpoints, sockets=len(endpoints), pass_fds=descriptors
             ) as process,
             contextlib.ExitStack() as stack,
         ):
-            os.close(descriptor)
+            passed.close()
+            secure.close()
             kinds = [each.partition(":")[0] for each in endpoints]
-            kinds[6] = "tcp"
+            kinds[6], kinds[8] = "tcp", "tls"
             assert [str(each.kind) for each in process.endpoints] == kinds
             socks = [
                 stack.enter_context(dial(process, number, client_tls))
@@ -87,10 +91,10 @@ def test_seven_kinds_in_one_process(
             for sock in socks:
                 assert sock.recv(100)[25:] == b"] hello"
             statistics = process.statistics()
-            assert (statistics["active"], statistics["datagrams"]["echoed"]) == (6, 2)
+            assert (statistics["active"], statistics["datagrams"]["echoed"]) == (7, 2)
             code, _, err = process.finish()
     assert code == 0
-    assert err.count("outcome=drained") == 6
+    assert err.count("outcome=drained") == 7
     assert sorted(each.suffix for each in tmp_path.iterdir()) == [".pem", ".pem"]
 
 
@@ -135,6 +139,15 @@ WRONG = [
     (["unix:{folder}"], "cannot listen on unix:{folder}: file exists; what is there is no"),
     (["unix:{folder}/no/x"], "no such file or directory; make its directory first"),
     (["fd:99"], "cannot listen on fd:99: bad file descriptor; nothing was passed under"),
+    (
+        ["--tls-cert={cert}", "--tls-key={key}", "tls+fd:99"],
+        "cannot listen on tls+fd:99: bad file descriptor; nothing was passed under",
+    ),
+    (["tls+fd:3"], "a certificate is missing: give --tls-cert"),
+    (
+        ["--tls-cert={cert}", "--tls-key={key}", "fd:7"],
+        "--tls-cert is for tls endpoints; there is none; tls+fd:7 is the socket that was",
+    ),
     (["fd:0"], "cannot listen on fd:0: socket operation on non-socket; pass a socket"),
     (["--unix-mode", "888", "unix:x"], "is not permissions in octal digits"),
     (["--unix-mode", "1777", "unix:x"], "is not permissions in octal digits"),
@@ -171,7 +184,7 @@ def test_wrong_input_gets_one_line_and_exit_2(
         each: f"{tmp_path}/{each}.pem" for each in ("cert", "key", "other", "none", "locked")
     } | {"folder": str(tmp_path)}
     # The endpoint fd:N would be a descriptor of this process.
-    refused = run if any(each.startswith("fd:") for each in arguments) else call
+    refused = run if any("fd:" in each for each in arguments) else call
     code, out, err = refused(*(each.format(**names) for each in arguments))
     assert (code, out) == (2, b"")
     assert err.startswith("techo: ")
@@ -223,6 +236,21 @@ def activated(
             sockets=sockets,
         ) as process:
             yield process, tcp.getsockname()[1], udp.getsockname()[1]
+
+
+def test_a_socket_passed_by_systemd_is_served_over_tls(
+    certificate: list[str], client_tls: ssl.SSLContext
+) -> None:
+    """Its number is named with its kind; beside it another is served as it is."""
+    with activated(*certificate, "tls+fd:3", "fd:4") as (process, tcp, udp):
+        assert [str(each) for each in process.endpoints] == [
+            f"tls://127.0.0.1:{tcp}",
+            f"udp://127.0.0.1:{udp}",
+        ]
+        with dial(process, 0, client_tls) as sock, dial(process, 1, client_tls) as other:
+            for each in (sock, other):
+                each.send(b"hello")
+                assert each.recv(100)[25:] == b"] hello"
 
 
 @pytest.mark.parametrize("abstract", [False, True])

@@ -24,7 +24,7 @@ import trustme
 import techo
 from helpers import PATIENCE, call, command, free_endpoint, run
 
-KINDS = [str(kind) for kind in techo.Kind if kind is not techo.Kind.FD]
+KINDS = [str(kind) for kind in techo.Kind if not kind.endswith("fd")]
 DATAGRAMS = ["udp", "unixgram"]
 
 
@@ -225,7 +225,9 @@ def test_nobody_there_is_one_line_with_the_remedy(tmp_path: Path) -> None:
         f"unix:{path}": "no such file or directory; check the path",
         "unixgram:@techo-nobody": "connection refused; no server listens there; start one",
         "fd:0": "it is for servers",
+        "tls+fd:0": "it is for servers",
         "udp://*:1": "name host and port",
+        "tls://*:1": "name host and port",
     }
     for endpoint, reason in cases.items():
         code, out, err = run("talk", endpoint, stdin=b"x")

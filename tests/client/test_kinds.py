@@ -200,6 +200,7 @@ async def test_abstract_names_are_connected_to(name: str) -> None:
     ("endpoint", "match"),
     [
         ("fd:3", "it is for servers"),
+        ("tls+fd:3", "it is for servers"),
         ("udp://*:8009", "name host and port"),
         ("udp://127.0.0.1:0", "name host and port"),
         ("tls://127.0.0.1:0", "name host and port"),

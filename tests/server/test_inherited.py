@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import pytest
 import trio
 
 import techo
-from helpers import PATIENCE, open_descriptors
+from helpers import PATIENCE, ended, open_descriptors, until_ended
+from techo.testing import Reset
 
 INTERNET = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
 TYPES = [socket.SOCK_STREAM, socket.SOCK_DGRAM]
@@ -126,13 +128,16 @@ def of_another_family() -> int:
         (of_another_family, errno.EPROTONOSUPPORT),
     ],
 )
-async def test_what_cannot_be_served_is_told(make: Callable[[], int], number: int) -> None:
+@pytest.mark.parametrize("kind", ["fd", "tls+fd"])
+async def test_what_cannot_be_served_is_told(
+    kind: str, make: Callable[[], int], number: int, server_tls: ssl.SSLContext
+) -> None:
     """Each has its own error, names the endpoint, and the descriptor stays its owner's."""
     descriptor = make()
     with pytest.raises(OSError) as caught:  # noqa: PT011  -- looked at below
-        async with techo.open_server(f"fd:{descriptor}"):
+        async with techo.open_server(f"{kind}:{descriptor}", tls=server_tls):
             pass
-    assert (caught.value.errno, caught.value.filename) == (number, f"fd:{descriptor}")
+    assert (caught.value.errno, caught.value.filename) == (number, f"{kind}:{descriptor}")
     if number != errno.EBADF:
         os.close(descriptor)
 
@@ -156,13 +161,103 @@ async def test_what_else_the_kernel_tells_of_a_datagram_is_passed_over(
             assert await hello(like, address) == b"hello"
 
 
-async def test_a_descriptor_is_served_once() -> None:
+@pytest.mark.parametrize("second", ["fd", "tls+fd"])
+async def test_a_descriptor_is_served_once(second: str, server_tls: ssl.SSLContext) -> None:
     """A descriptor given twice is refused: two owners would close each other's socket."""
     descriptor = bound(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0)).detach()
+    places = f"fd:{descriptor}", f"{second}:{descriptor}"
     with pytest.raises(ValueError, match="give each only once"):
-        async with techo.open_server(f"fd:{descriptor}", f"fd:{descriptor}"):
+        async with techo.open_server(*places, tls=server_tls):
             pass
     os.close(descriptor)
+
+
+@pytest.mark.usefixtures("conversation")
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize(("family", "host"), INTERNET)
+async def test_an_inherited_listener_is_served_over_tls(
+    family: int,
+    host: str,
+    version: ssl.TLSVersion,
+    server_tls: ssl.SSLContext,
+    client_tls: ssl.SSLContext,
+) -> None:
+    """It is reported as a tls endpoint, drains with close_notify, and is closed in the end."""
+    before = await open_descriptors()
+    client_tls.maximum_version = version
+    sock = bound(family, socket.SOCK_STREAM, (host, 0))
+    port, descriptor = sock.getsockname()[1], sock.detach()
+    service = techo.EchoService(techo.raw, tls=server_tls)
+    async with trio.open_nursery() as nursery:
+        bound_to = await nursery.start(service.serve, f"tls+fd:{descriptor}")
+        assert bound_to == (techo.Endpoint(host, port, kind="tls"),)
+        assert not os.get_inheritable(descriptor)
+        async with techo.open_client(
+            bound_to[0], tls=client_tls, server_name="localhost"
+        ) as client:
+            with trio.fail_after(PATIENCE):
+                for size in (1, 100, 100_000):
+                    assert (await client.round_trip(bytes(size))).reply == bytes(size)
+        plain = await trio.open_tcp_stream(host, port)
+        await plain.send_all(b"GET / HTTP/1.0\r\n\r\n")
+        await plain.aclose()
+        assert ended(await until_ended(service, 2)) == {"eof": 1, "reset": 1}
+        with socket.create_connection((host, port)) as raw:
+            tls = await trio.to_thread.run_sync(
+                lambda: client_tls.wrap_socket(raw, server_hostname="localhost")
+            )
+            nursery.start_soon(service.drain)
+            assert await trio.to_thread.run_sync(tls.recv, 1) == b""  # not a bare end
+            tls.close()
+    assert ended(service.statistics()) == {"eof": 1, "reset": 1, "drained": 1}
+    assert await open_descriptors() == before
+
+
+@pytest.mark.parametrize(
+    ("family", "kind", "is_"),
+    [
+        (socket.AF_INET, socket.SOCK_DGRAM, "udp://127.0.0.1:"),
+        (socket.AF_UNIX, socket.SOCK_STREAM, "unix:"),
+        (socket.AF_UNIX, socket.SOCK_SEQPACKET, "unixpacket:"),
+        (socket.AF_UNIX, socket.SOCK_DGRAM, "unixgram:"),
+    ],
+)
+async def test_only_a_tcp_listener_is_served_over_tls(
+    family: int, kind: int, is_: str, server_tls: ssl.SSLContext, tmp_path: Path
+) -> None:
+    """The refusal says what it is and what to write; the descriptor stays its owner's."""
+    address = str(tmp_path / "s") if family == socket.AF_UNIX else ("127.0.0.1", 0)
+    with bound(family, kind, address) as sock:
+        number = sock.fileno()
+        with pytest.raises(ValueError, match=rf"is {is_}.* write fd:{number}$"):
+            async with techo.open_server(f"tls+fd:{number}", tls=server_tls):
+                pass
+        async with techo.open_server(f"fd:{os.dup(number)}", reply=techo.raw):
+            assert await hello(sock, sock.getsockname()) == b"hello"
+
+
+@pytest.mark.parametrize("which", ["none", "a client's"])
+async def test_tls_over_a_descriptor_needs_a_server_s_context(
+    which: str, client_tls: ssl.SSLContext
+) -> None:
+    """It is refused before it is listened on, and stays its owner's."""
+    tls = None if which == "none" else client_tls
+    with bound(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0)) as sock:
+        number = sock.fileno()
+        wanted = "a certificate" if tls is None else "a server's context"
+        with pytest.raises(ValueError, match=rf"tls\+fd:{number} needs {wanted}"):
+            async with techo.open_server(f"tls+fd:{number}", tls=tls):
+                pass
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+
+
+async def test_a_fault_that_cannot_happen_there_leaves_the_descriptor_open() -> None:
+    """It is refused by what the descriptor turns out to be, and stays its owner's."""
+    with bound(socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", 0)) as sock:
+        with pytest.raises(ValueError, match=r"udp://127\.0\.0\.1"):
+            async with techo.open_server(f"fd:{sock.fileno()}", faults=[Reset(after=1)]):
+                pass
+        assert sock.getsockname()[1]
 
 
 @pytest.mark.parametrize("name", [b"\xff" * 50, b"\xff" * 107, b"\0", "é".encode()])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+import trustme
 
 import techo
 from helpers import PATIENCE, free_port, needs, run, running, until_answering
@@ -174,12 +176,19 @@ def test_load_finds_out_who_glues_messages_together(server: str) -> None:
     assert report["failures"]["corrupt"] > 0
 
 
-def test_systemd_socket_activate_starts_ours() -> None:
-    """At the first connection, which it passes on with the socket."""
+@pytest.mark.parametrize("kind", ["fd", "tls+fd"])
+def test_systemd_socket_activate_starts_ours(
+    kind: str, authority: trustme.CA, client_tls: ssl.SSLContext, tmp_path: Path
+) -> None:
+    """At the first connection, which it passes on with the socket, over TLS if so asked."""
     needs("systemd-socket-activate")
+    both = tmp_path / "both.pem"
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(both)
+    over_tls = [f"--tls-cert={both}", f"{kind}:3"] if kind == "tls+fd" else []
     port = free_port()
-    command = ["systemd-socket-activate", "-l", f"127.0.0.1:{port}", sys.executable]
-    with running([*command, "-m", "techo", "-q", "--reply", "raw"]) as process:
+    command = ["systemd-socket-activate", "-l", f"127.0.0.1:{port}", "-E", "PYTHONPATH"]
+    command += [sys.executable, "-m", "techo", "-q", "--reply", "raw", *over_tls]
+    with running(command) as process:
         end = time.monotonic() + PATIENCE
         while True:
             try:
@@ -188,6 +197,8 @@ def test_systemd_socket_activate_starts_ours() -> None:
             except ConnectionRefusedError:
                 assert time.monotonic() < end
                 time.sleep(0.02)  # another process: it does not say when it listens
+        if over_tls:
+            sock = client_tls.wrap_socket(sock, server_hostname="localhost")
         with sock:
             sock.sendall(b"hello")
             assert sock.recv(100) == b"hello"

@@ -112,7 +112,7 @@ def cannot_listen(error: OSError) -> int:
     attempt = Attempt.LISTEN
     if name.startswith("unix"):
         attempt = Attempt.LISTEN_ON_PATH
-    elif name.startswith("fd:"):
+    elif name.startswith(("fd:", "tls+fd:")):
         attempt = Attempt.LISTEN_ON_DESCRIPTOR
     return _refuse_for(f"cannot listen on {name}", error, attempt)
 

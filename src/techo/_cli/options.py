@@ -12,7 +12,7 @@ from techo._cli.commands import SUMMARIES
 from techo._cli.endpoints import check_ports, read_variable
 from techo._cli.readers import FILE, SERVER_NAME, Form
 from techo._printable import quoted
-from techo.endpoint import FORMS, Endpoint
+from techo.endpoint import CONNECTABLE_FORMS, Endpoint
 
 PREFIX: Final = "TECHO_"
 """What all variables of the environment begin with."""
@@ -190,7 +190,7 @@ def flat(options: Iterable[Option | Group]) -> Iterator[Option]:
 ENDPOINT: Final = option(
     "endpoint",
     Form("ENDPOINT", Endpoint.parse, read_variable=read_variable, check=check_ports),
-    f"where the server is: {FORMS.removesuffix(', fd:N')}",
+    f"where the server is: {CONNECTABLE_FORMS}",
     default=Endpoint(),
 )
 

@@ -6,23 +6,25 @@ import argparse
 import errno
 import os
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from techo._cli.options import flag, setter
 from techo._printable import quoted
-from techo.endpoint import Endpoint, Kind
+from techo.endpoint import SECURE, Endpoint, check_connectable
 
 
 def server_context(
-    options: argparse.Namespace, endpoints: Iterable[Endpoint]
+    options: argparse.Namespace, endpoints: Sequence[Endpoint]
 ) -> ssl.SSLContext | None:
     """Return the context that serve's options describe; None if no endpoint is tls.
 
     Raises:
         ValueError: an option is given that does not apply, or its file cannot be used.
     """
-    if not _wanted(options, endpoints):
+    passed = [each.descriptor for each in endpoints if each.descriptor is not None]
+    hint = f"; tls+fd:{passed[0]} is the socket that was passed, over TLS" if passed else ""
+    if not _wanted(options, endpoints, hint):
         return None
     context = _context(ssl.Purpose.CLIENT_AUTH, options, "tls_client_ca")
     _load_certificate(context, options)
@@ -31,13 +33,13 @@ def server_context(
     return context
 
 
-def _wanted(options: argparse.Namespace, endpoints: Iterable[Endpoint]) -> bool:
+def _wanted(options: argparse.Namespace, endpoints: Iterable[Endpoint], hint: str = "") -> bool:
     """Return whether an endpoint is tls; only the environment may have options if none is."""
-    if any(each.kind is Kind.TLS for each in endpoints):
+    if any(each.kind in SECURE for each in endpoints):
         return True
     for name in options.given:
         if name.startswith("tls_"):
-            raise ValueError(f"{flag(name)} is for tls endpoints; there is none")
+            raise ValueError(f"{flag(name)} is for tls endpoints; there is none{hint}")
     return False
 
 
@@ -45,8 +47,10 @@ def client_context(options: argparse.Namespace) -> ssl.SSLContext | None:
     """Return the context that a client's options describe; None if the endpoint is not tls.
 
     Raises:
-        ValueError: an option is given that does not apply, or its file cannot be used.
+        ValueError: the endpoint is for servers, an option is given that does not apply, or its
+            file cannot be used.
     """
+    check_connectable(options.endpoint, None, None)
     if not _wanted(options, [options.endpoint]):
         return None
     context = _context(ssl.Purpose.SERVER_AUTH, options, "tls_ca")

@@ -16,7 +16,7 @@ from techo._log import shortage
 from techo._nursery import open_bare_nursery
 from techo._server import sockets
 from techo._shortage import look_up
-from techo.endpoint import EVERY_INTERFACE, Endpoint, Kind, host_of
+from techo.endpoint import EVERY_INTERFACE, INHERITED, SECURE, Endpoint, Kind, host_of
 
 Serve: TypeAlias = Callable[[Any, str], Awaitable[None]]
 """What serves one connection, a trio stream or a transport, accepted at an endpoint."""
@@ -76,9 +76,9 @@ class Listening:
             found = self._checked(place)
             task_status.started(found)
             await self._accept_from(place, self.handler, found[0] if found else None)
-        if place.kind is Kind.TLS:
+        if place.kind in SECURE:
             self._check_tls(place)
-        if place.kind is not Kind.FD:
+        if place.kind not in INHERITED:
             self.check(place.kind, place)
         tries = _TRIES_FOR_A_COMMON_PORT if place.host and place.port == 0 else 1
         while True:
@@ -102,7 +102,7 @@ class Listening:
 
     async def _start(self, endpoint: Endpoint, loops: trio.Nursery) -> tuple[Endpoint, ...]:
         """Start the loops of every address of `endpoint`; return what was bound."""
-        if endpoint.kind is Kind.FD:
+        if endpoint.descriptor is not None:
             return (await loops.start(self._serve_inherited, endpoint),)
         if endpoint.path:
             return (await loops.start(self._serve_path, endpoint),)
@@ -149,7 +149,7 @@ class Listening:
             sock.bind(address)
             self.opened(sock)
             task_status.started(sock.getsockname()[1])
-            await self._serve_socket(sock)
+            await self.answer_datagrams(sock)
 
     async def _serve_path(
         self, endpoint: Endpoint, task_status: trio.TaskStatus[Endpoint]
@@ -160,27 +160,36 @@ class Listening:
                 sock.listen(_LARGEST_BACKLOG if self.backlog is None else self.backlog)
             self.opened(sock)
             task_status.started(endpoint)
-            await self._serve_socket(sock)
+            await self._serve_socket(sock, self.handler, endpoint)
 
     async def _serve_inherited(
         self, endpoint: Endpoint, task_status: trio.TaskStatus[Endpoint]
     ) -> NoReturn:
         assert endpoint.descriptor is not None  # noqa: S101  -- `Endpoint` has seen to it
+        handler, over_tls = self.handler, endpoint.kind is Kind.TLS_FD
         with sockets.adopted(endpoint.descriptor) as sock:
             found = sockets.endpoint_of(sock)
-            self.check(found.kind, found)
+            try:
+                if over_tls:
+                    found, handler = _over_tls(found, endpoint), self.tls_handler
+                self.check(found.kind, found)
+            except ValueError:
+                sock.detach()  # it stays its owner's, as where it is no socket at all
+                raise
             self.opened(sock)
             task_status.started(found)
-            await self._serve_socket(sock)
+            await self._serve_socket(sock, handler, found)
 
-    async def _serve_socket(self, sock: socket.socket) -> NoReturn:
+    async def _serve_socket(
+        self, sock: socket.socket, handler: Serve, endpoint: Endpoint
+    ) -> NoReturn:
         """Serve a bound socket of any type, which its opener closes."""
         if sock.type == socket.SOCK_DGRAM:
             await self.answer_datagrams(sock)
         ours = trio.socket.from_stdlib_socket(sock)
         packets = sock.type == socket.SOCK_SEQPACKET
         listener = sockets.PacketListener(ours) if packets else trio.SocketListener(ours)
-        await self._accept_from(listener, self.handler, sockets.endpoint_of(sock))
+        await self._accept_from(listener, handler, endpoint)
 
     async def _accept_from(
         self, listener: Listener, handler: Serve, endpoint: Endpoint | None
@@ -215,6 +224,23 @@ class Listening:
         self.check(Kind.TLS if secure else found.kind, found, secure=secure)
         self.opened(sock)
         return (found,)
+
+
+def _over_tls(found: Endpoint, inherited: Endpoint) -> Endpoint:
+    """Return an inherited listener's endpoint, served over TLS.
+
+    Unix streams are none: no endpoint would say what they are, so no client could connect,
+    and a path is in no certificate. Its permissions guard it already.
+
+    Raises:
+        ValueError: it is no TCP listener.
+    """
+    if found.kind is not Kind.TCP:
+        raise ValueError(
+            f"{inherited} is {found}, and TLS needs a TCP listener: "
+            f"write fd:{inherited.descriptor}"
+        )
+    return attrs.evolve(found, kind=Kind.TLS)
 
 
 async def _addresses(endpoint: Endpoint) -> list[str]:

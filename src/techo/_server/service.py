@@ -211,7 +211,7 @@ def _check_place(place: Any) -> None:
 def _check_owned_once(places: Sequence[Endpoint | Listener]) -> None:
     """Refuse what `serve` would close twice."""
     owned = [
-        each if isinstance(each, Endpoint) else id(each)
+        ("fd", each.descriptor) if isinstance(each, Endpoint) else id(each)
         for each in places
         if not isinstance(each, Endpoint) or each.descriptor is not None
     ]
