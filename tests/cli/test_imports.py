@@ -55,7 +55,7 @@ def test_the_first_page_waits_for_nothing(option: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_needs_only_its_own_command(name: str) -> None:
-    """A command's page waits neither for trio nor for rich, nor for another command."""
+    """A command's page waits neither for trio, ssl nor rich, nor for another command."""
     code = (
         "import sys; from techo._cli import main\n"
         "try: main(sys.argv[1:])\n"
@@ -66,7 +66,7 @@ def test_help_needs_only_its_own_command(name: str) -> None:
     )
     found = set(done.stdout.decode().splitlines()[-1].split())
     assert f"techo._cli.{name}" in found
-    assert not found & {"trio", "rich", "shutil", "techo._faults.values"}
+    assert not found & {"trio", "ssl", "rich", "shutil", "techo._faults.values"}
     assert not found & (DRAWING | HELPING)
     assert not found & {f"techo._cli.{other}" for other in COMMANDS if other != name}
 
@@ -99,7 +99,7 @@ def test_merge_needs_no_trio(tmp_path: Path, port: str) -> None:
     report = tmp_path / "report"
     report.write_bytes(call("load", "-n", "5", "--json", port)[1])
     found = imported("merge", "--json", str(report))
-    assert not found & (CLIENT | {"trio", "rich", "techo._ping", "techo._checking"})
+    assert not found & (CLIENT | {"trio", "ssl", "rich", "techo._ping", "techo._checking"})
 
 
 def test_a_server_imports_no_client(tmp_path: Path) -> None:

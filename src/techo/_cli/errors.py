@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import errno
 import os
-import ssl
 from collections.abc import Mapping
 from typing import Final
 
@@ -172,6 +171,8 @@ def _connecting_to(endpoint: Endpoint | str) -> Attempt:
 
 def _refuse_for(what: str, error: OSError, attempt: Attempt) -> int:
     # Here, because they import trio, for which --help should not wait.
+    import ssl
+
     from techo._probing.causes import cause_of, first_cause, words_of
 
     first = first_cause(error)

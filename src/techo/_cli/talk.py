@@ -7,7 +7,6 @@ import contextlib
 import math
 import signal
 import socket
-import ssl
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -260,6 +259,8 @@ class _Talker:
         conversation.cancel(reason="everything has come back")
 
     async def _print_replies(self) -> None:
+        import ssl
+
         import trio
 
         try:

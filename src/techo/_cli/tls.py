@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import errno
 import os
-import ssl
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from techo._cli.options import flag, setter
 from techo._printable import quoted
 from techo.endpoint import SECURE, Endpoint, check_connectable
+
+if TYPE_CHECKING:
+    import ssl
 
 
 def server_context(
@@ -26,6 +29,8 @@ def server_context(
     hint = f"; tls+fd:{passed[0]} is the socket that was passed, over TLS" if passed else ""
     if not _wanted(options, endpoints, hint):
         return None
+    import ssl
+
     context = _context(ssl.Purpose.CLIENT_AUTH, options, "tls_client_ca")
     _load_certificate(context, options)
     if options.tls_client_ca is not None:
@@ -53,6 +58,8 @@ def client_context(options: argparse.Namespace) -> ssl.SSLContext | None:
     check_connectable(options.endpoint, None, None)
     if not _wanted(options, [options.endpoint]):
         return None
+    import ssl
+
     context = _context(ssl.Purpose.SERVER_AUTH, options, "tls_ca")
     if options.tls_insecure:
         context.check_hostname = False
@@ -63,6 +70,8 @@ def client_context(options: argparse.Namespace) -> ssl.SSLContext | None:
 
 
 def _load_certificate(context: ssl.SSLContext, options: argparse.Namespace) -> None:
+    import ssl
+
     cert, key = options.tls_cert, options.tls_key
     if cert is None:
         raise ValueError("a certificate is missing: give --tls-cert FILE, and --tls-key FILE")
@@ -89,6 +98,8 @@ def _context(
     purpose: ssl.Purpose, options: argparse.Namespace, authority: str
 ) -> ssl.SSLContext:
     """Return a context that trusts the option `authority`, or what the system trusts."""
+    import ssl
+
     path = getattr(options, authority)
     if path is not None:
         _check_readable(options, authority)
