@@ -349,8 +349,7 @@ def test_a_certificate_that_is_missing_is_asked_for(
     with server_in_thread("tls://127.0.0.1:0", tls=wanting) as endpoint:
         arguments = [*command_line, endpoint, "--tls-ca", certificates.file("ca")]
         code, _, err = run(*arguments, stdin=b"x")
-    connected = version == "TLSv1_3" and command_line == ["talk"]  # and was refused behind that
-    assert (code, len(err.splitlines())) == (1 if connected else 2, 1)
+    assert (code, len(err.splitlines())) == (2, 1)
     assert "; --tls-cert FILE" in err
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import functools
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, Final, TypeAlias
 
@@ -16,6 +17,7 @@ from techo._client.comparison import EchoError, EchoMismatch
 from techo._probing.causes import cause_of
 from techo._probing.failure_cause import FailureCause
 from techo._probing.text import number_of
+from techo._tls.alerts import in_words
 from techo._transport.transport import Transport
 from techo.reply import Reply, raw, stamped
 
@@ -234,7 +236,9 @@ def _leaves(error: Exception) -> Iterator[Exception]:
 def describe(error: Exception) -> str:
     """Return in words what went wrong on the network."""
     if isinstance(error, trio.BrokenResourceError):
-        return f"the connection broke ({error.__cause__ or error})"
+        below = error.__cause__
+        words = in_words(below) if isinstance(below, ssl.SSLError) else below or error
+        return f"the connection broke ({words})"
     return f"the system refused ({error})"
 
 

@@ -28,6 +28,7 @@ from techo._checking.stream_checks import STREAM_CHECKS
 from techo._client.client import EchoClient
 from techo._printable import did_you_mean, quoted
 from techo._probing.target import Call, Opener, opener_of
+from techo._tls.alerts import received
 from techo._transport.connect import Dial, Step
 from techo._transport.messages import DatagramTransport
 from techo._transport.transport import Transport
@@ -144,8 +145,9 @@ async def _see_whether_refused(transport: Transport, patience: float) -> None:
         with trio.move_on_after(patience):
             await transport.receive()
     except trio.BrokenResourceError as error:
-        if isinstance(error.__cause__, ssl.SSLError) and "ALERT" in str(error.__cause__):
-            raise error.__cause__ from None
+        below = error.__cause__
+        if isinstance(below, ssl.SSLError) and received(below) is not None:
+            raise below from None
 
 
 async def _run(

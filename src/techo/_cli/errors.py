@@ -85,9 +85,6 @@ _LOOK: Final = "look at this machine's limits"
 
 _OTHERWISE: Final = "check the address"
 
-SHOW_CERTIFICATE: Final = "--tls-cert FILE, if it asks for a client's certificate"
-"""The remedy where a server ended the connection because of our certificate."""
-
 
 def report(reason: str, code: int) -> int:
     """Write one line to standard error; return the exit code for it."""
@@ -201,6 +198,10 @@ def _tls_remedy(words: str) -> str:
         if "expired" in words or "not yet valid" in words:
             return "renew it, or check the clock"
         return "--tls-ca FILE with who signed it, if you trust that"
-    if "alert" in words:  # which is the server's, about us
-        return SHOW_CERTIFICATE
+    if "received alert protocol version" in words:
+        return "use versions of TLS that it speaks too"
+    if "received alert unrecognized name" in words:
+        return "--tls-server-name NAME, if it goes by another name"
+    if "received alert" in words:  # which is the server's, about us
+        return "--tls-cert FILE, if it asks for a client's certificate"
     return "check that it speaks TLS on this port"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from techo._cli.errors import SHOW_CERTIFICATE, cannot_reach, refuse
+from techo._cli.errors import cannot_reach, refuse
 from techo._cli.line_editing import LineEditor, line_editor
 from techo._cli.options import CLIENT, Command, option
 from techo._cli.output import print_bytes, print_error
@@ -129,6 +129,11 @@ async def _talk_to_the_end(options: argparse.Namespace, editor: LineEditor | Non
         source = StandardInput(transport.largest, editor)
         talker = _Talker(transport, source, Comparison(), options.timeout or math.inf)
         await talker.run()
+    if talker.refusal is not None:
+        if source.prompting:
+            print_error("")
+        _leave_prompt(editor)
+        return cannot_reach("cannot talk to", endpoint, talker.refusal)
     if talker.ended_early:
         if source.prompting:
             print_error("")
@@ -200,13 +205,17 @@ class _Talker:
     """How long to wait for what comes next, once it should."""
     ended_early: str = ""
     """Once it is over: how the server has ended it and what is missing, or nothing."""
+    refusal: ssl.SSLError | None = None
+    """The server's alert, if one came and nothing else: over TLS 1.3 that is how it refuses a
+    client whose handshake is done."""
+    _failure: str = ""
+    """What TLS has failed with, in words."""
     _finished: bool = False
     _in_line: bool = False
     """Whether the cursor of a terminal stands behind a part of a reply."""
     _answered: trio.Event = attrs.field(init=False)
     _receiving: trio.CancelScope = attrs.field(init=False)
-    _refused: bool = False
-    """Whether TLS broke before anything came back."""
+    _something_came: bool = False
 
     async def run(self) -> None:
         import trio
@@ -227,8 +236,8 @@ class _Talker:
             late = f"has sent nothing for {write_seconds(self.timeout)}"
             ended = late if self._receiving.cancelled_caught else "ended the connection"
             self.ended_early = f"{ended} with {self._comparison.missing} bytes missing"
-        if self.ended_early and self._refused:
-            self.ended_early += f"; {SHOW_CERTIFICATE}"
+        if self.ended_early and self._failure:
+            self.ended_early += f": {self._failure}"
 
     async def _send_input(self, conversation: trio.CancelScope) -> None:
         import trio
@@ -263,8 +272,12 @@ class _Talker:
 
         import trio
 
+        from techo._probing.causes import words_of
+        from techo._tls.alerts import received
+
         try:
             while chunk := await self.transport.receive():
+                self._something_came = True
                 self._note_progress()
                 answered = self._answers(chunk)
                 self._print(chunk, answered=answered)
@@ -272,8 +285,12 @@ class _Talker:
                     self._answered.set()
         except trio.BrokenResourceError as error:
             # What is missing shows a broken connection, as it shows an early end.
-            nothing_came = self._comparison is not None and not self._comparison.matched
-            self._refused = nothing_came and isinstance(error.__cause__, ssl.SSLError)
+            below = error.__cause__
+            if not isinstance(below, ssl.SSLError) or isinstance(below, ssl.SSLEOFError):
+                return
+            self._failure = words_of(error)
+            if received(below) is not None and not self._something_came:
+                self.refusal = below
 
     def _print(self, chunk: bytes | bytearray, *, answered: bool) -> None:
         """Print what has come; on a terminal, a reply that is complete is a line."""

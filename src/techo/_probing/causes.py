@@ -14,6 +14,7 @@ from techo._client.comparison import EchoMismatch, ShortReply
 from techo._printable import printable
 from techo._probing.failure_cause import FailureCause
 from techo._shortage import OutOfPortsError, is_shortage
+from techo._tls.alerts import in_words
 
 _BY_NUMBER: Final = {
     errno.ECONNREFUSED: FailureCause.REFUSED,
@@ -63,13 +64,10 @@ def words_of(error: Exception) -> str:
 def _words(below: Exception) -> str:
     text = str(below) or type(below).__name__
     # What a function that connects raises by itself lacks what the system adds.
-    if isinstance(below, ssl.SSLCertVerificationError):
-        return f"bad certificate ({getattr(below, 'verify_message', text).rstrip('.')})"
-    if isinstance(below, ssl.SSLEOFError):
-        return "the connection ended without close_notify"
+    if isinstance(below, ssl.SSLCertVerificationError | ssl.SSLEOFError):
+        return in_words(below)
     if isinstance(below, ssl.SSLError):
-        reason = getattr(below, "reason", None) or text
-        return f"TLS failed ({reason.replace('_', ' ').lower()})"
+        return f"TLS failed ({in_words(below)})"
     if isinstance(below, socket.gaierror):
         return f"unknown host ({below.strerror or text})"
     if isinstance(below, OutOfPortsError):

@@ -178,17 +178,26 @@ class PumpDriver(Driver):
             raise error
 
     def _receive_rest(self, fd: int, error: trio.BrokenResourceError) -> Exception | None:
-        """Take in what came back before sending failed; return the error, if it was no end."""
+        """Take in what came back before sending failed; return the error, if it was no end.
+
+        An alert of TLS is an error that says more than that of the sending.
+        """
         self.in_flight.traffic.send_pending = True  # so that nothing more is begun
         try:
             while chunk := os.read(fd, RECEIVE_SIZE):
                 for data in self._decrypted(chunk):
                     self.in_flight.answer(data)
         except OSError:
-            return error
+            return self._failure or error
         except EchoError as mismatch:
             return mismatch
-        return error if isinstance(error.__cause__, ConnectionResetError) else None
+        was_reset = isinstance(error.__cause__, ConnectionResetError)
+        return self._failure or (error if was_reset else None)
+
+    @property
+    def _failure(self) -> trio.BrokenResourceError | None:
+        """What TLS has failed with."""
+        return None if self.transport.records is None else self.transport.records.error
 
     def _decrypted(self, chunk: bytes) -> Iterator[bytes]:
         if (records := self.transport.records) is None:

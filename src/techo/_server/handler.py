@@ -25,6 +25,7 @@ from techo._server.hook import ServiceHook
 from techo._server.interceptor import Interception, Interceptor
 from techo._server.limits import Limits
 from techo._server.registry import Registry
+from techo._tls.alerts import in_words
 from techo._transport.tls import TlsTransport
 from techo._transport.transport import Transport
 from techo.reply import Reply
@@ -121,7 +122,7 @@ class Handler:
             if shortage(error):
                 connection.outcome = Outcome.ABORTED
             elif isinstance(error, _HandshakeError | trio.BrokenResourceError):
-                connection.outcome, connection.reason = Outcome.RESET, str(error)
+                connection.outcome, connection.reason = Outcome.RESET, _reason(error)
                 if isinstance(error.__cause__, ssl.SSLError) and below is not transport:
                     # What comes unread would become a reset, which destroys our alert.
                     await end_and_discard(below, connection, self.limits.close_timeout)
@@ -181,6 +182,14 @@ class _HandshakeError(Exception):
     """The peer and we cannot agree on TLS; the peer was sent an alert."""
 
 
+def _reason(error: Exception) -> str:
+    """Return what an error says, or what is behind it where a stream of trio's says nothing."""
+    below = error.__cause__
+    if not str(error) and isinstance(below, ssl.SSLError):
+        return f"TLS failed: {in_words(below)}"
+    return str(error)
+
+
 def _note_failure(text: str, connection: Connection, error: Exception) -> None:
     if not shortage(error):
         failure(text, connection.peer.name, **events.about(connection))
@@ -203,7 +212,7 @@ async def _shake_hands(transport: Transport, connection: Connection) -> Outcome 
                 return connection.timeout_outcome()
             connection.progress = trio.current_time()  # as much time again, but only once
     except ssl.SSLError as error:
-        raise _HandshakeError(f"no TLS handshake: {error}") from error
+        raise _HandshakeError(f"no TLS handshake: {in_words(error)}") from error
 
 
 def _was_late(transport: Transport, connection: Connection) -> bool:

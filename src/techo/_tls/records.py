@@ -14,6 +14,8 @@ from typing import Final
 import attrs
 import trio
 
+from techo._tls import alerts
+
 ENDS: Final = (ssl.SSLEOFError, ssl.SSLSyscallError)
 """What OpenSSL raises where a connection ends in mid-handshake, or without close_notify."""
 
@@ -77,7 +79,7 @@ class TlsRecords:
         except ssl.SSLWantReadError:
             return False
         except ssl.SSLError as error:
-            self.failure = error
+            self._fail(error)
             raise
         # Over TLS 1.3 only session tickets are left on a server's side. They leave with the
         # first reply, because a client that sends, closes and never reads would answer them
@@ -105,7 +107,7 @@ class TlsRecords:
             except ssl.SSLZeroReturnError:  # instead of 0 once we have sent close_notify
                 size = 0
             except ssl.SSLError as error:
-                self.failure = error
+                self._fail(error)
                 break
             filled += size
             self.peer_ended = not size
@@ -120,8 +122,15 @@ class TlsRecords:
             try:
                 rest = rest[self.tls.write(rest) :]
             except ssl.SSLError as error:
-                self.failure = error
+                self._fail(error)
         return not rest
+
+    def _fail(self, error: ssl.SSLError) -> None:
+        self.failure = error
+        if self._outgoing.pending > self._tickets:
+            made = self._outgoing.read()
+            alerts.note_sent(error, made)
+            self._kept += made
 
     def take(self) -> bytes:
         """Return all records that are to be sent."""
@@ -148,6 +157,6 @@ class TlsRecords:
         """What is to be raised because of the failure, if there was one."""
         if self.failure is None:
             return None
-        error = trio.BrokenResourceError(f"TLS failed: {self.failure}")
+        error = trio.BrokenResourceError(f"TLS failed: {alerts.in_words(self.failure)}")
         error.__cause__ = self.failure
         return error

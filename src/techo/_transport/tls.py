@@ -79,8 +79,10 @@ class TlsTransport(Transport):
                 await self._feed()
         except ssl.SSLError as error:
             await self._send_alert()  # noqa: ASYNC120  -- cancelled, nobody asks why
-            if isinstance(error, ENDS) and self.records.error is not None:
-                raise self.records.error from error
+            if isinstance(error, ENDS):
+                raise trio.BrokenResourceError(
+                    "the connection ended in mid-handshake"
+                ) from error
             raise
         if self.records.made:
             await self._flush()
