@@ -24,6 +24,8 @@ from techo._validation import SECONDS_ABOVE_0
 from techo.endpoint import Endpoint
 
 if TYPE_CHECKING:
+    import ssl
+
     import trio
 
     from techo._client.comparison import Comparison
