@@ -71,6 +71,8 @@ def techo_in(line: str) -> tuple[str, list[str]] | None:
     """Return which of techo's commands a line runs, and its arguments; None if none."""
     for part in re.split(r"\|\||&&|[|;&]", _without_quoted(line)):
         words = shlex.split(part.replace("\0", "|").replace("\1", ";").replace("\2", "&"))
+        if words[:1] == ["systemd-socket-activate"]:
+            words = words[words.index("techo") :]
         if words[:1] == ["techo"]:
             named = words[1:2] and words[1] in COMMANDS
             return (words[1], words[2:]) if named else (DEFAULT, words[1:])
