@@ -6,14 +6,11 @@ import contextlib
 import inspect
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import trio
 
-from techo._faults.plan import Planner
-from techo._faults.values import Fault, FaultEvent
-from techo._injection import FaultInjector
 from techo._nursery import open_bare_nursery
 from techo._server.hook import ServiceHook
 from techo._server.limits import Limits
@@ -24,11 +21,25 @@ from techo._validation import Requirement
 from techo.endpoint import Endpoint
 from techo.reply import Reply, stamped
 
+if TYPE_CHECKING:
+    from techo._faults.values import Fault, FaultEvent
+    from techo._injection import FaultInjector
+
 
 def _is_reply(value: Any) -> bool:
     call = getattr(value, "__call__", None)  # noqa: B004  -- of an object, to look at it
     functions = (value, call, getattr(value, "func", None))  # of a functools.partial
     return callable(value) and not any(map(inspect.iscoroutinefunction, functions))
+
+
+def _are_faults(value: Any) -> bool:
+    if not isinstance(value, Sequence):
+        return False
+    if value:
+        from techo._faults.values import Fault  # noqa: PLC0415  -- a good server has none
+
+        return all(isinstance(each, Fault) for each in value)
+    return True
 
 
 _REPLY: Final = Requirement(
@@ -38,10 +49,7 @@ _LIMITS: Final = Requirement("of techo.Limits", lambda value: isinstance(value, 
 _CONTEXT: Final = Requirement(
     "an ssl.SSLContext", lambda value: isinstance(value, ssl.SSLContext)
 ).or_off()
-_FAULTS: Final = Requirement(
-    "a list of faults of techo.testing",
-    lambda value: isinstance(value, Sequence) and all(isinstance(f, Fault) for f in value),
-)
+_FAULTS: Final = Requirement("a list of faults of techo.testing", _are_faults)
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -80,7 +88,12 @@ class EchoService:
         _LIMITS.check(limits=self.limits)
         _CONTEXT.check(tls=self.tls)
         _FAULTS.check(faults=self.faults)
-        return FaultInjector(Planner(self.faults, self.seed)) if self.faults else None
+        if not self.faults:
+            return None
+        from techo._faults.plan import Planner  # noqa: PLC0415  -- as above
+        from techo._injection import FaultInjector  # noqa: PLC0415  -- as above
+
+        return FaultInjector(Planner(self.faults, self.seed))
 
     @_service.default
     def _make_service(self) -> Service:

@@ -103,7 +103,7 @@ def test_merge_needs_no_trio(tmp_path: Path, port: str) -> None:
 
 
 def test_a_server_imports_no_client(tmp_path: Path) -> None:
-    """One that cannot listen has all that a server needs, and neither measures nor draws."""
+    """One that cannot listen has what a server needs, neither measures nor draws nor harms."""
     done = subprocess.run(
         [sys.executable, "-c", LOOK, f"unix:{tmp_path}/none/s"],
         capture_output=True,
@@ -113,4 +113,7 @@ def test_a_server_imports_no_client(tmp_path: Path) -> None:
     assert done.returncode == 2
     found = {line.strip() for line in done.stderr.decode().splitlines()}
     assert {"trio", "techo._server.service"} <= found
-    assert not found & (MEASURING | DRAWING | HELPING | {"rich"})
+    assert not found & (MEASURING | DRAWING | HELPING | {"rich", "techo._injection"})
+    assert {name for name in found if name.startswith("techo._faults.")} == {
+        "techo._faults.text"  # which reads --fault
+    }
