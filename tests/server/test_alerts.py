@@ -59,7 +59,7 @@ async def test_an_alert_in_mid_conversation_is_named(
             changed[-1] ^= 1
             await stream.send_all(changed)
             room = memoryview(bytearray(100))
-            while not records.over:
+            while records.failure is None:
                 records.feed(await stream.receive_some())
                 assert not records.decrypt(room)
         assert str(records.error) == "TLS failed: received alert bad record mac"

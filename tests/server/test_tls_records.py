@@ -37,9 +37,15 @@ class Client:
         with trio.fail_after(PATIENCE):
             while not self.records.shake_hands():
                 await self._send(self.records.take(), bytewise=bytewise)
-                self.records.feed(await self.stream.receive_some())
+                await self._feed()
             self.records.encrypt(after)
             await self._send(self.records.take(), bytewise=bytewise)
+
+    async def _feed(self) -> None:
+        if chunk := await self.stream.receive_some():
+            self.records.feed(chunk)
+        else:
+            self.records.feed_end()
 
     async def _send(self, data: bytes, *, bytewise: bool) -> None:
         size = 1 if bytewise else max(1, len(data))
@@ -66,7 +72,7 @@ class Client:
                     raise self.records.error
                 if len(found) >= size or self.records.peer_ended:
                     return found
-                self.records.feed(await self.stream.receive_some())
+                await self._feed()
 
     async def close_notify(self) -> None:
         """Send it."""

@@ -133,7 +133,7 @@ class Pump:
         records, socket.records = socket.records, None
         if records is not None:
             records.end()
-            self._write(socket, memoryview(records.take()))
+            self._write(socket, records.take())
         if socket.unsent is None and not socket.over:
             self._shut_down(socket)
 
@@ -156,9 +156,9 @@ class Pump:
             if socket.records.encrypt(data):
                 socket.uncounted += len(data)
             data = socket.records.take()
-        self._write(socket, memoryview(data))
+        self._write(socket, data)
 
-    def _write(self, socket: PumpedSocket, data: memoryview) -> None:
+    def _write(self, socket: PumpedSocket, data: bytes) -> None:
         """Write to a socket, and hold what it would not take."""
         try:
             sent = os.write(socket.fd, data)
@@ -169,7 +169,7 @@ class Pump:
             return
         socket.count_sent(sent, len(data) - sent)
         if sent != len(data):
-            self._hold(socket, data[sent:])
+            self._hold(socket, memoryview(data)[sent:])
 
     def remove(self, socket: PumpedSocket) -> None:
         """Stop serving a socket, before it is closed."""
@@ -237,19 +237,9 @@ class Pump:
                 except OSError as error:
                     self.end(socket, _broken(error))
                     continue
-                if socket.records is not None:
-                    socket.records.feed(socket.buffers[0][:size])
-                    self._exchange(socket, socket.records, now)
-                    if socket.reply is None and size == len(socket.buffers[0]):
-                        self._enlarge(socket)
-                    continue
                 if not size and not socket.endless:
-                    self.end(socket)
+                    self._end_received(socket, now)
                     continue
-                connection = socket.connection
-                connection.chunks += 1
-                connection.bytes_in += size
-                connection.progress = now
                 if size != last or socket.buffers is not buffers:
                     last, buffers = size, socket.buffers
                     most, piece = len(buffers[0]), buffers[0][:size]
@@ -257,6 +247,16 @@ class Pump:
                         last = 0  # or the next one would not be looked at
                         self.end(socket, trio.BrokenResourceError("a message was too long"))
                         continue
+                if socket.records is not None:
+                    socket.records.feed(piece)
+                    self._exchange(socket, socket.records, now)
+                    if size == most and socket.reply is None:
+                        self._enlarge(socket)
+                    continue
+                connection = socket.connection
+                connection.chunks += 1
+                connection.bytes_in += size
+                connection.progress = now
                 answer: bytes | memoryview = piece
                 if socket.reply is None:
                     length = size
@@ -285,27 +285,41 @@ class Pump:
             except BaseException as error:  # noqa: BLE001, ASYNC103  -- raised by the task
                 self.end(socket, error)
 
+    def _end_received(self, socket: PumpedSocket, now: float) -> None:
+        """End a conversation whose peer has finished; over TLS there are words for that."""
+        if socket.records is None:
+            self.end(socket)
+        else:
+            socket.records.feed_end()
+            self._exchange(socket, socket.records, now)
+
     def _exchange(self, socket: PumpedSocket, records: TlsRecords, now: float) -> None:
         """Reply to all that was received in records so far."""
-        connection, room, more = socket.connection, socket.buffers[0], True
+        connection, room = socket.connection, socket.buffers[0]
         connection.progress = now
-        while more and not socket.over and (size := records.decrypt(room)):
+        while size := records.decrypt(room):
             connection.chunks += 1
             connection.bytes_in += size
             answer: bytes | memoryview = room[:size]
             if socket.reply is not None:
                 chunk = bytes(answer)
                 answer = socket.run(socket.reply, chunk) if socket.run else socket.reply(chunk)
+                if socket.over:
+                    return  # the reply function has closed it
             if records.encrypt(answer):
                 socket.uncounted += len(answer)
-            more = size == len(room)
-        if socket.over:
-            return  # the reply function has closed it
-        if records.made and socket.unsent is not None:
-            socket.unsent = memoryview(bytes(socket.unsent) + records.take())
-        elif records.made:
-            self._write(socket, memoryview(records.take()))
-        if records.over and (socket.unsent is None or records.failure) and not socket.over:
+            if size < len(room):
+                break
+        if records.made:
+            if socket.unsent is None:
+                self._write(socket, records.take())
+            else:
+                socket.unsent = memoryview(bytes(socket.unsent) + records.take())
+        if records.failure is not None or (records.peer_ended and socket.unsent is None):
+            self._end_of_records(socket, records)
+
+    def _end_of_records(self, socket: PumpedSocket, records: TlsRecords) -> None:
+        if not socket.over:  # as it is if the last of them could not be written
             self.end(socket, records.error)
 
     def _enlarge(self, socket: PumpedSocket) -> None:
@@ -338,8 +352,8 @@ class Pump:
         self._epoll.modify(socket.fd, _READ)
         if socket.reply is _discard:
             self._shut_down(socket)
-        elif socket.records is not None and socket.records.over:
-            self.end(socket, socket.records.error)
+        elif socket.records is not None and socket.records.peer_ended:
+            self.end(socket)
 
     def end(self, socket: PumpedSocket, error: BaseException | None = None) -> None:
         """End the conversation: wake its task, which raises the error if there is one."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import trio
@@ -28,6 +28,10 @@ class TlsRecords:
     """What was agreed on: version, cipher, the peer's certificate."""
     _incoming: ssl.MemoryBIO
     _outgoing: ssl.MemoryBIO
+    feed: Callable[[bytes | bytearray | memoryview], int] = attrs.field(init=False)
+    """Takes in what was received. A method of OpenSSL's, as the next: with no call between,
+    because there is one for every message."""
+    _read: Callable[[int, memoryview], int] = attrs.field(init=False)
     peer_ended: bool = False
     """Whether close_notify has come."""
     eof_sent: bool = False
@@ -58,10 +62,17 @@ class TlsRecords:
         tls = context.wrap_bio(incoming, outgoing, server_side, server_hostname)
         return cls(tls, incoming, outgoing)
 
-    @property
-    def over(self) -> bool:
-        """Whether nothing more can be received."""
-        return self.peer_ended or self.failure is not None
+    @feed.default
+    def _make_feed(self) -> Callable[[bytes | bytearray | memoryview], int]:
+        return self._incoming.write
+
+    @_read.default
+    def _make_read(self) -> Any:  # its type depends on the arguments
+        return self.tls.read
+
+    def feed_end(self) -> None:
+        """Take in the end of the connection."""
+        self._incoming.write_eof()
 
     @property
     def made(self) -> bool:
@@ -88,44 +99,39 @@ class TlsRecords:
             self._tickets = self._outgoing.pending
         return True
 
-    def feed(self, data: bytes | bytearray | memoryview | None) -> None:
-        """Take in what was received; nothing, or None, is the end of the connection."""
-        if data:
-            self._incoming.write(data)
-        else:
-            self._incoming.write_eof()
-
     def decrypt(self, room: memoryview) -> int:
         """Decrypt into `room` and return how many bytes; fewer than fit are all there are."""
         filled, most = 0, len(room)
-        read: Callable[[int, memoryview], int] = self.tls.read  # type: ignore[assignment]
-        while filled < most and not self.peer_ended and self.failure is None:
-            try:
-                size = read(most, room[filled:] if filled else room)
-            except ssl.SSLWantReadError:
-                break
-            except ssl.SSLZeroReturnError:  # instead of 0 once we have sent close_notify
-                size = 0
-            except ssl.SSLError as error:
-                self._fail(error)
-                break
-            filled += size
-            self.peer_ended = not size
-            if not self._incoming.pending and not self._incoming.eof:
-                break  # without the exception that would say so
+        try:
+            while True:
+                size = self._read(most, room[filled:] if filled else room)
+                if not size:
+                    self.peer_ended = True
+                    return filled
+                filled += size
+                # Most often nothing is left, which is known without the exception.
+                if filled == most or not (self._incoming.pending or self._incoming.eof):
+                    return filled
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:  # instead of 0 once we have sent close_notify
+            self.peer_ended = True
+        except ssl.SSLError as error:
+            self._fail(error)
         return filled
 
     def encrypt(self, data: bytes | memoryview) -> bool:
         """Make records of `data`; return whether that could be done, as after no failure."""
-        rest = memoryview(data).cast("B")
-        while rest and self.failure is None:
-            try:
-                rest = rest[self.tls.write(rest) :]
-            except ssl.SSLError as error:
-                self._fail(error)
-        return not rest
+        try:
+            while data and self.failure is None:
+                data = memoryview(data)[self.tls.write(data) :]
+        except ssl.SSLError as error:
+            self._fail(error)
+        return self.failure is None
 
     def _fail(self, error: ssl.SSLError) -> None:
+        if self.failure is not None:
+            return  # the first is the cause of the others
         self.failure = error
         if self._outgoing.pending > self._tickets:
             made = self._outgoing.read()

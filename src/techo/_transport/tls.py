@@ -202,7 +202,10 @@ class TlsTransport(Transport):
         """Receive from below once; cancellation loses nothing."""
         data = await self._below.receive(RECEIVE_SIZE)
         self.fed_at = trio.current_time()
-        self.records.feed(data)
+        if data is None:
+            self.records.feed_end()
+        else:
+            self.records.feed(data)
 
     async def _flush(self) -> None:
         async with self._sending:
