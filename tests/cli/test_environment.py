@@ -61,7 +61,9 @@ def test_an_argument_spares_its_variable() -> None:
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-@pytest.mark.parametrize("text", ["7 9", "*:7 9", "fd:3 udp://*:0 7", " 7", "127.0.0.1:0 :7"])
+@pytest.mark.parametrize(
+    "text", ["7 9", "*:7 9", "fd:3 tls+fd:4 udp://*:0 7", " 7", "127.0.0.1:0 :7"]
+)
 def test_a_server_s_endpoints_break_no_client(name: str, text: str) -> None:
     """A profile for both: a client takes the first that it can connect to."""
     options = parse(COMMANDS[name], [], {"TECHO_ENDPOINT": text})
@@ -70,7 +72,9 @@ def test_a_server_s_endpoints_break_no_client(name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-@pytest.mark.parametrize("text", ["fd:3", "127.0.0.1:0 *:0", "8009 x: y", "localhost 8009"])
+@pytest.mark.parametrize(
+    "text", ["fd:3 tls+fd:4", "127.0.0.1:0 *:0", "8009 x: y", "localhost 8009"]
+)
 def test_a_variable_that_no_client_can_use_is_named(
     name: str, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
