@@ -148,7 +148,8 @@ class EchoService:
 
         Raises:
             ValueError: a text is no endpoint, or it is a tls one and there is no `tls`, or a
-                fault cannot happen there, or a listener or descriptor is given twice.
+                fault cannot happen there, or a listener or descriptor is given twice, or
+                ``tls+fd:N`` is no TCP listener. A descriptor that is refused stays open.
             OSError: a name is unknown or an address can't be bound; its `filename` is the
                 endpoint. Nothing is left listening.
             RuntimeError: the service was drained before.

@@ -68,7 +68,7 @@ class Listening:
         addresses share the one port that the kernel picked.
 
         Raises:
-            ValueError: a tls endpoint, but no server's context.
+            ValueError: a tls endpoint, but no server's context, or no TCP listener.
             OSError: the name is unknown or an address can't be bound; `filename` is the
                 endpoint.
         """
