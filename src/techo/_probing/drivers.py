@@ -171,6 +171,8 @@ class PumpDriver(Driver):
         finally:
             this_pump.remove(socket)
             self._socket = None
+            if socket.unsent is not None and self.transport.records is not None:
+                self.transport.records.eof_sent = True  # as well as it can be: a record is cut
         error = socket.error
         if isinstance(error, trio.BrokenResourceError) and not self.transport.connectionless:
             error = self._receive_rest(socket.fd, error)

@@ -152,11 +152,15 @@ class Pump:
 
         Only while the conversation is not over and nothing of it is unsent.
         """
-        if socket.records is not None:
-            if socket.records.encrypt(data):
-                socket.uncounted += len(data)
-            data = socket.records.take()
-        self._write(socket, data)
+        records = socket.records
+        if records is None:
+            self._write(socket, data)
+            return
+        if records.encrypt(data):
+            socket.uncounted += len(data)
+        self._write(socket, records.take())
+        if records.failure is not None:
+            self._end_of_records(socket, records)
 
     def _write(self, socket: PumpedSocket, data: bytes) -> None:
         """Write to a socket, and hold what it would not take."""
@@ -315,7 +319,9 @@ class Pump:
                 self._write(socket, records.take())
             else:
                 socket.unsent = memoryview(bytes(socket.unsent) + records.take())
-        if records.failure is not None or (records.peer_ended and socket.unsent is None):
+        if records.failure is not None or (
+            records.peer_ended and (socket.unsent is None or socket.greedy)
+        ):
             self._end_of_records(socket, records)
 
     def _end_of_records(self, socket: PumpedSocket, records: TlsRecords) -> None:
