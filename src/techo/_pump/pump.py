@@ -42,6 +42,10 @@ _TURN: Final = 0.0005
 """Seconds that the pump goes on before other tasks get their turn: a hundred times what one
 message takes, and a short wait for the others."""
 
+_LONGEST: Final = 0.005
+"""Seconds after which a turn ends even within a batch, where it is TLS that takes so long: a
+record of one byte costs as much as a kilobyte does without it."""
+
 _BATCH: Final = 256
 """Sockets taken from the kernel at once: enough to make the call cheap, and few enough not to
 make a turn much longer than it should be."""
@@ -72,6 +76,9 @@ class Pump:
     )
     _sockets: dict[int, PumpedSocket] = attrs.field(factory=dict)
     _buffers: dict[tuple[int, bool], list[memoryview]] = attrs.field(factory=dict)
+    _events: list[tuple[int, int]] = attrs.field(factory=list)
+    """What is left of a batch whose turn is over. Served late, it does no harm: a socket that
+    has nothing any more reports that."""
 
     def buffers(self, size: int, *, packets: bool = False) -> list[memoryview]:
         """Return the buffer for chunks of `size` bytes, the same for all that ask for such."""
@@ -210,20 +217,23 @@ class Pump:
     def _take_turn(self) -> None:
         now = trio.current_time()
         end = now + _TURN
-        while now < end and (events := self._epoll.poll(0, _BATCH)):
-            self._serve(events, now)
+        while now < end and (events := self._events or self._epoll.poll(0, _BATCH)):
+            self._events = self._serve(events, now)
             now = trio.current_time()
 
     def _serve(  # noqa: C901, PLR0912, PLR0915  -- see below
-        self, events: list[tuple[int, int]], now: float
-    ) -> None:
+        self, batch: list[tuple[int, int]], now: float
+    ) -> list[tuple[int, int]]:
         """Receive, reply and send once for each socket that has something.
+
+        Return the events for which there was no time.
 
         All in one piece, without a call that is not needed: under load, this is the program.
         """
         sockets, readv, write, data = self._sockets, os.readv, os.write, _READ
         buffers: list[memoryview] = []
         last, most, piece = 0, 0, memoryview(b"")
+        events = iter(batch)
         for fd, flags in events:
             try:
                 socket = sockets[fd]
@@ -256,6 +266,8 @@ class Pump:
                     self._exchange(socket, socket.records, now)
                     if size == most and socket.reply is None:
                         self._enlarge(socket)
+                    if trio.current_time() - now > _LONGEST:
+                        break
                     continue
                 connection = socket.connection
                 connection.chunks += 1
@@ -288,6 +300,7 @@ class Pump:
                     self._enlarge(socket)
             except BaseException as error:  # noqa: BLE001, ASYNC103  -- raised by the task
                 self.end(socket, error)
+        return [*events]
 
     def _end_received(self, socket: PumpedSocket, now: float) -> None:
         """End a conversation whose peer has finished; over TLS there are words for that."""

@@ -240,7 +240,7 @@ class Connection:
         sockets that are not, because something waits there.
         """
         self.quiet = quiet
-        pumped = self.pumped
+        pumped = None if self.pumped is None or self.pumped.over else self.pumped
         if pumped is not None and pumped.fd not in waiting and self._is_quiet(now):
             Pump.of_this_run().half_close(pumped)
             self.outcome = Outcome.DRAINED

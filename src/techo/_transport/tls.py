@@ -73,10 +73,14 @@ class TlsTransport(Transport):
             await trio.lowlevel.checkpoint()
             return
         gate = HandshakeGate.of_this_run()
+        fed_at, self.fed_at = self.fed_at, math.inf  # in the line, it is what came that waits
         try:
             while not await gate.step(self.records):
+                self.fed_at = fed_at
                 await self._flush()
                 await self._feed()
+                fed_at, self.fed_at = self.fed_at, math.inf
+            self.fed_at = fed_at
         except ssl.SSLError as error:
             await self._send_alert()  # noqa: ASYNC120  -- cancelled, nobody asks why
             if isinstance(error, ENDS):
