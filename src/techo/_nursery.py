@@ -17,12 +17,12 @@ async def open_bare_nursery() -> AsyncIterator[trio.Nursery]:
     the tasks raise comes in a group, the body's error beside it. A cancellation at the same
     time is no error.
     """
-    failure: Exception | None = None
+    failure: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
             try:
                 yield nursery
-            except Exception as error:
+            except (Exception, KeyboardInterrupt, SystemExit) as error:
                 failure = error
                 raise
     except BaseExceptionGroup as group:

@@ -13,6 +13,7 @@ import trio.testing
 
 import techo
 from helpers import ended, receive_until_end
+from techo._server.conversation import PIECE
 from techo._server.draining import _QUIET
 
 Clock = trio.testing.MockClock
@@ -223,3 +224,76 @@ async def test_who_is_aborted_as_bytes_come_has_ended_at_once(
     assert not service.statistics().active
     assert set(ended(service.statistics())) <= {"aborted", "drained"}
     assert trio.current_time() == 0
+
+
+class Held(trio.abc.HalfCloseableStream):
+    """A stream whose next sends wait until they are let go."""
+
+    def __init__(self) -> None:
+        self.there, self._inbox = trio.open_memory_channel[bytes](100)
+        self.may_go = trio.Event()
+        self.may_go.set()
+        self.sent = 0
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send, once that may be."""
+        await trio.lowlevel.checkpoint()
+        await self.may_go.wait()
+        self.sent += len(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait for nothing."""
+        await trio.lowlevel.checkpoint()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:  # noqa: ARG002  -- trio's
+        """Receive what was put there."""
+        return await self._inbox.receive()
+
+    async def send_eof(self) -> None:
+        """Send nothing."""
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        """Close."""
+        await trio.lowlevel.checkpoint()
+
+
+async def test_a_piece_that_leaves_as_the_idle_timeout_ends_is_progress(
+    mock_clock: Clock, nursery: trio.Nursery, service: techo.EchoService, trips: int
+) -> None:
+    """So the rest of the reply follows."""
+    held = [Held() for _ in range(MANY)]
+    for each in held:
+        nursery.start_soon(service.handle, each)
+        for _ in range(trips):
+            each.there.send_nowait(b"x")
+    await trio.testing.wait_all_tasks_blocked()
+    for each in held:
+        each.may_go = trio.Event()
+        each.there.send_nowait(bytes(3 * PIECE))
+    await trio.testing.wait_all_tasks_blocked()
+    for each in held:
+        each.may_go.set()
+    mock_clock.jump(61)
+    await trio.testing.wait_all_tasks_blocked()
+    assert [each.sent for each in held] == [trips + 3 * PIECE] * MANY
+    for each in held:
+        each.there.send_nowait(b"")
+    await check_ends(service, "eof", MANY)
+
+
+async def test_what_ends_programs_leaves_a_busy_connection_as_it_is(trips: int) -> None:
+    """SystemExit from a reply is in no group, as it is in none from any handler."""
+
+    def leave(chunk: bytes) -> bytes:
+        if chunk == b"goodbye":
+            raise SystemExit("goodbye")
+        return chunk
+
+    service, stream = techo.EchoService(leave), Held()
+    for _ in range(trips):
+        stream.there.send_nowait(b"x")
+    stream.there.send_nowait(b"goodbye")
+    with pytest.raises(SystemExit, match="goodbye"):
+        await service.handle(stream)
+    assert ended(service.statistics()) == {"aborted": 1}

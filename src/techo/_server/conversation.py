@@ -87,8 +87,10 @@ async def converse(
                 return connection.timeout_outcome()
             replies = []
         if usual and connection.chunks > _FEW and not (look or late or connection.draining):
-            ran_out, chunk = await _exchange(transport, reply, connection, receive_size, pieces)
-            if connection.send_pending:
+            ran_out, chunk, replies = await _exchange(
+                transport, reply, connection, receive_size, pieces
+            )
+            if connection.send_pending and not replies:
                 return connection.timeout_outcome()
         else:
             with connection.watch(look=look) as scope:
@@ -112,15 +114,16 @@ async def converse(
 
 async def _exchange(
     transport: Transport, reply: Reply, connection: Connection, receive_size: int, split: Pieces
-) -> tuple[bool, bytes | bytearray | None]:
+) -> tuple[bool, bytes | bytearray | None, list[bytes]]:
     """Answer what comes as long as there is time and no drain.
 
-    Return whether a wait ran out, and if not, what was received last, which is not answered.
+    Return whether a wait ran out, and if not, what was received last, which is not answered;
+    and what is still to be sent, of which nothing was.
 
     A task of its own watches the time: to set a scope's deadline with every message costs a
     fifth of it, and to open a scope for every wait as much as all the rest.
     """
-    left: tuple[bool, bytes | bytearray | None] = True, None
+    left: tuple[bool, bytes | bytearray | None, list[bytes]] = True, None, []
     async with open_bare_nursery() as nursery:
         nursery.start_soon(_keep_time, connection, nursery.cancel_scope)
         while not connection.draining:
@@ -129,15 +132,18 @@ async def _exchange(
             # If the time ran out while these bytes were handed over, the next wait in this
             # scope would be cancelled, and their reply with it.
             if chunk is None or connection.quiet is not None or now >= connection.deadline():
-                left = False, chunk
+                left = False, chunk, []
                 break
             connection.received(len(chunk), now)
             answer = reply(bytes(chunk))
             del chunk  # as in `converse`
             connection.send_pending = True
-            for piece in (answer,) if 0 < len(answer) <= PIECE else split([answer]):
+            pieces = iter((answer,)) if 0 < len(answer) <= PIECE else split([answer])
+            for piece in pieces:
                 await transport.send(piece)
                 connection.sent(len(piece))
+                if len(answer) > PIECE and nursery.cancel_scope.cancel_called:
+                    left = True, None, [bytes(each) for each in pieces]  # as above
             connection.send_pending = False
         nursery.cancel_scope.cancel(reason="the exchange is over")
     return left
