@@ -77,8 +77,7 @@ class Pump:
     _sockets: dict[int, PumpedSocket] = attrs.field(factory=dict)
     _buffers: dict[tuple[int, bool], list[memoryview]] = attrs.field(factory=dict)
     _events: list[tuple[int, int]] = attrs.field(factory=list)
-    """What is left of a batch whose turn is over. Served late, it does no harm: a socket that
-    has nothing any more reports that."""
+    """What is left of a batch whose turn was over. To serve a socket in vain does no harm."""
 
     def buffers(self, size: int, *, packets: bool = False) -> list[memoryview]:
         """Return the buffer for chunks of `size` bytes, the same for all that ask for such."""
@@ -160,13 +159,12 @@ class Pump:
         Only while the conversation is not over and nothing of it is unsent.
         """
         records = socket.records
-        if records is None:
-            self._write(socket, data)
-            return
-        if records.encrypt(data):
-            socket.uncounted += len(data)
-        self._write(socket, records.take())
-        if records.failure is not None:
+        if records is not None:
+            if records.encrypt(data):
+                socket.uncounted += len(data)
+            data = records.take()
+        self._write(socket, data)
+        if records is not None and records.failure is not None:
             self._end_of_records(socket, records)
 
     def _write(self, socket: PumpedSocket, data: bytes) -> None:
@@ -226,7 +224,7 @@ class Pump:
     ) -> list[tuple[int, int]]:
         """Receive, reply and send once for each socket that has something.
 
-        Return the events for which there was no time.
+        Return the events that there was no time for.
 
         All in one piece, without a call that is not needed: under load, this is the program.
         """
@@ -332,9 +330,8 @@ class Pump:
                 self._write(socket, records.take())
             else:
                 socket.unsent = memoryview(bytes(socket.unsent) + records.take())
-        if records.failure is not None or (
-            records.peer_ended and (socket.unsent is None or socket.greedy)
-        ):
+        ended = records.peer_ended and (socket.unsent is None or socket.greedy)
+        if ended or records.failure is not None:
             self._end_of_records(socket, records)
 
     def _end_of_records(self, socket: PumpedSocket, records: TlsRecords) -> None:

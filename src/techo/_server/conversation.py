@@ -217,14 +217,6 @@ def _stretches(replies: list[bytes]) -> Iterator[bytes | memoryview]:
         rest = rest[PIECE:]
 
 
-def _put_back(transport: Transport, unsent: bytes) -> Iterator[bytes]:
-    """Yield nothing for each piece of these records; to send that sends the piece."""
-    assert transport.records is not None  # noqa: S101  -- the pump had them
-    for piece in _stretches([unsent]):
-        transport.records.put_back(bytes(piece))
-        yield b""
-
-
 async def converse_pumped(
     transport: Transport, reply: Reply, connection: Connection, receive_size: int
 ) -> Outcome:
@@ -263,7 +255,7 @@ async def converse_pumped(
     # Ending between two messages takes time, for which a task waits and not the pump.
     unsent = b"" if pumped.unsent is None else bytes(pumped.unsent)
     if unsent and transport.records is not None:
-        if not await _send(transport, _put_back(transport, unsent), connection):
+        if not await _send(transport, transport.records.put_back(unsent, PIECE), connection):
             return connection.timeout_outcome()
         connection.sent(pumped.uncounted)
         unsent = b""

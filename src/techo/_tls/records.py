@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import attrs
@@ -146,9 +146,14 @@ class TlsRecords:
             made, self._kept = self._kept + made, b""
         return made
 
-    def put_back(self, records: bytes) -> None:
-        """Keep records that were taken and not sent, for the next `take`."""
-        self._kept = records
+    def put_back(self, records: bytes, size: int) -> Iterator[bytes]:
+        """Keep records that were not sent, piece by piece; a `take` follows each yield.
+
+        Nothing is yielded, which is what is to be encrypted for each.
+        """
+        for start in range(0, len(records), size):
+            self._kept = records[start : start + size]
+            yield b""
 
     def end(self) -> None:
         """Make close_notify, if that can be done; what is not decrypted by then is lost."""
