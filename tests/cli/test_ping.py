@@ -341,7 +341,9 @@ def test_a_restart_of_the_server_is_an_outage() -> None:
     summary = events(out)[-1]
     assert set(causes) <= {"eof", "reset", "refused"}
     assert "refused" in causes
-    assert (summary["reconnects"], summary["outages"]["count"]) == (1, 1)
+    # A process that is killed may accept once more, before all of its sockets are closed.
+    assert summary["reconnects"] in {1, 2}
+    assert summary["outages"]["count"] == 1
     longest = summary["outages"]["longest"]
     assert longest["probes"] == summary["lost"]
     assert longest["to_ns"] - longest["from_ns"] == pytest.approx(

@@ -86,7 +86,7 @@ class PumpedSocket:
         A record is longer than its bytes, so that at most `unsent` of these have not left.
         """
         if self.records is not None:
-            sent = max(0, self.uncounted - unsent)
+            sent = self.uncounted - unsent if unsent < self.uncounted else 0
             self.uncounted -= sent
         self.connection.bytes_out += sent
 

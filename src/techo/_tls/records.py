@@ -32,6 +32,7 @@ class TlsRecords:
     """Takes in what was received. A method of OpenSSL's, as the next: with no call between,
     because there is one for every message."""
     _read: Callable[[int, memoryview], int] = attrs.field(init=False)
+    _write: Callable[[bytes | memoryview], int] = attrs.field(init=False)
     peer_ended: bool = False
     """Whether close_notify has come."""
     eof_sent: bool = False
@@ -69,6 +70,10 @@ class TlsRecords:
     @_read.default
     def _make_read(self) -> Any:  # its type depends on the arguments
         return self.tls.read
+
+    @_write.default
+    def _make_write(self) -> Callable[[bytes | memoryview], int]:
+        return self.tls.write
 
     def feed_end(self) -> None:
         """Take in the end of the connection."""
@@ -122,12 +127,16 @@ class TlsRecords:
 
     def encrypt(self, data: bytes | memoryview) -> bool:
         """Make records of `data`; return whether that could be done, as after no failure."""
+        if not data or self.failure is not None:
+            return self.failure is None
         try:
-            while data and self.failure is None:
-                data = memoryview(data)[self.tls.write(data) :]
+            self._write(
+                data
+            )  # all of it: Python does not ask for SSL_MODE_ENABLE_PARTIAL_WRITE
         except ssl.SSLError as error:
             self._fail(error)
-        return self.failure is None
+            return False
+        return True
 
     def _fail(self, error: ssl.SSLError) -> None:
         if self.failure is not None:
