@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 from helpers import PATIENCE, set_linger_zero
-from techo._checking.suite import CHECK_NAMES
+from techo._checking.names import CHECK_NAMES
 from techo.reply import STAMP_LENGTH, stamps_in
 from techo.testing import CheckReport, EchoServiceError, Verdict, check_echo_service
 

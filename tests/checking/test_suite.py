@@ -12,7 +12,15 @@ import trio.testing
 import techo
 import techo.testing
 from helpers import PATIENCE, open_descriptors
+from techo._checking.datagram_checks import DATAGRAM_CHECKS
+from techo._checking.names import CHECK_NAMES
+from techo._checking.stream_checks import STREAM_CHECKS
 from techo.testing import Check, EchoServiceError, Verdict, check_echo_service
+
+
+def test_every_check_has_its_name_in_the_list() -> None:
+    """What can be skipped and completed is what is checked, in its order, and nothing else."""
+    assert tuple(dict.fromkeys([*STREAM_CHECKS, *DATAGRAM_CHECKS])) == CHECK_NAMES
 
 
 @pytest.mark.parametrize("reply", [techo.raw, techo.stamped])

@@ -102,6 +102,13 @@ def test_merge_needs_no_trio(tmp_path: Path, port: str) -> None:
     assert not found & (CLIENT | {"trio", "ssl", "rich", "techo._ping", "techo._checking"})
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_needs_no_trio(shell: str) -> None:
+    """A shell that sources it at its start waits for names only."""
+    found = imported("completion", shell)
+    assert not found & (DRAWING | {"trio", "ssl", "rich", "techo._checking.suite"})
+
+
 def test_a_server_imports_no_client(tmp_path: Path) -> None:
     """One that cannot listen has what a server needs, neither measures nor draws nor harms."""
     done = subprocess.run(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from helpers import PATIENCE, command, free_endpoint, run, serving
-from techo._checking.suite import CHECK_NAMES
+from techo._checking.names import CHECK_NAMES
 
 QUICK = [word for name in CHECK_NAMES if name != "1-byte" for word in ("--skip", name)]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from helpers import PATIENCE, call, command
-from techo._checking.suite import CHECK_NAMES
+from techo._checking.names import CHECK_NAMES
 from techo._shortage import OutOfPortsError, named, worst_first
 from techo._transport.connect import SocketOptions
 

@@ -24,6 +24,7 @@ from techo._checking.context import (
     carry_out,
 )
 from techo._checking.datagram_checks import DATAGRAM_CHECKS, Prober
+from techo._checking.names import CHECK_NAMES
 from techo._checking.stream_checks import STREAM_CHECKS
 from techo._client.client import EchoClient
 from techo._printable import did_you_mean, quoted
@@ -35,9 +36,6 @@ from techo._transport.transport import Transport
 from techo._validation import COUNT, SECONDS_ABOVE_0
 from techo.endpoint import Endpoint
 from techo.reply import Reply, raw, stamped
-
-CHECK_NAMES: Final = tuple(dict.fromkeys([*STREAM_CHECKS, *DATAGRAM_CHECKS]))
-"""All that can be skipped."""
 
 _FIRST_ANSWER: Final = 2.0
 """Seconds for the first datagram to be answered; then others are asked who may answer."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from techo._checking.names import CHECK_NAMES
 from techo._cli.errors import cannot_reach, refuse
 from techo._cli.objects import OBJECT_OPTIONS, Objects, taking_objects
 from techo._cli.options import CLIENT, Command, Group, Option, option
@@ -63,12 +64,6 @@ Standard output: a line for each check, with the evidence. With --json, an objec
 one for all of them at the end; times are whole nanoseconds."""
 
 
-def _check_names() -> Sequence[str]:
-    from techo._checking.suite import CHECK_NAMES
-
-    return CHECK_NAMES
-
-
 _OPTIONS: Final[Sequence[Option | Group]] = [
     *CLIENT,
     option(
@@ -81,7 +76,7 @@ _OPTIONS: Final[Sequence[Option | Group]] = [
     option("--connections", NUMBER, "how many must be served at once", default=100),
     option(
         "--skip",
-        Form("CHECK", str, choices=_check_names),
+        Form("CHECK", str, choices=lambda: CHECK_NAMES),
         "leave out a check, such as back-pressure",
         repeatable=True,
         shown="none",
@@ -192,7 +187,6 @@ class _Screen:
 def _row(each: Check, width: int | None) -> list[str]:
     """Return the row of a check, in lines of `width` columns; in one where there are none."""
     from techo._checking.context import Verdict
-    from techo._checking.suite import CHECK_NAMES
 
     name, verdict = max(map(len, CHECK_NAMES)), max(map(len, Verdict))
     done = each.verdict in {Verdict.PASSED, Verdict.FAILED}  # else no time is worth reading
