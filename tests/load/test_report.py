@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import re
 from typing import Any
 
 import attrs
@@ -12,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import techo
+from techo._load.text import show
 
 COUNTS = st.integers(0, 2**40)
 AMOUNTS = st.floats(0, 10**9).map(lambda amount: round(amount, 9))
@@ -224,6 +227,23 @@ def test_what_a_report_says_of_itself() -> None:
     assert not report(
         received=0, service=nothing, failures={"refused": 2, "eof": 1}
     ).never_reached
+
+
+@pytest.mark.parametrize("colours", [False, True])
+def test_no_line_of_the_text_ends_in_blanks(
+    colours: bool,  # noqa: FBT001  -- a parameter of the test
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They would be in the way where it is kept; a style may end after the last word."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    file = io.StringIO()
+    show(report(), file, colours=colours)
+    text = file.getvalue()
+    assert ("\x1b[1m" in text) == colours
+    assert "service time, ms" in text
+    assert not re.findall(r" (?:\x1b\[0m)?$", text, re.MULTILINE)
 
 
 DERIVED = {"sent", "loss_percent", "trips_per_second"}

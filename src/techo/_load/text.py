@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import collections
 import io
+import re
 from collections.abc import Iterator
 from typing import IO, Final, Literal
 
@@ -38,6 +39,8 @@ _INDENT: Final = 2
 _BAR_MARK: Final = "━"
 _LEAST_WIDTH: Final = 100
 """Columns that are taken to be there: a narrow terminal wraps lines, and cuts no figure."""
+_BLANKS: Final = re.compile(r" +(\x1b\[0m)?$", re.MULTILINE)
+"""Those at the end of a line, and before the end of its style."""
 _STEPS: Final = (1, 2, 5)
 """The bounds of the histogram's rows are these, times a power of ten: few, and easy to read."""
 
@@ -61,7 +64,10 @@ def show(report: LoadReport, file: IO[str], *, colours: bool) -> None:
     if report.latency.count:
         for each in (_times(report), _histogram(report, console.encoding)):
             console.print()
-            console.print(Padding(each, (0, 0, 0, _INDENT), expand=False))
+            with console.capture() as capture:
+                console.print(Padding(each, (0, 0, 0, _INDENT), expand=False))
+            # Tables are filled with blanks, which stand in the way where a text is kept.
+            file.write(_BLANKS.sub(r"\1", capture.get()))
 
 
 def _counts(report: LoadReport) -> Iterator[str]:
