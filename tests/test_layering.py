@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "_schema": set[str](),
     "_shortage": {"trio"},
     "_throttle": {"trio"},
+    "_buckets": set[str](),
     "_log": {"_addresses", "_throttle"},
     "_fields": set[str](),
     "_reprs": set[str](),
@@ -43,6 +44,7 @@ MAY_IMPORT = {
     "_server": {
         "_server",
         "_addresses",
+        "_buckets",
         "_embedded",
         "_transport",
         "_nursery",

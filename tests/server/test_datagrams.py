@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 import techo
 from helpers import PATIENCE, until
+from techo._buckets import Buckets
 from techo._server import datagrams
-from techo._server.buckets import Buckets
 from techo._server.connection import Peer
 from techo._server.datagram_sockets import DatagramSocket
 from techo._server.hook import ServiceHook

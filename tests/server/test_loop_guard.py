@@ -11,8 +11,8 @@ import trio.testing
 
 import techo
 from helpers import PATIENCE, until
+from techo._buckets import MOST_SOURCES
 from techo._server import loop_guard
-from techo._server.buckets import MOST_SOURCES
 from techo._server.loop_guard import LoopGuard
 from techo.reply import STAMP_LENGTH
 

@@ -22,7 +22,6 @@ there: nothing more is buffered. A server does not read that socket meanwhile, a
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import mmap
 import os
@@ -32,8 +31,8 @@ from typing import Final
 import attrs
 import trio
 
-from techo._pump.socket import PumpedSocket, Traffic
-from techo._tls.records import TlsRecords
+from techo._pump.socket import PumpedSocket, Traffic, broken, closed
+from techo._tls.records import OVERHEAD, TlsRecords
 
 AVAILABLE = hasattr(select, "epoll")
 """Whether this system has what a pump needs (Linux). Tests and benchmarks switch it off."""
@@ -87,6 +86,13 @@ class Pump:
             self._buffers[size, packets] = [memoryview(mmap.mmap(-1, size))]
         return self._buffers[size, packets]
 
+    def _give_buffers(self, socket: PumpedSocket, size: int) -> None:
+        if socket.records is None:
+            socket.buffers = self.buffers(size)
+        else:
+            socket.buffers = self.buffers(size + OVERHEAD)
+            socket.room = socket.buffers[0][:size]
+
     def add(self, socket: PumpedSocket, first: bytes = b"") -> None:
         """Serve a socket from now on: send `first`, then answer what has arrived already.
 
@@ -99,9 +105,11 @@ class Pump:
         if socket.fd in self._sockets:
             # The number is in use again: our own program closed the socket that had it, in a
             # way that could not be noticed.
-            self.end(self._sockets[socket.fd], _closed())
+            self.end(self._sockets[socket.fd], closed())
         self._epoll.register(socket.fd, _READ)
         self._sockets[socket.fd] = socket
+        if socket.records is not None:
+            self._give_buffers(socket, socket.receive_size)
         if socket.sock is not None:
             # Trio lets nobody but those who wait for it know that a socket is being closed.
             close = functools.partial(self._close, socket, socket.sock)
@@ -150,7 +158,7 @@ class Pump:
 
     def _close(self, socket: PumpedSocket, sock: trio.socket.SocketType) -> None:
         """Close a socket for our own program, and end its conversation."""
-        self.end(socket, _closed())
+        self.end(socket, closed())
         sock.close()
 
     def send(self, socket: PumpedSocket, data: bytes) -> None:
@@ -174,7 +182,7 @@ class Pump:
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            self.end(socket, _broken(error))
+            self.end(socket, broken(error))
             return
         socket.count_sent(sent, len(data) - sent)
         if sent != len(data):
@@ -247,7 +255,7 @@ class Pump:
                 except BlockingIOError:
                     continue
                 except OSError as error:
-                    self.end(socket, _broken(error))
+                    self.end(socket, broken(error))
                     continue
                 if not size and not socket.endless:
                     self._end_received(socket, now)
@@ -288,7 +296,7 @@ class Pump:
                     except BlockingIOError:
                         sent = 0
                     except OSError as error:
-                        self.end(socket, _broken(error))
+                        self.end(socket, broken(error))
                         continue
                     connection.bytes_out += sent
                     if sent != length:
@@ -310,7 +318,7 @@ class Pump:
 
     def _exchange(self, socket: PumpedSocket, records: TlsRecords, now: float) -> None:
         """Reply to all that was received in records so far."""
-        connection, room = socket.connection, socket.buffers[0]
+        connection, room = socket.connection, socket.room or socket.buffers[0]
         connection.progress = now
         while size := records.decrypt(room):
             connection.chunks += 1
@@ -341,7 +349,7 @@ class Pump:
     def _enlarge(self, socket: PumpedSocket) -> None:
         """Receive more at once from a peer that sends much and has shown that it reads."""
         if socket.connection.bytes_out >= _PROVEN:
-            socket.buffers = self.buffers(_BULK * socket.receive_size)
+            self._give_buffers(socket, _BULK * socket.receive_size)
 
     def _hold(self, socket: PumpedSocket, rest: memoryview) -> None:
         """Keep the rest of a reply until it can be sent; only greedy sockets read meanwhile."""
@@ -356,7 +364,7 @@ class Pump:
         except BlockingIOError:
             return
         except OSError as error:
-            self.end(socket, _broken(error))
+            self.end(socket, broken(error))
             return
         socket.count_sent(sent, len(rest) - sent)
         socket.connection.progress = now
@@ -385,15 +393,3 @@ def _discard(_chunk: bytes) -> bytes:
 
 
 _pump: Final = trio.lowlevel.RunVar[Pump]("techo pump")
-
-
-def _closed() -> trio.ClosedResourceError:
-    return trio.ClosedResourceError("the stream was closed")
-
-
-def _broken(error: OSError) -> Exception:
-    if error.errno == errno.EMSGSIZE:
-        return error  # not the peer's fault: the reply is longer than a message may be
-    broken = trio.BrokenResourceError(str(error))
-    broken.__cause__ = error
-    return broken

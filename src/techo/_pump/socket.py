@@ -1,7 +1,8 @@
-"""One socket that the pump serves: its counters, its reply, and how its task waits."""
+"""One socket that the pump serves: its counters, its reply, its wait and what ends it."""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import Protocol
 
@@ -62,6 +63,8 @@ class PumpedSocket:
     records: TlsRecords | None = None
     """The TLS between what is received and `reply`, which is not None then. Its handshake is
     done."""
+    room: memoryview | None = None
+    """Where they are decrypted to: `buffers` without what records add."""
     uncounted: int = 0
     """Bytes of replies in records that the socket has not taken."""
     unsent: memoryview | None = None
@@ -93,3 +96,17 @@ class PumpedSocket:
     def _wake_up(self, _raise_cancel: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
         self.task = None
         return trio.lowlevel.Abort.SUCCEEDED
+
+
+def closed() -> trio.ClosedResourceError:
+    """Return what is raised where our own program has closed a socket."""
+    return trio.ClosedResourceError("the stream was closed")
+
+
+def broken(error: OSError) -> Exception:
+    """Return what is raised because of `error`."""
+    if error.errno == errno.EMSGSIZE:
+        return error  # not the peer's fault: the reply is longer than a message may be
+    ending = trio.BrokenResourceError(str(error))
+    ending.__cause__ = error
+    return ending

@@ -20,9 +20,9 @@ from typing import Any, Final, NoReturn
 import attrs
 import trio
 
+from techo._buckets import Buckets
 from techo._log import detail, failure, is_detailed, name_of, rejected, shortage
 from techo._reprs import brief
-from techo._server.buckets import Buckets
 from techo._server.datagram_sockets import NAMELESS, DatagramSocket, Sender
 from techo._server.interceptor import InterceptedError, Interceptor
 from techo._server.limits import Limits

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import attrs
 
+from techo._buckets import MOST_SOURCES, Buckets
 from techo._log import name_of, warning
-from techo._server.buckets import MOST_SOURCES, Buckets
 from techo.reply import STAMP_LENGTH, Reply, stamp_at, stamped
 
 _RUN: Final = 1000

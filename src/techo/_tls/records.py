@@ -19,6 +19,10 @@ from techo._tls import alerts
 ENDS: Final = (ssl.SSLEOFError, ssl.SSLSyscallError)
 """What OpenSSL raises where a connection ends in mid-handshake, or without close_notify."""
 
+OVERHEAD: Final = 2**12
+"""Bytes: more than records add to what is received at once. With them in one read, a message
+that fits needs no second one for its last record."""
+
 
 @attrs.define(eq=False)
 class TlsRecords:
