@@ -186,9 +186,8 @@ class PumpDriver(Driver):
         """
         self.in_flight.traffic.send_pending = True  # so that nothing more is begun
         try:
-            while chunk := os.read(fd, RECEIVE_SIZE):
-                for data in self._decrypted(chunk):
-                    self.in_flight.answer(data)
+            for data in self._arrived(fd):
+                self.in_flight.answer(data)
         except OSError:
             return self._failure or error
         except EchoError as mismatch:
@@ -201,14 +200,20 @@ class PumpDriver(Driver):
         """What TLS has failed with."""
         return None if self.transport.records is None else self.transport.records.error
 
-    def _decrypted(self, chunk: bytes) -> Iterator[bytes]:
+    def _arrived(self, fd: int) -> Iterator[bytes]:
+        """Yield what has arrived, of which records may have come with the handshake."""
         if (records := self.transport.records) is None:
-            yield chunk
+            while chunk := os.read(fd, RECEIVE_SIZE):
+                yield chunk
             return
-        records.feed(chunk)
         room = memoryview(bytearray(RECEIVE_SIZE))
-        while size := records.decrypt(room):
-            yield bytes(room[:size])
+        while True:
+            while size := records.decrypt(room):
+                yield bytes(room[:size])
+            over = records.peer_ended or records.failure is not None
+            if over or not (chunk := os.read(fd, RECEIVE_SIZE)):
+                return
+            records.feed(chunk)
 
 
 @attrs.define(eq=False)
