@@ -84,3 +84,23 @@ async def test_who_is_cancelled_in_the_line_keeps_nobody_back(
     before = trio.current_time()
     await trio.sleep(1)  # virtual: it passes only because nothing else runs
     assert trio.current_time() == before + 1
+
+
+async def test_who_comes_first_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where some take long, so that there is no time for others whose turn it was."""
+    clock = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    gate, done = HandshakeGate.of_this_run(), []
+
+    async def shake_hands(number: int) -> None:
+        await gate.step(Slow(clock, 0.002 * (number % 4 == 0)))  # type: ignore[arg-type]
+        done.append(number)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(2000):
+            nursery.start_soon(shake_hands, number)
+            if number % 2:  # faster than they are done
+                await trio.lowlevel.checkpoint()
+    late = [place - number for place, number in enumerate(done)]
+    assert sorted(done) == list(range(2000))
+    assert max(map(abs, late)) < 300  # a few turns' worth, however long the line is

@@ -29,6 +29,8 @@ class HandshakeGate:
     _spent: float = 0.0
     _steps: int = 0
     _line: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
+    _next: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
+    """Those whose turn it was, as the time was over. They go before the line."""
     _idle: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
 
     async def step(self, records: TlsRecords) -> bool:
@@ -37,10 +39,10 @@ class HandshakeGate:
         Raises:
             ssl.SSLError: as that does.
         """
-        if self._line:  # those who came before go first
+        if self._line or self._next:  # those who came before go first
             await self._line.park()
         while self._spent >= _SHARE:
-            await self._line.park()
+            await self._next.park()
         self._idle.unpark()
         begun = time.perf_counter()
         try:
@@ -52,12 +54,13 @@ class HandshakeGate:
     async def run(self) -> None:
         """Begin a new share with each turn in which somebody shakes hands, until cancelled."""
         while True:
-            while self._steps or self._line:
+            while self._steps or self._line or self._next:
                 await trio.lowlevel.checkpoint()
                 # As many as there is time for, if they take as long as those of this turn.
                 few = int(_SHARE * self._steps / self._spent) if self._steps else 1
                 self._spent, self._steps = 0.0, 0
-                self._line.unpark(count=max(1, few))
+                few = max(1, few)
+                self._line.unpark(count=few - len(self._next.unpark(count=few)))
             await self._idle.park()
 
     @classmethod
