@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ import trustme
 
 import techo
 from helpers import PATIENCE, ended, needs, until_ended
+from loads import check
 from refusals import CLIENTS, only
 from techo._transport.connect import connect
 
@@ -24,6 +26,12 @@ ASK = b"K\n"
 
 ANSWERED = b"<<< TLS 1.3, Handshake [length 0005], KeyUpdate"
 """What they say when that has come."""
+
+START = b"Secure Renegotiation IS supported\n"
+"""The last that their server says before it writes what it receives."""
+
+NOISE = re.compile(rb"SSL_do_handshake -> 1\n|Read BLOCK\n")
+"""What it says about key updates, some time later."""
 
 
 @attrs.define(eq=False)
@@ -35,11 +43,15 @@ class Program:
 
     async def until(self, words: bytes, times: int = 1) -> None:
         """Wait until it has written something so many times."""
-        assert self.process.stdout is not None
         while self.written.count(words) < times:
-            chunk = await self.process.stdout.receive_some()
-            assert chunk, self.written
-            self.written += chunk
+            await self.read()
+
+    async def read(self) -> None:
+        """Read what it writes next."""
+        assert self.process.stdout is not None
+        chunk = await self.process.stdout.receive_some()
+        assert chunk, self.written
+        self.written += chunk
 
     async def type(self, line: bytes) -> None:
         """Give it a line of input."""
@@ -82,6 +94,7 @@ async def serving(
         yield server, int(server.written.partition(b"ACCEPT 127.0.0.1:")[2].split()[0])
 
 
+@pytest.mark.usefixtures("conversation")
 async def test_a_client_s_key_update_is_answered(server_tls: ssl.SSLContext) -> None:
     """The answer comes before the next reply, which the client can decrypt."""
     async with techo.open_server(
@@ -112,6 +125,48 @@ async def test_a_server_s_key_update_is_answered(
             await server.until(b"from the client %d" % number)
             await server.until(ANSWERED, number)
         await transport.aclose()
+
+
+TRIPS, SIZE, EVERY = 20, 64, 5
+
+
+@pytest.mark.usefixtures("conversation")
+async def test_a_server_s_key_updates_cost_a_load_nothing(
+    authority: trustme.CA, client_tls: ssl.SSLContext, tmp_path: Path
+) -> None:
+    """Each is answered, in mid-trip, and all messages come back."""
+    messages = tmp_path / "messages"
+    options = ("-msgfile", str(messages))
+    async with serving(authority, tmp_path, *options) as (server, port):
+
+        async def echo() -> None:
+            """Echo by hand, because their server does not; some after a key update."""
+            await server.until(START)
+            server.written = server.written.partition(START)[2]
+            for number in range(1, TRIPS + 1):
+                while len(data := NOISE.sub(b"", server.written)) < SIZE:
+                    await server.read()
+                assert len(data) == SIZE
+                server.written = b""
+                if number % EVERY == 0:
+                    await server.type(ASK)
+                await server.type(data)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(echo)
+            report = check(
+                await techo.load(
+                    f"tls://127.0.0.1:{port}",
+                    connections=1,
+                    trips=TRIPS,
+                    size=SIZE,
+                    timeout=PATIENCE,
+                    tls=client_tls,
+                )
+            )
+    assert (report.received, report.failures, report.reconnects) == (TRIPS, {}, 0)
+    # The last may still be on its way when the load is over.
+    assert messages.read_bytes().count(ANSWERED) >= TRIPS // EVERY - 1
 
 
 def others_of(version: str) -> str:
