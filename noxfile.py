@@ -118,7 +118,7 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def soak(session: nox.Session) -> None:
     """Ping and load for ten minutes: nobody's memory may grow; `-- --help` (Linux)."""
-    session.install(".")
+    session.install(".[testing]")
     session.run("python", "-m", "soak", *session.posargs, env={"PYTHONPATH": "tests"})
 
 

@@ -40,8 +40,9 @@ def test_everyone_takes_part_and_ends_well() -> None:
         check=False,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
     )
-    lines = done.stdout.decode().splitlines()
+    handshakes, *lines = done.stdout.decode().splitlines()
     assert done.returncode in {0, 1}, done.stderr.decode()
+    assert re.fullmatch(r"\d+ handshakes", handshakes)
     for name, line in zip([*SERVERS, *CLIENTS], lines, strict=True):
         found = re.fullmatch(
             rf"{name} +\d+ KiB, grown by +-?\d+ KiB, \d+ samples: (NOT FLAT|exit [01])", line
