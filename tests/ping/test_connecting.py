@@ -153,7 +153,7 @@ async def test_the_address_is_reported(names: Names) -> None:
     """It is that of the connection, after another look-up the latest last."""
     names.addresses = ["127.0.0.2", "127.0.0.1"]
     async with trio.open_nursery() as nursery:
-        limits = techo.Limits(close_timeout=0.01)
+        limits = techo.Limits(close_timeout=0.01, drain_timeout=0)
         before, after = techo.EchoService(limits=limits), techo.EchoService()
         (endpoint,) = await nursery.start(before.serve, "tcp://127.0.0.1:0")
         target, port = f"{NAME}:{endpoint.port}", endpoint.port

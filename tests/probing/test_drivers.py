@@ -15,6 +15,8 @@ from helpers import PATIENCE
 from loads import causes, check
 from techo._pump import pump
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 Peer = Callable[[trio.SocketStream], Awaitable[None]]
 """What a server does with one connection."""
 

@@ -47,6 +47,8 @@ class Server:
         await trio.SocketStream(self.sock).send_all(data)
 
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 Peer = Callable[[Server], Awaitable[None]]
 """What a server does with one connection."""
 
