@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from techo import Endpoint
 from techo._printable import quoted
-from techo.endpoint import host_of
+from techo.endpoint import check_connectable, host_of
 
 names = st.from_regex(r"[a-z0-9_]([a-z0-9-]{0,10}[a-z0-9])?(\.[a-z]{1,8})?", fullmatch=True)
 addresses = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(str)
@@ -214,3 +214,10 @@ def test_a_zone_is_the_name_of_an_interface(zone: str) -> None:
     """Nothing else, which could forge a line of output."""
     with pytest.raises(ValueError, match="bad endpoint"):
         Endpoint.parse(f"[fe80::1%{zone}]:8009")
+
+
+@pytest.mark.parametrize("target", [8009, None, b"127.0.0.1:8009"])
+def test_what_is_no_endpoint_is_no_place_to_connect_to(target: Any) -> None:
+    """Only a text or an endpoint is; the error shows how one is written."""
+    with pytest.raises(TypeError, match="is no endpoint, as in 'tcp://127.0.0.1:8009'"):
+        check_connectable(target, None, None)
