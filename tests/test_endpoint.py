@@ -219,5 +219,5 @@ def test_a_zone_is_the_name_of_an_interface(zone: str) -> None:
 @pytest.mark.parametrize("target", [8009, None, b"127.0.0.1:8009"])
 def test_what_is_no_endpoint_is_no_place_to_connect_to(target: Any) -> None:
     """Only a text or an endpoint is; the error shows how one is written."""
-    with pytest.raises(TypeError, match="is no endpoint, as in 'tcp://127.0.0.1:8009'"):
+    with pytest.raises(TypeError, match="is no endpoint, as in 'tcp://"):
         check_connectable(target, None, None)
