@@ -65,7 +65,6 @@ async def test_what_cannot_be_encrypted_is_the_end_of_its_socket(
             bytes,
             Traffic(),
             100,
-            pump.buffers(100),
             packets=False,
             records=records,
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import logging
+import mmap
+import ssl
 import time
 from typing import Any, NoReturn
 
@@ -16,6 +18,7 @@ from helpers import connect, ended, receive_until_end, until, until_ended
 from techo import _log
 from techo._pump.pump import Pump
 from techo._server import listening
+from techo._transport.connect import connect as connected
 from techo.testing import MemoryListener, MemoryStream
 
 pytestmark = pytest.mark.usefixtures("never_reported")
@@ -143,6 +146,30 @@ async def test_a_pump_without_memory_goes_on(
         await stream.send_all(b"hello")
         assert await stream.receive_some() == b"hello"
         assert turns > 1
+
+
+@pytest.mark.parametrize("kind", ["tcp", "tls"])
+async def test_a_pump_without_a_buffer_leaves_the_connection_to_its_task(
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    server_tls: ssl.SSLContext,
+    client_tls: ssl.SSLContext,
+) -> None:
+    """Nothing of the socket is left in the pump, which would serve it as well."""
+
+    def refuse(_fd: int, length: int) -> NoReturn:
+        raise OSError(errno.ENOMEM, f"no {length} bytes")
+
+    monkeypatch.setattr(mmap, "mmap", refuse)
+    tls = (server_tls, client_tls) if kind == "tls" else (None, None)
+    async with techo.open_server(
+        f"{kind}://127.0.0.1:0", reply=techo.raw, tls=tls[0]
+    ) as server:
+        transport = (await connected(server.endpoints[0], tls=tls[1])).transport
+        await transport.send(b"hello")
+        assert await transport.receive() == b"hello"
+        assert not Pump.of_this_run()._sockets
+        await transport.aclose()
 
 
 def test_the_line_comes_back_after_a_minute(

@@ -142,15 +142,13 @@ class PumpDriver(Driver):
     async def _exchange(self, *, begin: bool) -> None:
         this_pump = pump.Pump.of_this_run()
         messages = self.in_flight.keeps_messages
-        size = LARGEST_PACKET + 1 if messages else RECEIVE_SIZE
         assert self.transport.socket is not None  # noqa: S101  -- `driver_for` has seen to it
         self.in_flight.traffic.send_pending = False
         socket = self._socket = PumpedSocket(
             self.transport.socket.fileno(),
             self.in_flight.answer,
             self.in_flight.traffic,
-            size,
-            this_pump.buffers(size, packets=messages),
+            LARGEST_PACKET + 1 if messages else RECEIVE_SIZE,
             messages,
             greedy=True,
             endless=self.transport.connectionless,

@@ -78,20 +78,16 @@ class Pump:
     _events: list[tuple[int, int]] = attrs.field(factory=list)
     """What is left of a batch whose turn was over. To serve a socket in vain does no harm."""
 
-    def buffers(self, size: int, *, packets: bool = False) -> list[memoryview]:
-        """Return the buffer for chunks of `size` bytes, the same for all that ask for such."""
-        if (size, packets) not in self._buffers:
+    def _give_buffers(self, socket: PumpedSocket, size: int) -> None:
+        """Let a socket receive `size` bytes at a time into what all that do so share."""
+        length = size if socket.records is None else size + OVERHEAD
+        key = length, socket.packets
+        if key not in self._buffers:
             # Whole pages: 16 bytes into one, which is where malloc puts what is this large, a
             # copy costs four times as much on some processors (AMD's Zen).
-            self._buffers[size, packets] = [memoryview(mmap.mmap(-1, size))]
-        return self._buffers[size, packets]
-
-    def _give_buffers(self, socket: PumpedSocket, size: int) -> None:
-        if socket.records is None:
-            socket.buffers = self.buffers(size)
-        else:
-            socket.buffers = self.buffers(size + OVERHEAD)
-            socket.room = socket.buffers[0][:size]
+            self._buffers[key] = [memoryview(mmap.mmap(-1, length))]
+        socket.buffers = self._buffers[key]
+        socket.room = socket.buffers[0][:size]
 
     def add(self, socket: PumpedSocket, first: bytes = b"") -> None:
         """Serve a socket from now on: send `first`, then answer what has arrived already.
@@ -106,10 +102,9 @@ class Pump:
             # The number is in use again: our own program closed the socket that had it, in a
             # way that could not be noticed.
             self.end(self._sockets[socket.fd], closed())
+        self._give_buffers(socket, socket.receive_size)
         self._epoll.register(socket.fd, _READ)
         self._sockets[socket.fd] = socket
-        if socket.records is not None:
-            self._give_buffers(socket, socket.receive_size)
         if socket.sock is not None:
             # Trio lets nobody but those who wait for it know that a socket is being closed.
             close = functools.partial(self._close, socket, socket.sock)
@@ -318,7 +313,7 @@ class Pump:
 
     def _exchange(self, socket: PumpedSocket, records: TlsRecords, now: float) -> None:
         """Reply to all that was received in records so far."""
-        connection, room = socket.connection, socket.room or socket.buffers[0]
+        connection, room = socket.connection, socket.room
         connection.progress = now
         while size := records.decrypt(room):
             connection.chunks += 1

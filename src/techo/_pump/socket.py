@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 import attrs
 import trio
 
 from techo._tls.records import TlsRecords
 from techo.reply import Reply
+
+_NOWHERE: Final = memoryview(b"")
 
 
 class ConnectionRecord(Protocol):
@@ -45,11 +47,9 @@ class PumpedSocket:
     """None for `raw`, whose answer is where the chunk is already."""
     connection: ConnectionRecord
     receive_size: int
-    buffers: list[memoryview]
-    """Where to receive: one buffer, which all sockets share."""
+    """Bytes to receive at once; of messages one more than any may have."""
     packets: bool
-    """Whether each receive returns one whole message. The buffer has room for a byte more than
-    a message may have."""
+    """Whether each receive returns one whole message."""
     greedy: bool = False
     """Whether to go on receiving while a rest is unsent. A client must, or it and its server
     would wait for each other; its `reply` must return nothing while `send_pending`."""
@@ -61,10 +61,11 @@ class PumpedSocket:
     """Calls `reply` in the context of the socket's task (`contextvars.Context.run`), where that
     can make a difference."""
     records: TlsRecords | None = None
-    """The TLS between what is received and `reply`, which is not None then. Its handshake is
-    done."""
-    room: memoryview | None = None
-    """Where they are decrypted to: `buffers` without what records add."""
+    """The TLS between what is received and `reply`. Its handshake is done."""
+    buffers: list[memoryview] = attrs.field(factory=list, init=False)
+    """Where to receive: one buffer of the pump's, which many sockets share."""
+    room: memoryview = attrs.field(default=_NOWHERE, init=False)
+    """Where records are decrypted to: that buffer without what they add."""
     uncounted: int = 0
     """Bytes of replies in records that the socket has not taken."""
     unsent: memoryview | None = None

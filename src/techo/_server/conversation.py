@@ -232,7 +232,7 @@ async def converse_pumped(
     """
     try:
         pump = Pump.of_this_run()
-        pumped = _pumped(pump, transport, reply, connection, receive_size)
+        pumped = _pumped(transport, reply, connection, receive_size)
         pump.add(pumped)
     except (OSError, ValueError):  # no room for it in the pump, or the socket was closed
         return await converse(transport, reply, connection, receive_size)
@@ -263,7 +263,7 @@ async def converse_pumped(
 
 
 def _pumped(
-    pump: Pump, transport: Transport, reply: Reply, connection: Connection, receive_size: int
+    transport: Transport, reply: Reply, connection: Connection, receive_size: int
 ) -> PumpedSocket:
     assert transport.socket is not None  # noqa: S101  -- a pumpable transport has one
     packets = transport.keeps_messages
@@ -272,8 +272,7 @@ def _pumped(
         transport.socket.fileno(),
         None if reply is raw and not packets else reply,
         connection,
-        receive_size,
-        pump.buffers(LARGEST_PACKET + 1 if packets else receive_size, packets=packets),
+        LARGEST_PACKET + 1 if packets else receive_size,
         packets,
         sock=transport.socket,
         records=transport.records,
