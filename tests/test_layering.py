@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "_fields": set[str](),
     "_reprs": set[str](),
     "_memory": {"_memory", "trio"},
+    "_kernel": {"_kernel"},
     "_faults": {
         "_faults",
         "_printable",
@@ -42,6 +43,7 @@ MAY_IMPORT = {
     },
     "_embedded": {"_tls", "_transport", "trio"},
     "_server": {
+        "_kernel",
         "_server",
         "_addresses",
         "_buckets",
@@ -108,6 +110,7 @@ MAY_IMPORT = {
         "trio",
     },
     "_probing": {
+        "_kernel",
         "_printable",
         "_shortage",
         "_validation",
@@ -136,6 +139,7 @@ MAY_IMPORT = {
     },
     "_tls": {"_tls", "trio"},
     "_transport": {
+        "_kernel",
         "_addresses",
         "_shortage",
         "_tls",
