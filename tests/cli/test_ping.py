@@ -14,8 +14,8 @@ import pytest
 import trustme
 
 from helpers import PATIENCE, call, free_endpoint, run, serving, started
-from techo._cli.ping import _summary, _table
 from techo._ping.statistics import PingStatistics
+from techo._ping.text import summary_of, table_of
 from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import Histogram
 from techo._probing.outages import Outage
@@ -94,7 +94,7 @@ def test_a_summary_fits_60_columns(longest: int) -> None:
     statistics = of_all(
         [longest // 2 + step for step in range(0, longest // 2, longest // 300)]
     )
-    lines = [*fitted(_summary(statistics, sweep=True)), *_table(statistics)]
+    lines = [*fitted(summary_of(statistics, sweep=True)), *table_of(statistics)]
     assert max(map(len, lines)) <= 60
     names, figures = lines[-2:]
     assert len(names.split()) == len(figures.split()) == 8

@@ -6,7 +6,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -21,23 +21,12 @@ from techo._cli.readers import NUMBER, TIME, Form
 from techo._cli.rules import any_fired, names_of, rules_about
 from techo._cli.signals import stopping
 from techo._cli.tls import client_context
-from techo._ping.results import PingFailure, PingReply, PingResult
-from techo._ping.statistics import PingStatistics
+from techo._ping.results import PingFailure, PingResult
+from techo._ping.text import counts_of, line_of, summary_of, table_of
 from techo._printable import quoted
 from techo._probing.failure_cause import FailureCause
-from techo._probing.histogram import Histogram, nanoseconds
-from techo._probing.text import (
-    WIDTH,
-    counted,
-    fitted,
-    milliseconds,
-    number_of,
-    outages_in_words,
-    some,
-    where,
-)
+from techo._probing.text import fitted, number_of
 from techo._quantities import read_sizes
-from techo._schema import headed
 
 if TYPE_CHECKING:
     import trio
@@ -47,10 +36,6 @@ if TYPE_CHECKING:
 _REPORT: Final = tuple(getattr(signal, name) for name in ("SIGQUIT",) if hasattr(signal, name))
 """Windows has none."""
 
-_PERCENTS: Final = (50, 90, 99)
-"""Percentiles that are shown, as load shows them; a line has no room for all."""
-_CELL: Final = 7
-"""Characters of a time in the table, from which on it has fewer decimals."""
 _TERMINAL: Final = 0
 """Standard input, if that is where the Enter key is."""
 _BACKGROUND: Final = 1.0
@@ -174,7 +159,7 @@ class _Ping:
                 async for result in results:
                     self._print(result)
                 nursery.cancel_scope.cancel(reason="no more probes")
-        self._print_summary()
+        self._printsummary_of()
 
     async def _heed(self, signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
         async for number in signals:
@@ -200,25 +185,25 @@ class _Ping:
     def _print(self, result: PingResult) -> None:
         if isinstance(result, PingFailure):
             self._reasons[result.cause] = result.reason
-        self.objects.put(_object_of(result), printed=not self.options.quiet)
+        self.objects.put(result.to_json(), printed=not self.options.quiet)
         if self.options.quiet or self.options.json:
             return
-        line = _line_of(str(self.options.endpoint), result)
+        line = line_of(str(self.options.endpoint), result)
         if self.options.timestamps:
             line = f"[{result.at:.6f}] {line}"
         print_lines(line)
 
     def _print_so_far(self) -> None:
         statistics = self.ping.statistics()
-        for line in (_counts(statistics), *_table(statistics)):
+        for line in (counts_of(statistics), *table_of(statistics)):
             print_error(line)
 
-    def _print_summary(self) -> None:
+    def _printsummary_of(self) -> None:
         statistics = self.ping.statistics()
         self.objects.put(statistics.to_json())
         if not self.options.json:
             sweep = isinstance(self.options.size, range)
-            print_lines(*fitted(_summary(statistics, sweep=sweep)), *_table(statistics))
+            print_lines(*fitted(summary_of(statistics, sweep=sweep)), *table_of(statistics))
 
     def verdict(self) -> int:
         """Report what was bad, if anything was, and return the exit code."""
@@ -234,106 +219,6 @@ class _Ping:
         if fired or not self.objects.complete:
             return 1
         return -signal.SIGINT if self._stop == signal.SIGINT else 0
-
-
-def _line_of(endpoint: str, result: PingResult) -> str:
-    """Return a result as a line for people."""
-    if isinstance(result, PingReply):
-        notes = " (late)" * result.late + " (duplicate)" * result.duplicate
-        size, time_ms = number_of(result.size, "byte"), f"{result.seconds * 1000:.3f} ms"
-        return f"{size} from {endpoint}: seq={result.seq} time={time_ms}{notes}"
-    which = "between two probes" if result.seq is None else f"seq={result.seq}"
-    return f"no reply from {endpoint}: {which} {result.cause} ({result.reason})"
-
-
-def _object_of(result: PingResult) -> dict[str, object]:
-    """Return a result as an object for machines."""
-    at_ns = nanoseconds(result.at)
-    if isinstance(result, PingFailure):
-        return headed(
-            "failure", seq=result.seq, cause=result.cause, reason=result.reason, at_ns=at_ns
-        )
-    return headed(
-        "reply",
-        seq=result.seq,
-        size_bytes=result.size,
-        latency_ns=nanoseconds(result.seconds),
-        late=result.late,
-        duplicate=result.duplicate,
-        at_ns=at_ns,
-    )
-
-
-def _summary(statistics: PingStatistics, *, sweep: bool) -> Iterator[str]:
-    """Return the statistics as lines for people."""
-    yield f"--- {where(statistics.endpoint, statistics.address)} ---"
-    yield _counts(statistics)
-    names = ("late", "duplicate", "corrupt", "missed", "stray")
-    reconnects = statistics.reconnects, "reconnect" + "s" * (statistics.reconnects != 1)
-    if others := some(*((getattr(statistics, name), name) for name in names), reconnects):
-        yield others
-    if statistics.failures:
-        yield f"failures: {counted(statistics.failures)}"
-    if statistics.longest_outage is not None:
-        outages = statistics.outages, statistics.outage_seconds
-        yield outages_in_words(*outages, statistics.longest_outage)
-    if statistics.setup:
-        yield ", ".join(_step(name, each) for name, each in statistics.setup.items())
-    if sweep:
-        largest = (
-            "none" if statistics.largest is None else number_of(statistics.largest, "byte")
-        )
-        yield f"largest that returned: {largest}"
-
-
-def _counts(statistics: PingStatistics) -> str:
-    loss = "" if statistics.loss is None else f" ({statistics.loss:.4g} %)"
-    in_flight = f", {statistics.in_flight:,} in flight" if statistics.in_flight else ""
-    return (
-        f"{statistics.sent:,} sent, {statistics.received:,} received, "
-        f"{statistics.lost:,} lost{loss}{in_flight}"
-    )
-
-
-def _table(statistics: PingStatistics) -> Iterator[str]:
-    """Return the round trip times as a table of what there are enough of to tell."""
-    times = statistics.latency
-    if not times.count:
-        yield "no round trip times"
-        return
-    figures = {
-        "min": times.min,
-        "mean": times.mean,
-        **{f"p{each:g}": statistics.percentile(each) for each in _PERCENTS},
-        "max": times.max,
-        "mdev": statistics.mdev if times.count > 1 else None,
-        "jitter": statistics.jitter,
-    }
-    cells = [(name, _short(each)) for name, each in figures.items() if each is not None]
-    # One column between them if that is all there is room for.
-    width = min(2 + max(len(text) for cell in cells for text in cell), WIDTH // len(cells))
-    yield f"round trips in ms, n = {times.count:,}:"
-    yield "".join(f"{name:>{width}}" for name, _ in cells)
-    yield "".join(f"{text:>{width}}" for _, text in cells)
-
-
-def _short(nanoseconds: float) -> str:
-    """Return milliseconds in six characters, unless they are many."""
-    text = milliseconds(nanoseconds)
-    for decimals in (1, 0):
-        if len(text) >= _CELL:
-            text = f"{nanoseconds / 1e6:.{decimals}f}"
-    return text
-
-
-_STEPS: Final = {"lookup": "look-up", "connect": "connect", "handshake": "TLS handshake"}
-
-
-def _step(name: str, durations: Histogram) -> str:
-    what = f"{_STEPS[name]} {milliseconds(durations.mean)} ms"
-    if durations.count == 1:
-        return what
-    return f"{what} (mean of {durations.count}, {milliseconds(durations.max)} at the most)"
 
 
 COMMAND: Final = Command(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 
 from techo._probing.failure_cause import FailureCause
+from techo._probing.histogram import nanoseconds
+from techo._schema import headed
 
 
 @attrs.frozen
@@ -26,6 +28,18 @@ class PingReply:
     duplicate: bool = False
     """Whether it had come back before; counted apart."""
 
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON has it: whole nanoseconds where the name ends in _ns."""
+        return headed(
+            "reply",
+            seq=self.seq,
+            size_bytes=self.size,
+            latency_ns=nanoseconds(self.seconds),
+            late=self.late,
+            duplicate=self.duplicate,
+            at_ns=nanoseconds(self.at),
+        )
+
 
 @attrs.frozen
 class PingFailure:
@@ -39,6 +53,16 @@ class PingFailure:
     """The same in words."""
     at: float
     """When that became clear, in Unix time."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON has it: whole nanoseconds where the name ends in _ns."""
+        return headed(
+            "failure",
+            seq=self.seq,
+            cause=self.cause,
+            reason=self.reason,
+            at_ns=nanoseconds(self.at),
+        )
 
 
 PingResult: TypeAlias = PingReply | PingFailure

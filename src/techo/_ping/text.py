@@ -1,0 +1,105 @@
+"""What ping says to people: a line for each result, the summary and the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from techo._ping.results import PingReply, PingResult
+from techo._ping.statistics import PingStatistics
+from techo._probing.histogram import Histogram
+from techo._probing.text import (
+    WIDTH,
+    counted,
+    milliseconds,
+    number_of,
+    outages_in_words,
+    some,
+    where,
+)
+
+_PERCENTS: Final = (50, 90, 99)
+"""Percentiles that are shown, as load shows them; a line has no room for all."""
+_CELL: Final = 7
+"""Characters of a time in the table, from which on it has fewer decimals."""
+_STEPS: Final = {"lookup": "look-up", "connect": "connect", "handshake": "TLS handshake"}
+
+
+def line_of(endpoint: str, result: PingResult) -> str:
+    """Return a result as a line for people."""
+    if isinstance(result, PingReply):
+        notes = " (late)" * result.late + " (duplicate)" * result.duplicate
+        size, time_ms = number_of(result.size, "byte"), f"{result.seconds * 1000:.3f} ms"
+        return f"{size} from {endpoint}: seq={result.seq} time={time_ms}{notes}"
+    which = "between two probes" if result.seq is None else f"seq={result.seq}"
+    return f"no reply from {endpoint}: {which} {result.cause} ({result.reason})"
+
+
+def summary_of(statistics: PingStatistics, *, sweep: bool) -> Iterator[str]:
+    """Return the statistics as lines for people."""
+    yield f"--- {where(statistics.endpoint, statistics.address)} ---"
+    yield counts_of(statistics)
+    names = ("late", "duplicate", "corrupt", "missed", "stray")
+    reconnects = statistics.reconnects, "reconnect" + "s" * (statistics.reconnects != 1)
+    if others := some(*((getattr(statistics, name), name) for name in names), reconnects):
+        yield others
+    if statistics.failures:
+        yield f"failures: {counted(statistics.failures)}"
+    if statistics.longest_outage is not None:
+        outages = statistics.outages, statistics.outage_seconds
+        yield outages_in_words(*outages, statistics.longest_outage)
+    if statistics.setup:
+        yield ", ".join(_step(name, each) for name, each in statistics.setup.items())
+    if sweep:
+        largest = (
+            "none" if statistics.largest is None else number_of(statistics.largest, "byte")
+        )
+        yield f"largest that returned: {largest}"
+
+
+def counts_of(statistics: PingStatistics) -> str:
+    """Return how many were sent, received and lost, as a line for people."""
+    loss = "" if statistics.loss is None else f" ({statistics.loss:.4g} %)"
+    in_flight = f", {statistics.in_flight:,} in flight" if statistics.in_flight else ""
+    return (
+        f"{statistics.sent:,} sent, {statistics.received:,} received, "
+        f"{statistics.lost:,} lost{loss}{in_flight}"
+    )
+
+
+def table_of(statistics: PingStatistics) -> Iterator[str]:
+    """Return the round trip times as a table of what there are enough of to tell."""
+    times = statistics.latency
+    if not times.count:
+        yield "no round trip times"
+        return
+    figures = {
+        "min": times.min,
+        "mean": times.mean,
+        **{f"p{each:g}": statistics.percentile(each) for each in _PERCENTS},
+        "max": times.max,
+        "mdev": statistics.mdev if times.count > 1 else None,
+        "jitter": statistics.jitter,
+    }
+    cells = [(name, _short(each)) for name, each in figures.items() if each is not None]
+    # One column between them if that is all there is room for.
+    width = min(2 + max(len(text) for cell in cells for text in cell), WIDTH // len(cells))
+    yield f"round trips in ms, n = {times.count:,}:"
+    yield "".join(f"{name:>{width}}" for name, _ in cells)
+    yield "".join(f"{text:>{width}}" for _, text in cells)
+
+
+def _short(nanoseconds: float) -> str:
+    """Return milliseconds in six characters, unless they are many."""
+    text = milliseconds(nanoseconds)
+    for decimals in (1, 0):
+        if len(text) >= _CELL:
+            text = f"{nanoseconds / 1e6:.{decimals}f}"
+    return text
+
+
+def _step(name: str, durations: Histogram) -> str:
+    what = f"{_STEPS[name]} {milliseconds(durations.mean)} ms"
+    if durations.count == 1:
+        return what
+    return f"{what} (mean of {durations.count}, {milliseconds(durations.max)} at the most)"
