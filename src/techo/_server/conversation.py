@@ -124,26 +124,36 @@ async def _exchange(
     fifth of it, and to open a scope for every wait as much as all the rest.
     """
     left: tuple[bool, bytes | bytearray | None, list[bytes]] = True, None, []
+    idle_timeout = connection.idle_timeout
     async with open_bare_nursery() as nursery:
         nursery.start_soon(_keep_time, connection, nursery.cancel_scope)
-        while not connection.draining:
+        now = trio.lowlevel.current_clock().current_time  # without the search for the run
+        while connection.quiet is None:
             chunk = await transport.receive(receive_size)
-            now = trio.current_time()
+            came = now()
             # If the time ran out while these bytes were handed over, the next wait in this
             # scope would be cancelled, and their reply with it.
-            if chunk is None or connection.quiet is not None or now >= connection.deadline():
+            late = came >= connection.progress + idle_timeout or came >= connection.expires
+            if chunk is None or late or connection.quiet is not None:
                 left = False, chunk, []
                 break
-            connection.received(len(chunk), now)
+            connection.chunks += 1
+            connection.bytes_in += len(chunk)
+            connection.progress = came
             answer = reply(bytes(chunk))
             del chunk  # as in `converse`
             connection.send_pending = True
-            pieces = iter((answer,)) if 0 < len(answer) <= PIECE else split([answer])
-            for piece in pieces:
-                await transport.send(piece)
-                connection.sent(len(piece))
-                if len(answer) > PIECE and nursery.cancel_scope.cancel_called:
-                    left = True, None, [bytes(each) for each in pieces]  # as above
+            if 0 < len(answer) <= PIECE:
+                await transport.send(answer)
+                connection.bytes_out += len(answer)
+                connection.progress = now()
+            else:
+                pieces = split([answer])
+                for piece in pieces:
+                    await transport.send(piece)
+                    connection.sent(len(piece))
+                    if nursery.cancel_scope.cancel_called:
+                        left = True, None, [bytes(each) for each in pieces]  # as above
             connection.send_pending = False
         nursery.cancel_scope.cancel(reason="the exchange is over")
     return left
