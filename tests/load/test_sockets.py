@@ -17,7 +17,8 @@ import trio
 import techo
 from helpers import PATIENCE, ended, open_descriptors, until, until_ended
 from loads import check, until_descriptors
-from techo._probing import drivers
+from techo._probing.pump_driver import PumpDriver
+from techo._probing.task_driver import TaskDriver
 from techo._transport.messages import PacketTransport
 
 Serve: TypeAlias = Callable[..., AbstractAsyncContextManager[techo.EchoService]]
@@ -244,7 +245,7 @@ async def test_without_a_descriptor_for_the_pump_there_is_a_cause(
         await trio.lowlevel.checkpoint()
         raise OSError(errno.EMFILE, "too many")
 
-    for driver in (drivers.PumpDriver, drivers.TaskDriver):
+    for driver in (PumpDriver, TaskDriver):
         monkeypatch.setattr(driver, "_exchange", fail)
     async with techo.open_server("tcp://127.0.0.1:0") as server:
         before = await open_descriptors()

@@ -19,7 +19,8 @@ import trio
 from techo._client.client import check_fits
 from techo._nursery import open_bare_nursery
 from techo._probing.causes import cause_of, words_of
-from techo._probing.drivers import Driver, driver_for
+from techo._probing.driver import Driver
+from techo._probing.drivers import driver_for
 from techo._probing.failure_cause import FailureCause
 from techo._probing.in_flight import InFlight, Run
 from techo._probing.target import Opener

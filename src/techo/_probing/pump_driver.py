@@ -1,0 +1,78 @@
+"""The driver by the pump, for sockets: a message wakes no task."""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+import trio
+
+from techo._probing.driver import Driver
+from techo._pump import pump
+from techo._pump.socket import PumpedSocket
+from techo._transport.messages import LARGEST_PACKET
+from techo._transport.transport import RECEIVE_SIZE
+
+
+@attrs.define(eq=False)
+class PumpDriver(Driver):
+    """By the pump: a message wakes no task."""
+
+    _socket: PumpedSocket | None = attrs.field(default=None, init=False)
+
+    def go_on(self) -> None:
+        # What the socket refuses ends its turn; what is due then is for the next one.
+        socket = self._socket
+        while socket is not None and not socket.over and (data := self._next()):
+            pump.Pump.of_this_run().send(socket, data)
+            self._lose_if_unsent(socket)
+
+    def _lose_if_unsent(self, socket: PumpedSocket) -> None:
+        error, newest = socket.error, next(reversed(self.in_flight.trips), None)
+        if isinstance(error, Exception) and self._is_about_one_message(error) and newest:
+            self._lose_unsent(newest, error)
+
+    def _next(self) -> bytes:
+        return self.in_flight.next(self.in_flight.run.clock())
+
+    @property
+    def send_pending_since(self) -> float:
+        return self.in_flight.newest if self.in_flight.traffic.send_pending else math.inf
+
+    async def _exchange(self, *, begin: bool) -> None:
+        this_pump = pump.Pump.of_this_run()
+        messages = self.in_flight.keeps_messages
+        assert self.transport.socket is not None  # noqa: S101  -- `driver_for` has seen to it
+        self.in_flight.traffic.send_pending = False
+        socket = self._socket = PumpedSocket(
+            self.transport.socket.fileno(),
+            self.in_flight.answer,
+            self.in_flight.traffic,
+            LARGEST_PACKET + 1 if messages else RECEIVE_SIZE,
+            messages,
+            greedy=True,
+            endless=self.transport.connectionless,
+            sock=self.transport.socket,
+            records=self.transport.records,
+        )
+        # The first trip begins before anything is received: an end that has arrived already is
+        # the end of that trip.
+        first = self._next() if begin else b""
+        if socket.fd < 0:
+            raise trio.ClosedResourceError("the stream was closed")
+        this_pump.add(socket, first)
+        try:
+            self._lose_if_unsent(socket)
+            if begin:
+                self.go_on()
+            await socket.wait()
+        finally:
+            this_pump.remove(socket)
+            self._socket = None
+            if socket.unsent is not None and self.transport.records is not None:
+                self.transport.records.eof_sent = True  # as well as it can be: a record is cut
+        error = socket.error
+        if isinstance(error, trio.BrokenResourceError) and not self.transport.connectionless:
+            error = self._receive_rest(socket.fd, error)
+        if error is not None:
+            raise error
