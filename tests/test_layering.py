@@ -25,14 +25,14 @@ MAY_IMPORT = {
     "_validation": {"_printable"},
     "_quantities": {"_printable", "_validation"},
     "_schema": set[str](),
-    "_shortage": {"trio"},
+    "_kernel": {"_kernel", "_printable", "_validation", "endpoint"},
+    "_shortage": {"_kernel", "trio"},
     "_throttle": {"trio"},
     "_buckets": set[str](),
     "_log": {"_addresses", "_throttle"},
     "_fields": set[str](),
     "_reprs": set[str](),
     "_memory": {"_memory", "trio"},
-    "_kernel": {"_kernel"},
     "_faults": {
         "_faults",
         "_printable",
@@ -62,6 +62,7 @@ MAY_IMPORT = {
         "trio",
     },
     "_client": {
+        "_kernel",
         "_client",
         "_embedded",
         "_nursery",
@@ -95,6 +96,7 @@ MAY_IMPORT = {
         "pytest",
     },
     "_checking": {
+        "_kernel",
         "_printable",
         "_checking",
         "_addresses",
@@ -125,8 +127,18 @@ MAY_IMPORT = {
         "reply",
         "trio",
     },
-    "_ping": {"_reprs", "_schema", "_validation", "_ping", "_probing", "_transport", "trio"},
+    "_ping": {
+        "_kernel",
+        "_reprs",
+        "_schema",
+        "_validation",
+        "_ping",
+        "_probing",
+        "_transport",
+        "trio",
+    },
     "_load": {
+        "_kernel",
         "_schema",
         "_reprs",
         "_validation",
@@ -150,6 +162,7 @@ MAY_IMPORT = {
     },
     "_pump": {"_pump", "_tls", "reply", "trio"},
     "_cli": {
+        "_kernel",
         "_addresses",
         "_log",
         "_quantities",
@@ -174,6 +187,7 @@ MAY_IMPORT = {
         "techo",
     },
     "__init__": {
+        "_kernel",
         "_fields",
         "_echo_service",
         "_server",

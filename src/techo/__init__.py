@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from techo._client.client import EchoClient, RoundTrip, open_client
     from techo._client.comparison import EchoError, EchoMismatch, ShortReply
     from techo._echo_service import EchoService, open_server
+    from techo._kernel.options import SocketOptions
     from techo._load.load import load
     from techo._load.report import LoadReport
     from techo._ping.ping import Ping, ping
@@ -63,6 +64,7 @@ __all__ = [
     "RoundTrip",
     "ServiceHook",
     "ShortReply",
+    "SocketOptions",
     "Statistics",
     "load",
     "open_client",
@@ -77,6 +79,7 @@ _ROOMS = {
     "_client.comparison": ("EchoError", "EchoMismatch", "ShortReply"),
     "_probing.failure_cause": ("FailureCause",),
     "_probing.histogram": ("Histogram",),
+    "_kernel.options": ("SocketOptions",),
     "_load.load": ("load",),
     "_load.report": ("LoadReport",),
     "_ping.ping": ("Ping", "ping"),

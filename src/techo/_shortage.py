@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import trio
 
+from techo._kernel.options import SocketOptionError
+
 _NUMBERS: Final = frozenset(
     {
         errno.EMFILE,
@@ -34,7 +36,7 @@ class OutOfPortsError(OSError):
 
 def is_shortage(error: BaseException) -> bool:
     """Return whether an error means that this machine lacks something, or forbids it."""
-    if isinstance(error, OutOfPortsError | MemoryError):
+    if isinstance(error, OutOfPortsError | SocketOptionError | MemoryError):
         return True
     if isinstance(error, ssl.SSLError | socket.gaierror):
         return False  # whose numbers are of other tables
@@ -67,7 +69,7 @@ def worst_first(failures: Iterable[OSError]) -> list[OSError]:
     )
 
 
-async def look_up(host: str, port: int, kind: int) -> list[Any]:
+async def look_up(host: str, port: int, kind: int, family: int = socket.AF_UNSPEC) -> list[Any]:
     """Look up a name, as `trio.socket.getaddrinfo` does.
 
     Raises:
@@ -75,7 +77,7 @@ async def look_up(host: str, port: int, kind: int) -> list[Any]:
         OSError: this machine has fallen short.
     """
     try:
-        return [*await trio.socket.getaddrinfo(host, port, type=kind)]
+        return [*await trio.socket.getaddrinfo(host, port, family, kind)]
     except socket.gaierror:
         # A resolver that can open neither file nor socket reports that it knows no such name.
         socket.socket(type=kind).close()

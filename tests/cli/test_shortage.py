@@ -13,8 +13,8 @@ import pytest
 
 from helpers import PATIENCE, call, command
 from techo._checking.names import CHECK_NAMES
+from techo._kernel.options import SocketOptions
 from techo._shortage import OutOfPortsError, named, worst_first
-from techo._transport.connect import SocketOptions
 
 ONLY_MANY = [
     word for name in CHECK_NAMES if name != "many-at-once" for word in ("--skip", name)

@@ -57,7 +57,11 @@ class Hook(techo.ServiceHook):
 async def talk() -> bytes:
     """Round trips over a connection of techo's and over one of our own."""
     tls = ssl.create_default_context()
-    async with techo.open_client("tls://localhost:8009", tls=tls, server_name="x") as client:
+    options = techo.SocketOptions("127.0.0.1", dscp="EF", ttl=1)
+    assert_type(options.dscp, int | None)
+    async with techo.open_client(
+        "tls://localhost:8009", tls=tls, server_name="x", options=options
+    ) as client:
         assert_type(client, techo.EchoClient)
     endpoint = techo.Endpoint.parse("unix:@echo")
     assert_type(endpoint, techo.Endpoint)
@@ -106,7 +110,9 @@ async def load(stop: trio.Event) -> techo.LoadReport:
         assert_type(report.trips_per_second, float)
 
     endpoint = techo.Endpoint(kind=techo.Kind.UDP)
-    report = await techo.load(endpoint, rate=100, trips=10, watch=watch, stop=stop)
+    report = await techo.load(
+        endpoint, rate=100, trips=10, options=techo.SocketOptions(), watch=watch, stop=stop
+    )
     assert_type(report, techo.LoadReport)
     assert_type(report.response, techo.Histogram | None)
     assert_type(report.failures, Mapping[techo.FailureCause, int])

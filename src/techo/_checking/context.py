@@ -14,6 +14,7 @@ import trio
 
 from techo._addresses import Address
 from techo._client.comparison import EchoError, EchoMismatch
+from techo._kernel.options import DEFAULT_OPTIONS, SocketOptions
 from techo._probing.causes import cause_of
 from techo._probing.failure_cause import FailureCause
 from techo._probing.text import number_of
@@ -144,6 +145,8 @@ class Context:
     """Seconds that a check may take."""
     connections: int
     """How many connections count as many."""
+    options: SocketOptions = DEFAULT_OPTIONS
+    """What is asked of each socket."""
     connectionless: bool = False
     """Whether the service is reached by datagrams."""
     place: Place = attrs.field(init=False)

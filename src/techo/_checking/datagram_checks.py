@@ -26,6 +26,7 @@ from techo._checking.context import (
     size_text,
 )
 from techo._checking.stream_checks import BYTE_VALUES, QUIET, STAMP_LIKE
+from techo._kernel.options import SocketOptions
 from techo._printable import printable
 from techo._shortage import OutOfPortsError
 from techo._transport.messages import LARGEST_PACKET
@@ -114,7 +115,7 @@ class Prober:
     def open(cls, context: Context, trace: Trace) -> Prober:
         """Open one; the caller closes `socket`."""
         room = 0 if context.reply is raw else STAMP_LENGTH
-        sock = _unconnected(context.place.family)
+        sock = _unconnected(context.place.family, context.options)
         return cls(context, trace, context.place.largest - room, sock)
 
     async def receive(self, question: bytes) -> Answer:
@@ -157,13 +158,13 @@ class Prober:
         return answer
 
 
-def _unconnected(family: int) -> trio.socket.SocketType:
+def _unconnected(family: int, options: SocketOptions) -> trio.socket.SocketType:
     """Open a socket for datagrams from any address."""
-    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock = options.open(family, socket.SOCK_DGRAM)
     try:
         if family == getattr(socket, "AF_UNIX", None):
             sock.bind("")  # any free abstract name: who has none can't be answered
-        else:
+        elif options.source is None:
             sock.bind(("", 0))  # to send without would wait for a free port for ever (EAGAIN)
     except OSError as error:
         sock.close()

@@ -27,6 +27,7 @@ from techo._checking.datagram_checks import DATAGRAM_CHECKS, Prober
 from techo._checking.names import CHECK_NAMES
 from techo._checking.stream_checks import STREAM_CHECKS
 from techo._client.client import EchoClient
+from techo._kernel.options import DEFAULT_OPTIONS, SocketOptions
 from techo._printable import did_you_mean, quoted
 from techo._probing.target import Call, Opener, opener_of
 from techo._tls.alerts import received
@@ -50,6 +51,7 @@ async def check_echo_service(
     skip: Collection[str] = (),
     tls: ssl.SSLContext | None = None,
     server_name: str | None = None,
+    options: SocketOptions = DEFAULT_OPTIONS,
     watch: Callable[[Check], object] | None = None,
 ) -> CheckReport:
     """Check all that an echo service must do; return the report if nothing failed.
@@ -70,6 +72,7 @@ async def check_echo_service(
         skip: names of checks to leave out, such as "back-pressure".
         tls: which certificates to accept; by default, those that the system trusts.
         server_name: which name they must have; by default the host's.
+        options: those of each socket, but for a port to connect from.
         watch: called with each check as soon as it is done.
 
     Raises:
@@ -88,8 +91,9 @@ async def check_echo_service(
         raise ValueError(f"no check {quoted(unknown[0])}{near}")
     if callable(service) and (tls is not None or server_name is not None):
         raise ValueError("tls and server_name go with an endpoint, not with a function")
-    opening = _Opening(opener_of(service, tls, server_name))
-    context = Context(opening.open, reply, patience, connections)
+    # Even one after the other: the port of a connection stays taken for a while.
+    opening = _Opening(opener_of(service, tls, server_name, options, max(2, connections)))
+    context = Context(opening.open, reply, patience, connections, options)
     await _see_what_there_is(context, opening)
     report = await _run(context, frozenset(skip), watch)
     if not report.passed:

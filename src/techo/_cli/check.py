@@ -15,6 +15,7 @@ from techo._cli.errors import cannot_reach, refuse
 from techo._cli.objects import OBJECT_OPTIONS, Objects, taking_objects
 from techo._cli.options import CLIENT, Command, Group, Option, option
 from techo._cli.output import is_dumb, print_lines, writing
+from techo._cli.packets import PACKETS, socket_options
 from techo._cli.page import columns, wrap
 from techo._cli.process import shortage
 from techo._cli.readers import NUMBER, TIME, Form, choice
@@ -66,6 +67,7 @@ one for all of them at the end; times are whole nanoseconds."""
 
 _OPTIONS: Final[Sequence[Option | Group]] = [
     *CLIENT,
+    PACKETS,
     option(
         "--reply",
         choice(*_REPLIES),
@@ -110,6 +112,7 @@ async def _check(options: argparse.Namespace, objects: Objects) -> CheckReport:
     from techo._checking.suite import check_echo_service
 
     tls = client_context(options)
+    sockets = socket_options(options, max(2, options.connections))
     screen = _Screen(_names_of(options))
 
     def watch(each: Check) -> None:
@@ -128,6 +131,7 @@ async def _check(options: argparse.Namespace, objects: Objects) -> CheckReport:
             skip=options.skip,
             tls=tls,
             server_name=None if tls is None else options.tls_server_name,
+            options=sockets,
             watch=watch,
         )
     except EchoServiceError as error:

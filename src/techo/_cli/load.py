@@ -18,6 +18,7 @@ from techo._cli.figures import LOAD
 from techo._cli.intervals import DEFAULT, LEAST, Intervals
 from techo._cli.options import CLIENT, Command, Group, Option, option, setter
 from techo._cli.output import Forgiving, print_error
+from techo._cli.packets import PACKETS, socket_options
 from techo._cli.process import shortage
 from techo._cli.readers import NUMBER, RATE, SIZE, TIME, TIME_OR_NONE, time_form
 from techo._cli.report import (
@@ -73,6 +74,7 @@ _INTERVAL: Final = Requirement(
 
 _OPTIONS: Final[Sequence[Option | Group]] = [
     *CLIENT,
+    PACKETS,
     option("-c --connections", NUMBER, "how many at the same time", default=10),
     option("-d --duration", TIME, "how long trips begin, after the warm-up", shown="10s"),
     option(
@@ -194,6 +196,7 @@ class _Load:
             timeout=options.timeout,
             tls=tls,
             server_name=None if tls is None else options.tls_server_name,
+            options=socket_options(options, options.connections),
             watch=watch,
             stop=stop,
         )

@@ -129,6 +129,8 @@ def _parser(command: Command) -> _Parser:
             *names, action=action, nargs=0, dest=argparse.SUPPRESS, default=argparse.SUPPRESS
         )
     _add(parser, command.options)
+    # Or, because of -4 and -6, it would take the -1 of `-W -1` for one more option.
+    parser._has_negative_number_optionals.clear()  # noqa: SLF001  -- there is no public way
     return parser
 
 

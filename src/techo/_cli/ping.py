@@ -16,6 +16,7 @@ from techo._cli.figures import PING, figures_of_ping
 from techo._cli.objects import OBJECT_OPTIONS, Objects, taking_objects
 from techo._cli.options import CLIENT, Command, Group, Option, option, switch
 from techo._cli.output import print_error, print_lines
+from techo._cli.packets import PACKETS, socket_options
 from techo._cli.process import in_foreground, waiting
 from techo._cli.readers import NUMBER, TIME, Form
 from techo._cli.rules import any_fired, names_of, rules_about
@@ -77,6 +78,7 @@ def _read_size(text: str) -> int | range:
 
 _OPTIONS: Final[Sequence[Option | Group]] = [
     *CLIENT,
+    PACKETS,
     option(
         "-n -c --count",
         NUMBER,
@@ -120,6 +122,7 @@ def ping(options: argparse.Namespace) -> int:
             size=options.size,
             tls=tls,
             server_name=None if tls is None else options.tls_server_name,
+            options=socket_options(options),
         )
         with taking_objects(options.output, printed=options.json) as objects:
             command = _Ping(pinging, options, objects)

@@ -15,6 +15,7 @@ from techo._cli.errors import cannot_reach, refuse
 from techo._cli.line_editing import LineEditor, line_editor
 from techo._cli.options import CLIENT, Command, option
 from techo._cli.output import print_bytes, print_error
+from techo._cli.packets import PACKETS, socket_options
 from techo._cli.readers import time_form
 from techo._cli.signals import end_by, stopping
 from techo._cli.standard_input import StandardInput
@@ -149,10 +150,10 @@ async def _connect(endpoint: Endpoint, options: argparse.Namespace) -> Transport
 
     from techo._transport.connect import Dial, Step, connect
 
-    tls = client_context(options)
+    tls, sockets = client_context(options), socket_options(options)
     if tls is None:
-        return (await connect(endpoint)).transport
-    dial = Dial(endpoint, tls, options.tls_server_name)
+        return (await connect(endpoint, options=sockets)).transport
+    dial = Dial(endpoint, tls, options.tls_server_name, sockets)
     with trio.move_on_after(_CONNECT_TIMEOUT):
         return (await dial).transport
     if dial.step is Step.LOOKUP:
@@ -334,6 +335,7 @@ class _Talker:
 
 _OPTIONS: Final = (
     *CLIENT,
+    PACKETS,
     option(
         "-W --timeout",
         time_form(SECONDS_ABOVE_0.or_off(math.inf)),

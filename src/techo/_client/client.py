@@ -11,6 +11,7 @@ import trio
 
 from techo._client.comparison import Comparison, EchoError
 from techo._embedded import transport_of
+from techo._kernel.options import DEFAULT_OPTIONS, SocketOptions
 from techo._nursery import open_bare_nursery
 from techo._transport.connect import connect
 from techo._transport.transport import Transport
@@ -131,19 +132,21 @@ async def open_client(
     *,
     tls: ssl.SSLContext | None = None,
     server_name: str | None = None,
+    options: SocketOptions = DEFAULT_OPTIONS,
 ) -> AsyncIterator[EchoClient]:
     """Connect to an echo server of any kind for the length of a block.
 
     For tls endpoints, `tls` decides which certificates are accepted (by default, those that
     the system trusts) and `server_name` which name they must have (by default the host's).
+    `options` are those of the socket, and of its packets.
 
     Raises:
         ValueError: the text is no endpoint, or one that can't be connected to, or `tls` or
-            `server_name` are given for one that is not tls.
+            `server_name` are given for one that is not tls, or `options` do not fit it.
         OSError: the name is unknown, no server answers or, as `ssl.SSLError`, TLS fails. Over
             udp, only `EchoClient.round_trip` shows whether a server is there.
     """
-    connected = await connect(endpoint, tls=tls, server_name=server_name)
+    connected = await connect(endpoint, tls=tls, server_name=server_name, options=options)
     async with connected.transport as transport:
         yield EchoClient(transport)
 

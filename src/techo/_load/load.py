@@ -10,6 +10,7 @@ from typing import Final
 
 import trio
 
+from techo._kernel.options import DEFAULT_OPTIONS, SocketOptions
 from techo._load.report import LoadReport
 from techo._load.run import LoadRun
 from techo._load.tally import Tally
@@ -45,6 +46,7 @@ async def load(
     timeout: float | None = None,  # noqa: ASYNC109  -- of each reply, not of the call
     tls: ssl.SSLContext | None = None,
     server_name: str | None = None,
+    options: SocketOptions = DEFAULT_OPTIONS,
     watch: Callable[[LoadReport], None] | None = None,
     stop: trio.Event | None = None,
 ) -> LoadReport:
@@ -73,7 +75,7 @@ async def load(
     SECONDS_FROM_0.check(warm_up=warm_up)
     if seconds is not None and trips is not None:
         raise ValueError(f"seconds {seconds!r} and trips {trips!r}: give one of them")
-    opener = opener_of(target, tls, server_name)
+    opener = opener_of(target, tls, server_name, options, connections)
     if isinstance(target, str):
         target = Endpoint.parse(target)
     kind = target.kind if isinstance(target, Endpoint) else None

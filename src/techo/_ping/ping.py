@@ -14,6 +14,7 @@ from typing import Self
 import attrs
 import trio
 
+from techo._kernel.options import DEFAULT_OPTIONS, SocketOptions
 from techo._ping.records import Records
 from techo._ping.results import PingResult
 from techo._ping.statistics import PingStatistics
@@ -34,6 +35,7 @@ def ping(
     size: int | range = 64,
     tls: ssl.SSLContext | None = None,
     server_name: str | None = None,
+    options: SocketOptions = DEFAULT_OPTIONS,
 ) -> Ping:
     """Return what probes `target` for the length of an ``async with`` block.
 
@@ -71,7 +73,7 @@ def ping(
         take=schedule.take_latest,
     )
     fixed = None if isinstance(size, range) else size
-    opener = opener_of(target, tls, server_name)
+    opener = opener_of(target, tls, server_name, options)
     return Ping(Engine(run, opener, 1, Reconnect.WHEN_DUE, fixed), records)
 
 

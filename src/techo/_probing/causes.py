@@ -11,6 +11,7 @@ from typing import Final
 import trio
 
 from techo._client.comparison import EchoMismatch, ShortReply
+from techo._kernel.options import SocketOptionError
 from techo._printable import printable
 from techo._probing.failure_cause import FailureCause
 from techo._shortage import OutOfPortsError, is_shortage
@@ -70,7 +71,7 @@ def _words(below: Exception) -> str:
         return f"TLS failed ({in_words(below)})"
     if isinstance(below, socket.gaierror):
         return f"unknown host ({below.strerror or text})"
-    if isinstance(below, OutOfPortsError):
+    if isinstance(below, OutOfPortsError | SocketOptionError):
         return str(below.strerror)
     if isinstance(below, OSError) and below.errno is not None:
         return os.strerror(below.errno).lower()

@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from techo._embedded import transport_of
+from techo._kernel.options import DEFAULT_OPTIONS, SocketOptions
 from techo._transport.connect import Connected, ConnectTimes, Dial, Step, shake_hands
 from techo.endpoint import Endpoint, Kind, check_connectable
 
@@ -47,18 +48,22 @@ def opener_of(
     target: Target,
     tls: ssl.SSLContext | None = None,
     server_name: str | None = None,
+    options: SocketOptions = DEFAULT_OPTIONS,
+    connections: int = 1,
 ) -> Opener:
-    """Return what opens connections to `target`; a name is looked up each time.
+    """Return what opens `connections` to `target`; a name is looked up each time.
 
     Raises:
-        ValueError: as `check_connectable`; a function that connects does its own TLS.
+        ValueError: as `check_connectable`; a function that connects does its own TLS, and
+            opens its own sockets, and not all `options` fit all endpoints.
         TypeError: `target` is neither an endpoint nor a function.
     """
     if isinstance(target, Endpoint | str):
         endpoint = check_connectable(target, tls, server_name)
+        options.check(endpoint, connections)
         if endpoint.kind is Kind.TLS and tls is None:
             tls = ssl.create_default_context()  # once, because it reads many files
-        return lambda: Dial(endpoint, tls, server_name)
+        return lambda: Dial(endpoint, tls, server_name, options)
     if not callable(target):
         raise TypeError(
             f"target {target!r} is no endpoint, as in 'tcp://127.0.0.1:8009', and no async "
@@ -66,6 +71,7 @@ def opener_of(
         )
     if tls is not None or server_name is not None:
         raise ValueError(f"{name_of(target)} takes neither tls nor server_name")
+    options.check(None)
     return lambda: Call(target)
 
 

@@ -17,6 +17,7 @@ import trio
 
 import techo._addresses as addresses
 from techo._addresses import Address, Found
+from techo._kernel.options import DEFAULT_OPTIONS, SocketOptions
 from techo._shortage import look_up, named, worst_first
 from techo._transport.messages import DatagramTransport, PacketTransport
 from techo._transport.racing import ATTEMPT_DELAY, RacingTransport
@@ -32,38 +33,6 @@ class Step(enum.Enum):
     LOOKUP = "lookup"
     CONNECT = "connect"
     HANDSHAKE = "handshake"
-
-
-@attrs.frozen
-class SocketOptions:
-    """Settings of a socket before it connects, in bytes; None leaves one to the system."""
-
-    source: str | None = None
-    """The address to connect from; addresses of the other family are not tried then."""
-    send_buffer: int | None = None
-    receive_buffer: int | None = None
-
-    def open(self, family: int, kind: int) -> socket.socket:
-        """Open a socket that they hold for.
-
-        Raises:
-            OSError: the family is off, or `source` is of the other, or no address of ours.
-        """
-        sock = socket.socket(family, kind)
-        try:
-            sizes = {socket.SO_SNDBUF: self.send_buffer, socket.SO_RCVBUF: self.receive_buffer}
-            for option, size in sizes.items():
-                if size is not None:
-                    sock.setsockopt(socket.SOL_SOCKET, option, size)
-            if self.source is not None and family != socket.AF_UNIX:
-                sock.bind((self.source, 0))
-        except socket.gaierror:  # it was no look-up
-            sock.close()
-            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT)) from None
-        except BaseException:
-            sock.close()
-            raise
-        return sock
 
 
 @attrs.frozen
@@ -90,7 +59,7 @@ class Dial:
     endpoint: Endpoint
     tls: ssl.SSLContext | None = None
     server_name: str | None = None
-    options: SocketOptions = SocketOptions()  # which only tests set, as long as no command does
+    options: SocketOptions = DEFAULT_OPTIONS
     step: Step = attrs.field(default=Step.LOOKUP, init=False)
 
     def __await__(self) -> Generator[Any, Any, Connected]:
@@ -103,7 +72,7 @@ class Dial:
         if endpoint.path:
             return await self._by_path(endpoint)
         kind = addresses.SOCKET_TYPES[endpoint.kind]
-        found = await look_up(endpoint.host, endpoint.port, kind)
+        found = await look_up(endpoint.host, endpoint.port, kind, self.options.family)
         if not addresses.is_literal(endpoint.host):
             lookup = _since(started)
         self.step, started = Step.CONNECT, trio.current_time()
@@ -267,7 +236,7 @@ async def connect(
     *,
     tls: ssl.SSLContext | None = None,
     server_name: str | None = None,
-    options: SocketOptions = SocketOptions(),
+    options: SocketOptions = DEFAULT_OPTIONS,
 ) -> Connected:
     """Connect to `endpoint`.
 
@@ -277,8 +246,9 @@ async def connect(
 
     Raises:
         ValueError: the text is no endpoint, or one that can't be connected to, or `tls` or
-            `server_name` are given for one that is not tls.
+            `server_name` are given for one that is not tls, or `options` do not fit it.
         OSError: the name is unknown, no server answers or, as `ssl.SSLError`, TLS fails.
     """
     endpoint = check_connectable(endpoint, tls, server_name)
+    options.check(endpoint)
     return await Dial(endpoint, tls, server_name, options)
