@@ -338,8 +338,14 @@ class Pump:
             self._end_of_records(socket, records)
 
     def _end_of_records(self, socket: PumpedSocket, records: TlsRecords) -> None:
-        if not socket.over:  # as it is if the last of them could not be written
-            self.end(socket, records.error)
+        if socket.over:  # as it is if the last of them could not be written
+            return
+        if records.failure is None and socket.unsent is None:
+            # Our close_notify, for which no task need be woken; a peer may be gone by now.
+            records.end()
+            with contextlib.suppress(OSError):
+                os.write(socket.fd, records.take())
+        self.end(socket, records.error)
 
     def _enlarge(self, socket: PumpedSocket) -> None:
         """Receive more at once from a peer that sends much and has shown that it reads."""
@@ -372,7 +378,7 @@ class Pump:
         if socket.reply is _discard:
             self._shut_down(socket)
         elif socket.records is not None and socket.records.peer_ended:
-            self.end(socket)
+            self._end_of_records(socket, socket.records)
 
     def end(self, socket: PumpedSocket, error: BaseException | None = None) -> None:
         """End the conversation: wake its task, which raises the error if there is one."""

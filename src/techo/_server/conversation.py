@@ -312,8 +312,9 @@ async def close_gracefully(
     closed by its owner; cancellation leaves it in no other state.
     """
     # A peer that has finished sends nothing more, so closing is enough; but over TLS it still
-    # waits for our close_notify.
-    finished = connection.outcome is Outcome.EOF and not transport.secure
+    # waits for our close_notify, unless the pump has sent it.
+    said = transport.records.eof_sent if transport.records else not transport.secure
+    finished = connection.outcome is Outcome.EOF and said
     can_end = transport.half_closeable or (transport.secure and transport.handshake_done)
     over = connection.closing or connection.aborted or finished
     if over or not can_end or connection.outcome not in _GRACEFUL:

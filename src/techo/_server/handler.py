@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from collections.abc import Coroutine
+from typing import Any
 
 import attrs
 import trio
@@ -44,9 +46,11 @@ class Handler:
     quiet: float | None = None
     """While draining: see `Connection.quiet`."""
 
-    async def handle_tls(self, stream: trio.abc.Stream | Transport, endpoint: str) -> None:
+    def handle_tls(
+        self, stream: trio.abc.Stream | Transport, endpoint: str
+    ) -> Coroutine[Any, Any, None]:
         """Do the same for a connection of a tls endpoint, beginning before its handshake."""
-        await self.handle(stream, endpoint, self.tls)
+        return self.handle(stream, endpoint, self.tls)
 
     async def handle(
         self,

@@ -28,6 +28,8 @@ class HandshakeGate:
 
     _spent: float = 0.0
     _steps: int = 0
+    _last: float = 0.0
+    """When the last step ended."""
     _line: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
     _next: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
     """Those whose turn it was, as the time was over. They go before the line."""
@@ -41,20 +43,23 @@ class HandshakeGate:
         """
         if self._line or self._next:  # those who came before go first
             await self._line.park()
+        elif time.perf_counter() - self._last >= _SHARE:
+            self._spent, self._steps = 0.0, 0  # all the others have had as much since
         while self._spent >= _SHARE:
+            self._idle.unpark()
             await self._next.park()
-        self._idle.unpark()
         begun = time.perf_counter()
         try:
             return records.shake_hands()
         finally:
-            self._spent += time.perf_counter() - begun + _WAKING
+            self._last = time.perf_counter()
+            self._spent += self._last - begun + _WAKING
             self._steps += 1
 
     async def run(self) -> None:
-        """Begin a new share with each turn in which somebody shakes hands, until cancelled."""
+        """Begin a new share with each turn while somebody waits for it, until cancelled."""
         while True:
-            while self._steps or self._line or self._next:
+            while self._line or self._next:
                 await trio.lowlevel.checkpoint()
                 # As many as there is time for, if they take as long as those of this turn.
                 few = int(_SHARE * self._steps / self._spent) if self._steps else 1

@@ -88,6 +88,11 @@ class TlsRecords:
         """Whether there are records that are to be sent without waiting for a reply."""
         return self._outgoing.pending > self._tickets or bool(self._kept)
 
+    @property
+    def fed(self) -> bool:
+        """Whether something was received that was not looked at yet."""
+        return bool(self._incoming.pending) or self._incoming.eof
+
     def shake_hands(self) -> bool:
         """Go on with the handshake; return whether it is done, or more has to be received.
 

@@ -75,9 +75,12 @@ class TlsTransport(Transport):
         gate = HandshakeGate.of_this_run()
         fed_at, self.fed_at = self.fed_at, math.inf  # in the line, it is what came that waits
         try:
-            while not await gate.step(self.records):
-                self.fed_at = fed_at
-                await self._flush()
+            # A server has nothing to say before the client's hello has come.
+            listen = self.records.tls.server_side and not self.records.fed
+            while listen or not await gate.step(self.records):
+                listen, self.fed_at = False, fed_at
+                if self.records.made:
+                    await self._flush()
                 await self._feed()
                 fed_at, self.fed_at = self.fed_at, math.inf
             self.fed_at = fed_at
@@ -102,16 +105,17 @@ class TlsTransport(Transport):
         if self.records.failure is not None:
             await self._send_alert()
         rest = memoryview(data).cast("B")
-        async with self._sending:
+        await (self._lock() if rest else self._sending.acquire())
+        try:
             self._check_sendable()
             while True:
-                if rest:
-                    self.records.encrypt(rest[:_PIECE])
-                    rest = rest[_PIECE:]
-                    self._check_sendable()
+                self.records.encrypt(rest[:_PIECE])
+                self._check_sendable()
                 await self._send_made()
-                if not rest:
+                if not (rest := rest[_PIECE:]):
                     return
+        finally:
+            self._sending.release()
 
     async def receive(self, most: int = RECEIVE_SIZE) -> bytes | bytearray | None:
         """Receive up to `most` bytes; None is the peer's close_notify.
@@ -149,12 +153,16 @@ class TlsTransport(Transport):
         What the peer still sends can be received, but most peers send nothing after that.
         """
         self._check_ready()
-        async with self._sending:
+        await self._lock()
+        try:
             if self.records.eof_sent:
+                await trio.lowlevel.checkpoint()
                 return
             self._check_sendable()
             await self._send_close_notify()
             await self._below.send_eof()
+        finally:
+            self._sending.release()
 
     async def aclose(self) -> None:
         """Send close_notify if that can be done, and close without waiting for the peer's."""
@@ -211,10 +219,21 @@ class TlsTransport(Transport):
         else:
             self.records.feed(data)
 
+    async def _lock(self) -> None:
+        """Take the send lock; if it is free, without the checkpoint that sending is."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            self._sending.acquire_nowait()
+        except trio.WouldBlock:
+            await self._sending.acquire()
+
     async def _flush(self) -> None:
-        async with self._sending:
+        await self._lock()
+        try:
             if not self._unsendable and not self.records.eof_sent:
                 await self._send_made()
+        finally:
+            self._sending.release()
 
     async def _send_made(self) -> None:
         """Send the records made so far, also by a receiver meanwhile; needs the send lock."""
