@@ -11,9 +11,9 @@ import trio.testing
 
 import techo
 from helpers import PATIENCE, until
+from techo import _loop_guard as loop_guard
 from techo._buckets import MOST_SOURCES
-from techo._server import loop_guard
-from techo._server.loop_guard import LoopGuard
+from techo._loop_guard import LoopGuard
 from techo.reply import STAMP_LENGTH
 
 PEER = ("192.0.2.1", 4711)

@@ -22,11 +22,11 @@ import trio
 
 from techo._buckets import Buckets
 from techo._log import detail, failure, is_detailed, name_of, rejected, shortage
+from techo._loop_guard import SAMPLED, LoopGuard
 from techo._reprs import brief
 from techo._server.datagram_sockets import NAMELESS, DatagramSocket, Sender
 from techo._server.interceptor import InterceptedError, Interceptor
 from techo._server.limits import Limits
-from techo._server.loop_guard import SAMPLED, LoopGuard
 from techo._server.sockets import endpoint_of
 from techo._throttle import Throttle
 from techo._transport.messages import LARGEST_PACKET
