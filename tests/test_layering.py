@@ -131,12 +131,15 @@ MAY_IMPORT = {
     },
     "_ping": {
         "_kernel",
+        "_nursery",
         "_reprs",
         "_schema",
+        "_tls",
         "_validation",
         "_ping",
         "_probing",
         "_transport",
+        "endpoint",
         "trio",
     },
     "_load": {

@@ -31,3 +31,10 @@ async def open_bare_nursery() -> AsyncIterator[trio.Nursery]:
             raise
     if failure is not None:
         raise failure
+
+
+def alone(error: Exception) -> Exception:
+    """Return the error that is the only one in a group, and any other as it is."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        (error,) = error.exceptions
+    return error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import math
 import socket
@@ -20,6 +19,7 @@ from helpers import PATIENCE, open_descriptors
 from pings import see, word_of
 from techo import testing
 from techo._cli import talk
+from techo._cli.parsing import parse
 from techo.testing import Fault, check_echo_service
 
 QUICK: dict[str, Any] = {"interval": 0.01, "timeout": PATIENCE}
@@ -140,11 +140,7 @@ async def test_a_look_up_that_hangs_is_a_cause_of_its_own(
         await check_echo_service(target, patience=3)
     if kind == "tls":  # talk waits for ever for the others
         endpoint = techo.Endpoint.parse(target)
-        options = argparse.Namespace(
-            endpoint=endpoint,
-            tls_insecure=True,
-            **dict.fromkeys(("tls_ca", "tls_cert", "tls_key", "tls_server_name")),
-        )
+        options = parse(talk.COMMAND, ["--tls-insecure", target], {})
         with pytest.raises(socket.gaierror, match="no look-up within 10 s"):
             await talk._connect(endpoint, options)
 

@@ -36,6 +36,8 @@ class Dimension:
     """What divides it to be shown."""
     unit: str = ""
     """What it is shown in."""
+    missing: str = "there were too few round trips"
+    """Why there may be no such figure."""
 
 
 TIME: Final = Dimension("times", "5ms", read_nanoseconds, 1_000_000, " ms")
@@ -43,7 +45,10 @@ SHARE: Final = Dimension("shares", "0.1%", read_percent, unit=" %")
 RATE: Final = Dimension("rates (round trips per second)", "10000", read_rate, unit="/s")
 SIZE: Final = Dimension("sizes", "64k", read_size, unit=" bytes")
 COUNT: Final = Dimension("counts", "0", read_number)
-DIMENSIONS: Final = (TIME, SHARE, RATE, SIZE, COUNT)
+DAYS: Final = Dimension(
+    "days", "14", read_number, unit=" days", missing="there was no certificate"
+)
+DIMENSIONS: Final = (TIME, SHARE, RATE, SIZE, COUNT, DAYS)
 
 Table: TypeAlias = Mapping[str, Dimension]
 """The figures that the rules of a command can be about."""
@@ -73,7 +78,12 @@ _BOTH: Final = {
     **dict.fromkeys((*_COUNTS, "failures", *FailureCause), COUNT),
 }
 
-PING: Final[Table] = _BOTH | {"mdev": TIME, "jitter": TIME, "missed": COUNT}
+PING: Final[Table] = _BOTH | {
+    "mdev": TIME,
+    "jitter": TIME,
+    "missed": COUNT,
+    "certificate_days": DAYS,
+}
 
 LOAD: Final[Table] = _BOTH | {
     **{f"{which}.{name}": TIME for which in ("service", "response") for name in _LATENCIES},
@@ -110,6 +120,7 @@ def figures_of_ping(statistics: PingStatistics) -> Figures:
         "mdev": statistics.mdev,
         "jitter": statistics.jitter,
         "missed": statistics.missed,
+        "certificate_days": statistics.certificate_days,
     }
 
 

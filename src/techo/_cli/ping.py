@@ -27,12 +27,14 @@ from techo._ping.text import counts_of, line_of, summary_of, table_of
 from techo._printable import quoted
 from techo._probing.failure_cause import FailureCause
 from techo._probing.text import fitted, number_of
-from techo._quantities import read_sizes
+from techo._quantities import read_sizes, write_seconds
+from techo.endpoint import Kind
 
 if TYPE_CHECKING:
     import trio
 
     from techo._ping.ping import Ping
+    from techo._ping.statistics import PingStatistics
 
 _REPORT: Final = tuple(getattr(signal, name) for name in ("SIGQUIT",) if hasattr(signal, name))
 """Windows has none."""
@@ -42,20 +44,33 @@ _TERMINAL: Final = 0
 _BACKGROUND: Final = 1.0
 """Seconds between two looks at the terminal while another process reads it."""
 
+_HINT: Final = "; if that is no echo server, try --connect"
+_OTHERS: Final = {
+    FailureCause.CORRUPT,
+    FailureCause.SHORT,
+    FailureCause.EOF,
+    FailureCause.RESET,
+    FailureCause.TIMEOUT_REPLY,
+}
+"""What comes of other protocols: a greeting, an end at once, or waiting for the rest."""
+
 _DESCRIPTION = """\
 One line for each reply, or for the cause of its loss; any echo server will do. A probe carries
 its number, the run's nonce and a pattern, and its reply must be the same bytes. When a stream
-breaks, the probes in flight are lost, and the next probe connects again."""
+breaks, the probes in flight are lost, and the next probe connects again.
+
+With --connect, a probe is a connection of its own, which sends nothing. Its time is that of
+connecting and, over tls, of the handshake; the server may be any."""
 
 _EXAMPLES: Final = (
     ("techo ping -n 3 localhost", "three probes, then the summary"),
-    ("techo ping -i 0.1 -n 20 -q udp://8009", "20 datagrams, the summary only"),
-    ("techo ping -i 0.1 -n 20 --fail-if 'loss>1%'", "exit status 1 if too much is lost"),
+    ("techo ping -qn 20 --fail-if 'loss>1%' udp://8009", "exit status 1 if too much is lost"),
+    ("techo ping --connect tls://echo.example:443", "connects only, to any server"),
 )
 
 _EXITS: Final = (
     ("0", "a reply came, and no rule fired"),
-    ("1", "no reply came, or a rule fired"),
+    ("1", "no reply came, or with -w fewer than -n, or a rule fired"),
     ("2", "wrong usage, or never reached, or this machine fell short (cause local)"),
     ("130", "by SIGINT, after Ctrl-C, where it would have been 0"),
 )
@@ -93,12 +108,20 @@ _OPTIONS: Final[Sequence[Option | Group]] = [
         default=1.0,
     ),
     option(
+        "-w --deadline",
+        TIME,
+        "when to end, whatever has come back; sooner after so many replies as -n says, or at "
+        "an error after which nobody can answer",
+        shown="none",
+    ),
+    option(
         "-s --size",
         Form("SIZE", _read_size),
         "of a probe; a range, as 1k-64k or 100-1400/100, takes one after the other, and "
         "finds the largest that returns",
         default=64,
     ),
+    switch("--connect", "connect, and shake hands over tls, instead of echoing"),
     switch("-D --timestamps", "print the Unix time before each line"),
     switch("-q --quiet", "print the summary only"),
     *OBJECT_OPTIONS,
@@ -112,6 +135,8 @@ def ping(options: argparse.Namespace) -> int:
 
     from techo._ping.ping import ping as start
 
+    if options.connect and "size" in options.given:
+        return refuse("--size: --connect sends nothing")
     try:
         tls = client_context(options)
         pinging = start(
@@ -123,6 +148,8 @@ def ping(options: argparse.Namespace) -> int:
             tls=tls,
             server_name=None if tls is None else options.tls_server_name,
             options=socket_options(options),
+            deadline=options.deadline,
+            connect=options.connect,
         )
         with taking_objects(options.output, printed=options.json) as objects:
             command = _Ping(pinging, options, objects)
@@ -162,7 +189,7 @@ class _Ping:
                 async for result in results:
                     self._print(result)
                 nursery.cancel_scope.cancel(reason="no more probes")
-        self._printsummary_of()
+        self._print_summary()
 
     async def _heed(self, signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
         async for number in signals:
@@ -191,22 +218,25 @@ class _Ping:
         self.objects.put(result.to_json(), printed=not self.options.quiet)
         if self.options.quiet or self.options.json:
             return
-        line = line_of(str(self.options.endpoint), result)
+        line = line_of(str(self.options.endpoint), result, connect=self.options.connect)
         if self.options.timestamps:
             line = f"[{result.at:.6f}] {line}"
         print_lines(line)
 
     def _print_so_far(self) -> None:
         statistics = self.ping.statistics()
-        for line in (counts_of(statistics), *table_of(statistics)):
+        table = table_of(statistics, connect=self.options.connect)
+        for line in (counts_of(statistics), *table):
             print_error(line)
 
-    def _printsummary_of(self) -> None:
+    def _print_summary(self) -> None:
         statistics = self.ping.statistics()
         self.objects.put(statistics.to_json())
         if not self.options.json:
-            sweep = isinstance(self.options.size, range)
-            print_lines(*fitted(summary_of(statistics, sweep=sweep)), *table_of(statistics))
+            connect = self.options.connect
+            sweep = isinstance(self.options.size, range) and not connect
+            lines = fitted(summary_of(statistics, sweep=sweep))
+            print_lines(*lines, *table_of(statistics, connect=connect))
 
     def verdict(self) -> int:
         """Report what was bad, if anything was, and return the exit code."""
@@ -218,10 +248,20 @@ class _Ping:
             return never_reached(self.options.endpoint, statistics.failures, self._reasons)
         fired = any_fired(self.options.fail_if, figures_of_ping(statistics))
         if not statistics.received:
-            return fail(f"none of {number_of(statistics.sent, 'probe')} came back")
+            hint = _HINT * self._is_no_echo(statistics)
+            return fail(f"none of {number_of(statistics.sent, 'probe')} came back{hint}")
+        deadline, count = self.options.deadline, self.options.count or 0
+        if deadline is not None and statistics.received < count:
+            within = write_seconds(deadline)
+            return fail(f"{statistics.received:,} of {count:,} came back within {within}")
         if fired or not self.objects.complete:
             return 1
         return -signal.SIGINT if self._stop == signal.SIGINT else 0
+
+    def _is_no_echo(self, statistics: PingStatistics) -> bool:
+        """Return whether somebody has answered, and not as an echo server does."""
+        connected = self.options.endpoint.kind in {Kind.TCP, Kind.TLS} and statistics.setup
+        return bool(connected and not self.options.connect and _OTHERS & {*statistics.failures})
 
 
 COMMAND: Final = Command(

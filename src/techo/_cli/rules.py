@@ -63,7 +63,7 @@ class Rule:
         """Return what was found if the rule fires, which it also does for lack of samples."""
         found = figures[self.name]
         if found is None or math.isnan(found):
-            return f"{self.text}: cannot tell, there were too few round trips"
+            return f"{self.text}: cannot tell, {self.dimension.missing}"
         if not _OPERATORS[self.comparison](found, self.limit):
             return None
         if math.isinf(found):

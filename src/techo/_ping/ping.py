@@ -9,12 +9,14 @@ import math
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import attrs
 import trio
 
 from techo._kernel.options import DEFAULT_OPTIONS, SocketOptions
+from techo._ping.connector import Connector
+from techo._ping.deadline import Deadline
 from techo._ping.records import Records
 from techo._ping.results import PingResult
 from techo._ping.statistics import PingStatistics
@@ -24,6 +26,10 @@ from techo._probing.payloads import SIZE, Payloads
 from techo._probing.schedule import Schedule
 from techo._probing.target import Target, name_of, opener_of
 from techo._validation import COUNT, SECONDS_ABOVE_0
+from techo.endpoint import Endpoint, Kind
+
+_CONNECTIONS: Final = frozenset({Kind.TCP, Kind.TLS, Kind.UNIX, Kind.UNIXPACKET})
+"""Where connecting shows whether a server is there."""
 
 
 def ping(
@@ -36,6 +42,8 @@ def ping(
     tls: ssl.SSLContext | None = None,
     server_name: str | None = None,
     options: SocketOptions = DEFAULT_OPTIONS,
+    deadline: float | None = None,
+    connect: bool = False,
 ) -> Ping:
     """Return what probes `target` for the length of an ``async with`` block.
 
@@ -47,12 +55,20 @@ def ping(
     `size` is a range, each probe has the next of its sizes; without `count` that is done once.
     A reply, as a connection, is waited for up to `timeout` seconds.
 
+    With `deadline` it is over after so many seconds. It is over sooner when `count` probes
+    have come back, of which more are sent then, or at an error after which nobody can answer:
+    ping(8) does the same with -w.
+
+    With `connect` each probe opens a connection of its own, TLS handshake included, and sends
+    nothing: for servers that do not echo. `size` is not used then.
+
     Raises:
         ValueError: an argument makes no sense; the text names it and its value. Iterating
             raises it if a probe is larger than any message here, unless `size` is a range.
         TypeError: `target` is neither an endpoint nor a function.
     """
     SECONDS_ABOVE_0.check(interval=interval, timeout=timeout)
+    SECONDS_ABOVE_0.or_off().check(deadline=deadline)
     COUNT.or_off().check(count=count)
     if isinstance(size, range) and not size:
         raise ValueError(f"size {size!r} has no size in it")
@@ -61,12 +77,15 @@ def ping(
     for end in ends:
         SIZE.check(size=end)
     records = Records(name_of(target))
-    probes = len(size) if count is None and isinstance(size, range) else count
+    probes = len(size) if count is None and isinstance(size, range) and not connect else count
+    if deadline is not None:
+        records.deadline = Deadline(deadline, count)
+        probes = None if probes == count else probes
     schedule = Schedule(math.inf, 0.0, math.inf, probes, 1 / interval)
     run = records.run = Run(
         schedule=schedule,
         payloads=Payloads(max(ends), least=min(ends)),
-        sizes=_sizes(size),
+        sizes=itertools.repeat(0) if connect else _sizes(size),
         pipeline=UNBOUNDED,
         timeout=timeout,
         sink=records,
@@ -74,7 +93,17 @@ def ping(
     )
     fixed = None if isinstance(size, range) else size
     opener = opener_of(target, tls, server_name, options)
+    if connect:
+        _check_connecting(target)
+        return Ping(Connector(run, opener), records)
     return Ping(Engine(run, opener, 1, Reconnect.WHEN_DUE, fixed), records)
+
+
+def _check_connecting(target: Target) -> None:
+    """Refuse to connect to what there are no connections to."""
+    endpoint = Endpoint.parse(target) if isinstance(target, str) else target
+    if isinstance(endpoint, Endpoint) and endpoint.kind not in _CONNECTIONS:
+        raise ValueError(f"connecting to {endpoint} shows nothing: it has no connections")
 
 
 def _sizes(size: int | range) -> Iterator[int]:
@@ -99,7 +128,7 @@ class Ping(AsyncIterator[PingResult]):
     none. Leaving the block closes the connection: what is in flight then stays so.
     """
 
-    _engine: Engine
+    _engine: Engine | Connector
     _records: Records
     _state: _State = attrs.field(default=_State.NEW, init=False)
     _block: contextlib.AsyncExitStack = attrs.field(
@@ -156,6 +185,8 @@ class Ping(AsyncIterator[PingResult]):
             self._state = _State.RUNNING
             self._engine.start(nursery)
             nursery.start_soon(self._wake_when_done)
+            if self._records.deadline is not None:
+                nursery.start_soon(self._records.deadline.wait, self._engine.run)
             self._block = block.pop_all()
         return self
 

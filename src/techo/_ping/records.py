@@ -10,6 +10,7 @@ from typing import Final
 import attrs
 import trio
 
+from techo._ping.deadline import Deadline
 from techo._ping.results import PingFailure, PingReply, PingResult
 from techo._ping.statistics import PingStatistics
 from techo._probing.failure_cause import FailureCause
@@ -17,10 +18,14 @@ from techo._probing.histogram import Histogram, nanoseconds
 from techo._probing.in_flight import Run
 from techo._probing.outages import Outages
 from techo._probing.trip import Incident, IncidentKind, Trip, TripState
+from techo._tls.certificates import end_of
 from techo._transport.connect import Connected
 
 MOST_WAITING: Final = 10_000
 """Results that wait for being asked for; while there are so many no probe is sent."""
+
+_DAY: Final = 86_400
+"""Seconds."""
 
 _STEPS: Final = ("lookup", "connect", "handshake")
 
@@ -36,6 +41,10 @@ class Records:
     """What nobody has asked for yet."""
     changed: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
     """Where those wait who have asked for the next."""
+    deadline: Deadline | None = None
+    """What ends the run sooner; None if nothing does."""
+    _certificate_end: float | None = None
+    """Until when the certificate of the latest connection is valid, in Unix time."""
     _received: int = 0
     _late: int = 0
     _duplicate: int = 0
@@ -61,6 +70,7 @@ class Records:
             self._failures[trip.ending.cause] += 1
             self._outages.settle(trip, now, at)
             self._put(PingFailure(trip.number, trip.ending.cause, trip.ending.reason, at))
+            self._see_whether_over(trip)
             return
         late, duplicate = trip.state is TripState.LATE, trip.state is TripState.DUPLICATE
         self._late += late
@@ -73,10 +83,15 @@ class Records:
         if trip.state is TripState.ANSWERED and trip.ending is None:
             self._outages.settle(trip, now, at)
         self._put(PingReply(trip.number, size, seconds, at, late, duplicate))
+        self._see_whether_over(trip)
+
+    def _see_whether_over(self, trip: Trip) -> None:
+        if self.deadline is not None and self.deadline.is_over(trip, self._received):
+            self.run.done.set()
 
     def _count(self, size: int, duration: int) -> None:
         self._received += 1
-        self._largest = max(self._largest or 0, size)
+        self._largest = max(self._largest or 0, size) or None
         self._latency.record(duration)
         self._squares += duration**2
         if self._last is not None:
@@ -98,6 +113,8 @@ class Records:
     def connected(self, connected: Connected, *, again: bool) -> None:
         """Count how long the steps to a connection took; see `Sink`."""
         self._reconnects += again
+        if (records := connected.transport.records) is not None:
+            self._certificate_end = end_of(records.tls.getpeercert(binary_form=True) or b"")
         for name in _STEPS:
             seconds = getattr(connected.times, name)
             if seconds is not None:
@@ -140,5 +157,9 @@ class Records:
             outages=outages.count,
             outage_seconds=outages.seconds,
             longest_outage=outages.longest,
+            certificate_end=self._certificate_end,
+            certificate_days=None
+            if self._certificate_end is None
+            else math.floor((self._certificate_end - time.time()) / _DAY),
             setup={name: each.copy() for name, each in self._setup.items()},
         )

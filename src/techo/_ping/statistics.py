@@ -8,7 +8,7 @@ from typing import Any, Final
 import attrs
 
 from techo._probing.failure_cause import NEVER_REACHED, FailureCause
-from techo._probing.histogram import Histogram, figures_to_json
+from techo._probing.histogram import Histogram, figures_to_json, nanoseconds
 from techo._probing.outages import Outage, outages_to_json
 from techo._reprs import brief
 from techo._schema import headed
@@ -78,6 +78,10 @@ class PingStatistics:
     setup: Mapping[str, Histogram]
     """How long each ``lookup`` of the name, ``connect`` and TLS ``handshake`` took, where
     there was one."""
+    certificate_end: float | None = None
+    """Until when the server's certificate is valid, in Unix time; None if there is none."""
+    certificate_days: int | None = None
+    """Whole days from now until then; below 0 if it has expired."""
 
     def __repr__(self) -> str:
         return brief(self)
@@ -119,5 +123,11 @@ class PingStatistics:
                 "jitter": self.jitter,
             },
             outages=outages_to_json(self.outages, self.outage_seconds, self.longest_outage),
+            certificate=None
+            if self.certificate_end is None
+            else {
+                "end_ns": nanoseconds(self.certificate_end),
+                "days_left": self.certificate_days,
+            },
             setup_ns={name: each.figures() for name, each in self.setup.items()},
         )

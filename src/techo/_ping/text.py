@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from typing import Final
 
@@ -25,14 +26,16 @@ _CELL: Final = 7
 _STEPS: Final = {"lookup": "look-up", "connect": "connect", "handshake": "TLS handshake"}
 
 
-def line_of(endpoint: str, result: PingResult) -> str:
-    """Return a result as a line for people."""
+def line_of(endpoint: str, result: PingResult, *, connect: bool = False) -> str:
+    """Return a result as a line for people; with `connect` it is that of connecting."""
     if isinstance(result, PingReply):
         notes = " (late)" * result.late + " (duplicate)" * result.duplicate
         size, time_ms = number_of(result.size, "byte"), f"{result.seconds * 1000:.3f} ms"
-        return f"{size} from {endpoint}: seq={result.seq} time={time_ms}{notes}"
+        what = f"connected to {endpoint}" if connect else f"{size} from {endpoint}"
+        return f"{what}: seq={result.seq} time={time_ms}{notes}"
     which = "between two probes" if result.seq is None else f"seq={result.seq}"
-    return f"no reply from {endpoint}: {which} {result.cause} ({result.reason})"
+    what = "connection to" if connect else "reply from"
+    return f"no {what} {endpoint}: {which} {result.cause} ({result.reason})"
 
 
 def summary_of(statistics: PingStatistics, *, sweep: bool) -> Iterator[str]:
@@ -50,11 +53,20 @@ def summary_of(statistics: PingStatistics, *, sweep: bool) -> Iterator[str]:
         yield outages_in_words(*outages, statistics.longest_outage)
     if statistics.setup:
         yield ", ".join(_step(name, each) for name, each in statistics.setup.items())
+    if statistics.certificate_end is not None:
+        yield _certificate(statistics.certificate_end, statistics.certificate_days or 0)
     if sweep:
         largest = (
             "none" if statistics.largest is None else number_of(statistics.largest, "byte")
         )
         yield f"largest that returned: {largest}"
+
+
+def _certificate(end: float, days: int) -> str:
+    date = dt.datetime.fromtimestamp(end, tz=dt.UTC).date()
+    if days < 0:
+        return f"the certificate expired on {date}"
+    return f"the certificate ends on {date}, in {number_of(days, 'day')}"
 
 
 def counts_of(statistics: PingStatistics) -> str:
@@ -67,11 +79,11 @@ def counts_of(statistics: PingStatistics) -> str:
     )
 
 
-def table_of(statistics: PingStatistics) -> Iterator[str]:
+def table_of(statistics: PingStatistics, *, connect: bool = False) -> Iterator[str]:
     """Return the round trip times as a table of what there are enough of to tell."""
-    times = statistics.latency
+    times, what = statistics.latency, "connecting" if connect else "round trips"
     if not times.count:
-        yield "no round trip times"
+        yield "no connection times" if connect else "no round trip times"
         return
     figures = {
         "min": times.min,
@@ -84,7 +96,7 @@ def table_of(statistics: PingStatistics) -> Iterator[str]:
     cells = [(name, _short(each)) for name, each in figures.items() if each is not None]
     # One column between them if that is all there is room for.
     width = min(2 + max(len(text) for cell in cells for text in cell), WIDTH // len(cells))
-    yield f"round trips in ms, n = {times.count:,}:"
+    yield f"{what} in ms, n = {times.count:,}:"
     yield "".join(f"{name:>{width}}" for name, _ in cells)
     yield "".join(f"{text:>{width}}" for _, text in cells)
 

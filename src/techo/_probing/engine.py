@@ -17,16 +17,14 @@ import attrs
 import trio
 
 from techo._client.client import check_fits
-from techo._nursery import open_bare_nursery
-from techo._probing.causes import cause_of, words_of
+from techo._nursery import alone, open_bare_nursery
 from techo._probing.driver import Driver
 from techo._probing.drivers import driver_for
 from techo._probing.failure_cause import FailureCause
 from techo._probing.in_flight import InFlight, Run
-from techo._probing.target import Opener
+from techo._probing.target import Opener, attempt
 from techo._probing.timer import open_timer
 from techo._probing.trip import Ending, Incident, IncidentKind
-from techo._transport.connect import Step
 
 _LOOKS: Final = 100
 """How often overdue replies are looked for, at the most, within the time of one."""
@@ -124,9 +122,7 @@ class Engine:
 
     def fail(self, failure: Exception) -> None:
         """End the run, of which nothing can come any more."""
-        while isinstance(failure, ExceptionGroup) and len(failure.exceptions) == 1:
-            failure = failure.exceptions[0]  # as it was raised, whichever task raised it
-        self.failure = self.failure or failure
+        self.failure = self.failure or alone(failure)  # as whichever task raised it
         self._opening.cancel(reason="failed")
         self.run.done.set()
 
@@ -174,19 +170,9 @@ class Engine:
 
     async def _connect(self, *, again: bool) -> Driver | None:
         """Connect, or note why that failed."""
-        dial = self.opener()
-        try:
-            with trio.fail_after(self.run.timeout):
-                connected = await dial
-        except trio.TooSlowError:
-            cause, what = FailureCause.TIMEOUT_CONNECT, "connection"
-            if dial.step is Step.LOOKUP:
-                cause, what = FailureCause.DNS, "look-up"
-            reason = f"no {what} within {self.run.timeout:g} s"
-            self._not_connected(Ending(cause, reason))
-            return None
-        except (OSError, trio.BrokenResourceError) as error:
-            self._not_connected(Ending(cause_of(error), words_of(error), error))
+        connected = await attempt(self.opener(), self.run.timeout)
+        if isinstance(connected, Ending):
+            self._not_connected(connected)
             return None
         transport = connected.transport
         if not self.reached and self.size is not None and transport.largest is not None:

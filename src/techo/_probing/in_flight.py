@@ -71,6 +71,14 @@ class Run:
         if not self.in_flight and self.schedule.next_due(now) is None:
             self.done.set()
 
+    def answer(self, trip: Trip, seconds: float) -> None:
+        """Report that a trip has just succeeded by itself, and took so long."""
+        self.in_flight -= 1
+        trip.state, trip.arrived = TripState.ANSWERED, self.clock()
+        trip.sent = trip.arrived - seconds
+        self.sink.add(trip)
+        self.see_whether_done(trip.arrived)
+
     def lose(self, trip: Trip, ending: Ending) -> None:
         """Report that a trip has failed."""
         trip.state, trip.ending = TripState.LOST, ending

@@ -11,6 +11,9 @@ import trio
 
 from techo._embedded import transport_of
 from techo._kernel.options import DEFAULT_OPTIONS, SocketOptions
+from techo._probing.causes import cause_of, words_of
+from techo._probing.failure_cause import FailureCause
+from techo._probing.trip import Ending
 from techo._transport.connect import Connected, ConnectTimes, Dial, Step, shake_hands
 from techo.endpoint import Endpoint, Kind, check_connectable
 
@@ -38,6 +41,24 @@ class Call:
             self.step = Step.HANDSHAKE
             await shake_hands(transport)
         return Connected(transport, ConnectTimes(None, trio.current_time() - started, None))
+
+
+async def attempt(dial: Dial | Call, seconds: float) -> Connected | Ending:
+    """Connect within `seconds`; return the connection, or why there is none.
+
+    Raises:
+        Exception: what a function of the user's raised, other than the network's errors.
+    """
+    try:
+        with trio.fail_after(seconds):
+            return await dial
+    except trio.TooSlowError:
+        cause, what = FailureCause.TIMEOUT_CONNECT, "connection"
+        if dial.step is Step.LOOKUP:
+            cause, what = FailureCause.DNS, "look-up"
+        return Ending(cause, f"no {what} within {seconds:g} s")
+    except (OSError, trio.BrokenResourceError) as error:
+        return Ending(cause_of(error), words_of(error), error)
 
 
 Opener: TypeAlias = Callable[[], Dial | Call]

@@ -1,0 +1,81 @@
+"""Connecting instead of echoing: each probe opens a connection of its own, and closes it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Final
+
+import attrs
+import trio
+
+from techo._nursery import alone, open_bare_nursery
+from techo._probing.in_flight import Run
+from techo._probing.target import Opener, attempt
+from techo._probing.timer import open_timer
+from techo._probing.trip import Ending, Trip
+from techo._transport.transport import Transport
+
+_CLOSING: Final = 1.0
+"""Seconds that a graceful close may take."""
+
+
+@attrs.define(eq=False)
+class Connector:
+    """What takes the place of the engine: a connection for each probe, which sends nothing."""
+
+    run: Run
+    opener: Opener
+    failure: Exception | None = attrs.field(default=None, init=False)
+    """Why the run could not go on: a user's function raised."""
+    address: str | None = attrs.field(default=None, init=False)
+    """Where the latest connection led; None if that is not known."""
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[trio.Nursery]:
+        """Return the nursery of the tasks for the length of a block; leaving it ends them."""
+        async with open_bare_nursery() as nursery:
+            yield nursery
+            nursery.cancel_scope.cancel(reason="the run is over")
+
+    def start(self, nursery: trio.Nursery) -> None:
+        """Begin to connect when that is due, from now on."""
+        self.run.schedule.start(self.run.clock())
+        nursery.start_soon(self._pace, nursery)
+
+    async def _pace(self, nursery: trio.Nursery) -> None:
+        run = self.run
+        with open_timer() as timer:
+            while (due := run.schedule.next_due(run.clock())) is not None:
+                if due > run.clock():
+                    await timer.sleep_until(due)
+                elif (trip := run.begin_trip(run.clock())) is not None:
+                    nursery.start_soon(self._connect, trip)
+                else:  # what was due is missed, because too many results wait
+                    await trio.lowlevel.checkpoint()
+
+    async def _connect(self, trip: Trip) -> None:
+        try:
+            connected = await attempt(self.opener(), self.run.timeout)
+        except Exception as error:  # noqa: BLE001  -- anybody's function; raised by our caller
+            self.failure = self.failure or alone(error)
+            self.run.done.set()
+            return
+        if isinstance(connected, Ending):
+            self.run.lose(trip, connected)
+            return
+        times, transport = connected.times, connected.transport
+        self.address = transport.address or None
+        self.run.sink.connected(connected, again=False)
+        # A look-up is no part of it: it asks others, and is timed apart.
+        self.run.answer(trip, times.connect + (times.handshake or 0))
+        await _close(transport)
+
+
+async def _close(transport: Transport) -> None:
+    """Close gracefully, for a second at most, even if cancelled."""
+    with trio.move_on_after(_CLOSING, shield=True):
+        try:
+            await transport.aclose()
+        except (OSError, trio.BrokenResourceError):
+            return  # the peer has closed it already
