@@ -102,7 +102,7 @@ def test_one_rule_works_in_both(command: str, port: str) -> None:
 
 def test_what_one_command_alone_has_is_named() -> None:
     """It is a mistake in the others, which say whose it is."""
-    assert PING.keys() - LOAD.keys() == {"mdev", "jitter", "missed"}
+    assert PING.keys() - LOAD.keys() == {"mdev", "jitter", "missed", "certificate_days"}
     for name in ("mdev", "missed"):
         with pytest.raises(ValueError, match=f"no figure '{name}': only ping has it"):
             Rule.parse(f"{name}>1", LOAD)
