@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from techo._kernel.options import SocketOptions
     from techo._load.load import load
     from techo._load.report import LoadReport
+    from techo._operate.admission import Admission
     from techo._ping.ping import Ping, ping
     from techo._ping.results import PingFailure, PingReply, PingResult
     from techo._ping.statistics import PingStatistics
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from techo._probing.outages import Outage
     from techo._server.connection import Outcome, Peer
     from techo._server.datagrams import DatagramStatistics, DropReason
-    from techo._server.hook import ServiceHook
+    from techo._server.hook import RefusedError, ServiceHook
     from techo._server.limits import Limits
     from techo._server.registry import Statistics
     from techo.endpoint import Endpoint, Kind
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Admission",
     "DatagramStatistics",
     "DropReason",
     "EchoClient",
@@ -60,6 +62,7 @@ __all__ = [
     "PingReply",
     "PingResult",
     "PingStatistics",
+    "RefusedError",
     "Reply",
     "RoundTrip",
     "ServiceHook",
@@ -82,13 +85,14 @@ _ROOMS = {
     "_kernel.options": ("SocketOptions",),
     "_load.load": ("load",),
     "_load.report": ("LoadReport",),
+    "_operate.admission": ("Admission",),
     "_ping.ping": ("Ping", "ping"),
     "_ping.results": ("PingFailure", "PingReply", "PingResult"),
     "_ping.statistics": ("PingStatistics",),
     "_probing.outages": ("Outage",),
     "_server.connection": ("Outcome", "Peer"),
     "_server.datagrams": ("DatagramStatistics", "DropReason"),
-    "_server.hook": ("ServiceHook",),
+    "_server.hook": ("RefusedError", "ServiceHook"),
     "_server.limits": ("Limits",),
     "_server.registry": ("Statistics",),
     "_echo_service": ("EchoService", "open_server"),

@@ -16,7 +16,7 @@ import trio.testing
 import techo
 from helpers import PATIENCE, ended, open_descriptors, receive_until_end, until_ended
 from techo._server.connection import Connection, Peer
-from techo._server.hook import ServiceHook
+from techo._server.hook import RefusedError, ServiceHook
 from techo._transport.transport import Transport
 from techo.testing import MemoryListener
 
@@ -110,7 +110,7 @@ class Hook(ServiceHook):
         assert hasattr(sock, "setsockopt")
         self.sockets.append(listening)
 
-    async def identify(self, transport: Transport, peer: Peer) -> Peer | None:
+    async def identify(self, transport: Transport, peer: Peer) -> Peer:
         """Receive a line, but nothing behind it."""
         line = b""
         while not line.endswith(b"\n"):
@@ -120,7 +120,9 @@ class Hook(ServiceHook):
         host = line.decode().strip()
         if host == "bug":
             raise RuntimeError("as planned")
-        return None if host == "denied" else Peer(f"{host} by {peer.host}", host)
+        if host == "denied":
+            raise RefusedError("as planned")
+        return Peer(f"{host} by {peer.host}", host)
 
     def connection_ended(self, connection: Connection) -> None:
         """Note how it has ended."""

@@ -15,7 +15,7 @@ import trio.testing
 import techo
 from helpers import connect, receive_until_end, until, until_ended
 from techo._server.connection import Peer
-from techo._server.hook import ServiceHook
+from techo._server.hook import RefusedError, ServiceHook
 from techo._transport.transport import Transport
 from techo.testing import DropReply, MemoryListener, MemoryStream, Refuse
 
@@ -112,10 +112,10 @@ async def test_a_sum_is_not_lost_at_the_end(caplog: pytest.LogCaptureFixture) ->
 
 
 class _NobodyComesIn(ServiceHook):
-    async def identify(self, transport: Transport, peer: Peer) -> Peer | None:
+    async def identify(self, transport: Transport, peer: Peer) -> Peer:
         del transport, peer
         await trio.lowlevel.checkpoint()
-        return None
+        raise RefusedError("nobody comes in")
 
 
 async def test_a_hook_that_refuses_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
@@ -124,7 +124,7 @@ async def test_a_hook_that_refuses_is_in_the_log(caplog: pytest.LogCaptureFixtur
     ours, theirs = trio.testing.memory_stream_pair()
     await service.handle(theirs)
     assert await ours.receive_some() == b""
-    assert caplog.messages == ["not allowed by the hook; refused StapledStream"]
+    assert caplog.messages == ["nobody comes in; refused StapledStream"]
 
 
 async def test_a_refusal_on_purpose_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:

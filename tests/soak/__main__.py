@@ -45,7 +45,7 @@ CLIENTS: Final = {
     "load, scheduled": "load -c 20 -r 500 -d 86400 {good_udp}",
     "load, breaking": "load -c 5 -r 200 -d 86400 {bad_tcp}",
     "load, losing": "load -c 5 -r 200 -W 0.1 -d 86400 {bad_udp}",
-    "load, in TLS": "load -c 5 -r 100 -d 86400 --tls-insecure {short_tls}",
+    "load, in TLS": "load -c 10 -r 100 -d 86400 --tls-insecure {short_tls}",
 }
 """Who asks, until told to stop. The rates leave room on two cores; what matters is how much
 happens in all. Over TLS a connection lasts 0.1 s: that makes 10,000 handshakes."""

@@ -48,10 +48,19 @@ async def serve() -> None:
 class Hook(techo.ServiceHook):
     """Knows by a list of its own who may connect."""
 
-    async def identify(self, transport: Any, peer: techo.Peer) -> techo.Peer | None:
+    async def identify(self, transport: Any, peer: techo.Peer) -> techo.Peer:
         """Return who is there, under another name."""
         assert_type(peer.host, str | None)
-        return techo.Peer(f"another {peer.name}", peer.host) if transport.socket else None
+        if not transport.socket:
+            raise techo.RefusedError("no socket")
+        return techo.Peer(f"another {peer.name}", peer.host)
+
+
+def admit() -> techo.ServiceHook:
+    """Let in some."""
+    admission = techo.Admission(allow=["192.0.2.0/24"], max_connects_per_second=10)
+    assert_type(admission.allow, tuple[str, ...])
+    return admission
 
 
 async def talk() -> bytes:

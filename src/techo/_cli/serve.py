@@ -15,6 +15,7 @@ import attrs
 
 import techo
 from techo._cli import logs, systemd
+from techo._cli.admission import ADMISSION, admission_of
 from techo._cli.backlog import Backlog
 from techo._cli.endpoints import check_ports, read_listening
 from techo._cli.errors import cannot_listen, refuse
@@ -106,6 +107,7 @@ def _options() -> Iterator[Option | Group]:
         default="stamped",
     )
     yield Group("Limits", [_limit(field) for field in attrs.fields(Limits)])
+    yield ADMISSION
     yield Group(
         "Sockets",
         [
@@ -193,6 +195,7 @@ def _serve(options: argparse.Namespace, tell: Callable[[str], None]) -> int:
             unix_mode=options.unix_mode,
             faults=options.fault,
             seed=options.seed,
+            hook=admission_of(options),
         )
     except ValueError as error:
         return refuse(str(error))

@@ -25,6 +25,7 @@ from techo._log import detail, failure, is_detailed, name_of, rejected, shortage
 from techo._loop_guard import SAMPLED, LoopGuard
 from techo._reprs import brief
 from techo._server.datagram_sockets import NAMELESS, DatagramSocket, Sender
+from techo._server.hook import RefusedError, ServiceHook
 from techo._server.interceptor import InterceptedError, Interceptor
 from techo._server.limits import Limits
 from techo._server.sockets import endpoint_of
@@ -72,6 +73,8 @@ class DropReason(enum.StrEnum):
     BLOCKED = "blocked"
     """There was no room for the reply: the peer reads nothing, the socket is full, or there is
     no memory."""
+    DENIED = "denied"
+    """The hook refused it, as `Admission` does by its lists of addresses."""
     FAULT = "fault"
     """A fault dropped it, as was asked for."""
     UNREACHABLE = "unreachable"
@@ -110,6 +113,7 @@ class DatagramService:
     throttle: Throttle
     """For the log lines about what is dropped."""
     interceptor: Interceptor | None = None
+    hook: ServiceHook | None = None
     draining: bool = False
     """Whether a loop that is cancelled still answers what had arrived."""
     _own: collections.Counter[object] = attrs.field(factory=collections.Counter)
@@ -177,7 +181,7 @@ class DatagramService:
     ) -> bool:
         """Answer up to `most` datagrams that have arrived; return whether there may be more."""
         receive, send, internet = place.receive, place.send, place.internet
-        refused, buckets, buffer = self._refused, self._buckets, self._buffer
+        refused, buckets, buffer, hook = self._refused, self._buckets, self._buffer, self.hook
         reply = None if self.reply is raw else self.reply
         now = trio.current_time()
         last, data, verbose = -1, buffer, is_detailed()
@@ -198,14 +202,20 @@ class DatagramService:
                 if (peer[1] if internet else peer) in refused:
                     self._drop(self._why_refused(peer[1] if internet else peer), place, peer)
                     continue
-                if buckets is not None and not buckets.admit(place.source(peer), now):
-                    self._drop(DropReason.RATE, place, peer)
-                    continue
                 if size != last:
                     if size > LARGEST_PACKET:
                         self._drop(DropReason.TRUNCATED, place, peer)
                         continue
                     last, data = size, buffer[:size]
+                source = peer
+                if hook is not None:
+                    if (identified := self._identify(hook, data, place, peer)) is None:
+                        continue
+                    data, source = identified
+                    last = -1
+                if buckets is not None and not buckets.admit(place.source(source), now):
+                    self._drop(DropReason.RATE, place, peer)
+                    continue
                 if (
                     guard is not None
                     and (guard.alert or not number % SAMPLED)
@@ -233,6 +243,24 @@ class DatagramService:
             self._echoed += echoed
             self._bytes_in += bytes_in
             self._bytes_out += bytes_out
+
+    def _identify(
+        self, hook: ServiceHook, data: memoryview, place: DatagramSocket, peer: Sender
+    ) -> tuple[memoryview, Sender] | None:
+        """Return payload and source, as the hook has them; None if it is not answered."""
+        try:
+            payload, source = hook.identify_datagram(data, peer)
+        except RefusedError:
+            self._drop(DropReason.DENIED, place, peer)
+        except Exception as error:  # noqa: BLE001  -- user code may raise anything
+            if not shortage(error) and self._drop(DropReason.CRASHED, place, peer):
+                failure("the hook for a datagram failed", endpoint=place.endpoint)
+        else:
+            name = source[1] if place.internet else source
+            if name not in self._refused:
+                return payload, source
+            self._drop(self._why_refused(name), place, peer)
+        return None
 
     def _why_refused(self, source: object) -> DropReason:
         if source in NAMELESS:

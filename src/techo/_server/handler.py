@@ -23,7 +23,7 @@ from techo._server.conversation import (
     end_and_discard,
     has_input,
 )
-from techo._server.hook import ServiceHook
+from techo._server.hook import RefusedError, ServiceHook
 from techo._server.interceptor import Interception, Interceptor
 from techo._server.limits import Limits
 from techo._server.registry import Registry
@@ -142,13 +142,13 @@ class Handler:
             if transport.socket is not None:
                 self.hook.socket_opened(transport.socket, listening=False)
             with connection.watch(resumable=True) as scope:
-                peer = await self.hook.identify(transport, connection.peer)
+                try:
+                    connection.peer = await self.hook.identify(transport, connection.peer)
+                except RefusedError as error:
+                    connection.reason = str(error)
+                    return Outcome.REFUSED
             if scope.cancelled_caught:
                 return connection.timeout_outcome()
-            if peer is None:
-                connection.reason = "not allowed by the hook"
-                return Outcome.REFUSED
-            connection.peer = peer
         return None if self.registry.admit(connection) else Outcome.REFUSED
 
     async def _converse(

@@ -57,7 +57,7 @@ class Service:
     @datagrams.default
     def _make_datagram_service(self) -> DatagramService:
         throttle = self.registry.throttle
-        return DatagramService(self.reply, self.limits, throttle, self.interceptor)
+        return DatagramService(self.reply, self.limits, throttle, self.interceptor, self.hook)
 
     def statistics(self) -> Statistics:
         """Return a snapshot of the counters."""

@@ -1,0 +1,1 @@
+"""The operating room: what a service needs among strangers, behind its one hook."""
