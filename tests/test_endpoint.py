@@ -23,7 +23,7 @@ ports = st.integers(0, 65535)
 
 paths = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=2, max_size=26)
 endpoints = st.one_of(
-    st.builds(Endpoint, hosts, ports, kind=st.sampled_from(["tcp", "tls", "udp"])),
+    st.builds(Endpoint, hosts, ports, kind=st.sampled_from(["tcp", "tls", "mptcp", "udp"])),
     st.builds(Endpoint, kind=st.sampled_from(["unix", "unixgram", "unixpacket"]), path=paths),
     st.builds(
         Endpoint,
@@ -160,7 +160,7 @@ def test_a_bad_field_is_a_value_error() -> None:
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"kind": "http"}, "unknown kind 'http'; there are tcp, tls, udp"),
+        ({"kind": "http"}, "unknown kind 'http'; there are tcp, tls, mptcp, udp"),
         ({"host": ""}, "host '': tcp needs a host"),
         ({"kind": "unix", "path": "x", "host": "localhost"}, "unix has no host"),
         ({"kind": "unix"}, "path ''"),

@@ -55,7 +55,9 @@ MAY_IMPORT = {
         "trio",
     },
     "_embedded": {"_tls", "_transport", "trio"},
+    "_raw": {"_raw", "_addresses", "_kernel", "_log", "_transport", "endpoint", "trio"},
     "_server": {
+        "_raw",
         "_kernel",
         "_server",
         "_addresses",

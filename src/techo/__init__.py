@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from techo._client.client import EchoClient, RoundTrip, open_client
     from techo._client.comparison import EchoError, EchoMismatch, ShortReply
     from techo._echo_service import EchoService, open_server
+    from techo._kernel.mptcp import MptcpPaths
     from techo._kernel.options import SocketOptions
     from techo._load.load import load
     from techo._load.report import LoadReport
@@ -54,6 +55,7 @@ __all__ = [
     "Kind",
     "Limits",
     "LoadReport",
+    "MptcpPaths",
     "Outage",
     "Outcome",
     "Peer",
@@ -82,6 +84,7 @@ _ROOMS = {
     "_client.comparison": ("EchoError", "EchoMismatch", "ShortReply"),
     "_probing.failure_cause": ("FailureCause",),
     "_probing.histogram": ("Histogram",),
+    "_kernel.mptcp": ("MptcpPaths",),
     "_kernel.options": ("SocketOptions",),
     "_load.load": ("load",),
     "_load.report": ("LoadReport",),

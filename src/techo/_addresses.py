@@ -13,6 +13,7 @@ from techo.endpoint import Kind, host_of
 SOCKET_TYPES: Final = {
     Kind.TCP: socket.SOCK_STREAM,
     Kind.TLS: socket.SOCK_STREAM,
+    Kind.MPTCP: socket.SOCK_STREAM,
     Kind.UDP: socket.SOCK_DGRAM,
     Kind.UNIX: socket.SOCK_STREAM,
     Kind.UNIXGRAM: socket.SOCK_DGRAM,

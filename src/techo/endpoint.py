@@ -34,6 +34,8 @@ class Kind(enum.StrEnum):
 
     TCP = "tcp"
     TLS = "tls"
+    MPTCP = "mptcp"
+    """TCP over several paths at once where both ends can (RFC 8684), and else plain TCP."""
     UDP = "udp"
     UNIX = "unix"
     """A stream."""
@@ -47,7 +49,7 @@ class Kind(enum.StrEnum):
     """A TCP listener inherited likewise, which is served over TLS."""
 
 
-_INTERNET: Final = {Kind.TCP, Kind.TLS, Kind.UDP}
+_INTERNET: Final = {Kind.TCP, Kind.TLS, Kind.MPTCP, Kind.UDP}
 _UNIX: Final = {Kind.UNIX, Kind.UNIXGRAM, Kind.UNIXPACKET}
 
 INHERITED: Final = frozenset({Kind.FD, Kind.TLS_FD})
@@ -57,7 +59,8 @@ SECURE: Final = frozenset({Kind.TLS, Kind.TLS_FD})
 """The kinds that need a certificate."""
 
 CONNECTABLE_FORMS: Final = (
-    "tcp://HOST:PORT (or tls, udp), HOST:PORT, HOST, PORT, unix:PATH (or unixgram, unixpacket)"
+    "tcp://HOST:PORT (or tls, mptcp, udp), HOST:PORT, HOST, PORT, "
+    "unix:PATH (or unixgram, unixpacket)"
 )
 """What a client can connect to, for messages and help."""
 
@@ -191,8 +194,8 @@ class Endpoint:
         ),
         converter=_canonical_host,
     )
-    """Of tcp, tls and udp: an IPv4 or IPv6 address (without brackets, maybe with a zone, as in
-    ``fe80::1%eth0``), a name to look up, or ``*``. Of others: empty."""
+    """Of tcp, tls, mptcp and udp: an IPv4 or IPv6 address (without brackets, maybe with a zone,
+    as in ``fe80::1%eth0``), a name to look up, or ``*``. Of others: empty."""
 
     port: int = attrs.field(
         default=attrs.Factory(
@@ -215,7 +218,7 @@ class Endpoint:
     def parse(cls, text: str) -> Self:
         """Read an endpoint's text.
 
-        That is ``KIND://HOST:PORT`` (tcp, tls, udp), ``KIND:PATH`` (unix, unixgram,
+        That is ``KIND://HOST:PORT`` (tcp, tls, mptcp, udp), ``KIND:PATH`` (unix, unixgram,
         unixpacket; ``@NAME`` is an abstract name), ``KIND:N`` (fd, tls+fd), or short for tcp:
         ``HOST:PORT``, ``:PORT``, ``PORT``, ``[IPV6]:PORT``, ``HOST``, whose port is 8009.
 

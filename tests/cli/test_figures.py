@@ -58,7 +58,7 @@ def test_the_same_figures_have_the_same_names(summaries: dict[str, dict[str, Any
     same = {
         *("schema", "event", "endpoint", "address", "sent", "received", "lost", "in_flight"),
         *("loss_percent", "late", "duplicate", "stray", "reconnects", "failures"),
-        *("outages", "latency_ns"),
+        *("outages", "latency_ns", "mptcp"),
     }
     assert ping.keys() & load.keys() == same
     for name in same - {"outages", "latency_ns"}:
@@ -96,8 +96,9 @@ def test_one_rule_works_in_both(command: str, port: str) -> None:
     code, _, err = call(command, "-n", "20", *QUICK[command], *options, port)
     cannot_tell = set(re.findall(r"^techo: (\S+)<0: cannot tell", err, re.MULTILINE))
     assert code == 1
-    assert cannot_tell == {"p99", "p99.9"}
-    assert len(err.splitlines()) == 2
+    assert cannot_tell == {"p99", "p99.9", "subflows"}
+    assert "nothing was to be MPTCP" in err
+    assert len(err.splitlines()) == 3
 
 
 def test_what_one_command_alone_has_is_named() -> None:

@@ -105,6 +105,7 @@ async def ping(connect: Callable[[], Awaitable[trio.abc.Stream]]) -> techo.PingS
     statistics = pinging.statistics()
     assert_type(statistics.failures, Mapping[techo.FailureCause, int])
     assert_type(statistics.longest_outage, techo.Outage | None)
+    assert_type(statistics.mptcp, techo.MptcpPaths | None)
     assert_type(statistics.latency, techo.Histogram)
     assert_type(statistics.latency.percentile(99), float | None)
     assert_type(statistics.percentile(99), float | None)

@@ -14,9 +14,11 @@ import trio
 
 from techo._addresses import Address
 from techo._client.comparison import EchoError, EchoMismatch
+from techo._kernel.mptcp import MptcpPaths
 from techo._kernel.options import DEFAULT_OPTIONS, SocketOptions
 from techo._probing.causes import cause_of
 from techo._probing.failure_cause import FailureCause
+from techo._probing.multipath import Multipath
 from techo._probing.text import number_of
 from techo._tls.alerts import in_words
 from techo._transport.transport import Transport
@@ -73,6 +75,8 @@ class CheckReport:
     """All of them, in the order in which they were made."""
     reply: Reply | None
     """`raw` or `stamped`, as it was asked for or found; None if no reply showed it."""
+    mptcp: MptcpPaths | None = None
+    """What the connections became, if they were to be MPTCP; None if they were not."""
 
     @property
     def failed(self) -> tuple[Check, ...]:
@@ -149,6 +153,8 @@ class Context:
     """What is asked of each socket."""
     connectionless: bool = False
     """Whether the service is reached by datagrams."""
+    multipath: Multipath = attrs.field(factory=Multipath)
+    """What connections become that are to be MPTCP."""
     place: Place = attrs.field(init=False)
     """Where datagrams go: of a name's addresses, the one that has answered."""
 
@@ -174,9 +180,11 @@ class Context:
                 break
             except BlockingIOError:
                 await trio.sleep(_RETRY_DELAY)
+        self.multipath.opened(transport)
         try:
             yield transport
         finally:
+            self.multipath.closing(transport)
             with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
                 await transport.aclose()
 

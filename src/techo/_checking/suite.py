@@ -170,7 +170,7 @@ async def _run(
         done.append(check)
         if watch is not None:
             watch(check)
-    return CheckReport(tuple(done), context.reply)
+    return CheckReport(tuple(done), context.reply, context.multipath.so_far())
 
 
 async def _find_anybody(context: Context) -> None:

@@ -22,6 +22,7 @@ from techo._cli.readers import NUMBER, TIME, Form, choice
 from techo._cli.tls import client_context
 from techo._printable import printable
 from techo._probing.histogram import nanoseconds
+from techo._probing.text import mptcp_in_words
 from techo._schema import headed
 from techo.endpoint import Endpoint, Kind
 from techo.reply import Reply, raw, stamped
@@ -223,6 +224,8 @@ def _last_lines(endpoint: Endpoint, report: CheckReport, width: int | None) -> l
         or verdict in {Verdict.PASSED, Verdict.FAILED}
     ]
     text = f"{endpoint} ({reply} replies): {', '.join(counts)}"
+    if report.mptcp is not None:
+        text += f"; {mptcp_in_words(report.mptcp)}"
     return [text] if width is None else wrap(text, width, rest="  ")
 
 
@@ -252,6 +255,7 @@ def _object_of_all(endpoint: Endpoint, report: CheckReport) -> dict[str, Any]:
         skipped=len(report.counted(Verdict.SKIPPED)),
         not_tried=len(report.counted(Verdict.NOT_TRIED)),
         elapsed_ns=nanoseconds(sum(each.seconds for each in report.checks)),
+        mptcp=None if report.mptcp is None else attrs.asdict(report.mptcp),
     )
 
 

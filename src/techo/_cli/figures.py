@@ -48,7 +48,10 @@ COUNT: Final = Dimension("counts", "0", read_number)
 DAYS: Final = Dimension(
     "days", "14", read_number, unit=" days", missing="there was no certificate"
 )
-DIMENSIONS: Final = (TIME, SHARE, RATE, SIZE, COUNT, DAYS)
+SUBFLOWS: Final = Dimension(
+    "subflows of MPTCP", "2", read_number, unit=" subflows", missing="nothing was to be MPTCP"
+)
+DIMENSIONS: Final = (TIME, SHARE, RATE, SIZE, COUNT, DAYS, SUBFLOWS)
 
 Table: TypeAlias = Mapping[str, Dimension]
 """The figures that the rules of a command can be about."""
@@ -76,6 +79,7 @@ _BOTH: Final = {
     **dict.fromkeys((*_LATENCIES, "outage"), TIME),
     "loss": SHARE,
     **dict.fromkeys((*_COUNTS, "failures", *FailureCause), COUNT),
+    "subflows": SUBFLOWS,
 }
 
 PING: Final[Table] = _BOTH | {
@@ -144,6 +148,7 @@ def _figures_of_both(found: PingStatistics | LoadReport) -> Figures:
         **{cause: found.failures.get(cause, 0) for cause in FailureCause},
         **{name: getattr(found, name) for name in _COUNTS},
         "failures": found.failed,
+        "subflows": None if found.mptcp is None else found.mptcp.subflows,
         "loss": found.loss,
         "outage": 0 if longest is None else nanoseconds(longest.seconds),
         **_latencies("", found.latency, found.lost),

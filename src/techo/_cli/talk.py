@@ -7,6 +7,7 @@ import contextlib
 import math
 import signal
 import socket
+import sys
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -20,6 +21,7 @@ from techo._cli.readers import time_form
 from techo._cli.signals import end_by, stopping
 from techo._cli.standard_input import StandardInput
 from techo._cli.tls import client_context
+from techo._probing.text import mptcp_in_words
 from techo._quantities import write_seconds
 from techo._validation import SECONDS_ABOVE_0
 from techo.endpoint import Endpoint
@@ -132,6 +134,7 @@ async def _talk_to_the_end(options: argparse.Namespace, editor: LineEditor | Non
         source = StandardInput(transport.largest, editor)
         talker = _Talker(transport, source, Comparison(), options.timeout or math.inf)
         await talker.run()
+        _report_paths(transport)
     if talker.refusal is not None:
         if source.prompting:
             print_error("")
@@ -190,6 +193,17 @@ async def _talk_in_datagrams(
             answered += 1
             print_bytes(trip.reply + b"\n" if source.terminal else trip.reply)
     return source.failure or (1 if unanswered else 0)
+
+
+def _report_paths(transport: Transport) -> None:
+    """Report over what the talk went, if it was to be MPTCP; in a pipe only if it was not."""
+    from techo._probing.multipath import Multipath
+
+    multipath = Multipath()
+    multipath.opened(transport)
+    paths = multipath.so_far()
+    if paths is not None and (paths.plain or sys.stderr.isatty()):
+        print_error(f"techo: {mptcp_in_words(paths)}")
 
 
 def _report_missing(size: int, seconds: float) -> None:

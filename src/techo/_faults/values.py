@@ -8,7 +8,7 @@ import attrs
 
 from techo._validation import SECONDS_FROM_0, SHARE, whole
 
-STREAMS: Final = frozenset({"tcp", "tls", "unix", "memory"})
+STREAMS: Final = frozenset({"tcp", "tls", "mptcp", "unix", "memory"})
 MESSAGES: Final = frozenset({"udp", "unixgram", "unixpacket"})
 """What keeps messages apart."""
 DATAGRAMS: Final = frozenset({"udp", "unixgram"})
@@ -150,7 +150,7 @@ class Reset(Fault):
     """After some bytes the connection is broken, and what is in flight is lost."""
 
     # A Unix socket knows no reset.
-    transports = frozenset({"tcp", "tls", "memory"})
+    transports = frozenset({"tcp", "tls", "mptcp", "memory"})
 
     after: int = attrs.field(default=0, validator=whole(0))
     """Bytes of replies that are sent before."""

@@ -40,6 +40,8 @@ _PACKETS: Final = (
 )
 """The options that are about IP packets."""
 
+_NOT_OF_MPTCP: Final = frozenset({"ttl", "dont_fragment"})
+
 _UNSET: Final = {"source_port": 0, "dont_fragment": False}
 """What these are when nothing is asked for; None of all others."""
 
@@ -161,6 +163,10 @@ class SocketOptions:
             return names[0], "a function that connects makes its own sockets"
         if names and endpoint is not None and not endpoint.host:
             return names[0], f"{endpoint} has no IP packets"
+        if endpoint is not None and endpoint.kind == "mptcp":
+            for name in names:
+                if name in _NOT_OF_MPTCP:
+                    return name, "Linux has it not for MPTCP"
         if endpoint is not None and self.version is not None:
             theirs = _version_of(endpoint.host)
             if theirs not in (None, self.version):
@@ -180,14 +186,14 @@ class SocketOptions:
         if found is not None:
             raise ValueError(f"{found[0]} {getattr(self, found[0])!r}: {found[1]}")
 
-    def open(self, family: int, kind: int) -> socket.socket:
+    def open(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
         """Open a socket that they hold for.
 
         Raises:
             SocketOptionError: this machine does not do one of them.
             OSError: the family is off, or that of `source` is the other.
         """
-        sock = socket.socket(family, kind)
+        sock = socket.socket(family, kind, protocol)
         try:
             self._set(sock)
             if family in _VERSIONS:

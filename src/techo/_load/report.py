@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
 
+from techo._kernel.mptcp import MptcpPaths
 from techo._probing.failure_cause import NEVER_REACHED, FailureCause
 from techo._probing.histogram import Histogram, figures_to_json
 from techo._probing.outages import Outage, outages_from_json, outages_to_json
@@ -53,6 +56,20 @@ _TEXTS: Final = Requirement(
     lambda value: _maps_causes(value) and not any(map(TEXT.missing, value.values())),
 )
 
+_PATHS: Final = Requirement(
+    "a mapping of connections, plain and subflows to whole numbers",
+    lambda value: isinstance(value, MptcpPaths) or _are_paths(value),
+).or_off()
+
+
+def _are_paths(value: object) -> bool:
+    names = {each.name for each in attrs.fields(MptcpPaths)}
+    return (
+        isinstance(value, Mapping)
+        and value.keys() == names
+        and not any(map(NATURAL.missing, value.values()))
+    )
+
 
 def _maps_causes(value: object) -> bool:
     return isinstance(value, Mapping) and set(FailureCause).issuperset(value)
@@ -66,6 +83,11 @@ def _counts(failures: Any) -> dict[FailureCause, int]:
 def _texts(reasons: Any) -> dict[FailureCause, str]:
     _TEXTS.check(reasons=reasons)
     return {FailureCause(name): text for name, text in reasons.items()}
+
+
+def _paths(mptcp: Any) -> MptcpPaths | None:
+    _PATHS.check(mptcp=mptcp)
+    return MptcpPaths(**mptcp) if isinstance(mptcp, Mapping) else mptcp
 
 
 @attrs.frozen(kw_only=True)
@@ -136,6 +158,8 @@ class LoadReport:
     time to tell."""
     client_was_limit: bool = attrs.field(validator=FLAG)
     """Whether that was so much that another client might measure more."""
+    mptcp: MptcpPaths | None = attrs.field(default=None, converter=_paths)
+    """What the connections have become, if they were to be MPTCP; None if they were not."""
 
     def __repr__(self) -> str:
         return brief(self)
@@ -233,6 +257,7 @@ class LoadReport:
                 default=None,
             ),
             client_was_limit=any(each.client_was_limit for each in reports),
+            mptcp=_sum_of_paths(each.mptcp for each in reports),
             **{name: sum(getattr(each, name) for each in reports) for name in _ADDED},
         )
 
@@ -243,6 +268,8 @@ class LoadReport:
         outages = [fields.pop(name) for name in _OUTAGES]
         for name, in_json in _JSON_NAMES.items():
             fields[in_json] = fields.pop(name)
+        if self.mptcp is not None:
+            fields["mptcp"] = attrs.asdict(self.mptcp)
         for name in ("failures", "reasons"):
             fields[name] = {str(cause): each for cause, each in fields[name].items()}
         return headed(
@@ -332,6 +359,11 @@ def _sum_of(histograms: Iterable[Histogram | None]) -> Histogram:
         if each is not None:
             total.add(each)
     return total
+
+
+def _sum_of_paths(paths: Iterable[MptcpPaths | None]) -> MptcpPaths | None:
+    found = [each for each in paths if each is not None]
+    return functools.reduce(operator.add, found) if found else None
 
 
 def _sum_of_failures(reports: Sequence[LoadReport]) -> dict[FailureCause, int]:

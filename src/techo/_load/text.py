@@ -22,6 +22,7 @@ from techo._probing.text import (
     decimal,
     fitted,
     milliseconds,
+    mptcp_in_words,
     number_of,
     outages_in_words,
     some,
@@ -93,6 +94,8 @@ def _counts(report: LoadReport) -> Iterator[str]:
         (report.in_flight, "in flight"),
     )
     yield f"{report.lost:,} lost{loss}" + f", {others}" * bool(others)
+    if report.mptcp is not None:
+        yield mptcp_in_words(report.mptcp)
     if report.longest_outage is not None:
         outages = report.outages, report.outage_seconds
         yield outages_in_words(*outages, report.longest_outage)

@@ -9,8 +9,10 @@ from typing import Final
 import attrs
 import trio
 
+from techo._kernel.mptcp import MptcpPaths
 from techo._nursery import alone, open_bare_nursery
 from techo._probing.in_flight import Run
+from techo._probing.multipath import Multipath
 from techo._probing.target import Opener, attempt
 from techo._probing.timer import open_timer
 from techo._probing.trip import Ending, Trip
@@ -30,6 +32,12 @@ class Connector:
     """Why the run could not go on: a user's function raised."""
     address: str | None = attrs.field(default=None, init=False)
     """Where the latest connection led; None if that is not known."""
+    _multipath: Multipath = attrs.field(factory=Multipath, init=False)
+
+    @property
+    def mptcp(self) -> MptcpPaths | None:
+        """What connections have become that were to be MPTCP; None if there were none."""
+        return self._multipath.so_far()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[trio.Nursery]:
@@ -66,6 +74,8 @@ class Connector:
             return
         times, transport = connected.times, connected.transport
         self.address = transport.address or None
+        self._multipath.opened(transport)
+        self._multipath.closing(transport)
         self.run.sink.connected(connected, again=False)
         # A look-up is no part of it: it asks others, and is timed apart.
         self.run.answer(trip, times.connect + (times.handshake or 0))

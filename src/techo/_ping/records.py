@@ -10,6 +10,7 @@ from typing import Final
 import attrs
 import trio
 
+from techo._kernel.mptcp import MptcpPaths
 from techo._ping.deadline import Deadline
 from techo._ping.results import PingFailure, PingReply, PingResult
 from techo._ping.statistics import PingStatistics
@@ -131,7 +132,9 @@ class Records:
         self.run.schedule.paused = False
         return result
 
-    def statistics(self, address: str | None) -> PingStatistics:
+    def statistics(
+        self, address: str | None, mptcp: MptcpPaths | None = None
+    ) -> PingStatistics:
         """Return what is known by now, and that the probes went to `address`."""
         count = self._latency.count
         outages = self._outages.so_far()
@@ -162,4 +165,5 @@ class Records:
             if self._certificate_end is None
             else math.floor((self._certificate_end - time.time()) / _DAY),
             setup={name: each.copy() for name, each in self._setup.items()},
+            mptcp=mptcp,
         )

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import attrs
 
+from techo._kernel.mptcp import MptcpPaths
 from techo._probing.failure_cause import NEVER_REACHED, FailureCause
 from techo._probing.histogram import Histogram, figures_to_json, nanoseconds
 from techo._probing.outages import Outage, outages_to_json
@@ -82,6 +83,8 @@ class PingStatistics:
     """Until when the server's certificate is valid, in Unix time; None if there is none."""
     certificate_days: int | None = None
     """Whole days from now until then; below 0 if it has expired."""
+    mptcp: MptcpPaths | None = None
+    """What the connections have become, if they were to be MPTCP; None if they were not."""
 
     def __repr__(self) -> str:
         return brief(self)
@@ -130,4 +133,5 @@ class PingStatistics:
                 "days_left": self.certificate_days,
             },
             setup_ns={name: each.figures() for name, each in self.setup.items()},
+            mptcp=None if self.mptcp is None else attrs.asdict(self.mptcp),
         )

@@ -13,6 +13,7 @@ from techo._probing.text import (
     WIDTH,
     counted,
     milliseconds,
+    mptcp_in_words,
     number_of,
     outages_in_words,
     some,
@@ -55,6 +56,8 @@ def summary_of(statistics: PingStatistics, *, sweep: bool) -> Iterator[str]:
         yield ", ".join(_step(name, each) for name, each in statistics.setup.items())
     if statistics.certificate_end is not None:
         yield _certificate(statistics.certificate_end, statistics.certificate_days or 0)
+    if statistics.mptcp is not None:
+        yield mptcp_in_words(statistics.mptcp)
     if sweep:
         largest = (
             "none" if statistics.largest is None else number_of(statistics.largest, "byte")

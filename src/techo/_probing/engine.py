@@ -17,11 +17,13 @@ import attrs
 import trio
 
 from techo._client.client import check_fits
+from techo._kernel.mptcp import MptcpPaths
 from techo._nursery import alone, open_bare_nursery
 from techo._probing.driver import Driver
 from techo._probing.drivers import driver_for
 from techo._probing.failure_cause import FailureCause
 from techo._probing.in_flight import InFlight, Run
+from techo._probing.multipath import Multipath
 from techo._probing.target import Opener, attempt
 from techo._probing.timer import open_timer
 from techo._probing.trip import Ending, Incident, IncidentKind
@@ -79,6 +81,7 @@ class Engine:
     """Why the run could not go on: a message is too large, or a user's function raised."""
     _addresses: list[str] = attrs.field(factory=list, init=False)
     """Where the connections led that are over."""
+    _multipath: Multipath = attrs.field(factory=Multipath, init=False)
     _opening: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
 
     @property
@@ -86,6 +89,11 @@ class Engine:
         """Where the connections lead or have led, several if so; None if that is not known."""
         present = [driver.transport.address for driver in self.drivers.values()]
         return ", ".join(_latest(self._addresses, present)) or None
+
+    @property
+    def mptcp(self) -> MptcpPaths | None:
+        """What connections have become that were to be MPTCP; None if there were none."""
+        return self._multipath.so_far()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[trio.Nursery]:
@@ -182,6 +190,7 @@ class Engine:
                 await trio.aclose_forcefully(transport)
                 raise ValueError(f"size {self.size}: {error}") from None
         self.reached = True
+        self._multipath.opened(transport)
         self.run.sink.connected(connected, again=again and not transport.connectionless)
         return driver_for(transport, self.run)
 
@@ -206,6 +215,7 @@ class Engine:
             self.run.idle.pop(driver.in_flight, None)
             self.drivers.pop(driver.in_flight, None)
             self._addresses = _latest(self._addresses, [driver.transport.address])
+            self._multipath.closing(driver.transport)
             await driver.close()  # noqa: ASYNC102  -- shielded, and over in a second
 
     async def _pace(self) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from techo._probing.failure_cause import FailureCause
 
 if TYPE_CHECKING:
+    from techo._kernel.mptcp import MptcpPaths
     from techo._probing.outages import Outage
 
 
@@ -76,6 +77,20 @@ def outages_in_words(count: int, seconds: float, longest: Outage) -> str:
         f"{'1 outage' if count == 1 else several} of {longest.seconds:.3f} s{probes}, "
         f"from {_clock_time(longest.since)} to {until}"
     )
+
+
+def mptcp_in_words(paths: MptcpPaths) -> str:
+    """Return what connections have become that were to be MPTCP, as a line for people."""
+    said = []
+    if paths.connections:
+        subflows = number_of(paths.subflows, "subflow") + " at the most" * (
+            paths.connections > 1
+        )
+        said.append(f"{number_of(paths.connections, 'connection')} of MPTCP, {subflows}")
+    if paths.plain:
+        plain = number_of(paths.plain, "connection")
+        said.append(f"{plain} of plain TCP: MPTCP was not agreed on")
+    return "; ".join(said)
 
 
 def _clock_time(at: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import socket
 import struct
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from typing import Final
 
 import attrs
@@ -128,6 +128,8 @@ class Connection:
     chunks: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    carried_by: Mapping[str, str | int] = attrs.field(factory=dict)
+    """What log lines say about it where it may have been MPTCP, or plain TCP after all."""
     progress: float = attrs.field(
         default=attrs.Factory(lambda self: self.opened, takes_self=True)
     )

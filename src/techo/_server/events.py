@@ -39,6 +39,7 @@ def closed(connection: Connection, throttle: Throttle) -> None:
         "bytes_out": connection.bytes_out,
         "seconds": round(trio.current_time() - connection.opened, 6),
     }
+    facts |= connection.carried_by
     text = " ".join(f"{name}={value}" for name, value in facts.items())
     if connection.reason:
         facts["reason"] = connection.reason

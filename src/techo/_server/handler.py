@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from techo._embedded import transport_of
+from techo._kernel import mptcp
 from techo._log import failure, shortage
 from techo._pump import pump
 from techo._server import events
@@ -133,6 +134,8 @@ class Handler:
             else:
                 connection.outcome = Outcome.CRASHED
                 _note_failure(f"{doing} %s failed", connection, error)
+        if below.socket is not None:
+            connection.carried_by = mptcp.facts_of(below.socket)
         if not connection.send_pending:
             await close_gracefully(transport, connection, self.limits.close_timeout)
 

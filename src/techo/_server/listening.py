@@ -14,6 +14,7 @@ import trio
 from techo._addresses import SOCKET_TYPES
 from techo._log import shortage
 from techo._nursery import open_bare_nursery
+from techo._raw.serving import open_bound
 from techo._server import sockets
 from techo._shortage import look_up
 from techo.endpoint import EVERY_INTERFACE, INHERITED, SECURE, Endpoint, Kind, host_of
@@ -23,6 +24,11 @@ Serve: TypeAlias = Callable[[Any, str], Awaitable[None]]
 
 Listener: TypeAlias = trio.abc.Listener[Any]
 """What accepts connections already."""
+
+_BY_TRIO: Final = {Kind.TCP, Kind.TLS}
+"""Kinds whose listeners trio opens."""
+
+_BENEATH_TLS: Final = {Kind.TCP, Kind.MPTCP}
 
 _NOT_ON_THIS_MACHINE: Final = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 _TRIES_FOR_A_COMMON_PORT: Final = 5
@@ -106,63 +112,49 @@ class Listening:
             return (await loops.start(self._serve_inherited, endpoint),)
         if endpoint.path:
             return (await loops.start(self._serve_path, endpoint),)
-        start = self._start_udp if endpoint.kind is Kind.UDP else self._start_tcp
         bound: list[Endpoint] = []
         missing: OSError | None = None
         for host in await _addresses(endpoint):
             port = bound[0].port if bound else endpoint.port
+            one = attrs.evolve(endpoint, host=host, port=port)
             try:
-                port = await start(attrs.evolve(endpoint, host=host, port=port), loops)
+                if one.kind in _BY_TRIO:
+                    bound.append(await self._start_tcp(one, loops))
+                else:
+                    bound.append(await loops.start(self._serve_address, one))
             except OSError as error:
                 if error.errno not in _NOT_ON_THIS_MACHINE:
                     raise
                 missing = error  # such as ::1 where IPv6 is off: one of several will do
-                continue
-            bound.append(attrs.evolve(endpoint, host=host, port=port))
         if missing is not None and not bound:
             raise missing
         return tuple(bound)
 
-    async def _start_tcp(self, endpoint: Endpoint, loops: trio.Nursery) -> int:
+    async def _start_tcp(self, endpoint: Endpoint, loops: trio.Nursery) -> Endpoint:
         handler = self.tls_handler if endpoint.kind is Kind.TLS else self.handler
         (listener,) = await trio.open_tcp_listeners(
             endpoint.port, host=endpoint.host, backlog=self.backlog
         )
-        port = int(listener.socket.getsockname()[1])
-        bound = attrs.evolve(endpoint, port=port)
+        bound = attrs.evolve(endpoint, port=int(listener.socket.getsockname()[1]))
         loops.start_soon(self._accept_from, listener, handler, bound)
         self.opened(listener.socket)
-        return port
+        return bound
 
-    async def _start_udp(self, endpoint: Endpoint, loops: trio.Nursery) -> int:
-        port: int = await loops.start(self._serve_udp, endpoint)
-        return port
-
-    async def _serve_udp(
-        self, endpoint: Endpoint, task_status: trio.TaskStatus[int]
+    async def _serve_address(  # noqa: ASYNC128  -- `_serve_socket` calls it
+        self, endpoint: Endpoint, task_status: trio.TaskStatus[Endpoint]
     ) -> NoReturn:
-        found = await look_up(endpoint.host, endpoint.port, socket.SOCK_DGRAM)
-        family, kind, _, _, address = found[0]
-        with socket.socket(family, kind) as sock:
-            if family == socket.AF_INET6:  # or IPv4's wildcard would be in the way
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind(address)
-            self.opened(sock)
-            task_status.started(sock.getsockname()[1])
-            await self.answer_datagrams(sock)
+        found = await look_up(endpoint.host, endpoint.port, SOCKET_TYPES[endpoint.kind])
+        with open_bound(endpoint, found[0]) as sock:
+            await self._serve_socket(sock, sockets.endpoint_of(sock), self.handler, task_status)
 
-    async def _serve_path(
+    async def _serve_path(  # noqa: ASYNC128  -- likewise
         self, endpoint: Endpoint, task_status: trio.TaskStatus[Endpoint]
     ) -> NoReturn:
         kind = SOCKET_TYPES[endpoint.kind]
         with sockets.bound(endpoint.path, kind, self.unix_mode) as sock:
-            if kind != socket.SOCK_DGRAM:
-                sock.listen(_LARGEST_BACKLOG if self.backlog is None else self.backlog)
-            self.opened(sock)
-            task_status.started(endpoint)
-            await self._serve_socket(sock, self.handler, endpoint)
+            await self._serve_socket(sock, endpoint, self.handler, task_status)
 
-    async def _serve_inherited(
+    async def _serve_inherited(  # noqa: ASYNC128  -- likewise
         self, endpoint: Endpoint, task_status: trio.TaskStatus[Endpoint]
     ) -> NoReturn:
         assert endpoint.descriptor is not None  # noqa: S101  -- `Endpoint` has seen to it
@@ -176,15 +168,22 @@ class Listening:
             except ValueError:
                 sock.detach()  # it stays its owner's, as where it is no socket at all
                 raise
-            self.opened(sock)
-            task_status.started(found)
-            await self._serve_socket(sock, handler, found)
+            await self._serve_socket(sock, found, handler, task_status)
 
     async def _serve_socket(
-        self, sock: socket.socket, handler: Serve, endpoint: Endpoint
+        self,
+        sock: socket.socket,
+        endpoint: Endpoint,
+        handler: Serve,
+        task_status: trio.TaskStatus[Endpoint],
     ) -> NoReturn:
         """Serve a bound socket of any type, which its opener closes."""
-        if sock.type == socket.SOCK_DGRAM:
+        accepts = sock.type in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET)
+        if accepts and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            sock.listen(_LARGEST_BACKLOG if self.backlog is None else self.backlog)
+        self.opened(sock)
+        task_status.started(endpoint)
+        if not accepts:
             await self.answer_datagrams(sock)
         ours = trio.socket.from_stdlib_socket(sock)
         packets = sock.type == socket.SOCK_SEQPACKET
@@ -219,7 +218,7 @@ class Listening:
             self.check(Kind.TLS if secure else "memory", "memory", secure=secure)
             return ()
         found = sockets.endpoint_of(sock)
-        if secure and found.kind is Kind.TCP:
+        if secure and found.kind in _BENEATH_TLS:
             found = attrs.evolve(found, kind=Kind.TLS)
         self.check(Kind.TLS if secure else found.kind, found, secure=secure)
         self.opened(sock)
@@ -235,7 +234,7 @@ def _over_tls(found: Endpoint, inherited: Endpoint) -> Endpoint:
     Raises:
         ValueError: it is no TCP listener.
     """
-    if found.kind is not Kind.TCP:
+    if found.kind not in _BENEATH_TLS:
         raise ValueError(
             f"{inherited} is {found}, and TLS needs a TCP listener: "
             f"write fd:{inherited.descriptor}"

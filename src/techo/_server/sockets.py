@@ -13,6 +13,7 @@ from typing import Final
 import trio
 
 from techo._addresses import unix_address
+from techo._kernel import mptcp
 from techo._log import warning
 from techo._transport.messages import LARGEST_PACKET, PacketTransport
 from techo.endpoint import Endpoint, Kind, host_of
@@ -62,6 +63,8 @@ def kind_of(sock: socket.socket) -> Kind | None:
     """Return what kind of endpoint a socket is; None if it is of no kind that we serve."""
     if sock.family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
         return None
+    if mptcp.is_mptcp(sock):
+        return Kind.MPTCP
     return _KINDS.get((sock.family != socket.AF_UNIX, socket.SocketKind(sock.type)))
 
 

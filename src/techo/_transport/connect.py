@@ -17,6 +17,7 @@ import trio
 
 import techo._addresses as addresses
 from techo._addresses import Address, Found
+from techo._kernel import mptcp
 from techo._kernel.options import DEFAULT_OPTIONS, SocketOptions
 from techo._shortage import look_up, named, worst_first
 from techo._transport.messages import DatagramTransport, PacketTransport
@@ -89,6 +90,7 @@ class Dial:
             transport = await self._secured(transport, endpoint.host)
             handshake = _since(started)
         transport.address = addresses.text_of(address)
+        transport.multipath = endpoint.kind is Kind.MPTCP
         return Connected(transport, ConnectTimes(lookup, connected, handshake))
 
     async def _by_path(self, endpoint: Endpoint) -> Connected:
@@ -200,7 +202,10 @@ class _Race:
     async def _attempt(self, each: Found, over: trio.Event, race: trio.CancelScope) -> None:
         family, kind, _, _, address = each
         try:
-            sock = trio.socket.from_stdlib_socket(self.options.open(family, kind))
+            multipath = self.endpoint.kind is Kind.MPTCP
+            protocol = mptcp.protocol(family) if multipath else 0
+            ours = self.options.open(family, kind, protocol)
+            sock = trio.socket.from_stdlib_socket(ours)
             try:
                 await sock.connect(address)
             except BaseException:

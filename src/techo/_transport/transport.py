@@ -31,6 +31,8 @@ class Transport(trio.abc.AsyncResource):
     received, or their `records` are."""
     records: TlsRecords | None = None
     """The TLS between; None if there is none that the pump could do."""
+    multipath: bool = False
+    """Whether it was to be MPTCP; what it has become is to be asked of `socket`."""
     secure: bool = False
     """Whether it is TLS, whose end close_notify announces."""
     handshake_done: bool = True

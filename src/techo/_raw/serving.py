@@ -1,0 +1,33 @@
+"""Serving: sockets of kinds that trio opens no listeners for, bound to an address."""
+
+from __future__ import annotations
+
+import socket
+
+from techo._addresses import SOCKET_TYPES, Found
+from techo._kernel import mptcp
+from techo._log import warning
+from techo.endpoint import Endpoint, Kind
+
+
+def open_bound(endpoint: Endpoint, found: Found) -> socket.socket:
+    """Open a socket for one address of an endpoint; without MPTCP here, it is TCP's.
+
+    Raises:
+        OSError: the system does not permit it, or the address can't be bound.
+    """
+    family, _, _, _, address = found
+    protocol = 0
+    if endpoint.kind is Kind.MPTCP and not (protocol := mptcp.protocol(family)):
+        warning("no MPTCP here (net.mptcp.enabled): %s is served over plain TCP", endpoint)
+    sock = socket.socket(family, SOCKET_TYPES[endpoint.kind], protocol)
+    try:
+        if endpoint.kind is Kind.MPTCP:  # as trio does for TCP
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:  # or IPv4's wildcard would be in the way
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,74 @@
+"""Networks of several hosts, in namespaces where anybody is root; they go with their block."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+
+import attrs
+
+from helpers import PATIENCE, needs
+
+
+@attrs.frozen
+class Network:
+    """Hosts, each with a network of its own, that a script has made and joined."""
+
+    holder: int
+    """The process whose namespaces they are in."""
+
+    def on(self, host: str) -> list[str]:
+        """Return what runs a command on a host, put before it."""
+        enter = [needs("nsenter"), f"--target={self.holder}", "--user", "--mount", "--net"]
+        return [*enter, "--preserve-credentials", needs("ip"), "netns", "exec", host]
+
+    def run(self, host: str, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command on a host to its end."""
+        return subprocess.run(
+            [*self.on(host), *command],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+            env=environment(),
+        )
+
+
+def environment() -> dict[str, str]:
+    """The environment of programs there, which import what this process does."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def joined(one: str, other: str, number: int) -> str:
+    """Return the script that joins two hosts: 10.7.NUMBER.1 and .2, fd07:NUMBER::1 and ::2."""
+    lines = [f"ip link add v{number} netns {one} type veth peer name v{number} netns {other}"]
+    for index, host in enumerate((one, other), 1):
+        ip = f"ip -n {host}"
+        lines += [
+            f"{ip} address add 10.7.{number}.{index}/24 dev v{number}",
+            f"{ip} address add fd07:{number}::{index}/64 dev v{number} nodad",
+            f"{ip} link set v{number} up",
+        ]
+    return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def network(hosts: Sequence[str], *scripts: str) -> Iterator[Network]:
+    """Make hosts, each with its loopback interface, and run scripts that join them."""
+    made = [f"ip netns add {host}; ip -n {host} link set lo up" for host in hosts]
+    script = "\n".join(["mount -t tmpfs none /run", *made, *scripts, "echo ready", "exec cat"])
+    needs("ip")
+    unshare = [needs("unshare"), "--user", "--map-root-user", "--net", "--mount"]
+    with subprocess.Popen(
+        [*unshare, "sh", "-ec", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        try:
+            assert holder.stdout.readline() == b"ready\n"
+            yield Network(holder.pid)
+        finally:
+            holder.stdin.close()
