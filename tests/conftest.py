@@ -14,6 +14,7 @@ import trustme
 from hypothesis import settings
 
 import techo
+from helpers import trust
 from techo._pump import pump
 
 # Under nohup it is ignored, which the programs that tests start would inherit.
@@ -50,9 +51,7 @@ def server_tls(authority: trustme.CA) -> ssl.SSLContext:
 @pytest.fixture
 def client_tls(authority: trustme.CA) -> ssl.SSLContext:
     """A client that trusts the authority."""
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
+    return trust(authority)
 
 
 NOT_FOR_ALL = {techo.Kind.FD, techo.Kind.TLS_FD, techo.Kind.MPTCP}

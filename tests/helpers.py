@@ -14,6 +14,7 @@ import select
 import shutil
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from typing import IO, Any
 import attrs
 import pytest
 import trio
+import trustme
 
 import techo
 from schemas import check_lines, kind_of
@@ -35,6 +37,15 @@ from techo._pump import pump
 
 PATIENCE = 90.0
 """Seconds after which a test gives up on something that should take a fraction of one."""
+
+
+def trust(authority: trustme.CA) -> ssl.SSLContext:
+    """Return a client's context that trusts this authority.
+
+    It alone: to load the system's, of which there are more than a hundred, takes as long as
+    most tests do.
+    """
+    return ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
 
 
 def set_linger_zero(sock: socket.socket | trio.socket.SocketType) -> None:

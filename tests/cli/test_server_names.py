@@ -8,7 +8,7 @@ import pytest
 import trustme
 
 import techo
-from helpers import call
+from helpers import call, trust
 from techo.endpoint import certificate_name
 
 
@@ -63,8 +63,7 @@ async def test_a_final_dot_is_no_part_of_the_name(
     server_tls: ssl.SSLContext, authority: trustme.CA
 ) -> None:
     """As RFC 6125 compares them."""
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
+    context = trust(authority)
     async with techo.open_server("tls://127.0.0.1:0", tls=server_tls) as server:
         endpoint = server.endpoints[0]
         for name in (None, "localhost", "localhost."):

@@ -10,7 +10,7 @@ import trio
 import trustme
 
 import techo
-from helpers import PATIENCE, open_descriptors
+from helpers import PATIENCE, open_descriptors, trust
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ async def test_the_name_must_be_the_certificate_s(
 
 async def test_whoever_trusts_anybody_gets_through(server: techo.EchoService) -> None:
     """A context may accept any certificate."""
-    careless = ssl.create_default_context()
+    careless = trust(trustme.CA())
     careless.check_hostname = False
     careless.verify_mode = ssl.CERT_NONE
     async with techo.open_client(server.endpoints[0], tls=careless) as client:
@@ -100,8 +100,7 @@ async def test_a_server_that_wants_a_certificate_gets_it(
     wanting.verify_mode = ssl.CERT_REQUIRED
     async with techo.open_server("tls://127.0.0.1:0", tls=wanting) as server:
         for known in (True, False):
-            context = ssl.create_default_context()
-            authority.configure_trust(context)
+            context = trust(authority)
             if known:
                 authority.issue_cert("me").configure_cert(context)
             async with techo.open_client(server.endpoints[0], tls=context) as client:

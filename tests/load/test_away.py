@@ -13,7 +13,7 @@ import trio
 import trustme
 
 import techo
-from helpers import PATIENCE, until
+from helpers import PATIENCE, trust, until
 from loads import causes, check, faulty
 from techo import load
 from techo._load.tally import Tally
@@ -122,8 +122,7 @@ async def test_tls_that_does_not_begin(
     client_tls: ssl.SSLContext,
 ) -> None:
     """With a certificate that nobody trusts, or no handshake at all."""
-    stranger = ssl.create_default_context()
-    trustme.CA().configure_trust(stranger)
+    stranger = trust(trustme.CA())
     faults = [NeverHandshake()] if trusted else []
     async with faulty("tls://127.0.0.1:0", *faults, tls=server_tls) as server:
         report = check(

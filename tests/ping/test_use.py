@@ -10,9 +10,10 @@ import attrs
 import pytest
 import trio
 import trio.testing
+import trustme
 
 import techo
-from helpers import ended
+from helpers import ended, trust
 from pings import add_up, see
 from techo import testing
 from techo._ping import records
@@ -195,10 +196,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"target": "non sense"}, "bad endpoint 'non sense'"),
     ({"target": "*:8009"}, "tcp://\\*:8009: .* name host and port"),
     ({"target": "fd:3"}, "fd:3"),
-    ({"tls": ssl.create_default_context()}, "tcp://127.0.0.1:1 is not tls"),
+    ({"tls": trust(trustme.CA())}, "tcp://127.0.0.1:1 is not tls"),
     ({"server_name": "x"}, "tcp://127.0.0.1:1 is not tls"),
     (
-        {"target": trio.sleep_forever, "tls": ssl.create_default_context()},
+        {"target": trio.sleep_forever, "tls": trust(trustme.CA())},
         "function that connects takes neither tls nor server_name",
     ),
     ({"target": trio.sleep_forever, "server_name": "x"}, "takes neither"),

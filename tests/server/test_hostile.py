@@ -13,9 +13,19 @@ import attrs
 import pytest
 import trio
 import trio.testing
+import trustme
 
 import techo
-from helpers import PATIENCE, connect, ended, receive_until_end, reset, until, until_ended
+from helpers import (
+    PATIENCE,
+    connect,
+    ended,
+    receive_until_end,
+    reset,
+    trust,
+    until,
+    until_ended,
+)
 
 pytestmark = pytest.mark.usefixtures("conversation")
 
@@ -229,9 +239,7 @@ async def speak_plain(stream: trio.SocketStream, _server: techo.EchoService) -> 
 async def begin_and_be_silent(stream: trio.SocketStream, _server: techo.EchoService) -> None:
     """Send half of a ClientHello."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = ssl.create_default_context().wrap_bio(
-        incoming, outgoing, server_hostname="127.0.0.1"
-    )
+    client = trust(trustme.CA()).wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
     with pytest.raises(ssl.SSLWantReadError):
         client.do_handshake()
     hello = outgoing.read()

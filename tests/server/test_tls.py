@@ -13,7 +13,7 @@ import trio.testing
 import trustme
 
 import techo
-from helpers import PATIENCE, connect, ended, reset, until, until_ended
+from helpers import PATIENCE, connect, ended, reset, trust, until, until_ended
 from refusals import (
     Refusal,
     of_another_version,
@@ -295,7 +295,7 @@ async def test_a_client_s_refusal_is_in_the_log(
     caplog.set_level(logging.INFO, "techo")
     async with techo.open_server(ANY, reply=techo.raw, tls=server_tls) as server:
         with pytest.raises(ssl.SSLCertVerificationError):
-            async with techo.open_client(server.endpoints[0], tls=ssl.create_default_context()):
+            async with techo.open_client(server.endpoints[0], tls=trust(trustme.CA())):
                 raise AssertionError("it can't be connected")
         assert ended(await until_ended(server, 1)) == {"reset": 1}
     assert "unknown ca" in caplog.text.lower()

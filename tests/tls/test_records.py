@@ -11,6 +11,7 @@ import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import trust
 from refusals import VERSIONS, only
 from techo._tls.records import TlsRecords
 
@@ -124,8 +125,7 @@ def contexts(
     request: pytest.FixtureRequest, authority: trustme.CA
 ) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """Return a client's and a server's, for one version."""
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
+    client = trust(authority)
     only(client, request.param)
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("localhost").configure_cert(server)

@@ -7,6 +7,7 @@ import ssl
 import pytest
 import trustme
 
+from helpers import trust
 from techo._transport.tls import TlsTransport
 from techo._transport.transport import Transport
 from wires import Secure
@@ -21,8 +22,7 @@ def version(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def contexts(authority: trustme.CA, version: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """Return a client's and a server's context that speak that version only."""
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
+    client = trust(authority)
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("localhost").configure_cert(server)
     only = ssl.TLSVersion.TLSv1_2 if version == "TLSv1.2" else ssl.TLSVersion.TLSv1_3

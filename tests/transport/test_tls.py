@@ -11,7 +11,7 @@ import trio
 import trio.testing
 import trustme
 
-from helpers import PATIENCE, set_linger_zero
+from helpers import PATIENCE, set_linger_zero, trust
 from techo._embedded import transport_of
 from techo._memory.stream import MemoryStream
 from techo._transport.streams import StreamTransport
@@ -143,7 +143,7 @@ async def test_a_client_that_does_not_trust_the_server_sends_it_an_alert(
     contexts: Contexts,
 ) -> None:
     """The server's log can then name the reason (RFC 8446, 6.2)."""
-    stranger = ssl.create_default_context()
+    stranger = trust(trustme.CA())
     stranger.maximum_version = contexts[0].maximum_version
     ours, theirs = Wire.pair()
     client = TlsTransport(ours, stranger, server_hostname="localhost")
