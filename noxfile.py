@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nox
@@ -49,7 +51,14 @@ def lint_tests(session: nox.Session) -> None:
 
 
 def look_for_hazards(session: nox.Session, folder: str) -> None:
-    """Run flake8-async, but for ASYNC9: no checkpoint is wanted on every way out of all."""
+    """Run flake8-async, but for ASYNC9: no checkpoint is wanted on every way out of all.
+
+    It takes half a second a file, and what it looks for can only be where one of these is.
+    """
+    hazardous = re.compile(r"async|trio|BaseException|ExceptionGroup|except\s*[:*]")
+    files = [
+        str(each) for each in Path(folder).rglob("*.py") if hazardous.search(each.read_text())
+    ]
     startable = ["on", "_serve_address", "_serve_path", "_serve_inherited", "_serve_faulty"]
     startable += ["_serve_socket", "_keep", "_keep_one", "heed"]
     session.run(
@@ -57,7 +66,7 @@ def look_for_hazards(session: nox.Session, folder: str) -> None:
         "--enable=ASYNC1,ASYNC2,ASYNC3,ASYNC4",  # the others need not even run
         "--select=ASYNC1,ASYNC2,ASYNC3,ASYNC4",
         f"--startable-in-context-manager={','.join(startable)}",
-        folder,
+        *files,
     )
 
 
@@ -68,10 +77,37 @@ def types(session: nox.Session) -> None:
     session.run("mypy", *session.posargs)
 
 
+def compile_tests(session: nox.Session) -> None:
+    """Let pytest compile all tests, which each of its processes would do for itself otherwise.
+
+    That takes thrice as long as to load them. If one cannot be, the tests will say so.
+    """
+    if session.posargs:
+        return  # only some of them are wanted
+    everything, system = (
+        set(Path(each).rglob("test_*.py")) for each in ("tests", "tests/system")
+    )
+    files = sorted(map(str, everything - system))
+    processes = min(os.cpu_count() or 1, 4)
+
+    def compile_some(number: int) -> None:
+        session.run(
+            *("pytest", "--collect-only", "--quiet", *files[number::processes]),
+            env={"PYTHONDONTWRITEBYTECODE": ""},
+            silent=True,
+            log=False,
+            success_codes=range(6),
+        )
+
+    with ThreadPoolExecutor(processes) as pool:
+        list(pool.map(compile_some, range(processes)))
+
+
 @nox.session(python=sorted({*VERSIONS, RUNNING}))
 def tests(session: nox.Session) -> None:
     """All tests on the built package."""
     session.install(".", *groups("test"), env=COMPILED)
+    compile_tests(session)
     session.run(*PYTEST, *session.posargs)
 
 
@@ -98,6 +134,7 @@ def minimums(session: nox.Session) -> None:
         for requirement in PROJECT["project"]["dependencies"]
     ]
     session.install(".", *oldest, *groups("test"), env=COMPILED)
+    compile_tests(session)
     session.run(*PYTEST, *session.posargs)
 
 
