@@ -172,6 +172,7 @@ MAY_IMPORT = {
     "_transport": {
         "_kernel",
         "_addresses",
+        "_proxy_header",
         "_shortage",
         "_tls",
         "_transport",

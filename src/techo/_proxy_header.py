@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import enum
 import ipaddress
+import socket
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
 
@@ -317,6 +318,33 @@ def encode_v2(
     kind = family | (2 if datagram else 1)
     head = _PREAMBLE.pack(SIGNATURE, 0x21, kind, len(body) + 4) + body
     return head + crc32c(head + bytes(4)).to_bytes(4, "big")
+
+
+class ConnectedSocket(Protocol):
+    """A socket that has a peer, of trio's too."""
+
+    @property
+    def type(self) -> int: ...
+    def getsockname(self) -> Any: ...
+    def getpeername(self) -> Any: ...
+
+
+def encode_for(sock: ConnectedSocket, version: str) -> bytes:
+    """Return a header "v1" or "v2" in which a socket speaks for its own address."""
+    source, destination = _end(sock.getsockname()), _end(sock.getpeername())
+    if version == "v1":
+        return encode_v1(source, destination)
+    return encode_v2(source, destination, datagram=sock.type == socket.SOCK_DGRAM)
+
+
+def _end(address: Any) -> Address:
+    """Return an address as it is here, from what a socket calls it."""
+    if isinstance(address, tuple):
+        return address[0], address[1]
+    path: str = (
+        address if isinstance(address, str) else address.decode(errors="surrogateescape")
+    )
+    return path.replace("\0", "@", 1)
 
 
 def _field(path: str) -> bytes:

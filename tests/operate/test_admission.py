@@ -115,7 +115,6 @@ async def test_the_log_names_who_is_behind_the_proxy(caplog: pytest.LogCaptureFi
         (b"hello, I am no proxy\r\n", "no PROXY header"),
         (b"PROXY TCP4 here there 1 2\r\n", "a PROXY line of another form"),
         (b"PROXY TCP4 192.0.2.1 1", "the connection ended in its PROXY header"),
-        (b"", "the connection ended in its PROXY header"),
         (encode_v2(THEIRS, OURS)[:-1] + b"!", "a PROXY header with a wrong checksum"),
     ],
 )
@@ -129,6 +128,16 @@ async def test_a_wrong_header_is_refused(
         assert await ask(await listener.connect(), sent) == b""
         assert ended(await until_ended(server, 1)) == {"refused": 1}
     assert reason in caplog.text
+
+
+async def test_a_proxy_that_only_looks_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """A check of whether anybody listens says nothing, and ends as any other connection."""
+    hook = techo.Admission(proxy_from=["unix"])
+    listener = MemoryListener()
+    async with techo.open_server(listener, reply=techo.raw, hook=hook) as server:
+        assert await ask(await listener.connect()) == b""
+        assert ended(await until_ended(server, 1)) == {"eof": 1}
+    assert not [each for each in caplog.records if each.levelname == "WARNING"]
 
 
 async def test_only_a_proxy_is_believed(caplog: pytest.LogCaptureFixture) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
+import attrs
+
 from techo._addresses import SOCKET_TYPES
 from techo._cli.options import Group, option, setter, switch
-from techo._cli.readers import Form, checked, count_form
+from techo._cli.readers import Form, checked, choice, count_form
 from techo._kernel.dscp import DSCP_NAMES, read_dscp
-from techo._kernel.options import DEFAULT_OPTIONS, INTERFACE, SocketOptionError, SocketOptions
+from techo._kernel.options import INTERFACE, SocketOptionError, SocketOptions
 from techo._printable import quoted
 from techo._validation import whole
 from techo.endpoint import Endpoint
@@ -80,6 +82,13 @@ PACKETS: Final = Group(
             shown="the system's, mostly 64",
         ),
         switch("--dont-fragment", "refuse packets that are too large for the way"),
+        option(
+            "--send-proxy",
+            choice("v1", "v2"),
+            "send a PROXY header first, as a proxy would (unix too); over udp before each "
+            "datagram, v2 only",
+            shown="none",
+        ),
     ),
 )
 """The options; `socket_options` has their values."""
@@ -108,15 +117,20 @@ def socket_options(options: argparse.Namespace, connections: int = 1) -> SocketO
             dscp=options.dscp,
             ttl=options.ttl,
             dont_fragment=options.dont_fragment,
+            send_proxy=options.send_proxy,
         )
     except ValueError as error:  # the rest was checked when it was read
         reason = str(error).partition(": ")[2]
         raise ValueError(f"{_written(options, 'ip_version')}: {reason}") from None
-    if not endpoint.host and not {_named(options, each) for each in found.about_packets} & {
-        *options.given
-    }:
-        return DEFAULT_OPTIONS
+    given = {*options.given}
+    if (
+        not endpoint.host
+        and not {_named(options, each) for each in found.about_packets} & given
+    ):
+        found = SocketOptions(send_proxy=found.send_proxy)
     misfit = found.misfit(endpoint, connections)
+    if misfit is not None and misfit[0] == "send_proxy" not in given:
+        return attrs.evolve(found, send_proxy=None)
     if misfit is not None:
         raise ValueError(f"{_written(options, misfit[0])}: {misfit[1]}")
     try:

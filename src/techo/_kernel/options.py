@@ -97,6 +97,9 @@ INTERFACE: Final = Requirement(
 """Whether there is one of that name, opening a socket shows."""
 
 
+PROXY_VERSION: Final = Requirement('"v1" or "v2"', lambda version: version in ("v1", "v2"))
+
+
 @attrs.frozen(repr=False)
 class SocketOptions:
     """What is asked of sockets before they connect; None leaves it to the system.
@@ -123,6 +126,11 @@ class SocketOptions:
     """How many hops packets may make before a router discards them, 1 to 255."""
     dont_fragment: bool = attrs.field(default=False, kw_only=True, validator=FLAG)
     """Whether packets too large for the way are refused there, and not cut into fragments."""
+    send_proxy: str | None = attrs.field(
+        default=None, kw_only=True, validator=PROXY_VERSION.or_off()
+    )
+    """Send a PROXY header first, "v1" or "v2", with the two addresses of the connection; over
+    udp before each datagram. (This is what is sent, and no option of a socket.)"""
     send_buffer: int | None = attrs.field(default=None, kw_only=True)
     """Bytes of the system's buffer for what is sent."""
     receive_buffer: int | None = attrs.field(default=None, kw_only=True)
@@ -172,9 +180,21 @@ class SocketOptions:
             if theirs not in (None, self.version):
                 name = "source" if self.ip_version is None else "ip_version"
                 return name, f"{endpoint} is IPv{theirs}"
+        if self.send_proxy is not None and (misfit := self._proxy_misfit(endpoint)):
+            return "send_proxy", misfit
         if self.source_port and connections > 1:
             return "source_port", f"a port is for one connection, and {connections} are wanted"
         return None
+
+    def _proxy_misfit(self, endpoint: Endpoint | None) -> str:
+        """Return why no PROXY header can be sent to an endpoint; empty if one can."""
+        if endpoint is None:
+            return "a function that connects sends what it likes"
+        if str(endpoint.kind) not in ("tcp", "tls", "unix", "udp"):
+            return f"{endpoint} is neither tcp, tls, unix nor udp"
+        if str(endpoint.kind) == "udp" and self.send_proxy == "v1":
+            return f"{endpoint} has datagrams, for which there is only v2"
+        return ""
 
     def check(self, endpoint: Endpoint | None, connections: int = 1) -> None:
         """Refuse options that do not fit; see `misfit`.

@@ -12,7 +12,7 @@ from techo._addresses import network_of, peer_host, text_of
 from techo._buckets import Buckets
 from techo._operate.networks import UNIX, NetworkTable, read_network
 from techo._proxy_header import ProxyHeader, ProxyHeaderError, missing, parse, split
-from techo._server.connection import Peer
+from techo._server.connection import UNKNOWN, Peer
 from techo._server.datagram_sockets import Sender
 from techo._server.hook import RefusedError, ServiceHook
 from techo._transport.transport import Transport
@@ -84,7 +84,10 @@ class Admission(ServiceHook):
 
         Raises:
             RefusedError: no connection is to be had.
+            trio.BrokenResourceError: it is over already.
         """
+        if peer.name == UNKNOWN:  # as HAProxy's health checks do
+            raise trio.BrokenResourceError("it was reset before its address could be read")
         now = trio.current_time()
         if self._rate is not None and not self._rate.admit(None, now):
             raise RefusedError(
@@ -139,6 +142,8 @@ async def _receive_header(transport: Transport) -> ProxyHeader:
     try:
         while most := missing(data):
             chunk = await transport.receive(most)
+            if chunk is None and not data:  # a check of whether anybody listens
+                return ProxyHeader(local=True)
             if chunk is None:
                 raise RefusedError("the connection ended in its PROXY header")
             data += chunk

@@ -19,6 +19,7 @@ import techo._addresses as addresses
 from techo._addresses import Address, Found
 from techo._kernel import mptcp
 from techo._kernel.options import DEFAULT_OPTIONS, SocketOptions
+from techo._proxy_header import encode_for
 from techo._shortage import look_up, named, worst_first
 from techo._transport.messages import DatagramTransport, PacketTransport
 from techo._transport.racing import ATTEMPT_DELAY, RacingTransport
@@ -84,7 +85,7 @@ class Dial:
             return Connected(transport, ConnectTimes(lookup, _since(started), None))
         sock, address = await _Race(endpoint, self.options).run(addresses.interleaved(found))
         connected = _since(started)
-        transport = StreamTransport(trio.SocketStream(sock))
+        transport = await self._introduced(StreamTransport(trio.SocketStream(sock)))
         if endpoint.kind is Kind.TLS:
             started = trio.current_time()
             transport = await self._secured(transport, endpoint.host)
@@ -113,7 +114,7 @@ class Dial:
                 if kind is Kind.UNIXPACKET:
                     transport = PacketTransport(ours)
                 else:
-                    transport = StreamTransport(trio.SocketStream(ours))
+                    transport = await self._introduced(StreamTransport(trio.SocketStream(ours)))
         except BaseException:
             sock.close()
             raise
@@ -129,6 +130,8 @@ class Dial:
             try:
                 sock = self.options.open(family, kind)
                 datagrams = DatagramTransport(sock, address)
+                if self.options.send_proxy is not None:
+                    datagrams.introduce(encode_for(sock, self.options.send_proxy))
                 _refuse_itself(sock, self.endpoint)
                 opened.append(datagrams)
             except OSError as error:
@@ -138,6 +141,16 @@ class Dial:
         if not opened:
             raise worst_first(failures)[0]  # a look-up finds one address at least
         return opened
+
+    async def _introduced(self, transport: StreamTransport) -> StreamTransport:
+        """Send a PROXY header if that is asked for; close the connection if that fails."""
+        if self.options.send_proxy is not None and transport.socket is not None:
+            try:
+                await transport.send(encode_for(transport.socket, self.options.send_proxy))
+            except BaseException:
+                await trio.aclose_forcefully(transport)  # noqa: ASYNC102  -- waits for nothing
+                raise
+        return transport
 
     async def _secured(self, below: Transport, host: str) -> Transport:
         try:

@@ -96,6 +96,12 @@ class DatagramTransport(_MessageTransport):
         self._largest = _LARGEST_UDP.get(sock.family) or super().largest
         # A Unix datagram can be as large as a packet.
         self._buffer = bytearray(LARGEST_PACKET + 1)
+        self._header = b""
+
+    def introduce(self, header: bytes) -> None:
+        """Send `header` before each message from now on, which the pump cannot do."""
+        self._header, self.pumpable = header, False
+        self._largest -= len(header)
 
     @property
     def one(self) -> DatagramTransport:
@@ -108,6 +114,7 @@ class DatagramTransport(_MessageTransport):
 
     async def send(self, data: bytes | bytearray | memoryview) -> None:
         with _translated():
+            data = self._header + data if self._header else data
             try:
                 await self.socket.send(data)
             except OSError:
