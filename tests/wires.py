@@ -11,6 +11,9 @@ import trio
 from techo._transport.tls import TlsTransport
 from techo._transport.transport import RECEIVE_SIZE, Transport
 
+Connect: TypeAlias = Callable[[], tuple[trio.socket.SocketType, trio.socket.SocketType]]
+"""Returns two sockets of a stream that are connected to each other."""
+
 
 class Wire(Transport):
     """One end of a connection whose bytes arrive in the pieces that a test wants."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from techo._probing.failure_cause import FailureCause
     from techo._probing.histogram import Histogram
     from techo._probing.outages import Outage
+    from techo._probing.trip import Clock
     from techo._server.connection import Outcome, Peer
     from techo._server.datagrams import DatagramStatistics, DropReason
     from techo._server.hook import RefusedError, ServiceHook
@@ -43,6 +44,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Admission",
+    "Clock",
     "DatagramStatistics",
     "DropReason",
     "EchoClient",
@@ -93,6 +95,7 @@ _ROOMS = {
     "_ping.results": ("PingFailure", "PingReply", "PingResult"),
     "_ping.statistics": ("PingStatistics",),
     "_probing.outages": ("Outage",),
+    "_probing.trip": ("Clock",),
     "_server.connection": ("Outcome", "Peer"),
     "_server.datagrams": ("DatagramStatistics", "DropReason"),
     "_server.hook": ("RefusedError", "ServiceHook"),

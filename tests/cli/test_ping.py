@@ -20,6 +20,7 @@ from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import Histogram
 from techo._probing.outages import Outage
 from techo._probing.text import fitted, where
+from techo._probing.trip import Clock
 
 QUICK = ["-i", "0.01"]
 
@@ -44,7 +45,7 @@ def test_replies_and_a_summary(port: str) -> None:
     """It prints a line for each reply, as ping(8) does, and no figure that says nothing."""
     code, out, err = run("ping", "-c", "3", *QUICK, port)
     endpoint = f"tcp://127.0.0.1:{port}"
-    *replies, end, counts, setup, title, names, times = [
+    *replies, end, counts, setup, title, names, times, _, client = [
         line for line in out.decode().splitlines() if not re.fullmatch(r"\d+ missed", line)
     ]  # on a busy machine a probe may be due while there is no time to send it
     assert (code, err) == (0, "")
@@ -54,9 +55,10 @@ def test_replies_and_a_summary(port: str) -> None:
     assert end == f"--- {endpoint} ---"
     assert counts == "3 sent, 3 received, 0 lost (0 %)"
     figure = r"\d+\.\d+"
-    assert title == "round trips in ms, n = 3:"
+    assert title == "round trips in ms, n = 3, clock kernel:"
     assert names.split() == ["min", "mean", "p50", "max", "mdev", "jitter"]
     assert re.fullmatch(rf"( +{figure}){{6}}", times)
+    assert re.fullmatch(rf"( +{figure}){{4}}", client)
     assert re.fullmatch(rf"connect {figure} ms", setup)
 
 
@@ -79,6 +81,8 @@ def of_all(latencies: list[int]) -> PingStatistics:
         reconnects=7,
         largest=1400,
         latency=histogram,
+        clocks={Clock.KERNEL: 11_000, Clock.USER: 1_000},
+        client=histogram,
         mdev=12_345_678,
         jitter=999_999_999,
         outages=2,
@@ -96,11 +100,11 @@ def test_a_summary_fits_60_columns(longest: int) -> None:
     )
     lines = [*fitted(summary_of(statistics, sweep=True)), *table_of(statistics)]
     assert max(map(len, lines)) <= 60
-    names, figures = lines[-2:]
-    assert len(names.split()) == len(figures.split()) == 8
-    assert [match.end() for match in re.finditer(r"\S+", names)] == [
-        match.end() for match in re.finditer(r"\S+", figures)
-    ]
+    names, figures, _, client = lines[-4:]
+    ends = [match.end() for match in re.finditer(r"\S+", names)]
+    assert len(ends) == 8
+    for line, columns in ((figures, 8), (client, 6)):
+        assert [match.end() for match in re.finditer(r"\S+", line)] == ends[:columns]
 
 
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
@@ -393,3 +397,13 @@ def test_nobody_reads_what_is_printed() -> None:
         assert popen.wait(PATIENCE) == 1
         assert popen.stderr is not None
         assert popen.stderr.read() == b""
+
+
+def test_the_kernel_s_clock_is_refused_where_there_is_none() -> None:
+    """By the reason, before anything is tried: Unix sockets have none, in every kind."""
+    for kind in ("unix", "unixgram", "unixpacket"):
+        code, out, err = call("ping", "--clock", "kernel", f"{kind}:/nowhere")
+        assert (code, out) == (2, b"")
+        assert err == (
+            f"techo: clock kernel: {kind}:/nowhere has none: Linux stamps no Unix sockets\n"
+        )

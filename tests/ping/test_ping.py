@@ -120,6 +120,8 @@ async def test_statistics_when_all_is_well(autojump_clock: trio.testing.MockCloc
         reconnects=0,
         largest=64,
         latency=techo.Histogram.of([SECOND // 4] * 3),
+        clocks={techo.Clock.USER: 3},
+        client=techo.Histogram(),
         mdev=0,
         jitter=0,
         outages=0,

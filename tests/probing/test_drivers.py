@@ -1,8 +1,7 @@
-"""The pump and the tasks: whatever a peer does, both drivers count the same."""
+"""The drivers: whatever a peer does, the pump, the tasks and the kernel's count the same."""
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ import trio.testing
 import techo
 from helpers import PATIENCE
 from loads import causes, check
-from techo._pump import pump
+from wires import Connect
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
 
@@ -107,7 +106,7 @@ PEERS: list[tuple[Peer, dict[str, int], int]] = [
 """Each with the causes that eight trips come to, one after the other, and how many are lost."""
 
 
-async def measured(peer: Peer, **options: Any) -> techo.LoadReport:
+async def measured(connected: Connect, peer: Peer, **options: Any) -> techo.LoadReport:
     """Load a peer, to which a connection is complete when it has had its first turn."""
     async with trio.open_nursery() as nursery:
 
@@ -119,7 +118,7 @@ async def measured(peer: Peer, **options: Any) -> techo.LoadReport:
                     return  # the client has closed, or we have
 
         async def connect() -> trio.SocketStream:
-            ours, theirs = trio.socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            ours, theirs = connected()
             nursery.start_soon(serve, trio.SocketStream(theirs))
             try:
                 await trio.testing.wait_all_tasks_blocked()
@@ -137,16 +136,14 @@ async def measured(peer: Peer, **options: Any) -> techo.LoadReport:
 @pytest.mark.parametrize(
     ("peer", "errors", "lost"), PEERS, ids=[peer.__name__ for peer, *_ in PEERS]
 )
-async def test_both_drivers_count_alike(
-    monkeypatch: pytest.MonkeyPatch, peer: Peer, errors: dict[str, int], lost: int
+async def test_all_drivers_count_alike(
+    connected: Connect, peer: Peer, errors: dict[str, int], lost: int
 ) -> None:
     """The end, a greeting or a wrong answer costs the same trips, for the same causes."""
-    for available in (True, False):
-        monkeypatch.setattr(pump, "AVAILABLE", available and pump.AVAILABLE)
-        report = await measured(peer, trips=8, timeout=PATIENCE)
-        found = causes(report)
-        # To a peer that has closed, sending fails as well, and either side may notice first.
-        if "reset" in found:
-            found["eof"] = found.pop("reset") + found.get("eof", 0)
-        assert (found, report.lost, report.received) == (errors, lost, 8 - lost)
-        assert report.unsent == 0
+    report = await measured(connected, peer, trips=8, timeout=PATIENCE)
+    found = causes(report)
+    # To a peer that has closed, sending fails as well, and either side may notice first.
+    if "reset" in found:
+        found["eof"] = found.pop("reset") + found.get("eof", 0)
+    assert (found, report.lost, report.received) == (errors, lost, 8 - lost)
+    assert report.unsent == 0

@@ -1,4 +1,4 @@
-"""The pump and the tasks over TLS: whatever a server does, both drivers count the same."""
+"""The drivers over TLS: whatever a server does, all of them count the same."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from loads import causes, check
 from refusals import VERSIONS, only
 from techo._transport.streams import StreamTransport
 from techo._transport.tls import TlsTransport
+from wires import Connect
 
 
 @attrs.define
@@ -223,12 +224,13 @@ class Wires:
     client: ssl.SSLContext
     server: ssl.SSLContext
     peer: Peer
+    connected: Connect
     refused: int = 0
     """How many handshakes have failed for the server."""
 
     async def connect(self) -> Any:  # a transport of ours, which passes for a stream
         """Shake hands, and let the peer do what it does before it waits."""
-        ours, theirs = trio.socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        ours, theirs = self.connected()
         transport = TlsTransport(
             StreamTransport(trio.SocketStream(ours)), self.client, server_hostname="localhost"
         )
@@ -256,11 +258,11 @@ class Wires:
 
 
 async def measured(
-    client: ssl.SSLContext, server: ssl.SSLContext, peer: Peer
+    client: ssl.SSLContext, server: ssl.SSLContext, peer: Peer, connected: Connect
 ) -> tuple[techo.LoadReport, int]:
     """Make eight trips to a peer; return the report, and how many clients it has refused."""
     async with trio.open_nursery() as nursery:
-        wires = Wires(nursery, client, server, peer)
+        wires = Wires(nursery, client, server, peer, connected)
         with trio.fail_after(PATIENCE):
             report = check(
                 await techo.load(wires.connect, connections=1, trips=8, timeout=PATIENCE)
@@ -273,8 +275,8 @@ async def measured(
 @pytest.mark.parametrize(
     ("peer", "errors", "lost"), PEERS, ids=[peer.__name__ for peer, *_ in PEERS]
 )
-async def test_both_drivers_count_alike(  # noqa: PLR0917  -- parameters and fixtures
-    conversation: str,
+async def test_all_drivers_count_alike(  # noqa: PLR0917  -- parameters and fixtures
+    connected: Connect,
     peer: Peer,
     errors: dict[str, int],
     lost: int,
@@ -284,7 +286,7 @@ async def test_both_drivers_count_alike(  # noqa: PLR0917  -- parameters and fix
 ) -> None:
     """An end, a reset or a wrong answer costs the same trips, for the same causes."""
     only(client_tls, version)
-    report, _ = await measured(client_tls, server_tls, peer)
+    report, _ = await measured(client_tls, server_tls, peer, connected)
     found = causes(report)
     # To a peer that has closed, sending fails as well, and either side may notice first.
     if "reset" in found and "eof" in errors:
@@ -295,8 +297,8 @@ async def test_both_drivers_count_alike(  # noqa: PLR0917  -- parameters and fix
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("known", ["known", "foreign", "none"])
-async def test_both_drivers_show_a_certificate(  # noqa: PLR0917  -- parameters and fixtures
-    conversation: str,
+async def test_all_drivers_show_a_certificate(  # noqa: PLR0917  -- parameters and fixtures
+    connected: Connect,
     known: str,
     version: str,
     authority: trustme.CA,
@@ -310,7 +312,7 @@ async def test_both_drivers_show_a_certificate(  # noqa: PLR0917  -- parameters 
     if known != "none":
         by = authority if known == "known" else trustme.CA()
         by.issue_cert("me.example").configure_cert(client_tls)
-    report, refused = await measured(client_tls, server_tls, stamp)
+    report, refused = await measured(client_tls, server_tls, stamp, connected)
     if known == "known":
         assert (report.received, report.failures, refused) == (8, {}, 0)
         return

@@ -99,6 +99,8 @@ async def ping(connect: Callable[[], Awaitable[trio.abc.Stream]]) -> techo.PingS
             kept: techo.PingResult = result
             if isinstance(kept, techo.PingReply):
                 assert_type(kept.late, bool)
+                assert_type(kept.clock, techo.Clock)
+                assert_type(kept.client, float | None)
             else:
                 assert_type(kept, techo.PingFailure)
                 assert_type(kept.cause, techo.FailureCause)
@@ -107,6 +109,7 @@ async def ping(connect: Callable[[], Awaitable[trio.abc.Stream]]) -> techo.PingS
     assert_type(statistics.longest_outage, techo.Outage | None)
     assert_type(statistics.mptcp, techo.MptcpPaths | None)
     assert_type(statistics.latency, techo.Histogram)
+    assert_type(statistics.clocks, Mapping[techo.Clock, int])
     assert_type(statistics.latency.percentile(99), float | None)
     assert_type(statistics.percentile(99), float | None)
     assert_type(statistics.to_json(), dict[str, Any])

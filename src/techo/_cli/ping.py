@@ -18,15 +18,16 @@ from techo._cli.options import CLIENT, Command, Group, Option, option, switch
 from techo._cli.output import print_error, print_lines
 from techo._cli.packets import PACKETS, socket_options
 from techo._cli.process import in_foreground, waiting
-from techo._cli.readers import NUMBER, TIME, Form
+from techo._cli.readers import NUMBER, TIME, Form, choice
 from techo._cli.rules import any_fired, names_of, rules_about
 from techo._cli.signals import stopping
 from techo._cli.tls import client_context
-from techo._ping.results import PingFailure, PingResult
+from techo._ping.results import PingFailure, PingReply, PingResult
 from techo._ping.text import counts_of, line_of, summary_of, table_of
 from techo._printable import quoted
 from techo._probing.failure_cause import FailureCause
 from techo._probing.text import fitted, number_of
+from techo._probing.trip import Clock
 from techo._quantities import read_sizes, write_seconds
 from techo.endpoint import Kind
 
@@ -122,6 +123,13 @@ _OPTIONS: Final[Sequence[Option | Group]] = [
         default=64,
     ),
     switch("--connect", "connect, and shake hands over tls, instead of echoing"),
+    option(
+        "--clock",
+        choice(*Clock),
+        "what times the round trips: the kernel's stamps of sending and receiving, or this "
+        "program",
+        shown="kernel where it can, which is not over Unix sockets",
+    ),
     switch("-D --timestamps", "print the Unix time before each line"),
     switch("-q --quiet", "print the summary only"),
     *OBJECT_OPTIONS,
@@ -150,6 +158,7 @@ def ping(options: argparse.Namespace) -> int:
             options=socket_options(options),
             deadline=options.deadline,
             connect=options.connect,
+            clock=options.clock,
         )
         with taking_objects(options.output, printed=options.json) as objects:
             command = _Ping(pinging, options, objects)
@@ -175,6 +184,8 @@ class _Ping:
     """The signal that asked for the end."""
     _reasons: dict[FailureCause, str] = attrs.field(factory=dict)
     """What was said last of each cause."""
+    _clock: Clock | None = None
+    """What timed the last reply."""
 
     async def run(self, heeded: Sequence[signal.Signals]) -> None:
         import trio
@@ -218,7 +229,10 @@ class _Ping:
         self.objects.put(result.to_json(), printed=not self.options.quiet)
         if self.options.quiet or self.options.json:
             return
-        line = line_of(str(self.options.endpoint), result, connect=self.options.connect)
+        endpoint, connect = str(self.options.endpoint), self.options.connect
+        line = line_of(endpoint, result, self._clock, connect=connect)
+        if isinstance(result, PingReply):
+            self._clock = result.clock
         if self.options.timestamps:
             line = f"[{result.at:.6f}] {line}"
         print_lines(line)

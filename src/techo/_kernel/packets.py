@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import attrs
 
@@ -59,6 +59,16 @@ class Packet:
     def ecn(self) -> int | None:
         """Whether its sender heeds congestion, and whether it met any (RFC 3168)."""
         return None if self.tos is None else self.tos & 3
+
+
+class PacketFormat(Protocol):
+    """How a message lies in a packet, where a socket is given more than messages."""
+
+    def framed(self, data: bytes) -> bytes:
+        """Return what a socket is given to send `data`; called once for each."""
+
+    def payload_of(self, packet: Packet) -> bytes | None:
+        """Return the message in what a socket has received; None if it is not for this end."""
 
 
 def ask_for_headers(sock: socket.socket) -> None:

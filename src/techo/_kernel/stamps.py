@@ -32,6 +32,9 @@ _WANTED: Final = _TX_SOFTWARE | _RX_SOFTWARE | _SOFTWARE | _OPT_ID | _OPT_TSONLY
 IDS: Final = 2**32
 """Numbers of what was sent; then they begin again."""
 
+_ROOM: Final = 512
+"""Bytes for what comes beside a datagram."""
+
 _IPPROTO_MPTCP: Final = 262
 _SIOCOUTQ: Final = 0x5411
 
@@ -60,6 +63,27 @@ def switch_on(sock: socket.socket, *, tcp: bool) -> bool:
 def switch_off(sock: socket.socket) -> None:
     """Ask for no more stamps; those in the error queue remain there."""
     _ask(sock, 0)
+
+
+def are_received() -> bool:
+    """Return whether what arrives is stamped by now, or it cannot be known.
+
+    The kernel begins with that in the background, when the first socket asks for it. So what
+    arrives in the first moment has no stamp, unless another program asks for stamps.
+    """
+    try:
+        with socket.socket(type=socket.SOCK_DGRAM) as sock:
+            sock.bind(("127.0.0.1", 0))
+            sock.connect(sock.getsockname())
+            if not switch_on(sock, tcp=False):
+                return True
+            sock.send(b"")
+            _, ancillary, _, _ = sock.recvmsg(1, _ROOM, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False  # it is on its way: the machine is busy
+    except OSError:
+        return True
+    return stamp_in(ancillary) is not None
 
 
 def stamp_in(ancillary: Ancillary) -> int | None:

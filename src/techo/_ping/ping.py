@@ -9,11 +9,12 @@ import math
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 import attrs
 import trio
 
+from techo._kernel import stamps
 from techo._kernel.options import DEFAULT_OPTIONS, SocketOptions
 from techo._ping.connector import Connector
 from techo._ping.deadline import Deadline
@@ -25,6 +26,7 @@ from techo._probing.in_flight import Run
 from techo._probing.payloads import SIZE, Payloads
 from techo._probing.schedule import Schedule
 from techo._probing.target import Target, name_of, opener_of
+from techo._probing.trip import Clock
 from techo._validation import COUNT, SECONDS_ABOVE_0
 from techo.endpoint import Endpoint, Kind
 
@@ -44,6 +46,7 @@ def ping(
     options: SocketOptions = DEFAULT_OPTIONS,
     deadline: float | None = None,
     connect: bool = False,
+    clock: Clock | Literal["kernel", "user"] | None = None,
 ) -> Ping:
     """Return what probes `target` for the length of an ``async with`` block.
 
@@ -53,7 +56,8 @@ def ping(
     could not be sent when it was due, because the program was busy or too many results wait, is
     missed. Probes that are due while there is no connection are lost for the same cause. If
     `size` is a range, each probe has the next of its sizes; without `count` that is done once.
-    A reply, as a connection, is waited for up to `timeout` seconds.
+    A reply, as a connection, is waited for up to `timeout` seconds. Round trips are timed by
+    the kernel where it can, and else by this program; `clock` asks for one of the two.
 
     With `deadline` it is over after so many seconds. It is over sooner when `count` probes
     have come back, of which more are sent then, or at an error after which nobody can answer:
@@ -64,7 +68,8 @@ def ping(
 
     Raises:
         ValueError: an argument makes no sense; the text names it and its value. Iterating
-            raises it if a probe is larger than any message here, unless `size` is a range.
+            raises it if a probe is larger than any message here, unless `size` is a range, or
+            if the kernel's clock is asked for and it turns out that there is none.
         TypeError: `target` is neither an endpoint nor a function.
     """
     SECONDS_ABOVE_0.check(interval=interval, timeout=timeout)
@@ -76,6 +81,7 @@ def ping(
     ends = (size[0], size[-1]) if isinstance(size, range) else (size,)
     for end in ends:
         SIZE.check(size=end)
+    wanted = _read_clock(clock, target, connect=connect)
     records = Records(name_of(target))
     probes = len(size) if count is None and isinstance(size, range) and not connect else count
     if deadline is not None:
@@ -90,6 +96,7 @@ def ping(
         timeout=timeout,
         sink=records,
         take=schedule.take_latest,
+        timed_by=wanted,
     )
     fixed = None if isinstance(size, range) else size
     opener = opener_of(target, tls, server_name, options)
@@ -104,6 +111,22 @@ def _check_connecting(target: Target) -> None:
     endpoint = Endpoint.parse(target) if isinstance(target, str) else target
     if isinstance(endpoint, Endpoint) and endpoint.kind not in _CONNECTIONS:
         raise ValueError(f"connecting to {endpoint} shows nothing: it has no connections")
+
+
+def _read_clock(clock: str | None, target: Target, *, connect: bool) -> Clock | None:
+    """Return which clock is wanted, if it can be had as far as that is known already."""
+    try:
+        wanted = None if clock is None else Clock(clock)
+    except ValueError:
+        raise ValueError(f"clock {clock!r} is neither 'kernel' nor 'user'") from None
+    if wanted is Clock.KERNEL:
+        if not stamps.AVAILABLE:
+            raise ValueError("clock kernel: this system has none; Linux has")
+        if connect:
+            raise ValueError("clock kernel: connecting has none: messages have")
+        if isinstance(target, Endpoint | str) and Endpoint.parse(str(target)).path:
+            raise ValueError(f"clock kernel: {target} has none: Linux stamps no Unix sockets")
+    return wanted
 
 
 def _sizes(size: int | range) -> Iterator[int]:

@@ -18,7 +18,7 @@ from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import Histogram, nanoseconds
 from techo._probing.in_flight import Run
 from techo._probing.outages import Outages
-from techo._probing.trip import Incident, IncidentKind, Trip, TripState
+from techo._probing.trip import Clock, Incident, IncidentKind, Trip, TripState
 from techo._tls.certificates import end_of
 from techo._transport.connect import Connected
 
@@ -55,6 +55,8 @@ class Records:
     _failures: collections.Counter[FailureCause] = attrs.field(factory=collections.Counter)
     _largest: int | None = None
     _latency: Histogram = attrs.field(factory=Histogram)
+    _clocks: collections.Counter[Clock] = attrs.field(factory=collections.Counter)
+    _client: Histogram = attrs.field(factory=Histogram)
     _squares: int = 0
     """The sum of all squares of round trip times, in nanoseconds squared."""
     _last: int | None = None
@@ -78,12 +80,18 @@ class Records:
         self._duplicate += duplicate
         if trip.ending is not None and not duplicate:
             self._failures[trip.ending.cause] -= 1
-        seconds, size = trip.arrived - trip.sent, len(trip.payload)
+        duration, size = trip.duration_ns, len(trip.payload)
+        client = None if trip.kernel_ns is None else trip.user_ns - trip.kernel_ns
         if not duplicate:
-            self._count(size, nanoseconds(seconds))
+            self._count(size, duration)
+            self._clocks[trip.clock] += 1
+            if client is not None:
+                self._client.record(client)
         if trip.state is TripState.ANSWERED and trip.ending is None:
             self._outages.settle(trip, now, at)
-        self._put(PingReply(trip.number, size, seconds, at, late, duplicate))
+        times = duration / 1e9, at
+        clocks = trip.clock, None if client is None else client / 1e9
+        self._put(PingReply(trip.number, size, *times, late, duplicate, *clocks))
         self._see_whether_over(trip)
 
     def _see_whether_over(self, trip: Trip) -> None:
@@ -155,6 +163,8 @@ class Records:
             reconnects=self._reconnects,
             largest=self._largest,
             latency=self._latency.copy(),
+            clocks={clock: n for clock in Clock if (n := self._clocks[clock])},
+            client=self._client.copy(),
             mdev=math.isqrt(variance) // count if count else None,
             jitter=round(self._differences / (count - 1)) if count > 1 else None,
             outages=outages.count,

@@ -8,6 +8,7 @@ import attrs
 
 from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import nanoseconds
+from techo._probing.trip import Clock
 from techo._schema import headed
 
 
@@ -20,13 +21,18 @@ class PingReply:
     size: int
     """Its bytes."""
     seconds: float
-    """From sending it to the reply, by the monotonic clock."""
+    """From sending it to the reply, by `clock`."""
     at: float
     """When the reply came, in Unix time."""
     late: bool = False
     """Whether it had failed before, and now has not."""
     duplicate: bool = False
     """Whether it had come back before; counted apart."""
+    clock: Clock = Clock.USER
+    """Which clock timed it: the kernel's, or this program's."""
+    client: float | None = None
+    """Seconds that this program needed besides, until it had sent and received it; None if it
+    was not timed by the kernel."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON has it: whole nanoseconds where the name ends in _ns."""
@@ -37,6 +43,8 @@ class PingReply:
             latency_ns=nanoseconds(self.seconds),
             late=self.late,
             duplicate=self.duplicate,
+            clock=self.clock,
+            client_ns=None if self.client is None else nanoseconds(self.client),
             at_ns=nanoseconds(self.at),
         )
 

@@ -11,6 +11,7 @@ from techo._kernel.mptcp import MptcpPaths
 from techo._probing.failure_cause import NEVER_REACHED, FailureCause
 from techo._probing.histogram import Histogram, figures_to_json, nanoseconds
 from techo._probing.outages import Outage, outages_to_json
+from techo._probing.trip import Clock
 from techo._reprs import brief
 from techo._schema import headed
 
@@ -66,6 +67,11 @@ class PingStatistics:
     """Bytes of the largest probe that came back; None if none did."""
     latency: Histogram
     """From sending to the reply, of all that came back."""
+    clocks: Mapping[Clock, int]
+    """How many of these were timed by which clock."""
+    client: Histogram
+    """What this program needed besides, until it had sent and received: the user's time less
+    the kernel's, of all that the kernel timed."""
     mdev: int | None
     """Standard deviation of these, in nanoseconds; None if there are none."""
     jitter: int | None
@@ -100,6 +106,11 @@ class PingStatistics:
         """How many failures there were: what is lost, since nothing else can fail."""
         return sum(self.failures.values())
 
+    @property
+    def clock(self) -> Clock | None:
+        """Which clock timed the most; None if nothing came back."""
+        return max(self.clocks, key=self.clocks.__getitem__, default=None)
+
     def percentile(self, percent: float) -> float | None:
         """Return the round trip time that `percent` of the probes do not exceed.
 
@@ -125,6 +136,9 @@ class PingStatistics:
                 "mdev": self.mdev,
                 "jitter": self.jitter,
             },
+            clock=self.clock,
+            samples={str(clock): self.clocks.get(clock, 0) for clock in Clock},
+            client_ns=figures_to_json(self.client, lost=0),
             outages=outages_to_json(self.outages, self.outage_seconds, self.longest_outage),
             certificate=None
             if self.certificate_end is None

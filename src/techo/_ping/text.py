@@ -19,6 +19,7 @@ from techo._probing.text import (
     some,
     where,
 )
+from techo._probing.trip import Clock
 
 _PERCENTS: Final = (50, 90, 99)
 """Percentiles that are shown, as load shows them; a line has no room for all."""
@@ -27,10 +28,17 @@ _CELL: Final = 7
 _STEPS: Final = {"lookup": "look-up", "connect": "connect", "handshake": "TLS handshake"}
 
 
-def line_of(endpoint: str, result: PingResult, *, connect: bool = False) -> str:
-    """Return a result as a line for people; with `connect` it is that of connecting."""
+def line_of(
+    endpoint: str, result: PingResult, before: Clock | None = None, *, connect: bool = False
+) -> str:
+    """Return a result as a line for people; with `connect` it is that of connecting.
+
+    It has the clock of a reply, if that is not the one `before`.
+    """
     if isinstance(result, PingReply):
         notes = " (late)" * result.late + " (duplicate)" * result.duplicate
+        if before is not None and result.clock is not before:
+            notes += f" (clock {result.clock})"
         size, time_ms = number_of(result.size, "byte"), f"{result.seconds * 1000:.3f} ms"
         what = f"connected to {endpoint}" if connect else f"{size} from {endpoint}"
         return f"{what}: seq={result.seq} time={time_ms}{notes}"
@@ -89,19 +97,45 @@ def table_of(statistics: PingStatistics, *, connect: bool = False) -> Iterator[s
         yield "no connection times" if connect else "no round trip times"
         return
     figures = {
-        "min": times.min,
-        "mean": times.mean,
-        **{f"p{each:g}": statistics.percentile(each) for each in _PERCENTS},
-        "max": times.max,
+        **_times(times, statistics.lost),
         "mdev": statistics.mdev if times.count > 1 else None,
         "jitter": statistics.jitter,
     }
-    cells = [(name, _short(each)) for name, each in figures.items() if each is not None]
+    rows = [{name: _short(each) for name, each in figures.items() if each is not None}]
+    if statistics.client.count:
+        own = _times(statistics.client, 0)
+        shares = {name: own[name] for name in own if name in rows[0]}
+        rows.append(
+            {name: "-" if each is None else _short(each) for name, each in shares.items()}
+        )
     # One column between them if that is all there is room for.
-    width = min(2 + max(len(text) for cell in cells for text in cell), WIDTH // len(cells))
-    yield f"{what} in ms, n = {times.count:,}:"
-    yield "".join(f"{name:>{width}}" for name, _ in cells)
-    yield "".join(f"{text:>{width}}" for _, text in cells)
+    longest = max(max(map(len, (*row, *row.values()))) for row in rows)
+    width = min(2 + longest, WIDTH // len(rows[0]))
+    yield f"{what} in ms, n = {times.count:,}, clock {_clocks(statistics)}:"
+    yield "".join(f"{name:>{width}}" for name in rows[0])
+    yield "".join(f"{text:>{width}}" for text in rows[0].values())
+    for row in rows[1:]:
+        yield "client, which these are without:"
+        yield "".join(f"{text:>{width}}" for text in row.values())
+
+
+def _times(histogram: Histogram, lost: int) -> dict[str, float | None]:
+    """Return what a row shows of times; None for what there are too few of."""
+    percentiles = {f"p{each:g}": histogram.percentile(each, lost=lost) for each in _PERCENTS}
+    return {
+        "min": histogram.min,
+        "mean": histogram.mean,
+        **percentiles,
+        "max": histogram.max,
+    }
+
+
+def _clocks(statistics: PingStatistics) -> str:
+    """Return which clock timed the round trips, and how many if both did."""
+    clocks = statistics.clocks
+    if len(clocks) == 1:
+        return next(iter(clocks))
+    return ", ".join(f"{clock} {count:,}" for clock, count in clocks.items())
 
 
 def _short(nanoseconds: float) -> str:

@@ -192,7 +192,11 @@ class Engine:
         self.reached = True
         self._multipath.opened(transport)
         self.run.sink.connected(connected, again=again and not transport.connectionless)
-        return driver_for(transport, self.run)
+        try:
+            return driver_for(transport, self.run)
+        except ValueError:
+            await trio.aclose_forcefully(transport)
+            raise
 
     def _not_connected(self, ending: Ending) -> None:
         if self.reconnect is Reconnect.WHEN_DUE:

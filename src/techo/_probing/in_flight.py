@@ -16,7 +16,7 @@ from techo._probing.failure_cause import FailureCause
 from techo._probing.matching import InOrder, OneByOne, State
 from techo._probing.payloads import Payloads
 from techo._probing.schedule import Schedule
-from techo._probing.trip import Ending, Incident, IncidentKind, Sink, Trip, TripState
+from techo._probing.trip import Clock, Ending, Incident, IncidentKind, Sink, Trip, TripState
 from techo._pump.socket import Traffic
 
 _FORGOTTEN = Incident(IncidentKind.FORGOTTEN, FailureCause.TIMEOUT_REPLY, "long ago")
@@ -41,6 +41,8 @@ class Run:
     """`Schedule.take`, or what of the schedule takes its place."""
     clock: Callable[[], float] = trio.current_time
     """The run's clock, in seconds."""
+    timed_by: Clock | None = Clock.USER
+    """What times the trips; None for the kernel where it can."""
     begun: int = 0
     """Trips that have begun."""
     in_flight: int = 0
@@ -121,6 +123,8 @@ class InFlight:
     """Whether a message came back whole."""
     failed: bool = False
     """Whether a trip was lost."""
+    timed: Callable[[Trip], None] | None = None
+    """Called with a trip that has arrived, before that is reported."""
     _matching: InOrder[Trip] | OneByOne[Trip] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -141,6 +145,8 @@ class InFlight:
                 self.answered = True
                 trip.state = TripState.ANSWERED
                 trip.arrived = now
+                if self.timed is not None:
+                    self.timed(trip)
                 run.sink.add(trip)
             else:
                 self._note(state, trip, now, len(chunk))
@@ -191,6 +197,8 @@ class InFlight:
             if lost:
                 trip.state = TripState.ANSWERED if in_time else TripState.LATE
             trip.arrived = now
+            if self.timed is not None:
+                self.timed(trip)
             self.run.sink.add(trip)
 
     def lose(self, trip: Trip, ending: Ending) -> None:
@@ -228,6 +236,11 @@ class InFlight:
     def midway(self) -> bool:
         """Whether some of the reply to the oldest trip has come, and not all."""
         return isinstance(self._matching, InOrder) and self._matching.midway
+
+    @property
+    def missing_bytes(self) -> int:
+        """Bytes of the next message over a stream that have not come back; 0 if none is due."""
+        return self._matching.missing if isinstance(self._matching, InOrder) else 0
 
     @property
     def missing(self) -> int:

@@ -79,6 +79,17 @@ class InOrder(Generic[SentT]):
         """How many messages have not come back."""
         return len(self._waiting)
 
+    @property
+    def missing(self) -> int:
+        """Bytes of the next message that have not come back; 0 if none is waited for.
+
+        With a stamp in it, it takes more than these.
+        """
+        if not self._waiting:
+            return 0
+        come = 0 if self._comparison is None else self._comparison.matched - self._done
+        return max(1, len(self._waiting[0].payload) - come)
+
     def expect(self, message: SentT) -> None:
         """Expect `message`, which is sent after all others."""
         self._waiting.append(message)

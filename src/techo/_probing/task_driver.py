@@ -40,6 +40,8 @@ class TaskDriver(Driver):
     def _send(self, data: bytes) -> None:
         """Have it sent; the next may be given at once."""
         self._outbox.append((data, next(reversed(self.in_flight.trips), None)))
+        if self._sent.is_set():
+            self._sent = trio.Event()
         self._more.set()
 
     async def _exchange(self, *, begin: bool) -> None:
@@ -75,7 +77,6 @@ class TaskDriver(Driver):
     async def _send_all(self, whole: trio.CancelScope) -> NoReturn:
         self._send_error = None
         while True:
-            self._sent = trio.Event()
             while self._outbox:
                 self._sending_since = self.in_flight.run.clock()
                 data, trip = self._outbox.popleft()

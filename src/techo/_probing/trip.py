@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 
 from techo._probing.failure_cause import FailureCause
+from techo._probing.histogram import nanoseconds
 
 if TYPE_CHECKING:  # the command line's help has this file's words, and does not wait for trio
+    from techo._kernel.packets import Packet
     from techo._transport.connect import Connected
 
 
 class Clock(enum.StrEnum):
-    """Which clock a trip was timed by. So far it is this one; the kernel's will be another."""
+    """Which clock a trip was timed by."""
 
+    KERNEL = "kernel"
+    """The kernel's: from when the message left this machine to when its reply had come."""
     USER = "user"
     """This program's, read when it sent the message and when it had received the reply."""
 
@@ -63,8 +67,27 @@ class Trip:
     """When it came back last, in seconds."""
     ending: Ending | None = None
     """Why it was lost, if it was."""
-    clock: Clock = Clock.USER
-    """What `sent` and `arrived` were read from."""
+    sent_ns: int | None = None
+    """When the kernel sent it, in Unix time; None if it has not said so."""
+    kernel_ns: int | None = None
+    """How long it took by the kernel's clock; None if it was not timed by that."""
+    packet: Packet | None = None
+    """What its reply came in, or the end of that, if it was timed by the kernel."""
+
+    @property
+    def clock(self) -> Clock:
+        """Which clock it was timed by."""
+        return Clock.USER if self.kernel_ns is None else Clock.KERNEL
+
+    @property
+    def user_ns(self) -> int:
+        """How long it took by the user's clock."""
+        return nanoseconds(self.arrived - self.sent)
+
+    @property
+    def duration_ns(self) -> int:
+        """How long it took, by its clock."""
+        return self.user_ns if self.kernel_ns is None else self.kernel_ns
 
 
 class IncidentKind(enum.Enum):

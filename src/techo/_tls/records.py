@@ -15,6 +15,7 @@ import attrs
 import trio
 
 from techo._tls import alerts
+from techo._tls.framing import Framing
 
 ENDS: Final = (ssl.SSLEOFError, ssl.SSLSyscallError)
 """What OpenSSL raises where a connection ends in mid-handshake, or without close_notify."""
@@ -37,6 +38,8 @@ class TlsRecords:
     because there is one for every message."""
     _read: Callable[[int, memoryview], int] = attrs.field(init=False)
     _write: Callable[[bytes | memoryview], int] = attrs.field(init=False)
+    framing: Framing = attrs.field(factory=Framing)
+    """How far into a record all goes that came by `feed_framed`."""
     peer_ended: bool = False
     """Whether close_notify has come."""
     eof_sent: bool = False
@@ -78,6 +81,11 @@ class TlsRecords:
     @_write.default
     def _make_write(self) -> Callable[[bytes | memoryview], int]:
         return self.tls.write
+
+    def feed_framed(self, data: bytes | bytearray) -> None:
+        """Take in what was received, and how far into a record it goes."""
+        self.feed(data)
+        self.framing.feed(data)
 
     def feed_end(self) -> None:
         """Take in the end of the connection."""

@@ -217,7 +217,7 @@ class TlsTransport(Transport):
         if data is None:
             self.records.feed_end()
         else:
-            self.records.feed(data)
+            self.records.feed_framed(data)
 
     async def _lock(self) -> None:
         """Take the send lock; if it is free, without the checkpoint that sending is."""

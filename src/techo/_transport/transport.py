@@ -7,6 +7,7 @@ from typing import Final
 
 import trio
 
+from techo._kernel.packets import PacketFormat
 from techo._tls.records import TlsRecords
 
 RECEIVE_SIZE: Final = 2**16
@@ -33,6 +34,8 @@ class Transport(trio.abc.AsyncResource):
     """The TLS between; None if there is none that the pump could do."""
     multipath: bool = False
     """Whether it was to be MPTCP; what it has become is to be asked of `socket`."""
+    packet_format: PacketFormat | None = None
+    """How messages lie in packets of `socket` where these have more in them, as over ICMP."""
     secure: bool = False
     """Whether it is TLS, whose end close_notify announces."""
     handshake_done: bool = True
