@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import socket
-import struct
 from collections.abc import Coroutine
-from typing import Any, Final
+from typing import Any
 
 import trio
 
+from techo._kernel.ends import reset_when_closed
 from techo._memory.stream import MemoryStream
 from techo._transport.transport import RECEIVE_SIZE, Transport
-
-_NO_LINGER: Final = struct.pack("ii", 1, 0)
-"""Closing such a socket resets the connection and drops what was not sent yet (socket(7))."""
 
 
 class StreamTransport(Transport):
@@ -45,5 +41,5 @@ class StreamTransport(Transport):
         if isinstance(self._stream, MemoryStream):
             self._stream.reset()
         elif self.socket is not None and self.socket.fileno() >= 0:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            reset_when_closed(self.socket)
         await super().reset()
