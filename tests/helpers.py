@@ -187,7 +187,7 @@ def run(
 
 
 @contextlib.contextmanager
-def _process_kept() -> Iterator[None]:
+def process_kept() -> Iterator[None]:
     """Put back what a command changes in the process that it takes for its own."""
     numbers = (
         signal.SIGINT,
@@ -211,18 +211,40 @@ def _process_kept() -> Iterator[None]:
             logger.filters = kept
 
 
-def call(*arguments: str, environment: dict[str, str] | None = None) -> tuple[int, bytes, str]:
+@contextlib.contextmanager
+def _standard_input(data: bytes) -> Iterator[None]:
+    """Let standard input be a file."""
+    kept = os.dup(0)
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.seek(0)
+        os.dup2(file.fileno(), 0)
+        try:
+            with (
+                open(0, closefd=False) as stdin,
+                unittest.mock.patch.object(sys, "stdin", stdin),
+            ):
+                yield
+        finally:
+            os.dup2(kept, 0)
+            os.close(kept)
+
+
+def call(
+    *arguments: str, stdin: bytes = b"", environment: dict[str, str] | None = None
+) -> tuple[int, bytes, str]:
     """Run a techo command as `run` does, but in this process, which spares its start.
 
-    It has no standard input, no log and no terminal, and must end by itself.
+    Its standard input is a file. It has no log and no terminal, and must end by itself.
     """
     out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
     err = io.StringIO()
     with (
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
+        _standard_input(stdin),
         unittest.mock.patch.dict(os.environ, environment or {}),
-        _process_kept(),
+        process_kept(),
     ):
         try:
             code = main(arguments)

@@ -1,4 +1,4 @@
-"""techo talk as the process it is: in a pipe, and on a terminal."""
+"""techo talk over TCP: in a pipe, out of a file, and on a terminal."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def talk_to(script: Script, stdin: bytes) -> tuple[int, bytes, str]:
         thread = threading.Thread(target=serve)
         thread.start()
         try:
-            return run("talk", str(listener.getsockname()[1]), stdin=stdin)
+            return call("talk", str(listener.getsockname()[1]), stdin=stdin)
         finally:
             thread.join(PATIENCE)
 
@@ -50,7 +50,7 @@ def test_a_pipe_gets_everything_back(reply: str) -> None:
 def test_a_line_without_an_end_is_answered() -> None:
     """The tutorial's client sends such lines."""
     with serving("-q") as process:
-        code, out, _ = run("talk", str(process.port), stdin=b"hello")
+        code, out, _ = call("talk", str(process.port), stdin=b"hello")
     assert code == 0
     assert re.fullmatch(rb"\[.{24}\] hello", out)
 
@@ -58,7 +58,7 @@ def test_a_line_without_an_end_is_answered() -> None:
 def test_no_input_is_no_failure() -> None:
     """No reply is pending then; a closed standard input is the same."""
     with serving("-q") as process:
-        assert run("talk", str(process.port)) == (0, b"", "")
+        assert call("talk", str(process.port)) == (0, b"", "")
         closed = subprocess.run(
             ["sh", "-c", 'exec "$@" <&-', "sh", *command("talk", str(process.port))],
             capture_output=True,
@@ -153,7 +153,7 @@ def test_a_server_that_is_no_echo_is_printed_all_the_same() -> None:
 def test_nobody_there_is_exit_code_2() -> None:
     """One line has the endpoint, the reason and the remedy."""
     endpoint = free_endpoint("tcp")
-    code, out, err = run("talk", endpoint)
+    code, out, err = call("talk", endpoint)
     assert (code, out) == (2, b"")
     assert err == (
         f"techo: cannot connect to {endpoint}: connection refused; "
@@ -268,7 +268,7 @@ def test_a_silent_server_is_not_waited_for_longer_than_asked() -> None:
     """With -W the time counts from the last byte in either direction; the exit code is 1."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         arguments = ["talk", "-W", "100ms", str(listener.getsockname()[1])]
-        code, out, err = run(*arguments, stdin=b"hello")
+        code, out, err = call(*arguments, stdin=b"hello")
     assert (code, out) == (1, b"")
     assert err.endswith(" has sent nothing for 100ms with 5 bytes missing\n")
 
@@ -288,7 +288,7 @@ def test_a_server_that_keeps_the_connection_open_has_answered_all() -> None:
         thread.start()
         try:
             arguments = ["talk", "-W", "200ms", str(listener.getsockname()[1])]
-            assert run(*arguments, stdin=b"hello") == (0, b"hello", "")
+            assert call(*arguments, stdin=b"hello") == (0, b"hello", "")
         finally:
             done.set()
             thread.join(PATIENCE)
@@ -299,6 +299,6 @@ def test_a_datagram_is_lost_after_the_time_that_was_asked_for() -> None:
     with socket.socket(type=socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         endpoint = f"udp://127.0.0.1:{silent.getsockname()[1]}"
-        code, out, err = run("talk", "-W", "100ms", endpoint, stdin=b"hello\n")
+        code, out, err = call("talk", "-W", "100ms", endpoint, stdin=b"hello\n")
     assert (code, out) == (1, b"")
     assert err == "techo: no echo of 6 bytes within 100ms\n"
