@@ -93,7 +93,7 @@ def test_help_of_limits_has_units_and_defaults(field: attrs.Attribute[object]) -
     assert field.metadata["unit"] in text
     off = field.default in {None, math.inf}
     assert (
-        "off" if off else f"{field.default:g}" if field.metadata["unit"] else "True"
+        "off" if off else f"{field.default:g}" if field.metadata["unit"] else str(field.default)
     ) in text
 
 

@@ -22,7 +22,7 @@ NUMBERS_WITHOUT_UNITS = {
     *("sent", "received", "lost", "in_flight", "missed", "late", "duplicate", "stray"),
     *("unsent", "reconnects", "passed", "failed", "not_applicable", "failures", "buckets"),
     *("skipped", "not_tried"),
-    *("accepted", "active", "chunks", "echoed", "outcomes", "dropped"),
+    *("accepted", "active", "parked", "chunks", "echoed", "outcomes", "dropped"),
 }
 """What is counted, or has no unit."""
 UNITS = ("_ns", "_bytes", "_percent", "seconds", "_per_second")

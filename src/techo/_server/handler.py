@@ -75,7 +75,7 @@ class Handler:
             return
         opened = self.registry.open(connection)
         try:
-            if opened:
+            if opened and await self._has_place(connection):
                 await self._serve(transport, connection, tls, interception)
         except Exception as error:  # noqa: BLE001  -- as said above
             _note_failure("serving %s failed", connection, error)
@@ -101,6 +101,25 @@ class Handler:
             expires=now + limits.lifetime,
             quiet=self.quiet,
         )
+
+    async def _has_place(self, connection: Connection) -> bool:
+        """Return whether there is a place for a connection, once there is if it is parked."""
+        if not self.registry.is_parked(connection):
+            return True
+        timeout, connection.idle_timeout = (
+            connection.idle_timeout,
+            self.limits.handshake_timeout,
+        )
+        with connection.watch(resumable=True) as scope:
+            await self.registry.wait_for_place(connection)
+        if scope.cancelled_caught:
+            connection.outcome = connection.timeout_outcome()
+            if connection.outcome is Outcome.IDLE:
+                connection.outcome = Outcome.REFUSED
+                connection.reason = f"max-connections {self.limits.max_connections} reached"
+            return False
+        connection.begin_conversation(timeout)
+        return True
 
     async def _serve(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -11,6 +11,9 @@ from techo._validation import COUNT, FLAG, SECONDS_ABOVE_0, SECONDS_FROM_0, Requ
 
 LARGEST_RECEIVE_SIZE = 2**24
 """Bytes; every connection may hold one chunk of this size and its reply."""
+
+
+WHEN_FULL: Final = Requirement("refuse or park", lambda value: value in ("refuse", "park"))
 
 
 def _limit(default: Any, requirement: Requirement, unit: str, meaning: str) -> Any:
@@ -48,14 +51,22 @@ class Limits:
         "s",
         "end a connection this long after it began, busy or not",
     )
-    max_connections: int = _limit(
-        10_000, COUNT, "connections", "close what is accepted beyond this many at once"
+    max_connections: int = _limit(10_000, COUNT, "connections", "how many are served at once")
+    when_full: str = _limit(
+        "refuse",
+        WHEN_FULL,
+        "",
+        "what happens to connections beyond that: they are refused, or parked, which is to "
+        "wait unread for a place, the oldest first, for as long as a handshake may take",
+    )
+    max_parked: int = _limit(
+        1000, COUNT, "connections", "how many may be parked; beyond that they are refused"
     )
     max_per_host: int | None = _limit(
         None,
         COUNT.or_off(),
         "connections",
-        "the same for the connections of one peer address, or of one /64 of IPv6",
+        "how many connections of one peer address, or of one /64 of IPv6, at once",
     )
     max_handshakes: int = _limit(
         1000,

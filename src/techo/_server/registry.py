@@ -25,6 +25,8 @@ class Statistics:
     """Connections handed to the service since it was created."""
     active: int
     """Of those, how many are not over."""
+    parked: int
+    """Of the active, how many wait for a place (`Limits.when_full`)."""
     outcomes: Mapping[Outcome, int]
     """Of the others, how many ended in which way; every outcome is a key."""
     chunks: int
@@ -49,11 +51,17 @@ class Registry:
     """
 
     max_connections: int
+    max_parked: int
+    """Connections that may wait for a place, 0 if none."""
     max_per_host: int | None
     max_handshakes: int
     throttle: Throttle = attrs.field(factory=lambda: Throttle(summed_up))
     """For the log lines about who was not admitted."""
     _accepted: int = 0
+    _served: int = 0
+    """Of the active, how many have a place."""
+    _parked: dict[Connection, trio.Event] = attrs.field(factory=dict)
+    """The others, the oldest first, each with what is set when it is given a place."""
     _active: set[Connection] = attrs.field(factory=set)
     _handshakes: dict[Connection, None] = attrs.field(factory=dict)
     """Those in progress, the oldest first."""
@@ -76,17 +84,30 @@ class Registry:
     def open(self, connection: Connection) -> bool:
         """Record a new connection, and return whether there may be one more.
 
-        One that may not be is recorded as refused, and is over.
+        One that may not be is recorded as refused, and is over. If `is_parked`, it may be when
+        there is a place.
         """
         self._accepted += 1
         connection.id = self._accepted
-        if len(self._active) >= self.max_connections:
+        if self._served < self.max_connections:  # so that nobody is parked
+            self._served += 1
+        elif len(self._parked) < self.max_parked:
+            self._parked[connection] = trio.Event()
+        else:
             connection.outcome = Outcome.REFUSED
             connection.reason = f"max-connections {self.max_connections} reached"
             self._outcomes[Outcome.REFUSED] += 1
             return False
         self._active.add(connection)
         return True
+
+    def is_parked(self, connection: Connection) -> bool:
+        """Return whether an open connection has no place yet."""
+        return connection in self._parked
+
+    async def wait_for_place(self, connection: Connection) -> None:
+        """Wait until a parked connection has a place."""
+        await self._parked[connection].wait()
 
     def admit(self, connection: Connection) -> bool:
         """Return whether the address of an open connection may have one more.
@@ -105,8 +126,13 @@ class Registry:
         return True
 
     def close(self, connection: Connection) -> None:
-        """Record how an open connection ended."""
+        """Record how an open connection ended; its place is for the oldest that is parked."""
         self._active.remove(connection)
+        if self._parked.pop(connection, None) is None:
+            if self._parked:
+                self._parked.pop(next(iter(self._parked))).set()
+            else:
+                self._served -= 1
         self._outcomes[connection.outcome] += 1
         self._chunks += connection.chunks
         self._bytes_in += connection.bytes_in
@@ -151,6 +177,7 @@ class Registry:
         return Statistics(
             accepted=self._accepted,
             active=len(self._active),
+            parked=len(self._parked),
             outcomes={outcome: self._outcomes[outcome] for outcome in Outcome},
             chunks=self._chunks + sum(each.chunks for each in self._active),
             bytes_in=self._bytes_in + sum(each.bytes_in for each in self._active),

@@ -46,7 +46,12 @@ class Service:
     @registry.default
     def _make_registry(self) -> Registry:
         limits = self.limits
-        return Registry(limits.max_connections, limits.max_per_host, limits.max_handshakes)
+        return Registry(
+            limits.max_connections,
+            limits.max_parked if limits.when_full == "park" else 0,
+            limits.max_per_host,
+            limits.max_handshakes,
+        )
 
     @handler.default
     def _make_handler(self) -> Handler:
