@@ -21,7 +21,7 @@ NUMBERS_WITHOUT_UNITS = {
     *("schema", "seq", "count", "bits", "probes", "connections", "pipeline", "corrupt"),
     *("sent", "received", "lost", "in_flight", "missed", "late", "duplicate", "stray"),
     *("unsent", "reconnects", "passed", "failed", "not_applicable", "failures", "buckets"),
-    *("skipped", "not_tried"),
+    *("skipped", "not_tried", "kernel", "user"),
     *("accepted", "active", "parked", "chunks", "echoed", "outcomes", "dropped"),
 }
 """What is counted, or has no unit."""
