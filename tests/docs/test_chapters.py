@@ -152,3 +152,12 @@ def test_help_and_chapters_have_the_same_defaults() -> None:
         meaning = text.split("--" + option.replace("_", "-"))[-1]
         written = default.replace(" ", "")
         assert re.match(rf"[^(]*\(default: {written}\)", meaning)
+
+
+def test_every_bound_on_strangers_has_its_test() -> None:
+    """The table names tests that there are."""
+    named = re.findall(r"\| (\S+\.py)::(\w+) \|$", chapter("operate"), re.MULTILINE)
+    assert len(named) > 10
+    tests = Path(__file__).parent.parent
+    for file, name in named:
+        assert re.search(rf"^(async )?def {name}\(", (tests / file).read_text(), re.MULTILINE)
