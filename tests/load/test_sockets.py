@@ -58,9 +58,15 @@ def received(server: techo.EchoService, kind: techo.Kind) -> tuple[int, int]:
     return statistics.bytes_in, messages
 
 
-@pytest.mark.parametrize("rate", [None, 4000])
-@pytest.mark.parametrize("pipeline", [1, 5])
-@pytest.mark.parametrize("reply", [techo.raw, techo.stamped])
+@pytest.mark.parametrize(
+    ("reply", "pipeline", "rate"),
+    [
+        (techo.raw, 1, None),
+        (techo.raw, 5, 4000),
+        (techo.stamped, 1, 4000),
+        (techo.stamped, 5, None),
+    ],
+)
 async def test_the_server_has_seen_what_the_report_says(  # noqa: PLR0917  -- parameters and fixtures
     kind: techo.Kind,
     serve: Serve,
@@ -122,13 +128,13 @@ async def test_large_messages_in_a_pipeline(
                 connections=2,
                 pipeline=4,
                 size=1_000_000,
-                trips=30,
+                trips=12,
                 rate=rate,
                 tls=trusting,
             )
         )
-        assert (report.received, report.lost) == (30, 0)
-        assert server.statistics().bytes_in == server.statistics().bytes_out == 30_000_000
+        assert (report.received, report.lost) == (12, 0)
+        assert server.statistics().bytes_in == server.statistics().bytes_out == 12_000_000
 
 
 async def test_a_socket_that_is_not_read_holds_what_it_owes() -> None:
@@ -273,5 +279,5 @@ async def test_a_message_too_large_is_told_by_whoever_connects_first() -> None:
         theirs.close()
         return PacketTransport(ours)
 
-    with trio.fail_after(PATIENCE), pytest.raises(ValueError, match="size 100000000: "):
-        await techo.load(connect, connections=2, size=10**8)
+    with trio.fail_after(PATIENCE), pytest.raises(ValueError, match="size 1000000: "):
+        await techo.load(connect, connections=2, size=10**6)

@@ -12,7 +12,6 @@ import trio.testing
 import techo
 from helpers import PATIENCE, until
 from techo import _loop_guard as loop_guard
-from techo._buckets import MOST_SOURCES
 from techo._loop_guard import LoopGuard
 from techo.reply import STAMP_LENGTH
 
@@ -91,16 +90,19 @@ def test_honest_repetition_is_not_limited(interval: float, others: int) -> None:
         assert received(guard, data, now)
 
 
-def test_memory_is_bounded() -> None:
-    """It is, whatever is sent from wherever."""
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is, whatever is sent from wherever, and however often."""
+    monkeypatch.setattr(loop_guard, "MOST_SOURCES", most := 1000)
     for reply in (techo.raw, techo.stamped, bytes.upper):
         guard = LoopGuard(reply)
-        for number in range(100_000):
-            data = b"same" if number % 2 else b"%d" % number
-            assert received(guard, data, number / 1000, number)
-        assert len(guard._samples) <= MOST_SOURCES
-        assert len(guard._suspects) <= loop_guard._MOST_SUSPECTS
-        assert len(guard._stamped) <= MOST_SOURCES
+        for number in range(2 * most):
+            assert received(guard, b"%d" % number, number / 1000, number)
+        kept = guard._stamped if reply is techo.stamped else guard._samples
+        assert len(kept) == most
+    for number in range(2 * loop_guard._MOST_SUSPECTS):
+        for _ in range(loop_guard._SUSPICIOUS):
+            assert received(guard, b"same", number / 1000, number)
+    assert len(guard._suspects) == loop_guard._MOST_SUSPECTS
 
 
 @pytest.mark.parametrize("first", [techo.raw, techo.stamped])
