@@ -23,6 +23,7 @@ NUMBERS_WITHOUT_UNITS = {
     *("unsent", "reconnects", "passed", "failed", "not_applicable", "failures", "buckets"),
     *("skipped", "not_tried", "kernel", "user"),
     *("accepted", "active", "parked", "chunks", "echoed", "outcomes", "dropped"),
+    *("dropped_here", "samples", "retransmits", "reorderings", "congestion_window"),
 }
 """What is counted, or has no unit."""
 UNITS = ("_ns", "_bytes", "_percent", "seconds", "_per_second")
@@ -58,7 +59,7 @@ def test_the_same_figures_have_the_same_names(summaries: dict[str, dict[str, Any
     same = {
         *("schema", "event", "endpoint", "address", "sent", "received", "lost", "in_flight"),
         *("loss_percent", "late", "duplicate", "stray", "reconnects", "failures"),
-        *("outages", "latency_ns", "mptcp"),
+        *("outages", "latency_ns", "mptcp", "dropped_here"),
     }
     assert ping.keys() & load.keys() == same
     for name in same - {"outages", "latency_ns"}:
@@ -103,7 +104,8 @@ def test_one_rule_works_in_both(command: str, port: str) -> None:
 
 def test_what_one_command_alone_has_is_named() -> None:
     """It is a mistake in the others, which say whose it is."""
-    assert PING.keys() - LOAD.keys() == {"mdev", "jitter", "missed", "certificate_days"}
+    alone = {"mdev", "jitter", "missed", "certificate_days", "retransmits"}
+    assert PING.keys() - LOAD.keys() == alone
     for name in ("mdev", "missed"):
         with pytest.raises(ValueError, match=f"no figure '{name}': only ping has it"):
             Rule.parse(f"{name}>1", LOAD)

@@ -70,6 +70,7 @@ _COUNTS: Final = (
     "late",
     "duplicate",
     "stray",
+    "dropped_here",
     "reconnects",
     "outages",
 )
@@ -86,6 +87,7 @@ PING: Final[Table] = _BOTH | {
     "mdev": TIME,
     "jitter": TIME,
     "missed": COUNT,
+    "retransmits": COUNT,
     "certificate_days": DAYS,
 }
 
@@ -124,6 +126,7 @@ def figures_of_ping(statistics: PingStatistics) -> Figures:
         "mdev": statistics.mdev,
         "jitter": statistics.jitter,
         "missed": statistics.missed,
+        "retransmits": None if statistics.tcp is None else statistics.tcp.retransmits,
         "certificate_days": statistics.certificate_days,
     }
 

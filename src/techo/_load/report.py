@@ -36,6 +36,7 @@ _ADDED: Final = (
     "late",
     "duplicate",
     "stray",
+    "dropped_here",
     "outages",
     "outage_seconds",
     "unsent",
@@ -137,6 +138,9 @@ class LoadReport:
     """Replies that had come before."""
     stray: int = attrs.field(validator=NATURAL)
     """Messages that belong to no trip, and harm none."""
+    dropped_here: int = attrs.field(default=0, validator=NATURAL, kw_only=True)
+    """Datagrams that the client's own sockets had no room for, which `lost` includes; from when
+    it connected, warm-up included."""
     outages: int = attrs.field(validator=NATURAL)
     """Times that something failed and nothing came back, of several machines added up."""
     outage_seconds: float = attrs.field(validator=AMOUNT)

@@ -167,4 +167,5 @@ class LoadRun:
             client_cpu_percent=None if share is None else 100 * share,
             client_was_limit=share is not None and share >= _LIMIT,
             mptcp=self.engine.mptcp,
+            dropped_here=self.engine.dropped_here,
         )

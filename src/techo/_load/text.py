@@ -20,6 +20,7 @@ from techo._probing.text import (
     WIDTH,
     counted,
     decimal,
+    dropped_in_words,
     fitted,
     milliseconds,
     mptcp_in_words,
@@ -94,6 +95,8 @@ def _counts(report: LoadReport) -> Iterator[str]:
         (report.in_flight, "in flight"),
     )
     yield f"{report.lost:,} lost{loss}" + f", {others}" * bool(others)
+    if report.dropped_here:
+        yield dropped_in_words(report.dropped_here, report.lost)
     if report.mptcp is not None:
         yield mptcp_in_words(report.mptcp)
     if report.longest_outage is not None:

@@ -10,9 +10,11 @@ import attrs
 import trio
 
 from techo._kernel.mptcp import MptcpPaths
+from techo._kernel.tcp_info import TcpInfo
 from techo._nursery import alone, open_bare_nursery
 from techo._probing.in_flight import Run
 from techo._probing.multipath import Multipath
+from techo._probing.socket_figures import SocketFigures
 from techo._probing.target import Opener, attempt
 from techo._probing.timer import open_timer
 from techo._probing.trip import Ending, Trip
@@ -33,11 +35,22 @@ class Connector:
     address: str | None = attrs.field(default=None, init=False)
     """Where the latest connection led; None if that is not known."""
     _multipath: Multipath = attrs.field(factory=Multipath, init=False)
+    _figures: SocketFigures = attrs.field(factory=SocketFigures, init=False)
 
     @property
     def mptcp(self) -> MptcpPaths | None:
         """What connections have become that were to be MPTCP; None if there were none."""
         return self._multipath.so_far()
+
+    @property
+    def tcp(self) -> TcpInfo | None:
+        """What TCP says of the latest connection, and what adds up over all; None without."""
+        return self._figures.tcp(())
+
+    @property
+    def dropped_here(self) -> int:
+        """How many datagrams our own sockets had no room for: there are none."""
+        return 0
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[trio.Nursery]:
@@ -79,6 +92,7 @@ class Connector:
         self.run.sink.connected(connected, again=False)
         # A look-up is no part of it: it asks others, and is timed apart.
         self.run.answer(trip, times.connect + (times.handshake or 0))
+        self._figures.closing(transport)
         await _close(transport)
 
 

@@ -234,4 +234,4 @@ class Ping(AsyncIterator[PingResult]):
 
     def statistics(self) -> PingStatistics:
         """Return what has become of all probes so far."""
-        return self._records.statistics(self._engine.address, self._engine.mptcp)
+        return self._records.statistics(self._engine)

@@ -10,10 +10,11 @@ from typing import Final
 import attrs
 import trio
 
-from techo._kernel.mptcp import MptcpPaths
+from techo._ping.connector import Connector
 from techo._ping.deadline import Deadline
 from techo._ping.results import PingFailure, PingReply, PingResult
 from techo._ping.statistics import PingStatistics
+from techo._probing.engine import Engine
 from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import Histogram, nanoseconds
 from techo._probing.in_flight import Run
@@ -140,16 +141,14 @@ class Records:
         self.run.schedule.paused = False
         return result
 
-    def statistics(
-        self, address: str | None, mptcp: MptcpPaths | None = None
-    ) -> PingStatistics:
-        """Return what is known by now, and that the probes went to `address`."""
+    def statistics(self, engine: Engine | Connector) -> PingStatistics:
+        """Return what is known by now, of which `engine` knows the sockets."""
         count = self._latency.count
         outages = self._outages.so_far()
         variance = count * self._squares - self._latency.sum**2  # times count squared; exact
         return PingStatistics(
             endpoint=self.endpoint,
-            address=address,
+            address=engine.address,
             sent=self.run.begun,
             received=self._received,
             lost=self._failures.total(),
@@ -175,5 +174,7 @@ class Records:
             if self._certificate_end is None
             else math.floor((self._certificate_end - time.time()) / _DAY),
             setup={name: each.copy() for name, each in self._setup.items()},
-            mptcp=mptcp,
+            mptcp=engine.mptcp,
+            tcp=engine.tcp,
+            dropped_here=engine.dropped_here,
         )

@@ -8,6 +8,7 @@ from typing import Any, Final
 import attrs
 
 from techo._kernel.mptcp import MptcpPaths
+from techo._kernel.tcp_info import TcpInfo
 from techo._probing.failure_cause import NEVER_REACHED, FailureCause
 from techo._probing.histogram import Histogram, figures_to_json, nanoseconds
 from techo._probing.outages import Outage, outages_to_json
@@ -27,6 +28,7 @@ _COUNTS: Final = (
     "duplicate",
     "corrupt",
     "stray",
+    "dropped_here",
     "reconnects",
 )
 
@@ -91,6 +93,11 @@ class PingStatistics:
     """Whole days from now until then; below 0 if it has expired."""
     mptcp: MptcpPaths | None = None
     """What the connections have become, if they were to be MPTCP; None if they were not."""
+    tcp: TcpInfo | None = None
+    """What TCP says of the latest connection, with the `retransmits`, the `lost` segments and
+    the `reorderings` of all; None without TCP."""
+    dropped_here: int = 0
+    """Datagrams that this program's own socket had no room for, which `lost` includes."""
 
     def __repr__(self) -> str:
         return brief(self)
@@ -148,4 +155,5 @@ class PingStatistics:
             },
             setup_ns={name: each.figures() for name, each in self.setup.items()},
             mptcp=None if self.mptcp is None else attrs.asdict(self.mptcp),
+            tcp=None if self.tcp is None else attrs.asdict(self.tcp),
         )

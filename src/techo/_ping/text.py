@@ -12,11 +12,13 @@ from techo._probing.histogram import Histogram
 from techo._probing.text import (
     WIDTH,
     counted,
+    dropped_in_words,
     milliseconds,
     mptcp_in_words,
     number_of,
     outages_in_words,
     some,
+    tcp_in_words,
     where,
 )
 from techo._probing.trip import Clock
@@ -55,6 +57,8 @@ def summary_of(statistics: PingStatistics, *, sweep: bool) -> Iterator[str]:
     reconnects = statistics.reconnects, "reconnect" + "s" * (statistics.reconnects != 1)
     if others := some(*((getattr(statistics, name), name) for name in names), reconnects):
         yield others
+    if statistics.dropped_here:
+        yield dropped_in_words(statistics.dropped_here, statistics.lost)
     if statistics.failures:
         yield f"failures: {counted(statistics.failures)}"
     if statistics.longest_outage is not None:
@@ -66,6 +70,8 @@ def summary_of(statistics: PingStatistics, *, sweep: bool) -> Iterator[str]:
         yield _certificate(statistics.certificate_end, statistics.certificate_days or 0)
     if statistics.mptcp is not None:
         yield mptcp_in_words(statistics.mptcp)
+    if statistics.tcp is not None:
+        yield tcp_in_words(statistics.tcp)
     if sweep:
         largest = (
             "none" if statistics.largest is None else number_of(statistics.largest, "byte")

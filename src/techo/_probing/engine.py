@@ -18,12 +18,14 @@ import trio
 
 from techo._client.client import check_fits
 from techo._kernel.mptcp import MptcpPaths
+from techo._kernel.tcp_info import TcpInfo
 from techo._nursery import alone, open_bare_nursery
 from techo._probing.driver import Driver
 from techo._probing.drivers import driver_for
 from techo._probing.failure_cause import FailureCause
 from techo._probing.in_flight import InFlight, Run
 from techo._probing.multipath import Multipath
+from techo._probing.socket_figures import SocketFigures
 from techo._probing.target import Opener, attempt
 from techo._probing.timer import open_timer
 from techo._probing.trip import Ending, Incident, IncidentKind
@@ -82,6 +84,7 @@ class Engine:
     _addresses: list[str] = attrs.field(factory=list, init=False)
     """Where the connections led that are over."""
     _multipath: Multipath = attrs.field(factory=Multipath, init=False)
+    _figures: SocketFigures = attrs.field(factory=SocketFigures, init=False)
     _opening: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
 
     @property
@@ -94,6 +97,16 @@ class Engine:
     def mptcp(self) -> MptcpPaths | None:
         """What connections have become that were to be MPTCP; None if there were none."""
         return self._multipath.so_far()
+
+    @property
+    def tcp(self) -> TcpInfo | None:
+        """What TCP says of the latest connection, and what adds up over all; None without."""
+        return self._figures.tcp(each.transport for each in self.drivers.values())
+
+    @property
+    def dropped_here(self) -> int:
+        """How many datagrams our own sockets had no room for."""
+        return self._figures.dropped_here(each.transport for each in self.drivers.values())
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[trio.Nursery]:
@@ -220,6 +233,7 @@ class Engine:
             self.drivers.pop(driver.in_flight, None)
             self._addresses = _latest(self._addresses, [driver.transport.address])
             self._multipath.closing(driver.transport)
+            self._figures.closing(driver.transport)
             await driver.close()  # noqa: ASYNC102  -- shielded, and over in a second
 
     async def _pace(self) -> None:

@@ -12,6 +12,7 @@ from techo._probing.failure_cause import FailureCause
 
 if TYPE_CHECKING:
     from techo._kernel.mptcp import MptcpPaths
+    from techo._kernel.tcp_info import TcpInfo
     from techo._probing.outages import Outage
 
 
@@ -19,6 +20,7 @@ WIDTH: Final = 60
 """Columns that a report takes: half of a screen has them."""
 
 _MILLISECOND: Final = 1_000_000
+_MEGA: Final = 1_000_000
 _LONG: Final = 100
 """What is more needs no thousandths, be it milliseconds or megabits."""
 
@@ -66,6 +68,34 @@ def counted(causes: Mapping[FailureCause, int]) -> str:
 def number_of(count: int, what: str) -> str:
     """Return a number of things, in the singular where there is one."""
     return f"{count:,} {what}" + "s" * (count != 1)
+
+
+def dropped_in_words(dropped: int, lost: int) -> str:
+    """Return how much of the loss may be this program's own, as a line for people."""
+    datagrams = number_of(dropped, "datagram")
+    own = f"up to {min(dropped, lost):,} of {lost:,} lost" if lost else "none of them a reply"
+    return f"dropped here: {datagrams}, as the socket's buffer was full; {own}"
+
+
+def tcp_in_words(info: TcpInfo) -> str:
+    """Return what TCP has measured, and had to do, as a line for people."""
+    times = (("rtt", info.rtt_ns), ("var", info.rttvar_ns), ("min", info.min_rtt_ns))
+    counts = (
+        (info.retransmits, "retransmit"),
+        (info.lost, "lost segment"),
+        (info.reorderings, "reordering"),
+        (info.congestion_window, "segment"),
+    )
+    *known, window = [None if n is None else number_of(n, what) for n, what in counts]
+    rate = info.delivery_bytes_per_second
+    megabits = None if rate is None else f"{decimal(8 * rate / _MEGA)} Mbit/s"
+    parts = (
+        ", ".join(f"{name} {milliseconds(each)}" for name, each in times if each is not None),
+        *known,
+        window and f"window {window}",
+        megabits,
+    )
+    return f"tcp, times in ms: {', '.join(filter(None, parts))}"
 
 
 def outages_in_words(count: int, seconds: float, longest: Outage) -> str:

@@ -21,6 +21,7 @@ import attrs
 import trio
 
 from techo._buckets import Buckets
+from techo._kernel.drops import read_drops
 from techo._log import detail, failure, is_detailed, name_of, rejected, shortage
 from techo._loop_guard import SAMPLED, LoopGuard
 from techo._reprs import brief
@@ -99,6 +100,8 @@ class DatagramStatistics:
     """Bytes received."""
     bytes_out: int
     """Bytes sent, stamps included."""
+    dropped_here: int = 0
+    """Datagrams that the sockets had no room for, and nobody received; Linux says how many."""
 
     def __repr__(self) -> str:
         return brief(self)
@@ -126,6 +129,9 @@ class DatagramService:
     _dropped: dict[DropReason, int] = attrs.field(factory=lambda: dict.fromkeys(DropReason, 0))
     _bytes_in: int = 0
     _bytes_out: int = 0
+    _sockets: set[socket.socket] = attrs.field(factory=set)
+    _dropped_here: int = 0
+    """Of sockets that are not served any more."""
     _numbers: itertools.count[int] = attrs.field(factory=lambda: itertools.count(1))
     """What the log tells datagrams apart by."""
 
@@ -142,6 +148,7 @@ class DatagramService:
             dropped=dict(self._dropped),
             bytes_in=self._bytes_in,
             bytes_out=self._bytes_out,
+            dropped_here=self._dropped_here + sum(map(read_drops, self._sockets)),
         )
 
     async def serve(self, sock: socket.socket) -> NoReturn:
@@ -151,6 +158,7 @@ class DatagramService:
         """
         place = attrs.evolve(DatagramSocket.of(sock), endpoint=str(endpoint_of(sock)))
         self._own[place.own] += 1
+        self._sockets.add(sock)
         self._refuse()
         try:
             if self.interceptor is None:
@@ -158,6 +166,8 @@ class DatagramService:
             await self.interceptor.serve_datagrams(place, functools.partial(self._loop, sock))
         finally:
             self._own[place.own] -= 1
+            self._sockets.discard(sock)
+            self._dropped_here += read_drops(sock)
             self._refuse()
 
     async def _loop(self, sock: socket.socket, place: DatagramSocket) -> NoReturn:
