@@ -19,6 +19,7 @@ from techo._cli.admission import ADMISSION, admission_of
 from techo._cli.backlog import Backlog
 from techo._cli.endpoints import check_ports, read_listening
 from techo._cli.errors import cannot_listen, refuse
+from techo._cli.metrics import METRICS, Pages, joined, pages_of
 from techo._cli.options import Command, Group, Option, flag, option, switch
 from techo._cli.process import in_foreground, shortage
 from techo._cli.readers import (
@@ -110,6 +111,7 @@ def _options() -> Iterator[Option | Group]:
     )
     yield Group("Limits", [_limit(field) for field in attrs.fields(Limits)])
     yield ADMISSION
+    yield METRICS
     yield Group(
         "Sockets",
         [
@@ -188,6 +190,7 @@ def _serve(options: argparse.Namespace, tell: Callable[[str], None]) -> int:
     if (short := shortage(limits.max_connections)) is not None:
         _log.warning("%s or lower --max-connections", short)
     try:
+        pages = pages_of(options)
         inherited = systemd.take_inherited(os.environ)
         endpoints = options.endpoint or inherited or [Endpoint()]
         service = techo.EchoService(
@@ -197,11 +200,11 @@ def _serve(options: argparse.Namespace, tell: Callable[[str], None]) -> int:
             unix_mode=options.unix_mode,
             faults=options.fault,
             seed=options.seed,
-            hook=admission_of(options),
+            hook=joined(admission_of(options), None if pages is None else pages.counting),
         )
     except ValueError as error:
         return refuse(str(error))
-    server = _Server(service, systemd.notifier(os.environ), tell)
+    server = _Server(service, systemd.notifier(os.environ), tell, pages)
     try:
         return trio.run(server.run, endpoints)
     finally:
@@ -239,6 +242,7 @@ class _Server:
     """Reports our state to systemd."""
     tell: Callable[[str], None]
     """Reports it to who sits at a terminal."""
+    pages: Pages | None
     output: Backlog = attrs.field(factory=_output)
     _stop: int = 0
     """The first signal that asked for the end."""
@@ -269,14 +273,12 @@ class _Server:
                 except ValueError as error:  # such as a fault that cannot happen there
                     nursery.cancel_scope.cancel(reason="not listening")
                     return refuse(str(error))
-                for endpoint in self.service.endpoints:
-                    self.output.write(printable(f"listening on {endpoint}"))
                 if self.service.endpoints:  # or it was stopped before it was listening
-                    self.notify("READY=1")
-                    if in_foreground(sys.stderr):
-                        self.tell("Ctrl-C stops it")
+                    await self._report_listening(nursery)
                 await self._stopping.wait()
                 self.notify("STOPPING=1")
+                if self.pages is not None:
+                    self.pages.drain()
                 _log.debug("draining after %s", signal.Signals(self._stop).name)
                 # Unless the log has it, or nothing was ever listening.
                 if not _log.isEnabledFor(logging.INFO) and self.service.endpoints:
@@ -286,6 +288,15 @@ class _Server:
         if self.service.statistics().outcomes[techo.Outcome.ABORTED]:
             return 1
         return -self._stop if self._stop == signal.SIGINT else 0
+
+    async def _report_listening(self, nursery: trio.Nursery) -> None:
+        for endpoint in self.service.endpoints:
+            self.output.write(printable(f"listening on {endpoint}"))
+        if self.pages is not None:
+            await self.pages.start(self.service, nursery)
+        self.notify("READY=1")
+        if in_foreground(sys.stderr):
+            self.tell("Ctrl-C stops it")
 
     async def _heed(self, signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
         """Print statistics when asked; drain at the first signal to stop, end at the second."""

@@ -174,13 +174,18 @@ class Registry:
 
     def statistics(self, datagrams: DatagramStatistics) -> Statistics:
         """Return a snapshot of everything up to now, with that of the datagrams."""
+        chunks, bytes_in, bytes_out = self._chunks, self._bytes_in, self._bytes_out
+        for each in self._active:
+            chunks += each.chunks
+            bytes_in += each.bytes_in
+            bytes_out += each.bytes_out
         return Statistics(
             accepted=self._accepted,
             active=len(self._active),
             parked=len(self._parked),
             outcomes={outcome: self._outcomes[outcome] for outcome in Outcome},
-            chunks=self._chunks + sum(each.chunks for each in self._active),
-            bytes_in=self._bytes_in + sum(each.bytes_in for each in self._active),
-            bytes_out=self._bytes_out + sum(each.bytes_out for each in self._active),
+            chunks=chunks,
+            bytes_in=bytes_in,
+            bytes_out=bytes_out,
             datagrams=datagrams,
         )

@@ -1,0 +1,105 @@
+"""Metrics: a service's counters as Prometheus reads them (extra "metrics").
+
+The service counts in plain numbers; families are made of them when somebody asks. Names and
+units follow Prometheus' conventions: base units, totals end in _total.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import attrs
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from techo._operate.counting import BOUNDS, Counters, Durations
+from techo._server.registry import Statistics
+
+
+@attrs.define(eq=False)
+class ServiceCollector(Collector):
+    """Makes metric families of the counters of a service, or of several together."""
+
+    count: Callable[[], Counters]
+    version: str
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield each family once; the cost does not depend on how often it counted."""
+        counters = self.count()
+        found = counters.statistics
+        yield InfoMetricFamily("techo_build", "What is running.", {"version": self.version})
+        yield from _connections(found)
+        yield _lasted(counters.durations)
+        yield _total("techo_chunks", "Chunks received over connections.", found.chunks)
+        yield _total("techo_received_bytes", "Received over connections.", found.bytes_in)
+        yield _total("techo_sent_bytes", "Sent over connections.", found.bytes_out)
+        yield from _datagrams(found)
+
+
+def _connections(found: Statistics) -> Iterator[Metric]:
+    yield _total("techo_accepted_connections", "Connections accepted.", found.accepted)
+    ended = CounterMetricFamily(
+        "techo_connections", "Connections that are over, by how.", labels=["outcome"]
+    )
+    for outcome, count in found.outcomes.items():
+        ended.add_metric([str(outcome)], count)
+    yield ended
+    yield GaugeMetricFamily(
+        "techo_active_connections", "Connections that are not over.", found.active
+    )
+    yield GaugeMetricFamily(
+        "techo_parked_connections", "Of these, how many wait for a place.", found.parked
+    )
+
+
+def _lasted(durations: Durations) -> Metric:
+    family = HistogramMetricFamily(
+        "techo_connection_duration_seconds", "How long connections lasted that are over."
+    )
+    bounds = [*map(str, BOUNDS), "+Inf"]
+    sums = itertools.accumulate(durations.counts)
+    family.add_metric([], list(zip(bounds, sums, strict=True)), durations.seconds)
+    return family
+
+
+def _datagrams(found: Statistics) -> Iterator[Metric]:
+    datagrams = found.datagrams
+    yield _total("techo_received_datagrams", "Datagrams received.", datagrams.received)
+    yield _total("techo_echoed_datagrams", "Datagrams answered.", datagrams.echoed)
+    dropped = CounterMetricFamily(
+        "techo_dropped_datagrams", "Datagrams not answered, by why.", labels=["reason"]
+    )
+    for reason, count in datagrams.dropped.items():
+        dropped.add_metric([str(reason)], count)
+    yield dropped
+    yield _total("techo_datagram_received_bytes", "Received as datagrams.", datagrams.bytes_in)
+    yield _total("techo_datagram_sent_bytes", "Sent as datagrams.", datagrams.bytes_out)
+
+
+def _total(name: str, help_text: str, value: float) -> Metric:
+    return CounterMetricFamily(name, help_text, value)
+
+
+def exposition(collector: Collector) -> Callable[[str], tuple[bytes, str]]:
+    """Return what makes the text, and its content type, for an Accept header.
+
+    That of this process is with it: memory, descriptors, CPU time.
+    """
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(collector)
+    ProcessCollector(registry=registry)
+
+    def expose(accept: str) -> tuple[bytes, str]:
+        encode, content_type = choose_encoder(accept)
+        return encode(registry), content_type
+
+    return expose
