@@ -11,11 +11,10 @@ from helpers import call, serving
 from techo._probing.histogram import Histogram
 
 
-def test_lines_of_intervals_come_before_the_summary_and_fit_60_columns() -> None:
+def test_lines_of_intervals_come_before_the_summary_and_fit_60_columns(port: str) -> None:
     """There is a heading, a line for each, and one for the rest."""
-    with serving("-q", "--reply", "raw") as process:
-        arguments = ["-r", "200", "-d", "1.5", "--report-every", "0.4"]
-        code, out, _ = call("load", *arguments, str(process.port))
+    arguments = ["-r", "200", "-d", "1.5", "--report-every", "0.4"]
+    code, out, _ = call("load", *arguments, port)
     lines = out.decode().splitlines()
     assert code == 0
     assert lines[0].split() == ["s", "trips/s", "Mbit/s", "p50", "ms", "p99", "ms", "errors"]
@@ -29,11 +28,10 @@ def test_lines_of_intervals_come_before_the_summary_and_fit_60_columns() -> None
     assert max(map(len, lines)) <= 60
 
 
-def test_objects_of_intervals_add_up_to_the_summary(tmp_path: Path) -> None:
+def test_objects_of_intervals_add_up_to_the_summary(tmp_path: Path, port: str) -> None:
     """Nothing is in two of them and nothing in none; merge takes the summary only."""
-    with serving("-q", "--reply", "raw") as process:
-        arguments = ["--json", "-d", "2", "--report-every", "300ms", str(process.port)]
-        code, out, _ = call("load", *arguments)
+    arguments = ["--json", "-d", "2", "--report-every", "300ms", port]
+    code, out, _ = call("load", *arguments)
     assert code == 0
     *intervals, summary = map(json.loads, out.splitlines())
     assert len(intervals) >= 2  # of seven, on a machine that is not busy
@@ -49,10 +47,9 @@ def test_objects_of_intervals_add_up_to_the_summary(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--report-every", "off"], ["--json"]])
-def test_without_intervals_there_is_the_summary_only(arguments: list[str]) -> None:
+def test_without_intervals_there_is_the_summary_only(arguments: list[str], port: str) -> None:
     """They can be switched off; --json has none unless they are asked for."""
-    with serving("-q") as process:
-        _, out, _ = call("load", *arguments, "-r", "100", "-d", "1.3", str(process.port))
+    _, out, _ = call("load", *arguments, "-r", "100", "-d", "1.3", port)
     assert b"trips/s  " not in out
     assert b"interval" not in out
 

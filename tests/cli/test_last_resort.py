@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from entering import entered
 from helpers import PATIENCE
 from techo._cli.bugs import report_bug
 
@@ -22,7 +25,7 @@ cli.entry()
 """
 
 
-def escaped(error: str, **environment: str) -> tuple[int, str, str]:
+def started(error: str) -> tuple[int, str, str]:
     """Start a process whose command raises."""
     done = subprocess.run(
         [sys.executable, "-c", START.format(error=error)],
@@ -30,9 +33,29 @@ def escaped(error: str, **environment: str) -> tuple[int, str, str]:
         text=True,
         timeout=PATIENCE,
         check=False,
-        env=os.environ | environment,
     )
     return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def escaped(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[int, str]]:
+    """Return what enters a command that raises; it gives exit code and standard error."""
+
+    def enter(error: str) -> tuple[int, str]:
+        names: dict[str, Any] = {}
+        exec(f"import trio\ndef main(_):\n    raise {error}", names)  # noqa: S102  -- it is ours
+        monkeypatch.setattr("techo._cli.main", names["main"])
+        return entered(os.open(os.devnull, os.O_WRONLY))
+
+    return enter
+
+
+def test_a_process_ends_with_one_line() -> None:
+    """Whatever has escaped; what else is in it, the others here have."""
+    code, out, err = started("KeyError('x')")
+    assert (code, out) == (1, "")
+    assert err.startswith("techo: KeyError: ")
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -47,10 +70,12 @@ def escaped(error: str, **environment: str) -> tuple[int, str, str]:
         ("AssertionError", "AssertionError ("),
     ],
 )
-def test_a_bug_is_one_line(error: str, words: str) -> None:
+def test_a_bug_is_one_line(
+    error: str, words: str, escaped: Callable[[str], tuple[int, str]]
+) -> None:
     """It names the error and what to report; an OSError is none of our output."""
-    code, out, err = escaped(error)
-    assert (code, out) == (1, "")
+    code, err = escaped(error)
+    assert code == 1
     assert err.startswith(f"techo: {words}")
     assert "this is a bug in techo; please report this line" in err
     assert "TECHO_TRACEBACK=1" in err
@@ -58,9 +83,12 @@ def test_a_bug_is_one_line(error: str, words: str) -> None:
     assert err.rstrip("\n").isprintable()
 
 
-def test_the_traceback_is_there_for_the_asking() -> None:
+def test_the_traceback_is_there_for_the_asking(
+    escaped: Callable[[str], tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A variable adds it before the line."""
-    _, _, err = escaped("KeyError(1)", TECHO_TRACEBACK="1")
+    monkeypatch.setenv("TECHO_TRACEBACK", "1")
+    _, err = escaped("KeyError(1)")
     assert err.startswith("Traceback")
     assert "this is a bug in techo" in err.splitlines()[-1]
 
@@ -72,9 +100,11 @@ def test_the_traceback_is_there_for_the_asking() -> None:
         ("ExceptionGroup('', [MemoryError()])", "cannot allocate memory; close other"),
     ],
 )
-def test_a_shortage_is_no_bug(error: str, words: str) -> None:
+def test_a_shortage_is_no_bug(
+    error: str, words: str, escaped: Callable[[str], tuple[int, str]]
+) -> None:
     """What only shows in the midst of a command has its remedy, too."""
-    code, _, err = escaped(error)
+    code, err = escaped(error)
     assert code == 2
     assert words in err
 

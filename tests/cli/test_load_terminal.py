@@ -11,11 +11,10 @@ from helpers import PATIENCE, serving, wait_until
 from terminals import on_a_terminal
 
 
-def test_a_bar_shows_what_was_found_so_far() -> None:
+def test_a_bar_shows_what_was_found_so_far(port: str) -> None:
     """It shows rate, p99 and errors until the summary takes its place."""
     with (
-        serving() as process,
-        on_a_terminal("load", "-r", "1000", "-d", "60", str(process.port)) as terminal,
+        on_a_terminal("load", "-r", "1000", "-d", "60", port) as terminal,
     ):
         for _ in range(4):  # until there are enough trips for a p99
             terminal.read_until(" ms, 0 errors")
@@ -29,29 +28,27 @@ def test_a_bar_shows_what_was_found_so_far() -> None:
     assert "\r^C" in terminal.seen
 
 
-def test_a_bar_leaves_out_a_percentile_that_is_not_known() -> None:
+def test_a_bar_leaves_out_a_percentile_that_is_not_known(port: str) -> None:
     """Of so few trips there is no p99."""
     with (
-        serving() as process,
-        on_a_terminal("load", "-r", "20", "-d", "60", str(process.port)) as terminal,
+        on_a_terminal("load", "-r", "20", "-d", "60", port) as terminal,
     ):
         terminal.read_until("/s, 0 errors")
 
 
-def test_a_warm_up_is_told() -> None:
+def test_a_warm_up_is_told(port: str) -> None:
     """The bar says so until trips are counted."""
     arguments = ["load", "-r", "200", "--warm-up", "1", "-d", "1"]
-    with serving() as process, on_a_terminal(*arguments, str(process.port)) as terminal:
+    with on_a_terminal(*arguments, port) as terminal:
         terminal.read_until("warming up")
         terminal.read_until(" 0 errors")
         terminal.read_until("response time, ms")
 
 
-def test_trips_have_a_bar_too() -> None:
+def test_trips_have_a_bar_too(port: str) -> None:
     """The bar of a number of trips comes to its end."""
     with (
-        serving() as process,
-        on_a_terminal("load", "-r", "1000", "-n", "600", str(process.port)) as terminal,
+        on_a_terminal("load", "-r", "1000", "-n", "600", port) as terminal,
     ):
         terminal.read_until("600 round trips in")
     assert " errors" in terminal.seen
@@ -77,12 +74,11 @@ def test_ctrl_c_twice_waits_for_nobody() -> None:
             process.popen.send_signal(signal.SIGCONT)
 
 
-def test_without_colour_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_colour_there_is_none(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
     """NO_COLOR is respected (no-color.org); bold text may stay."""
     monkeypatch.setenv("NO_COLOR", "1")
     with (
-        serving() as process,
-        on_a_terminal("load", "-n", "300", "-r", "1000", str(process.port)) as terminal,
+        on_a_terminal("load", "-n", "300", "-r", "1000", port) as terminal,
     ):
         terminal.read_until("response time, ms")
         assert terminal.popen.wait(PATIENCE) == 0

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import subprocess
 import sys
-import unittest.mock
 from pathlib import Path
 
 import pytest
 
-from helpers import PATIENCE, call, command, free_endpoint, process_kept, run, serving
+from entering import entered
+from helpers import PATIENCE, call, command, free_endpoint, run, serving
 from techo._checking.names import CHECK_NAMES
-from techo._cli import entry
 
 QUICK = [word for name in CHECK_NAMES if name != "1-byte" for word in ("--skip", name)]
 
@@ -42,24 +39,6 @@ def shell(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         input="hello",
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
-
-
-def entered(stdout: int, *arguments: str, encoding: str | None = None) -> tuple[int, str]:
-    """Run a command with a descriptor as standard output, but in this process.
-
-    It is entered as a process enters it; return what it exits with and says on standard error.
-    """
-    err = io.StringIO()
-    with (
-        process_kept(),
-        open(stdout, "w", encoding=encoding) as out,
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        unittest.mock.patch.object(sys, "argv", ["techo", *arguments]),
-        pytest.raises(SystemExit) as left,
-    ):
-        entry()
-    return int(left.value.code or 0), err.getvalue()
 
 
 @pytest.fixture(scope="session")

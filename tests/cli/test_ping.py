@@ -288,10 +288,10 @@ def test_the_environment_below_the_options(port: str) -> None:
     assert b"\n1 sent, 1 received" in out
 
 
-def test_interrupted_it_prints_the_summary_and_dies_by_the_signal() -> None:
+def test_interrupted_it_prints_the_summary_and_dies_by_the_signal(port: str) -> None:
     """It dies by SIGINT if the verdict is good, and exits with 0 after SIGTERM."""
     for number, code in [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 0)]:
-        with serving() as process, pinging("-i", "60", str(process.port)) as popen:
+        with pinging("-i", "60", port) as popen:
             assert "seq=1" in read_line(popen)
             popen.send_signal(number)
             out, err = popen.communicate(timeout=PATIENCE)
@@ -312,9 +312,9 @@ def test_interrupted_with_a_bad_verdict_the_verdict_counts(port: str) -> None:
         assert popen.wait(PATIENCE) == 1
 
 
-def test_sigquit_asks_for_the_statistics_so_far() -> None:
+def test_sigquit_asks_for_the_statistics_so_far(port: str) -> None:
     """They are printed on standard error, and ping goes on."""
-    with serving() as process, pinging("-i", "0.01", str(process.port)) as popen:
+    with pinging("-i", "0.01", port) as popen:
         read_line(popen)
         popen.send_signal(signal.SIGQUIT)
         assert popen.stderr is not None
@@ -388,9 +388,9 @@ def test_tls_has_its_handshake_told_apart(tmp_path: Path) -> None:
     assert b"seq=1 tls (bad certificate (" in distrusted[1]
 
 
-def test_nobody_reads_what_is_printed() -> None:
+def test_nobody_reads_what_is_printed(port: str) -> None:
     """It ends without a word."""
-    with serving() as process, pinging("-i", "0.01", str(process.port)) as popen:
+    with pinging("-i", "0.01", port) as popen:
         read_line(popen)
         assert popen.stdout is not None
         popen.stdout.close()

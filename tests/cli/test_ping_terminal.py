@@ -5,15 +5,14 @@ from __future__ import annotations
 import shlex
 import signal
 
-from helpers import PATIENCE, command, serving
+from helpers import PATIENCE, command
 from terminals import any_on_a_terminal, on_a_terminal
 
 
-def test_enter_asks_for_the_statistics_so_far() -> None:
+def test_enter_asks_for_the_statistics_so_far(port: str) -> None:
     """Each time that it is pressed they are printed, and ping goes on."""
     with (
-        serving() as process,
-        on_a_terminal("ping", "-i", "0.01", str(process.port)) as terminal,
+        on_a_terminal("ping", "-i", "0.01", port) as terminal,
     ):
         terminal.read_until("seq=1")
         for keys in (b"\n", b"\n", b"\x04\n"):  # Ctrl-D is no end of the Enter key
@@ -22,24 +21,22 @@ def test_enter_asks_for_the_statistics_so_far() -> None:
         assert "--- " not in terminal.seen
 
 
-def test_what_is_typed_ahead_is_left_to_the_shell() -> None:
+def test_what_is_typed_ahead_is_left_to_the_shell(port: str) -> None:
     """The line that was typed or pasted meanwhile is still there when ping has ended."""
-    with serving() as process:
-        ping = shlex.join(command("ping", "-i", "0.01", "-n", "50", str(process.port)))
-        script = f"{ping}; read -r line; echo the shell has read: $line"
-        with any_on_a_terminal("sh", "-c", script) as terminal:
-            terminal.read_until("seq=1")
-            terminal.type(b"techo load\n")
-            terminal.read_until("the shell has read: techo load")
-            assert terminal.popen.wait(PATIENCE) == 0
+    ping = shlex.join(command("ping", "-i", "0.01", "-n", "50", port))
+    script = f"{ping}; read -r line; echo the shell has read: $line"
+    with any_on_a_terminal("sh", "-c", script) as terminal:
+        terminal.read_until("seq=1")
+        terminal.type(b"techo load\n")
+        terminal.read_until("the shell has read: techo load")
+        assert terminal.popen.wait(PATIENCE) == 0
     assert terminal.seen.count("round trips in ms") == 1
 
 
-def test_ctrl_c_ends_it_with_the_summary() -> None:
+def test_ctrl_c_ends_it_with_the_summary(port: str) -> None:
     """It prints the summary and dies by SIGINT."""
     with (
-        serving() as process,
-        on_a_terminal("ping", "-i", "0.01", str(process.port)) as terminal,
+        on_a_terminal("ping", "-i", "0.01", port) as terminal,
     ):
         terminal.read_until("seq=3")
         terminal.type(b"\x03")
@@ -48,11 +45,10 @@ def test_ctrl_c_ends_it_with_the_summary() -> None:
     assert "--- tcp://" in terminal.seen
 
 
-def test_ctrl_backslash_asks_for_the_statistics_too() -> None:
+def test_ctrl_backslash_asks_for_the_statistics_too(port: str) -> None:
     """The terminal turns it into SIGQUIT."""
     with (
-        serving() as process,
-        on_a_terminal("ping", "-i", "0.01", str(process.port)) as terminal,
+        on_a_terminal("ping", "-i", "0.01", port) as terminal,
     ):
         terminal.read_until("seq=1")
         terminal.type(b"\x1c")

@@ -47,36 +47,33 @@ def test_a_pipe_gets_everything_back(reply: str) -> None:
     assert re.sub(rb"\[\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}\] ", b"", out) == data
 
 
-def test_a_line_without_an_end_is_answered() -> None:
+def test_a_line_without_an_end_is_answered(port: str) -> None:
     """The tutorial's client sends such lines."""
-    with serving("-q") as process:
-        code, out, _ = call("talk", str(process.port), stdin=b"hello")
+    code, out, _ = call("talk", port, stdin=b"hello")
     assert code == 0
     assert re.fullmatch(rb"\[.{24}\] hello", out)
 
 
-def test_no_input_is_no_failure() -> None:
+def test_no_input_is_no_failure(port: str) -> None:
     """No reply is pending then; a closed standard input is the same."""
-    with serving("-q") as process:
-        assert call("talk", str(process.port)) == (0, b"", "")
-        closed = subprocess.run(
-            ["sh", "-c", 'exec "$@" <&-', "sh", *command("talk", str(process.port))],
-            capture_output=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        assert (closed.returncode, closed.stdout, closed.stderr) == (0, b"", b"")
+    assert call("talk", port) == (0, b"", "")
+    closed = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&-', "sh", *command("talk", port)],
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (closed.returncode, closed.stdout, closed.stderr) == (0, b"", b"")
 
 
-def test_input_that_cannot_be_read_is_said() -> None:
+def test_input_that_cannot_be_read_is_said(port: str) -> None:
     """An example is a file opened for writing."""
-    with serving("-q") as process:
-        done = subprocess.run(
-            ["sh", "-c", 'exec "$@" 0>/dev/null', "sh", *command("talk", str(process.port))],
-            capture_output=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" 0>/dev/null', "sh", *command("talk", port)],
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
     assert done.stderr == b"techo: cannot read standard input: Bad file descriptor\n"
     assert done.returncode == 1
 
@@ -167,25 +164,24 @@ def test_nobody_there_is_exit_code_2() -> None:
     assert (code, "'localhost'" in err, len(err.splitlines())) == (2, True, 1)
 
 
-def test_output_that_cannot_be_written_is_said() -> None:
+def test_output_that_cannot_be_written_is_said(port: str) -> None:
     """A full disk is reported; a closed standard output is as good as nobody reading."""
-    with serving("-q") as process:
-        for redirection, code, err in [
-            (
-                ">/dev/full",
-                1,
-                b"techo: cannot write to standard output: No space left on device\n",
-            ),
-            (">&-", 0, b""),
-        ]:
-            done = subprocess.run(
-                ["sh", "-c", f'"$@" {redirection}', "sh", *command("talk", str(process.port))],
-                input=b"hello",
-                capture_output=True,
-                timeout=PATIENCE,
-                check=False,
-            )
-            assert (done.returncode, done.stdout, done.stderr) == (code, b"", err)
+    for redirection, code, err in [
+        (
+            ">/dev/full",
+            1,
+            b"techo: cannot write to standard output: No space left on device\n",
+        ),
+        (">&-", 0, b""),
+    ]:
+        done = subprocess.run(
+            ["sh", "-c", f'"$@" {redirection}', "sh", *command("talk", port)],
+            input=b"hello",
+            capture_output=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (code, b"", err)
 
 
 def test_whoever_reads_the_output_may_leave() -> None:
@@ -233,24 +229,22 @@ class Terminal:
 
 
 @pytest.mark.parametrize("ending", [b"\n", b"\x04"], ids=["empty line", "Ctrl-D"])
-def test_on_a_terminal_it_prompts_line_by_line(ending: bytes) -> None:
+def test_on_a_terminal_it_prompts_line_by_line(ending: bytes, port: str) -> None:
     """It prints a prompt, reads a line, prints its reply, and prompts on a new line."""
-    with serving("-q") as process:
-        terminal = Terminal(process.port)
-        terminal.expect(rb"> $")
-        terminal.type(b"how are you?\n")
-        terminal.expect(rb"\n\[.{24}\] how are you\?\r\n> $")
-        terminal.type(ending)
-        assert terminal.close() == 0
+    terminal = Terminal(int(port))
+    terminal.expect(rb"> $")
+    terminal.type(b"how are you?\n")
+    terminal.expect(rb"\n\[.{24}\] how are you\?\r\n> $")
+    terminal.type(ending)
+    assert terminal.close() == 0
 
 
-def test_ctrl_c_ends_it_as_it_ends_any_program() -> None:
+def test_ctrl_c_ends_it_as_it_ends_any_program(port: str) -> None:
     """It prints no traceback, and the shell sees the signal."""
-    with serving("-q") as process:
-        terminal = Terminal(process.port)
-        terminal.expect(rb"> $")
-        terminal.talk.send_signal(signal.SIGINT)
-        assert terminal.close() == -signal.SIGINT
+    terminal = Terminal(int(port))
+    terminal.expect(rb"> $")
+    terminal.talk.send_signal(signal.SIGINT)
+    assert terminal.close() == -signal.SIGINT
 
 
 def test_a_server_that_stops_is_noticed_at_the_prompt() -> None:

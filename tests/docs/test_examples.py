@@ -152,10 +152,9 @@ class Session:
         command = adapted(line, self.port).replace("8010", self.tls_port)
         ends = not (is_server(line) or is_endless(line))
         found = techo_in(command)
-        if ends and found is not None and found[0] != "talk" and "|" not in command:
-            code, _, err = call(
-                found[0], *found[1], environment={"TECHO_ENDPOINT": str(self.port)}
-            )
+        if ends and found is not None and "|" not in command:
+            environment = {"TECHO_ENDPOINT": str(self.port)}
+            code, _, err = call(found[0], *found[1], stdin=b"hello\n", environment=environment)
             assert code == 0, err
             return
         popen = subprocess.Popen(

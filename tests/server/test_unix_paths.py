@@ -155,16 +155,25 @@ async def test_permissions_are_as_wanted_at_every_moment(
     assert len(seen) == bool(mode & umask)
 
 
-def test_a_server_that_was_killed_can_be_started_again(kind: str, tmp_path: Path) -> None:
-    """The path that `kill -9` leaves behind is no obstacle."""
+@pytest.fixture
+def left_behind(kind: str, tmp_path: Path) -> Path:
+    """The path of a server that has got `kill -9`."""
     path = tmp_path / "echo"
-    for _ in range(2):
-        command = [sys.executable, "-m", "techo", "-q", f"{kind}:{path}"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == f"listening on {kind}:{path}\n".encode()
-            process.kill()
-        assert path.exists()
+    command = [sys.executable, "-m", "techo", "-q", f"{kind}:{path}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"listening on {kind}:{path}\n".encode()
+        process.kill()
+    assert path.exists()
+    return path
+
+
+async def test_a_server_that_was_killed_can_be_started_again(
+    kind: str, left_behind: Path
+) -> None:
+    """The path that it leaves behind is no obstacle."""
+    async with techo.open_server(f"{kind}:{left_behind}", reply=techo.raw):
+        assert await hello(kind, str(left_behind)) == b"hello"
 
 
 async def test_a_path_that_cannot_be_removed_costs_nobody_a_byte(
