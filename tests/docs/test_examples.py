@@ -128,7 +128,9 @@ def is_endless(line: str) -> bool:
 def adapted(line: str, port: int) -> str:
     """Return a command with ports that are free or served, and short times."""
     if is_server(line):
-        line = re.sub(r"\b(8009|8010|9000|9100|7007)\b", "0", line).replace("@echo", f"@echo-{port}")
+        line = re.sub(r"\b(8009|8010|9000|9100|7007)\b", "0", line).replace(
+            "@echo", f"@echo-{port}"
+        )
         return line
     line = re.sub(r"\b(8009|7007)\b", str(port), line)
     line = re.sub(r"-d \d+", "-d 0.2", line).replace("100000", "1000").replace("5ms'", "30s'")
