@@ -14,10 +14,10 @@ from techo._faults.datagrams import FaultySender, LostOnPurposeError
 from techo._faults.plan import Plan, Planner, check_applicable
 from techo._faults.transport import FaultEndedError, FaultyTransport
 from techo._faults.values import NeverHandshake, Refuse, SlowAccept
+from techo._kernel.datagram_sockets import DatagramSocket, Sender
 from techo._nursery import open_bare_nursery
 from techo._server.connection import Connection, Outcome
 from techo._server.conversation import converse
-from techo._server.datagram_sockets import DatagramSocket, Sender
 from techo._server.interceptor import InterceptedError
 from techo._transport.transport import Transport
 from techo.reply import Reply

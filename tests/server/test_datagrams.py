@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 import techo
 from helpers import PATIENCE, until
 from techo._buckets import Buckets
+from techo._kernel.datagram_sockets import DatagramSocket
 from techo._server import datagrams
 from techo._server.connection import Peer
-from techo._server.datagram_sockets import DatagramSocket
 from techo._server.hook import ServiceHook
 from techo._transport.transport import Transport
 from techo.testing import MemoryListener

@@ -12,9 +12,9 @@ import trio
 
 import techo
 from helpers import ended, receive_until_end
+from techo._kernel.datagram_sockets import DatagramSocket, Sender
 from techo._memory.listener import MemoryListener
 from techo._server.connection import Connection, Outcome
-from techo._server.datagram_sockets import DatagramSocket, Sender
 from techo._server.datagrams import DropReason
 from techo._server.interceptor import InterceptedError, Interception
 from techo._server.service import Service

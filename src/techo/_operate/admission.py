@@ -10,10 +10,10 @@ import trio
 
 from techo._addresses import network_of, peer_host, text_of
 from techo._buckets import Buckets
+from techo._kernel.datagram_sockets import Sender
 from techo._operate.networks import UNIX, NetworkTable, read_network
 from techo._proxy_header import ProxyHeader, ProxyHeaderError, missing, parse, split
 from techo._server.connection import UNKNOWN, Peer
-from techo._server.datagram_sockets import Sender
 from techo._server.hook import RefusedError, ServiceHook
 from techo._transport.transport import Transport
 from techo._validation import COUNT

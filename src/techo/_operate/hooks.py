@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import attrs
 import trio
 
+from techo._kernel.datagram_sockets import Sender
 from techo._server.connection import Connection, Peer
-from techo._server.datagram_sockets import Sender
 from techo._server.hook import ServiceHook
 from techo._transport.transport import Transport
 

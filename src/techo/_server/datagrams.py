@@ -21,11 +21,11 @@ import attrs
 import trio
 
 from techo._buckets import Buckets
+from techo._kernel.datagram_sockets import NAMELESS, DatagramSocket, Sender
 from techo._kernel.drops import read_drops
 from techo._log import detail, failure, is_detailed, name_of, rejected, shortage
 from techo._loop_guard import SAMPLED, LoopGuard
 from techo._reprs import brief
-from techo._server.datagram_sockets import NAMELESS, DatagramSocket, Sender
 from techo._server.hook import RefusedError, ServiceHook
 from techo._server.interceptor import InterceptedError, Interceptor
 from techo._server.limits import Limits

@@ -6,8 +6,8 @@ import socket
 
 import trio
 
+from techo._kernel.datagram_sockets import Sender
 from techo._server.connection import Connection, Peer
-from techo._server.datagram_sockets import Sender
 from techo._transport.transport import Transport
 
 

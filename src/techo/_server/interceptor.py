@@ -6,8 +6,8 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import NoReturn, Protocol
 
+from techo._kernel.datagram_sockets import DatagramSocket
 from techo._server.connection import Connection, Outcome
-from techo._server.datagram_sockets import DatagramSocket
 from techo._transport.transport import Transport
 from techo.reply import Reply
 
