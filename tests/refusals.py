@@ -70,6 +70,14 @@ def by_another_name(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
     authority.issue_cert("elsewhere.example").configure_cert(server)
 
 
+REASONS: Final[dict[Callable[[ssl.SSLContext, ssl.SSLContext], None], str]] = {
+    without_certificate: "peer did not return a certificate",
+    with_foreign_certificate: "bad certificate",
+    of_another_version: "unsupported protocol",
+    with_other_ciphers: "no shared cipher",
+}
+
+
 @attrs.frozen
 class Refusal:
     """One way to fail over one version of TLS."""
@@ -83,6 +91,11 @@ class Refusal:
 
     def __str__(self) -> str:
         return f"{self.spoil.__name__}-{self.version}"
+
+    @property
+    def reason(self) -> str:
+        """What the server finds wrong, if it is the server that refuses."""
+        return "" if self.by_client else REASONS[self.spoil]
 
     def prepare(self, client: ssl.SSLContext, server: ssl.SSLContext) -> None:
         """Make the handshake of these two fail."""
@@ -141,6 +154,20 @@ async def checks(endpoint: techo.Endpoint, tls: ssl.SSLContext) -> str:
     with pytest.raises(ssl.SSLError) as caught:
         await techo.testing.check_echo_service(endpoint, tls=tls)
     return " ".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
+
+
+async def trio_s_own(endpoint: techo.Endpoint, tls: ssl.SSLContext) -> str:
+    """Send as soon as this side has shaken hands, and then receive, with none of our code."""
+    below = await trio.open_tcp_stream(endpoint.host, endpoint.port)
+    stream = trio.SSLStream(below, tls, server_hostname="127.0.0.1")
+    try:
+        await stream.send_all(bytes(100_000))
+        await stream.receive_some()
+    except trio.BrokenResourceError as error:
+        return str(error.__cause__)
+    finally:
+        await trio.aclose_forcefully(stream)  # noqa: ASYNC102  -- waits for nothing
+    raise AssertionError("it was not refused")
 
 
 CLIENTS: Final = (one_trip, ping, load, checks)

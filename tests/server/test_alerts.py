@@ -10,7 +10,7 @@ import trio
 
 import techo
 from helpers import PATIENCE, connect, ended, until_ended
-from refusals import CLIENTS, REFUSALS, Client, Refusal
+from refusals import CLIENTS, REFUSALS, Client, Refusal, trio_s_own
 from techo._tls.records import TlsRecords
 
 pytestmark = pytest.mark.usefixtures("conversation")
@@ -18,8 +18,17 @@ pytestmark = pytest.mark.usefixtures("conversation")
 ANY = "tls://127.0.0.1:0"
 
 
-@pytest.mark.parametrize("client", CLIENTS, ids=lambda each: each.__name__)
-@pytest.mark.parametrize("refusal", REFUSALS, ids=str)
+CASES = [
+    *((refusal, client) for refusal in REFUSALS for client in CLIENTS),
+    *((refusal, trio_s_own) for refusal in REFUSALS if not refusal.by_client),
+]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "client"),
+    CASES,
+    ids=[f"{refusal}-{client.__name__}" for refusal, client in CASES],
+)
 async def test_both_sides_name_the_alert(
     refusal: Refusal,
     client: Client,
@@ -27,7 +36,10 @@ async def test_both_sides_name_the_alert(
     client_tls: ssl.SSLContext,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Over TLS 1.3 a client learns only when it reads that its certificate is refused."""
+    """Over TLS 1.3 a client learns only when it reads that its certificate is refused.
+
+    It gets the alert of RFC 8446, 6.2, even if it has sent something by then.
+    """
     caplog.set_level(logging.INFO, "techo")
     refusal.prepare(client_tls, server_tls)
     async with techo.open_server(ANY, reply=techo.raw, tls=server_tls) as server:
@@ -40,6 +52,7 @@ async def test_both_sides_name_the_alert(
     way = "received" if refusal.by_client else "sent"
     assert len(lines) == accepted > 0
     assert all(f"{way} alert {refusal.alert}'" in line for line in lines), lines
+    assert all(refusal.reason in line for line in lines), lines
     assert "_ssl.c" not in caplog.text
 
 

@@ -14,13 +14,6 @@ import trustme
 
 import techo
 from helpers import PATIENCE, connect, ended, reset, trust, until, until_ended
-from refusals import (
-    Refusal,
-    of_another_version,
-    with_foreign_certificate,
-    with_other_ciphers,
-    without_certificate,
-)
 
 ANY = "tls://127.0.0.1:0"
 
@@ -242,50 +235,6 @@ async def test_a_drain_does_not_wait_for_a_handshake(
         with trio.fail_after(PATIENCE / 10):
             await server.drain()
     assert ended(server.statistics()) == {"drained": 1}
-
-
-async def use(below: trio.SocketStream, client_tls: ssl.SSLContext) -> None:
-    """Shake hands, and then send and receive: over TLS 1.3 the client has not heard yet."""
-    stream = trio.SSLStream(below, client_tls, server_hostname="127.0.0.1")
-    try:
-        with trio.fail_after(PATIENCE):
-            await stream.send_all(bytes(100_000))
-            await stream.receive_some()
-    finally:
-        await trio.aclose_forcefully(stream)  # noqa: ASYNC102  -- waits for nothing
-
-
-@pytest.mark.parametrize(
-    ("refusal", "reason"),
-    [
-        (
-            Refusal(without_certificate, "TLSv1_3", "certificate required"),
-            "peer did not return",
-        ),
-        (Refusal(with_foreign_certificate, "TLSv1_3", "unknown ca"), "bad certificate"),
-        (Refusal(of_another_version, "TLSv1_2", "protocol version"), "unsupported protocol"),
-        (Refusal(with_other_ciphers, "TLSv1_2", "handshake failure"), "no shared cipher"),
-    ],
-    ids=str,
-)
-async def test_a_client_that_is_refused_learns_why(
-    refusal: Refusal,
-    reason: str,
-    server_tls: ssl.SSLContext,
-    client_tls: ssl.SSLContext,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """It gets the alert of RFC 8446, 6.2, even if it has sent something by then."""
-    caplog.set_level(logging.INFO, "techo")
-    refusal.prepare(client_tls, server_tls)
-    async with techo.open_server(ANY, reply=techo.raw, tls=server_tls) as server:
-        with pytest.raises(trio.BrokenResourceError) as caught:
-            await use(await connect(server), client_tls)
-        assert ended(await until_ended(server, 1)) == {"reset": 1}
-    cause = str(caught.value.__cause__).lower()
-    assert refusal.alert in cause.replace("_", " ")
-    (line,) = [each for each in caplog.messages if each.startswith("closed")]
-    assert reason in line
 
 
 async def test_a_client_s_refusal_is_in_the_log(
