@@ -6,7 +6,7 @@ import importlib
 
 import pytest
 
-from helpers import call, run, serving
+from helpers import call, serving
 from techo._cli.commands import COMMANDS as NAMES
 from techo._cli.options import Command
 from techo._cli.parsing import parse
@@ -133,7 +133,7 @@ def test_variables_of_other_commands_are_no_warning(port: str) -> None:
 def test_forced_colour_moves_no_cursor(port: str) -> None:
     """In a pipe there are colours in the report, and no bar on standard error."""
     environment = {"FORCE_COLOR": "1", "TERM": "xterm-256color"}
-    code, out, err = run("load", "-n", "20", port, environment=environment)
+    code, out, err = call("load", "-n", "20", port, environment=environment)
     assert (code, err) == (0, "")
     assert b"\x1b[1m" in out
     left = out.replace(b"\x1b[1m", b"").replace(b"\x1b[0m", b"")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import techo
-from helpers import call, run, serving
+from helpers import call, serving
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_the_sum_can_be_kept_and_merged_again(
 def test_standard_input_and_several_in_a_file(reports: tuple[Path, Path]) -> None:
     """A file has one report in each line; empty lines do not matter."""
     text = b"\n\n".join(path.read_bytes() for path in reports)
-    code, out, _ = run("merge", "--json", "-", str(reports[0]), stdin=text)
+    code, out, _ = call("merge", "--json", "-", str(reports[0]), stdin=text)
     assert code == 0
     assert json.loads(out)["received"] == 600
 

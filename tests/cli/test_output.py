@@ -146,7 +146,7 @@ def test_a_name_that_is_no_utf_8_survives(tmp_path: Path, port: str) -> None:
     assert call("load", "-n", "5", "--output", strange, port)[0] == 0
     assert call("merge", strange)[0] == 0
     for arguments in (["merge", strange + "?"], ["merge", str(tmp_path)], ["ping", strange]):
-        code, _, err = run(*arguments)
+        code, _, err = call(*arguments)
         assert code == 2
         assert err.count("\n") == 1
         assert err.rstrip("\n").isprintable()

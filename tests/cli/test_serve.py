@@ -22,7 +22,6 @@ from helpers import (
     call,
     dial,
     receive_exactly,
-    run,
     serving,
     wait_until,
 )
@@ -281,7 +280,7 @@ def restored_signals() -> Iterator[None]:
 
 def test_version_names_techo_trio_and_python() -> None:
     """It prints what a bug report needs."""
-    code, out, _ = run("--version")
+    code, out, _ = call("--version")
     assert code == 0
     assert re.fullmatch(
         rb"techo \d+\.\d+\.\d+, trio \d+\.\d+\.\d+, Python 3\.\d+\.\d+\S*\n", out

@@ -139,7 +139,7 @@ def test_forgetting_changes_no_verdict(chunks: list[tuple[bytes, bool]]) -> None
 @pytest.mark.parametrize("unit", [NOON, b"["])
 def test_a_wrong_echo_made_of_stamps_is_given_up_on(unit: bytes) -> None:
     """It would take hours to try all explanations; a few thousand are enough."""
-    sent = unit * (2**20 // len(unit))
+    sent = unit * (2**18 // len(unit))
     comparison = Comparison(sent + b"right")
     with pytest.raises(EchoMismatch) as caught:
         comparison.feed(sent + b"wrong")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from helpers import call, run, serving
+from helpers import call, serving
 from techo import testing
 from techo._faults.text import parse_fault
 from techo.testing import Fault
@@ -109,7 +109,7 @@ def test_the_command_line_misbehaves_as_told() -> None:
     with serving("--reply=raw", *options) as process:
         endpoint = f"127.0.0.1:{process.port}"
         for _ in range(2):
-            _, out, _ = run("talk", endpoint, stdin=b"hello")
+            _, out, _ = call("talk", endpoint, stdin=b"hello")
             assert (out[:5], len(out)) == (b"hello", 7)
         code, _, err = process.finish()
     assert code == 0
@@ -121,7 +121,7 @@ def test_faults_that_are_given_replace_those_of_the_environment() -> None:
     environment = {"TECHO_FAULT": "lengthen=3"}
     for options, size in (([], 8), (["--fault", "lengthen=1"], 6)):
         with serving("--reply=raw", *options, environment=environment) as process:
-            _, out, _ = run("talk", f"127.0.0.1:{process.port}", stdin=b"hello")
+            _, out, _ = call("talk", f"127.0.0.1:{process.port}", stdin=b"hello")
         assert len(out) == size
 
 
