@@ -130,5 +130,5 @@ def test_a_fault_that_cannot_happen_is_one_line() -> None:
     code, out, err = call("--fault", "reset", "udp://127.0.0.1:0")
     assert (code, out) == (2, b"")
     assert err.startswith("techo: fault reset ")
-    assert "cannot happen on udp://127.0.0.1:0, only on memory, tcp, tls\n" in err
+    assert "cannot happen on udp://127.0.0.1:0, only on memory, mptcp, tcp, tls\n" in err
     assert err.count("\n") == 1
