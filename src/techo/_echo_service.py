@@ -156,6 +156,14 @@ class EchoService:
         """
         await self._service.serve(*places, task_status=task_status)
 
+    def leave(self) -> None:
+        """From now on end each connection together with its next reply; go on accepting.
+
+        So clients move elsewhere one by one, none of them in mid-message, while a balancer
+        learns that nobody should be sent here any more. `drain` ends the rest.
+        """
+        self._service.leave()
+
     async def drain(self) -> None:
         """Stop accepting, end every connection as soon as no reply is pending, and return.
 

@@ -262,7 +262,7 @@ async def test_a_signal_ends_a_start_that_takes_long(restored_signals: None) -> 
     told: list[str] = []
     trio.socket.set_custom_hostname_resolver(Slow())
     with trio.fail_after(PATIENCE):
-        server = _Server(techo.EchoService(), notified.append, told.append, None)
+        server = _Server(techo.EchoService(), notified.append, told.append)
         assert await server.run([techo.Endpoint("slow.example", 1)]) == 0
     assert notified == ["STOPPING=1"]  # and never that it is ready
     assert not told
@@ -294,7 +294,7 @@ def test_help_shows_every_default_with_its_unit() -> None:
     text = " ".join(out.decode().split())
     for default in ("60s", "10,000 connections", "64k", "stamped", "off", "text"):
         assert f"(default: {default})" in text
-    assert len(re.findall(r"[(;] ?default: ", text)) == 29
+    assert len(re.findall(r"[(;] ?default: ", text)) == 30
 
 
 def test_descriptors_exhausted_make_one_line_and_accepting_resumes() -> None:

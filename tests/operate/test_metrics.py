@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import socket
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -251,3 +253,33 @@ def test_what_is_no_place_for_metrics_is_refused(text: str) -> None:
     code, _, err = call("--metrics", text, "127.0.0.1:0")
     assert code == 2
     assert "is not a port such as 9100, or an address and a port such as" in err
+
+
+def test_a_lame_duck_is_not_ready_and_still_answers() -> None:
+    """After SIGTERM it accepts for as long as is asked; each reply is the last of its own."""
+    options = ("--metrics", "0", "--lame-duck", "1h", "--reply", "raw", "127.0.0.1:0")
+    with started(*options) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        port = int(process.stdout.readline().rpartition(b":")[2])
+        lines = [process.stderr.readline() for _ in range(2)]
+        pages = int(lines[1].rpartition(b":")[2].partition(b"/")[0])
+
+        def ask(path: str) -> bytes:
+            with urllib.request.urlopen(f"http://127.0.0.1:{pages}/{path}") as page:
+                return bytes(page.read())
+
+        assert ask("readyz") == b"ready\n"
+        process.terminate()
+        assert b"leaving: accepting for another 3600 s" in process.stderr.readline()
+        with pytest.raises(urllib.error.HTTPError, match="503"):
+            ask("readyz")
+        assert ask("healthz") == b"alive\n"
+        with socket.create_connection(("127.0.0.1", port)) as sock:
+            for piece in (b"he", b"llo"):
+                sock.sendall(piece)
+            assert sock.recv(2) == b"he"
+            assert set(iter(lambda: sock.recv(9), b"")) <= {b"llo"}
+        process.terminate()
+        _, err = process.communicate(timeout=PATIENCE)
+    assert b"outcome=drained" in err

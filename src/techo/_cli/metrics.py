@@ -86,12 +86,12 @@ class Pages:
         where = str(attrs.evolve(self.place, port=port)).partition("//")[2]
         _log.info("metrics on http://%s/metrics", where)
 
-    def drain(self) -> None:
-        """From now on the service is not ready."""
+    def report(self, state: str) -> None:
+        """Say from now on that the service is ``leaving`` or ``draining``, so not ready."""
         from techo._operate.health import State
 
         if self._app is not None:
-            self._app.state = State.DRAINING
+            self._app.state = State(state)
 
 
 def pages_of(options: argparse.Namespace) -> Pages | None:

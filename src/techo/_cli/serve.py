@@ -26,6 +26,7 @@ from techo._cli.readers import (
     FILE,
     MODE,
     SEED,
+    TIME_OR_NONE,
     Form,
     choice,
     count_form,
@@ -112,6 +113,20 @@ def _options() -> Iterator[Option | Group]:
     yield Group("Limits", [_limit(field) for field in attrs.fields(Limits)])
     yield ADMISSION
     yield METRICS
+    yield Group(
+        "Leaving",
+        [
+            option(
+                "--lame-duck",
+                TIME_OR_NONE,
+                "after the first signal to stop, not be ready but go on accepting for this "
+                "long, so that balancers stop sending first; a connection ends together with "
+                "its next reply meanwhile",
+                default=0.0,
+                shown="off",
+            )
+        ],
+    )
     yield Group(
         "Sockets",
         [
@@ -204,7 +219,8 @@ def _serve(options: argparse.Namespace, tell: Callable[[str], None]) -> int:
         )
     except ValueError as error:
         return refuse(str(error))
-    server = _Server(service, systemd.notifier(os.environ), tell, pages)
+    notify = systemd.notifier(os.environ)
+    server = _Server(service, notify, tell, pages, options.lame_duck)
     try:
         return trio.run(server.run, endpoints)
     finally:
@@ -242,7 +258,9 @@ class _Server:
     """Reports our state to systemd."""
     tell: Callable[[str], None]
     """Reports it to who sits at a terminal."""
-    pages: Pages | None
+    pages: Pages | None = None
+    lame_duck: float = 0.0
+    """Seconds of accepting after the first signal to stop."""
     output: Backlog = attrs.field(factory=_output)
     _stop: int = 0
     """The first signal that asked for the end."""
@@ -277,8 +295,10 @@ class _Server:
                     await self._report_listening(nursery)
                 await self._stopping.wait()
                 self.notify("STOPPING=1")
+                if self.lame_duck:
+                    await self._leave()
                 if self.pages is not None:
-                    self.pages.drain()
+                    self.pages.report("draining")
                 _log.debug("draining after %s", signal.Signals(self._stop).name)
                 # Unless the log has it, or nothing was ever listening.
                 if not _log.isEnabledFor(logging.INFO) and self.service.endpoints:
@@ -288,6 +308,16 @@ class _Server:
         if self.service.statistics().outcomes[techo.Outcome.ABORTED]:
             return 1
         return -self._stop if self._stop == signal.SIGINT else 0
+
+    async def _leave(self) -> None:
+        """Go on accepting for a while, but let everybody know to go elsewhere."""
+        import trio
+
+        if self.pages is not None:
+            self.pages.report("leaving")
+        self.service.leave()
+        _log.info("leaving: accepting for another %g s", self.lame_duck)
+        await trio.sleep(self.lame_duck)
 
     async def _report_listening(self, nursery: trio.Nursery) -> None:
         for endpoint in self.service.endpoints:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import socket
 import struct
 from collections.abc import Container, Mapping
@@ -12,6 +13,7 @@ import attrs
 import trio
 
 from techo._addresses import peer_host, text_of
+from techo._pump.last_reply import end_with_reply
 from techo._pump.pump import Pump
 from techo._pump.socket import PumpedSocket
 from techo._transport.transport import Transport
@@ -48,7 +50,7 @@ class Outcome(enum.StrEnum):
     """The peer broke it: a reset, a TLS handshake that failed, or TLS that ended without its
     closing message."""
     DRAINED = "drained"
-    """The server was draining and no reply was pending."""
+    """The server was draining, or leaving, and no reply was pending."""
     CRASHED = "crashed"
     """The reply function raised."""
     FAULTED = "faulted"
@@ -113,6 +115,8 @@ class Connection:
     """When its lifetime is over."""
     quiet: float | None = None
     """While draining: seconds without progress after which it ends if no reply is pending."""
+    leaving: bool = False
+    """Whether it is to end together with its next reply."""
     endpoint: str = ""
     """Where it was accepted, if that is known."""
     id: int = 0
@@ -216,7 +220,7 @@ class Connection:
 
     def timeout_outcome(self) -> Outcome:
         """Return why the time is up, once `watch` has ended a wait."""
-        if self.draining and not self.send_pending:
+        if (self.draining or self.leaving) and not self.send_pending:
             return Outcome.DRAINED
         if self.aborted:
             return self._aborted_as
@@ -245,13 +249,25 @@ class Connection:
         pumped = None if self.pumped is None or self.pumped.over else self.pumped
         if pumped is not None and pumped.fd not in waiting and self._is_quiet(now):
             Pump.of_this_run().half_close(pumped)
-            self.outcome = Outcome.DRAINED
-            self.begin_closing(close_timeout)
-            if self._scope is not None:
-                self._scope.deadline = now + close_timeout
+            self._note_half_close(close_timeout)
         elif self._scope is not None:
             deadline = trio.current_time() if self._resumable else self.deadline()
             self._scope.deadline = min(self._scope.deadline, deadline)
+
+    def _note_half_close(self, close_timeout: float) -> None:
+        """Give the peer its time to close as well; the pump discards what still comes."""
+        self.quiet = self.quiet or 0.0
+        self.outcome = Outcome.DRAINED
+        self.begin_closing(close_timeout)
+        if self._scope is not None:
+            self._scope.deadline = trio.current_time() + close_timeout
+
+    def leave(self, close_timeout: float) -> None:
+        """End it together with its next reply."""
+        self.leaving = True
+        if self.pumped is not None and not self.pumped.over and self.quiet is None:
+            note = functools.partial(self._note_half_close, close_timeout)
+            end_with_reply(self.pumped, note)
 
     def _is_quiet(self, now: float) -> bool:
         return not self.send_pending and now - self.progress >= (self.quiet or 0)

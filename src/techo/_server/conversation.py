@@ -83,10 +83,12 @@ async def converse(
     look = late = False
     while True:
         if not _hold_back(replies, since, connection.quiet):
-            if not await _send(transport, pieces(replies), connection, look=late):
+            sent = await _send(transport, pieces(replies), connection, look=late)
+            if not sent or (connection.leaving and any(replies)):
                 return connection.timeout_outcome()
             replies = []
-        if usual and connection.chunks > _FEW and not (look or late or connection.draining):
+        ending = connection.draining or connection.leaving
+        if usual and connection.chunks > _FEW and not (look or late or ending):
             ran_out, chunk, replies = await _exchange(
                 transport, reply, connection, receive_size, pieces
             )
@@ -134,7 +136,8 @@ async def _exchange(
             # If the time ran out while these bytes were handed over, the next wait in this
             # scope would be cancelled, and their reply with it.
             late = came >= connection.progress + idle_timeout or came >= connection.expires
-            if chunk is None or late or connection.quiet is not None:
+            ending = connection.leaving or connection.quiet is not None
+            if chunk is None or late or ending:
                 left = False, chunk, []
                 break
             connection.chunks += 1
@@ -228,7 +231,11 @@ def _stretches(replies: list[bytes]) -> Iterator[bytes | memoryview]:
 
 
 async def converse_pumped(
-    transport: Transport, reply: Reply, connection: Connection, receive_size: int
+    transport: Transport,
+    reply: Reply,
+    connection: Connection,
+    receive_size: int,
+    close_timeout: float,
 ) -> Outcome:
     """Do what `converse` does, by the pump of the run, over a `pumpable` transport.
 
@@ -242,11 +249,13 @@ async def converse_pumped(
     """
     try:
         pump = Pump.of_this_run()
-        pumped = _pumped(transport, reply, connection, receive_size)
+        connection.pumped = pumped = _pumped(transport, reply, connection, receive_size)
+        if connection.leaving:
+            connection.leave(close_timeout)
         pump.add(pumped)
     except (OSError, ValueError):  # no room for it in the pump, or the socket was closed
+        connection.pumped = None
         return await converse(transport, reply, connection, receive_size)
-    connection.pumped = pumped
     try:
         await _until_over(pump, pumped, connection)
     finally:

@@ -46,6 +46,8 @@ class Handler:
     hook: ServiceHook | None
     quiet: float | None = None
     """While draining: see `Connection.quiet`."""
+    leaving: bool = False
+    """Whether connections end together with their next reply."""
 
     def handle_tls(
         self, stream: trio.abc.Stream | Transport, endpoint: str
@@ -100,6 +102,7 @@ class Handler:
             idle_timeout=limits.handshake_timeout if early else limits.idle_timeout,
             expires=now + limits.lifetime,
             quiet=self.quiet,
+            leaving=self.leaving,
         )
 
     async def _has_place(self, connection: Connection) -> bool:
@@ -191,7 +194,8 @@ class Handler:
         if interception is not None:
             return await interception.converse(transport, self.reply, connection, size)
         if pump.AVAILABLE and transport.pumpable:
-            return await converse_pumped(transport, self.reply, connection, size)
+            close_timeout = self.limits.close_timeout
+            return await converse_pumped(transport, self.reply, connection, size, close_timeout)
         return await converse(transport, self.reply, connection, size)
 
     def _report(self, connection: Connection) -> None:

@@ -150,6 +150,12 @@ class Service:
         if self.hook is not None:
             self.hook.socket_opened(sock, listening=True)
 
+    def leave(self) -> None:
+        """End each connection together with its next reply, and go on accepting."""
+        self.handler.leaving = True
+        for each in self.registry:
+            each.leave(self.limits.close_timeout)
+
     async def drain(self) -> None:
         """Stop accepting, end every connection once no reply is pending, and return.
 

@@ -1,0 +1,29 @@
+"""The last reply: a pumped socket is half-closed together with what it answers next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from techo._pump.pump import Pump
+from techo._pump.socket import PumpedSocket
+
+
+def end_with_reply(socket: PumpedSocket, note: Callable[[], None]) -> None:
+    """Half-close a socket behind its next reply, and then call `note`; for a run's own tasks.
+
+    A reply that the socket does not take whole is not the last: another one will be.
+    """
+    reply = bytes if socket.reply is None else socket.reply
+
+    def answer_last(chunk: bytes) -> bytes:
+        answer = reply(chunk)
+        if not answer:
+            return b""
+        pump = Pump.of_this_run()
+        pump.send(socket, answer)
+        if socket.unsent is None and not socket.over:
+            pump.half_close(socket)
+            note()
+        return b""
+
+    socket.reply = answer_last
