@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import socket
 import urllib.error
@@ -17,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families as plain_tex
 
 import techo
 from helpers import PATIENCE, call, receive_until_end, started, until, until_ended
+from techo._cli.metrics import pages_of
 from techo._operate.counting import BOUNDS, Counters, CountingHook
 from techo._operate.health import HealthApp, State
 from techo._operate.hooks import Hooks
@@ -239,12 +241,9 @@ def test_without_the_extra_it_says_so_before_it_serves(
         "find_spec",
         lambda name, *rest: None if name == package else find(name, *rest),
     )
-    from techo.__main__ import main  # noqa: PLC0415  -- of this process, where that is patched
-
-    monkeypatch.setattr("sys.argv", ["techo", "--metrics", "0", "127.0.0.1:0"])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    assert caught.value.code == 2
+    name = package.replace("_", "-")
+    with pytest.raises(ValueError, match=rf"--metrics needs {name}: .* the extra metrics"):
+        pages_of(argparse.Namespace(metrics=techo.Endpoint()))
 
 
 @pytest.mark.parametrize("text", ["here", "udp://9100", "127.0.0.1", "unix:x", "*"])
