@@ -242,7 +242,7 @@ def test_without_the_extra_it_says_so_before_it_serves(
         lambda name, *rest: None if name == package else find(name, *rest),
     )
     name = package.replace("_", "-")
-    with pytest.raises(ValueError, match=rf"--metrics needs {name}: .* the extra metrics"):
+    with pytest.raises(ValueError, match=rf"--metrics needs {name}: .* .the extra metrics"):
         pages_of(argparse.Namespace(metrics=techo.Endpoint()))
 
 
