@@ -7,7 +7,8 @@ units follow Prometheus' conventions: base units, totals end in _total.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import attrs
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -47,12 +48,8 @@ class ServiceCollector(Collector):
 
 def _connections(found: Statistics) -> Iterator[Metric]:
     yield _total("techo_accepted_connections", "Connections accepted.", found.accepted)
-    ended = CounterMetricFamily(
-        "techo_connections", "Connections that are over, by how.", labels=["outcome"]
-    )
-    for outcome, count in found.outcomes.items():
-        ended.add_metric([str(outcome)], count)
-    yield ended
+    about = "Connections that are over, by how."
+    yield _totals("techo_connections", about, "outcome", found.outcomes)
     yield GaugeMetricFamily(
         "techo_active_connections", "Connections that are not over.", found.active
     )
@@ -75,18 +72,21 @@ def _datagrams(found: Statistics) -> Iterator[Metric]:
     datagrams = found.datagrams
     yield _total("techo_received_datagrams", "Datagrams received.", datagrams.received)
     yield _total("techo_echoed_datagrams", "Datagrams answered.", datagrams.echoed)
-    dropped = CounterMetricFamily(
-        "techo_dropped_datagrams", "Datagrams not answered, by why.", labels=["reason"]
-    )
-    for reason, count in datagrams.dropped.items():
-        dropped.add_metric([str(reason)], count)
-    yield dropped
+    about = "Datagrams not answered, by why."
+    yield _totals("techo_dropped_datagrams", about, "reason", datagrams.dropped)
     yield _total("techo_datagram_received_bytes", "Received as datagrams.", datagrams.bytes_in)
     yield _total("techo_datagram_sent_bytes", "Sent as datagrams.", datagrams.bytes_out)
 
 
 def _total(name: str, help_text: str, value: float) -> Metric:
     return CounterMetricFamily(name, help_text, value)
+
+
+def _totals(name: str, help_text: str, label: str, counts: Mapping[Any, int]) -> Metric:
+    family = CounterMetricFamily(name, help_text, labels=[label])
+    for value, count in counts.items():
+        family.add_metric([str(value)], count)
+    return family
 
 
 def exposition(collector: Collector) -> Callable[[str], tuple[bytes, str]]:
