@@ -257,8 +257,10 @@ async def test_who_is_connected_to_himself_has_reached_nobody(
     """Such a socket would echo, and keep the real server from listening."""
     port = free_port(socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
 
-    def on_that_port(_: SocketOptions, family: int, kind: int) -> socket.socket:
-        sock = socket.socket(family, kind)
+    def on_that_port(
+        _: SocketOptions, family: int, kind: int, protocol: int = 0
+    ) -> socket.socket:
+        sock = socket.socket(family, kind, protocol)
         sock.bind(("127.0.0.1", port))
         return sock
 
