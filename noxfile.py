@@ -115,6 +115,7 @@ def tests(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     """All tests with coverage of every process, which makes them nearly twice as long."""
     session.install(".", *groups("test"), env=COMPILED)
+    compile_tests(session)
     data = {"COVERAGE_FILE": str(Path(session.virtualenv.location) / "coverage")}
     session.run("coverage", "erase", env=data)
     session.run("coverage", "run", "-m", *PYTEST, *session.posargs, env=data)
