@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,18 @@ CHAPTERS: Final = sorted(DOCS.glob("*.md"))
 def chapter(name: str) -> str:
     """Return the text of a chapter."""
     return (DOCS / f"{name}.md").read_text()
+
+
+RECIPES: Final = sorted((DOCS / "recipes").iterdir())
+
+
+def recipe(name: str, places: Mapping[str, str]) -> str:
+    """Return the text of a recipe, with other values in place of some of its own."""
+    text = (DOCS / "recipes" / name).read_text()
+    for old, new in places.items():
+        assert old in text, f"{name} has no {old}"
+        text = text.replace(old, new)
+    return text
 
 
 @attrs.frozen

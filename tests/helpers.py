@@ -341,10 +341,14 @@ def free_endpoint(kind: str) -> str:
 
 
 @contextlib.contextmanager
-def running(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    command: list[str], errors: IO[bytes] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """A program for the length of a block."""
     # A session of its own, because some fork for every peer and leave their children behind.
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stderr=errors, start_new_session=True
+    ) as process:
         try:
             yield process
         finally:

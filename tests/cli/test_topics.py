@@ -78,6 +78,7 @@ def test_a_command_s_help_comes_before_its_chapter(monkeypatch: pytest.MonkeyPat
     ("topic", "hint"),
     [
         ("Tuor", "; did you mean tour?"),
+        ("recipes/haproxy", "; did you mean recipes/haproxy.cfg?"),
         ("pign", "; did you mean ping?"),
         ("xyz", "; techo help lists all"),
     ],

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import techo
-from documents import CHAPTERS, DOCS, README, chapter, sentences
+from documents import CHAPTERS, DOCS, README, RECIPES, chapter, sentences
 from helpers import call
 from techo import testing
 from techo._faults.text import _FORMS, parse_fault
@@ -161,3 +161,16 @@ def test_every_bound_on_strangers_has_its_test() -> None:
     tests = Path(__file__).parent.parent
     for file, name in named:
         assert re.search(rf"^(async )?def {name}\(", (tests / file).read_text(), re.MULTILINE)
+
+
+def test_every_recipe_is_in_its_chapter() -> None:
+    """The table names the files that there are."""
+    named = re.findall(r"^\| `recipes/(\S+)` \|", chapter("recipes"), re.MULTILINE)
+    assert sorted(named) == [each.name for each in RECIPES]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_a_recipe_is_printed_as_it_is(path: Path) -> None:
+    """What help prints is the file, so that it can be redirected into one."""
+    code, out, err = call("help", f"recipes/{path.name}")
+    assert (code, out, err) == (0, path.read_bytes(), "")

@@ -19,15 +19,19 @@ from techo._printable import did_you_mean, quoted
 
 _SUFFIX: Final = ".md"
 
+_RECIPES: Final = "recipes"
+"""The folder of files to be copied, and what their topics begin with."""
+
 _DESCRIPTION = """\
 Without a topic, all of them are listed. A topic is a chapter, or a command, whose help comes
-before its chapter. On a terminal the pager shows it: PAGER, or less, or more. Nothing is
-coloured where NO_COLOR is set, or TERM is dumb."""
+before its chapter, or a file of the chapter recipes, which is printed as it is. On a terminal
+the pager shows it: PAGER, or less, or more. Nothing is coloured where NO_COLOR is set, or TERM
+is dumb."""
 
 _EXAMPLES: Final = (
     ("techo help", "all topics"),
     ("techo help tour", "a chapter"),
-    ("techo help ping", "a command's help, and its chapter"),
+    ("techo help recipes/haproxy.cfg > haproxy.cfg", "a file to begin with"),
 )
 
 _EXITS: Final = (("0", "it was shown"), ("2", "there is no such topic, or wrong usage"))
@@ -40,11 +44,14 @@ def help_(options: argparse.Namespace) -> int:
     if topic is None:
         print_lines(*_overview(chapters))
         return 0
-    if topic not in chapters and topic not in COMMANDS:
-        near = did_you_mean(topic.lower(), [*chapters, *COMMANDS])
+    recipes = read_recipes()
+    if topic not in chapters and topic not in COMMANDS and topic not in recipes:
+        near = did_you_mean(topic.lower(), [*chapters, *COMMANDS, *recipes])
         return refuse(f"there is no topic {quoted(topic)}{near or '; techo help lists all'}")
 
     def make(colours: bool) -> str:  # noqa: FBT001  -- as a pager's text is asked for
+        if topic in recipes:
+            return recipes[topic]
         found = ""
         if topic in COMMANDS:
             command: Command = importlib.import_module(f"techo._cli.{topic}").COMMAND
@@ -68,6 +75,15 @@ def read_chapters() -> Mapping[str, str]:
     return {
         name.removesuffix(_SUFFIX): folder.joinpath(name).read_text("utf-8") for name in names
     }
+
+
+def read_recipes() -> Mapping[str, str]:
+    """Return the texts of all files that the chapter on recipes is about, by their topics."""
+    import importlib.resources
+
+    folder = importlib.resources.files("techo").joinpath("docs", _RECIPES)
+    files = sorted(folder.iterdir(), key=lambda each: each.name)
+    return {f"{_RECIPES}/{each.name}": each.read_text("utf-8") for each in files}
 
 
 def title_of(chapter: str) -> str:
@@ -105,7 +121,9 @@ def render(chapter: str, *, colours: bool) -> str:
     return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
 
 
-_TOPIC: Final = Form("TOPIC", str, choices=lambda: sorted({*read_chapters(), *COMMANDS}))
+_TOPIC: Final = Form(
+    "TOPIC", str, choices=lambda: sorted({*read_chapters(), *COMMANDS, *read_recipes()})
+)
 
 COMMAND: Final = Command(
     "help",

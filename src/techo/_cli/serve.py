@@ -350,6 +350,6 @@ COMMAND: Final = Command(
     variables='TECHO_IDLE_TIMEOUT=5 or TECHO_ENDPOINT="8009 9000" (a client takes the first)',
     examples=_EXAMPLES,
     exits=_EXITS,
-    chapters=("serve", "operate", "faults", "behaviour"),
+    chapters=("serve", "operate", "recipes", "faults", "behaviour"),
     notes=_NOTES,
 )
