@@ -45,7 +45,7 @@ def test_replies_and_a_summary(port: str) -> None:
     """It prints a line for each reply, as ping(8) does, and no figure that says nothing."""
     code, out, err = run("ping", "-c", "3", *QUICK, port)
     endpoint = f"tcp://127.0.0.1:{port}"
-    *replies, end, counts, setup, title, names, times, _, client = [
+    *replies, end, counts, setup, title, names, times, _, client, tcp = [
         line for line in out.decode().splitlines() if not re.fullmatch(r"\d+ missed", line)
     ]  # on a busy machine a probe may be due while there is no time to send it
     assert (code, err) == (0, "")
@@ -60,6 +60,10 @@ def test_replies_and_a_summary(port: str) -> None:
     assert re.fullmatch(rf"( +{figure}){{6}}", times)
     assert re.fullmatch(rf"( +{figure}){{4}}", client)
     assert re.fullmatch(rf"connect {figure} ms", setup)
+    assert re.match(
+        rf"tcp: rtt {figure} var {figure} min {figure} ms, 0 resent, 0 lost, cwnd", tcp
+    )
+    assert len(tcp) <= 80
 
 
 def of_all(latencies: list[int]) -> PingStatistics:

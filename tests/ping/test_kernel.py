@@ -14,7 +14,7 @@ from pings import see
 from techo._cli.figures import figures_of_ping
 from techo._kernel import stamps
 from techo._load.text import text_of
-from techo._ping.text import summary_of
+from techo._ping.text import summary_of, table_of
 
 pytestmark = pytest.mark.skipif(not stamps.AVAILABLE, reason="only Linux says so")
 
@@ -36,8 +36,8 @@ async def test_tcp_says_what_it_measured() -> None:
         assert found.tcp.rtt_ns is not None
         assert found.tcp.rtt_ns > 0
         assert figures_of_ping(found)["retransmits"] == 0
-        [line] = [each for each in summary_of(found, sweep=False) if each.startswith("tcp")]
-        assert ", 0 retransmits, 0 lost segments, 0 reorderings, window " in line
+        [line] = [each for each in table_of(found) if each.startswith("tcp")]
+        assert " ms, 0 resent, 0 lost, cwnd " in line
         connecting = await see(techo.ping(server.endpoints[0], connect=True, count=2, **QUICK))
         assert connecting.statistics.tcp is not None
     async with techo.open_server("udp://127.0.0.1:0") as server:

@@ -70,8 +70,6 @@ def summary_of(statistics: PingStatistics, *, sweep: bool) -> Iterator[str]:
         yield _certificate(statistics.certificate_end, statistics.certificate_days or 0)
     if statistics.mptcp is not None:
         yield mptcp_in_words(statistics.mptcp)
-    if statistics.tcp is not None:
-        yield tcp_in_words(statistics.tcp)
     if sweep:
         largest = (
             "none" if statistics.largest is None else number_of(statistics.largest, "byte")
@@ -123,6 +121,8 @@ def table_of(statistics: PingStatistics, *, connect: bool = False) -> Iterator[s
     for row in rows[1:]:
         yield "client, which these are without:"
         yield "".join(f"{text:>{width}}" for text in row.values())
+    if statistics.tcp is not None:
+        yield tcp_in_words(statistics.tcp)
 
 
 def _times(histogram: Histogram, lost: int) -> dict[str, float | None]:

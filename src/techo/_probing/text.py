@@ -80,22 +80,18 @@ def dropped_in_words(dropped: int, lost: int) -> str:
 def tcp_in_words(info: TcpInfo) -> str:
     """Return what TCP has measured, and had to do, as a line for people."""
     times = (("rtt", info.rtt_ns), ("var", info.rttvar_ns), ("min", info.min_rtt_ns))
-    counts = (
-        (info.retransmits, "retransmit"),
-        (info.lost, "lost segment"),
-        (info.reorderings, "reordering"),
-        (info.congestion_window, "segment"),
-    )
-    *known, window = [None if n is None else number_of(n, what) for n, what in counts]
-    rate = info.delivery_bytes_per_second
-    megabits = None if rate is None else f"{decimal(8 * rate / _MEGA)} Mbit/s"
-    parts = (
-        ", ".join(f"{name} {milliseconds(each)}" for name, each in times if each is not None),
-        *known,
-        window and f"window {window}",
-        megabits,
-    )
-    return f"tcp, times in ms: {', '.join(filter(None, parts))}"
+    known = [f"{name} {milliseconds(each)}" for name, each in times if each is not None]
+    counts = (info.retransmits, "resent"), (info.lost, "lost"), (info.reorderings, "reordered")
+    rate, window = info.delivery_bytes_per_second, info.congestion_window
+    parts = [
+        " ".join(known) + " ms" * bool(known),
+        *(f"{n:,} {what}" for n, what in counts if n or (n == 0 and what != "reordered")),
+        f"cwnd {window:,}" if window is not None else "",
+        f"{8 * rate / _MEGA:,.{0 if 8 * rate >= 10 * _MEGA else 3}f} Mbit/s"
+        if rate is not None
+        else "",
+    ]
+    return f"tcp: {', '.join(filter(None, parts))}"
 
 
 def outages_in_words(count: int, seconds: float, longest: Outage) -> str:
