@@ -1,0 +1,249 @@
+"""Recipes for watching: a real Prometheus and blackbox_exporter run them against two techo."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+import techo
+from documents import recipe
+from helpers import free_port, needs, running, serving, wait_until
+
+HOSTS = ("127.0.0.2", "127.0.0.3")
+
+ALERTS = """
+rule_files: [techo.rules.yml]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+      - {series: 'up{job="techo", instance="a"}', values: "1x10 0x20"}
+      - {series: 'probe_success{job="techo-echo", instance="a"}', values: "1x10 0x20"}
+      - series: 'techo_connections_total{job="techo", instance="a", outcome="crashed"}'
+        values: "0x10 1x20"
+      - series: 'techo_connections_total{job="techo", instance="a", outcome="refused"}'
+        values: "0+0x10 0+20x20"
+      - series: 'techo_connections_total{job="techo", instance="a", outcome="stalled"}'
+        values: "0+0x10 0+20x40"
+      - series: 'techo_accepted_connections_total{job="techo", instance="a"}'
+        values: "0+100x60"
+      - {series: 'process_open_fds{job="techo", instance="a"}', values: "10x10 900x20"}
+      - {series: 'process_max_fds{job="techo", instance="a"}', values: "1000x60"}
+    alert_rule_test:
+"""
+"""All is well for ten minutes, and then nothing is."""
+
+TECHO = {"instance": "a", "job": "techo"}
+ECHO = {"instance": "a", "job": "techo-echo"}
+CRASHES = "connections of a end by an error in the program"
+STALLS = "a has peers that do not read what comes back"
+EXPECTED = [
+    ("TechoDown", 13, "critical", "a does not show its metrics", TECHO),
+    ("TechoDoesNotEcho", 13, "critical", "a cannot be reached, or does not echo", ECHO),
+    ("TechoCrashes", 12, "warning", CRASHES, TECHO | {"outcome": "crashed"}),
+    ("TechoRefuses", 26, "warning", "a refuses 20% of connections", TECHO),
+    ("TechoDescriptors", 17, "warning", "a has 90% of its descriptors in use", TECHO),
+    ("TechoStalls", 45, "info", STALLS, TECHO | {"outcome": "stalled"}),
+]
+"""Each alert, a minute at which it fires, its severity and summary, and whom it is about."""
+
+
+def alert_tests() -> str:
+    """Return the unit tests of all alerts: none fires at the tenth minute, and each in time."""
+    cases = list[dict[str, object]]()
+    for name, minute, severity, summary, about in EXPECTED:
+        alert = {
+            "exp_labels": {**about, "severity": severity},
+            "exp_annotations": {"summary": summary},
+        }
+        cases.append({"eval_time": "10m", "alertname": name, "exp_alerts": []})
+        cases.append({"eval_time": f"{minute}m", "alertname": name, "exp_alerts": [alert]})
+    return ALERTS + "".join(f"      - {json.dumps(each)}\n" for each in cases)
+
+
+def test_every_alert_fires_when_it_should(tmp_path: Path) -> None:
+    """None of them before something is wrong, with the summary that somebody will read."""
+    rules = recipe("techo.rules.yml", {})
+    assert re.findall(r"alert: (\w+)", rules) == [name for name, *_ in EXPECTED]
+    (tmp_path / "techo.rules.yml").write_text(rules)
+    (tmp_path / "tests.yml").write_text(alert_tests())
+    promtool = needs("promtool")
+    done = subprocess.run(
+        [promtool, "test", "rules", "tests.yml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_promtool_finds_nothing_wrong_with_the_configuration(tmp_path: Path) -> None:
+    """The scrape configuration and the rules that it names are checked together."""
+    for name in ("prometheus.yml", "techo.rules.yml"):
+        (tmp_path / name).write_text(recipe(name, {}))
+    checked = subprocess.run(
+        [needs("promtool"), "check", "config", "--lint-fatal", "prometheus.yml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert f"{len(EXPECTED)} rules found" in checked.stdout
+
+
+def read(url: str) -> str:
+    """Return a page's text; nothing while its server starts."""
+    try:
+        with urllib.request.urlopen(url) as answer:  # noqa: S310  -- our own
+            text: str = answer.read().decode()
+            return text
+    except urllib.error.HTTPError as error:
+        with error:
+            if error.code != 503:
+                raise  # such as an expression that is none
+    except urllib.error.URLError:
+        pass  # it does not listen yet
+    return ""
+
+
+@attrs.frozen
+class Prometheus:
+    """One that scrapes two techo, and what it knows."""
+
+    address: str
+
+    def ask(self, page: str, **parameters: str) -> Any:
+        """Return the data of an answer of its HTTP interface; None while it starts."""
+        query = urllib.parse.urlencode(parameters)
+        text = read(f"http://{self.address}/api/v1/{page}?{query}")
+        return json.loads(text)["data"] if text else None
+
+    def values(self, query: str) -> list[float]:
+        """Return the values of now of all series that a query finds."""
+        found = self.ask("query", query=query) or {"result": []}
+        return [float(each["value"][1]) for each in found["result"]]
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """Run the recipes on this machine, scraping often, with clients of all kinds."""
+    folder = tmp_path_factory.mktemp("prometheus")
+    port, metrics, exporter, own = (free_port() for _ in range(4))
+    places = {
+        "'*:8009' 'udp://*:8009'": f"tcp://*:{port} udp://*:{port}",
+        "'*:9100'": f"*:{metrics}",
+        "interval: 15s": "interval: 200ms",
+        "127.0.0.1:9115": f"127.0.0.1:{exporter}",
+    }
+    for theirs, ours in zip(("192.0.2.1", "192.0.2.2"), HOSTS, strict=True):
+        places |= {f"{theirs}:9100": f"{ours}:{metrics}", f"{theirs}:8009": f"{ours}:{port}"}
+    text = recipe("prometheus.yml", places)
+    (folder / "prometheus.yml").write_text(text)
+    for name in ("techo.rules.yml", "blackbox.yml"):
+        (folder / name).write_text(recipe(name, {}))
+    (line,) = re.findall(r"^# techo (.*)$", text, re.MULTILINE)
+    commands = [
+        [
+            needs("prometheus-blackbox-exporter"),
+            f"--config.file={folder}/blackbox.yml",
+            f"--web.listen-address=127.0.0.1:{exporter}",
+        ],
+        [
+            needs("prometheus"),
+            f"--config.file={folder}/prometheus.yml",
+            f"--storage.tsdb.path={folder}/data",
+            f"--web.listen-address=127.0.0.1:{own}",
+            "--log.level=warn",
+        ],
+    ]
+    with ExitStack() as stack:
+        for host in HOSTS:
+            words = shlex.split(line.replace("*:", f"{host}:"))
+            stack.enter_context(serving(*words, sockets=2))
+        log = stack.enter_context((folder / "log").open("wb"))
+        for command in commands:
+            stack.enter_context(running(command, log))
+        yield Prometheus(f"127.0.0.1:{own}")
+
+
+def test_prometheus_finds_both_and_both_echo(prometheus: Prometheus) -> None:
+    """Every target of both jobs is up, and blackbox_exporter gets its line back."""
+    for query in ('up{job="techo"}', 'up{job="techo-echo"}', "probe_success"):
+        wait_until(lambda query=query: prometheus.values(query) == [1, 1], query)  # type: ignore[misc]
+
+
+def test_a_server_that_does_not_echo_fails_the_probe(tmp_path: Path) -> None:
+    """A connection alone is not enough."""
+    exporter = free_port()
+    file = tmp_path / "blackbox.yml"
+    file.write_text(recipe("blackbox.yml", {"timeout: 5s": "timeout: 500ms"}))
+    command = [needs("prometheus-blackbox-exporter"), f"--config.file={file}"]
+    command.append(f"--web.listen-address=127.0.0.1:{exporter}")
+    with (
+        serving() as good,
+        serving("--fault", "stall=0") as bad,
+        (tmp_path / "log").open("wb") as log,
+        running(command, log),
+    ):
+
+        def succeeds(target: techo.Endpoint) -> list[str]:
+            place = f"{target.host}:{target.port}"
+            text = read(f"http://127.0.0.1:{exporter}/probe?module=techo&target={place}")
+            return re.findall(r"^probe_success (\d)$", text, re.MULTILINE)
+
+        wait_until(lambda: succeeds(good.endpoints[0]) == ["1"], "the good one echoes")
+        assert succeeds(bad.endpoints[0]) == ["0"]
+
+
+VARIABLES = {"$job": "techo", "$instance": ".*", "$__rate_interval": "1m"}
+
+
+def expressions(dashboard: dict[str, Any]) -> list[str]:
+    """Return what the panels ask for, with the variables filled in."""
+    found = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    return [re.sub(r"\$\w+", lambda each: VARIABLES[each[0]], each) for each in found]
+
+
+def test_every_panel_of_the_dashboard_shows_something(prometheus: Prometheus) -> None:
+    """Each expression is a series, and each of its variables has values."""
+    dashboard = json.loads(recipe("grafana.json", {}))
+    queries = expressions(dashboard)
+    assert len(queries) > 15
+    wait_until(lambda: prometheus.values("techo_accepted_connections_total > 2"), "probes")
+    for query in queries:
+        wait_until(lambda query=query: prometheus.values(query), query)  # type: ignore[misc]
+    variables = [each for each in dashboard["templating"]["list"] if each["type"] == "query"]
+    assert variables
+    for variable in variables:
+        found = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"])
+        assert found is not None
+        match = re.sub(r"\$\w+", lambda each: VARIABLES[each[0]], found[1])
+        series = prometheus.ask("series", **{"match[]": match})
+        assert len({each[found[2]] for each in series}) in {1, 2}, variable["query"]
+
+
+def test_the_dashboard_leaves_out_no_metric(prometheus: Prometheus) -> None:
+    """Whatever techo counts is in a panel."""
+    text = recipe("grafana.json", {})
+    wait_until(lambda: prometheus.values("techo_build_info"), "it was scraped")
+    names = prometheus.ask("label/__name__/values")
+    ours = {each for each in names if each.startswith("techo_")}
+    shown = {each for each in ours if each in text}
+    assert ours - shown <= {
+        "techo_connection_duration_seconds_count",
+        "techo_connection_duration_seconds_sum",
+    }
