@@ -92,9 +92,9 @@ static inline void print_figures(void) {
     if (!messages) bad("no message came back while counting");
     double window = window_end - window_begin;
     printf("{\"messages\": %" PRIu64 ", \"seconds\": %.6f, \"begin\": %.6f, \"end\": %.6f, "
-           "\"cpu_us\": %.4f, \"p50_us\": %.2f, \"p99_us\": %.2f, \"server_share\": %.4f, "
+           "\"cpu_us\": %.4f, \"p50_us\": %.2f, \"p95_us\": %.2f, \"p99_us\": %.2f, \"server_share\": %.4f, "
            "\"load_cpu_us\": %.4f, \"load_share\": %.4f, \"processes\": %d, \"lost\": %" PRIu64 "}\n",
            messages, window / SECOND, (double)window_begin / SECOND, (double)window_end / SECOND,
-           server_cpu / 1e3 / messages, percentile_us(0.5), percentile_us(0.99),
+           server_cpu / 1e3 / messages, percentile_us(0.5), percentile_us(0.95), percentile_us(0.99),
            server_cpu / window, own_cpu / 1e3 / messages, own_cpu / window, processes, lost);
 }

@@ -19,6 +19,8 @@ HERE: Final = Path(__file__).parent
 
 SOCAT: Final = "socat"
 HANDSHAKES: Final = "handshakes"
+PING: Final = "c-ping"
+IRTT: Final = "irtt"
 
 LIBRARIES: Final = ("uvloop", "aiofastnet")
 """Peers are named for those that they need, which are not installed everywhere."""
@@ -43,6 +45,7 @@ class Programs:
     load: str
     handshakes: str
     echo: str
+    ping: str
 
     certificate: Path
     """A server's, with its key; made for this run."""
@@ -53,6 +56,10 @@ class Programs:
             return [self.load]
         if name == HANDSHAKES:
             return [self.handshakes]
+        if name == PING:
+            return [self.ping]
+        if name == IRTT or name.startswith("techo-ping"):
+            return [sys.executable, "-P", "-m", "bench.clock", name]
         return [sys.executable, "-P", str(HERE / "load_trio.py"), name]
 
     def command(self, server: str, transport: str) -> list[str]:
@@ -79,7 +86,7 @@ def compile_all(folder: Path, *flags: str) -> Programs:
         raise CannotMeasureError("the benchmark runs on Linux only: its load client uses epoll")
     if compiler is None:
         raise CannotMeasureError("there is no cc: install a C compiler, for the load client")
-    commands = {name: str(folder / name) for name in ("load", "handshakes", "echo")}
+    commands = {name: str(folder / name) for name in ("load", "handshakes", "echo", "ping")}
     for name, target in commands.items():
         source = str(HERE / f"{name}.c")
         # -ldl: for libssl; from glibc 2.34 on it does nothing.
@@ -98,7 +105,7 @@ def missing(contender: str) -> str | None:
     for library in LIBRARIES:
         if library in contender.split("-") and not importlib.util.find_spec(library):
             return library
-    return SOCAT if contender == SOCAT and not shutil.which(SOCAT) else None
+    return contender if contender in {SOCAT, IRTT} and not shutil.which(contender) else None
 
 
 def present(row: Row) -> tuple[str, ...]:

@@ -13,6 +13,8 @@ IDLE_TLS_CONNECTIONS: Final = 4000
 SPARE_DESCRIPTORS: Final = 100
 """What a process has open besides its connections, generously."""
 
+_MEDIAN: Final = 50
+
 UVLOOP: Final = ("uvloop", "uvloop-buffered")
 """A peer is given its best: whichever of its two protocols is faster must be reached."""
 
@@ -176,6 +178,29 @@ def handshakes(name: str, at_most: float) -> Row:
     )
 
 
+def clock(beside: str, work: str, figures: tuple[Figure, ...], *also: str) -> Row:
+    """Return a row of clients that send a message each millisecond, and of what they say."""
+    return Row(
+        name=f"clock-{beside}" if beside else "clock",
+        work=f"1 connection x 64 B each {10 if beside else 1} ms, {work}",
+        load=("echo", "1", "64"),
+        figures=figures,
+        server="c",
+        subject=f"techo-ping-{beside}" if beside else "techo-ping",
+        also=also,
+        least_seconds=2,
+    )
+
+
+def times(percent: int, limits: dict[str | tuple[str, ...], float]) -> tuple[Figure, ...]:
+    """Return the figures of a clock row: what the kernel says, and the client's own clock."""
+    which = "median" if percent == _MEDIAN else f"p{percent}"
+    return (
+        Figure(f"p{percent}_us", f"round trip, {which}", "µs", against(limits)),
+        Figure(f"user_p{percent}_us", f"by the client's clock, {which}", "µs"),
+    )
+
+
 FASTEST: Final = "aiofastnet-uvloop"
 SMALL: Final[dict[str | tuple[str, ...], float]] = {UVLOOP: 1.0, "c": 1.3, "trio": 0.25}
 LARGE: Final[dict[str | tuple[str, ...], float]] = {UVLOOP: 1.03, FASTEST: 1.15}
@@ -275,13 +300,21 @@ ROWS: Final = (
         server="techo",  # which does less than any client on trio that compares the bytes
         also=("c",),
     ),
+    # An echo's time should be the network's and the server's, and no client's, however busy.
+    clock(
+        "", "timed by ping's kernel clock and by others", times(50, {"c-ping": 1.0})[:1], "irtt"
+    ),
+    clock(
+        "busy", "beside two tasks that compute 2 ms a turn", times(50, {"techo-ping-slow": 1.2})
+    ),
+    clock("crowded", "beside two busy processes", times(95, {"techo-ping-slow": 2.0})),
     start("--help"),
     start("--version"),
 )
 
 
 def chosen(names: list[str]) -> tuple[Row, ...]:
-    """Give the rows of these names, or all if there are none.
+    """Give the rows of these names, or that begin with one of them and a dash; by default all.
 
     Raises:
         ValueError: there is no such row.
@@ -290,4 +323,5 @@ def chosen(names: list[str]) -> tuple[Row, ...]:
     for name in names:
         if name not in known:
             raise ValueError(f"there is no row {name!r}; there are {', '.join(known)}")
-    return tuple(known[name] for name in names) if names else ROWS
+    wanted = [row for name in names for row in ROWS if f"{row.name}-".startswith(f"{name}-")]
+    return tuple(wanted) if names else ROWS

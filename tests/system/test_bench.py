@@ -104,6 +104,7 @@ def test_a_client_says_how_much_it_did_and_whether_it_had_to_wait() -> None:
         (rows.chosen(["load"])[0], "load_cpu_us"),
         (attrs.evolve(rows.chosen(["dribbling"])[0], load=("dribble", "5")), "echo_p99_ms"),
         (attrs.evolve(rows.chosen(["hasty"])[0], load=("haste", "5")), "echo_p99_ms"),
+        *((row, "p50_us") for row in rows.chosen(["clock"])),
         (rows.chosen(["help"])[0], "start_cpu_ms"),
         (rows.chosen(["version"])[0], "start_cpu_ms"),
     ],
@@ -113,7 +114,9 @@ def test_every_kind_of_row_has_its_figures(
     compiled: programs.Programs, row: rows.Row, key: str
 ) -> None:
     """Also those that need a fresh server, a probe, a stamp, or no TCP, or compare clients."""
-    row = attrs.evolve(row, least_seconds=0.2 if row.probed else 0)  # the probe naps
+    # The probe naps, and ping's turns have a message each 10 ms.
+    waits = row.probed or row.name.startswith("clock")
+    row = attrs.evolve(row, least_seconds=0.2 if waits else 0)
     turns = measure.measure(compiled, row, measure.Effort(1, 0.05), lambda: None)
     assert set(turns) == set(programs.present(row))
     assert all(key in figures for each in turns.values() for figures in each)
