@@ -104,7 +104,7 @@ sys.exit(code)
 """
     done = in_a_network_of_its_own(script, sys.executable, "-c", code, *command())
     assert done.returncode == 1, done.stderr
-    shown = re.search(r"(\d+) retransmits?,", " ".join(done.stdout.split()))
+    shown = re.search(r"(\d+) resent,", " ".join(done.stdout.split()))
     assert shown is not None, done.stdout
     assert int(shown[1]) > 0
     assert f"retransmits>0: retransmits was {shown[1]}" in done.stderr
