@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,8 +11,10 @@ import trio
 import trio.testing
 
 import techo
-from helpers import PATIENCE
+from helpers import PATIENCE, receive_until_end
 from loads import causes, check
+from techo._kernel.ends import join_with_end
+from techo._pump import pump
 from wires import Connect
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
@@ -147,3 +150,23 @@ async def test_all_drivers_count_alike(
         found["eof"] = found.pop("reset") + found.get("eof", 0)
     assert (found, report.lost, report.received) == (errors, lost, 8 - lost)
     assert report.unsent == 0
+
+
+@pytest.mark.skipif(not pump.AVAILABLE, reason="this system has no epoll, which the pump needs")
+async def test_an_end_behind_a_reply_costs_no_trip(nursery: trio.Nursery) -> None:
+    """Nothing is sent into a connection whose end has come together with a reply."""
+
+    async def answer_once(peer: trio.SocketStream) -> None:
+        async with peer:
+            chunk = await peer.receive_some()
+            join_with_end(peer.socket)
+            await peer.send_all(chunk)
+            await peer.send_eof()
+            await receive_until_end(peer)
+
+    serve = functools.partial(trio.serve_tcp, host="127.0.0.1")
+    (listener,) = await nursery.start(serve, answer_once, 0)
+    port = listener.socket.getsockname()[1]
+    with trio.fail_after(PATIENCE):
+        report = check(await techo.load(f"127.0.0.1:{port}", trips=20, connections=1))
+    assert (report.received, report.lost) == (20, 0)

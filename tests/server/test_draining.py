@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
 import techo
-from helpers import ended, receive_until_end
-from techo._server import draining
+from helpers import connect, ended, receive_until_end
+from techo._server import draining, handler
+from techo._server.conversation import close_gracefully
 from techo.testing import MemoryListener
 
 LIMITS = techo.Limits(drain_timeout=1, close_timeout=1)
@@ -95,6 +97,33 @@ async def test_what_is_quiet_gets_its_end_and_may_still_send(nursery: trio.Nurse
     await service.drain()
     assert ended(service.statistics()) == {"drained": 1}
     assert service.statistics().bytes_in == 5
+
+
+async def test_the_last_reply_comes_together_with_the_end(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has not come before the end is sent, so that nobody answers it in between."""
+
+    async def close(*arguments: Any) -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        seen.append("end")
+        await close_gracefully(*arguments)
+
+    seen: list[str] = []
+    monkeypatch.setattr(handler, "close_gracefully", close)
+    service = techo.EchoService(techo.raw, limits=techo.Limits(drain_timeout=5))
+    await nursery.start(service.serve, "tcp://127.0.0.1:0")
+    stream = await connect(service)
+    await stream.send_all(b"hello")
+    assert await stream.receive_some() == b"hello"
+    nursery.start_soon(service.drain)
+    await trio.testing.wait_all_tasks_blocked()
+    await stream.send_all(b"more")
+    assert await stream.receive_some() == b"more"
+    seen.append("reply")
+    assert seen == ["end", "reply"]
+    assert await stream.receive_some() == b""
+    await stream.aclose()
 
 
 @pytest.mark.parametrize("sockets", [True, False], ids=["sockets", "memory"])

@@ -69,6 +69,8 @@ class PumpDriver(Driver):
         finally:
             this_pump.remove(socket)
             self._socket = None
+            if socket.unsent is None:
+                self.in_flight.traffic.send_pending = False
             if socket.unsent is not None and self.transport.records is not None:
                 self.transport.records.eof_sent = True  # as well as it can be: a record is cut
         error = socket.error

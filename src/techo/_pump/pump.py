@@ -64,6 +64,7 @@ if AVAILABLE:
     _READ: Final = select.EPOLLIN
     """What is asked for, and what an event says when there is just data or an end: no error."""
     _WRITE: Final = select.EPOLLOUT
+    _ENDED: Final = select.EPOLLRDHUP  # behind what is to be received first
 
 
 @attrs.define(eq=False)
@@ -103,7 +104,7 @@ class Pump:
             # way that could not be noticed.
             self.end(self._sockets[socket.fd], closed())
         self._give_buffers(socket, socket.receive_size)
-        self._epoll.register(socket.fd, _READ)
+        self._epoll.register(socket.fd, _READ | (socket.greedy and _ENDED))
         self._sockets[socket.fd] = socket
         if socket.sock is not None:
             # Trio lets nobody but those who wait for it know that a socket is being closed.
@@ -241,10 +242,13 @@ class Pump:
             except KeyError:
                 continue  # a reply function has just ended it
             try:
-                if flags != data and socket.unsent is not None:
-                    self._send_rest(socket, socket.unsent, now)
-                    if socket.over or not socket.greedy:
-                        continue
+                if flags != data:
+                    if socket.unsent is not None:
+                        self._send_rest(socket, socket.unsent, now)
+                        if socket.over or not socket.greedy:
+                            continue
+                    if flags & _ENDED:  # what is begun now would be lost
+                        socket.connection.send_pending = True
                 try:
                     size = readv(fd, socket.buffers)
                 except BlockingIOError:
@@ -356,7 +360,7 @@ class Pump:
         """Keep the rest of a reply until it can be sent; only greedy sockets read meanwhile."""
         if socket.unsent is None:
             socket.connection.send_pending = True
-            self._epoll.modify(socket.fd, _READ | _WRITE if socket.greedy else _WRITE)
+            self._epoll.modify(socket.fd, _READ | _WRITE | _ENDED if socket.greedy else _WRITE)
         socket.unsent = rest
 
     def _send_rest(self, socket: PumpedSocket, rest: memoryview, now: float) -> None:
@@ -374,7 +378,7 @@ class Pump:
             return
         socket.unsent = None
         socket.connection.send_pending = False
-        self._epoll.modify(socket.fd, _READ)
+        self._epoll.modify(socket.fd, _READ | (socket.greedy and _ENDED))
         if socket.reply is _discard:
             self._shut_down(socket)
         elif socket.records is not None and socket.records.peer_ended:

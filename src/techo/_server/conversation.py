@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 
 import trio
 
+from techo._kernel.ends import join_with_end
 from techo._nursery import open_bare_nursery
 from techo._pump.pump import Pump
 from techo._pump.socket import PumpedSocket
@@ -105,7 +106,7 @@ async def converse(
             continue
         look = False
         if ran_out or chunk is None:
-            sent = await _send(transport, pieces(replies), connection)
+            sent = await _send_last(transport, pieces(replies), connection)
             return Outcome.EOF if sent and not ran_out else connection.timeout_outcome()
         connection.received(len(chunk), trio.current_time())
         late = connection.time_is_up()  # but what was received is answered
@@ -215,6 +216,15 @@ async def _send(
         connection.sent(len(piece))
     connection.send_pending = False
     return True
+
+
+async def _send_last(
+    transport: Transport, pieces: Iterator[bytes | memoryview], connection: Connection
+) -> bool:
+    """Do what `_send` does right before the end, which a drain lets come together with it."""
+    if connection.draining and transport.socket is not None:
+        join_with_end(transport.socket)
+    return await _send(transport, pieces, connection)
 
 
 def _messages(replies: list[bytes]) -> Iterator[bytes | memoryview]:
