@@ -30,13 +30,15 @@ _BY_TRIO: Final = {Kind.TCP, Kind.TLS}
 
 _BENEATH_TLS: Final = {Kind.TCP, Kind.MPTCP}
 
-_NOT_ON_THIS_MACHINE: Final = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
-_TRIES_FOR_A_COMMON_PORT: Final = 5
+NOT_ON_THIS_MACHINE: Final = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
+"""Errors of one address of several, without which the others do."""
+
+TRIES_FOR_A_COMMON_PORT: Final = 5
 
 _SHORTAGE_PAUSE: Final = 0.1
 """Seconds until accepting is tried again while descriptors or memory are used up."""
 
-_LARGEST_BACKLOG: Final = 0xFFFF
+LARGEST_BACKLOG: Final = 0xFFFF
 """As many as the kernel allows, which reduces it: what trio asks for too."""
 
 
@@ -86,7 +88,7 @@ class Listening:
             self._check_tls(place)
         if place.kind not in INHERITED:
             self.check(place.kind, place)
-        tries = _TRIES_FOR_A_COMMON_PORT if place.host and place.port == 0 else 1
+        tries = TRIES_FOR_A_COMMON_PORT if place.host and place.port == 0 else 1
         while True:
             tries -= 1
             try:
@@ -114,7 +116,7 @@ class Listening:
             return (await loops.start(self._serve_path, endpoint),)
         bound: list[Endpoint] = []
         missing: OSError | None = None
-        for host in await _addresses(endpoint):
+        for host in await addresses(endpoint):
             port = bound[0].port if bound else endpoint.port
             one = attrs.evolve(endpoint, host=host, port=port)
             try:
@@ -123,7 +125,7 @@ class Listening:
                 else:
                     bound.append(await loops.start(self._serve_address, one))
             except OSError as error:
-                if error.errno not in _NOT_ON_THIS_MACHINE:
+                if error.errno not in NOT_ON_THIS_MACHINE:
                     raise
                 missing = error  # such as ::1 where IPv6 is off: one of several will do
         if missing is not None and not bound:
@@ -158,12 +160,12 @@ class Listening:
         self, endpoint: Endpoint, task_status: trio.TaskStatus[Endpoint]
     ) -> NoReturn:
         assert endpoint.descriptor is not None  # noqa: S101  -- `Endpoint` has seen to it
-        handler, over_tls = self.handler, endpoint.kind is Kind.TLS_FD
+        handler, secure = self.handler, endpoint.kind is Kind.TLS_FD
         with sockets.adopted(endpoint.descriptor) as sock:
             found = sockets.endpoint_of(sock)
             try:
-                if over_tls:
-                    found, handler = _over_tls(found, endpoint), self.tls_handler
+                if secure:
+                    found, handler = over_tls(found, endpoint), self.tls_handler
                 self.check(found.kind, found)
             except ValueError:
                 sock.detach()  # it stays its owner's, as where it is no socket at all
@@ -180,7 +182,7 @@ class Listening:
         """Serve a bound socket of any type, which its opener closes."""
         accepts = sock.type in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET)
         if accepts and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            sock.listen(_LARGEST_BACKLOG if self.backlog is None else self.backlog)
+            sock.listen(LARGEST_BACKLOG if self.backlog is None else self.backlog)
         self.opened(sock)
         task_status.started(endpoint)
         if not accepts:
@@ -225,7 +227,7 @@ class Listening:
         return (found,)
 
 
-def _over_tls(found: Endpoint, inherited: Endpoint) -> Endpoint:
+def over_tls(found: Endpoint, inherited: Endpoint) -> Endpoint:
     """Return an inherited listener's endpoint, served over TLS.
 
     Unix streams are none: no endpoint would say what they are, so no client could connect,
@@ -242,7 +244,8 @@ def _over_tls(found: Endpoint, inherited: Endpoint) -> Endpoint:
     return attrs.evolve(found, kind=Kind.TLS)
 
 
-async def _addresses(endpoint: Endpoint) -> list[str]:
+async def addresses(endpoint: Endpoint) -> list[str]:
+    """Return the addresses that an endpoint's host has, each of which is listened on."""
     if endpoint.host == EVERY_INTERFACE:
         return ["0.0.0.0", "::"]  # noqa: S104  -- the user wrote * and means it
     found = await look_up(endpoint.host, endpoint.port, socket.SOCK_STREAM)

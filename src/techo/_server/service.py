@@ -125,9 +125,7 @@ class Service:
     def _note_total(self) -> None:
         """Log what was not summed up yet, and everything up to now."""
         self.registry.throttle.flush()
-        total = self.statistics()
-        shown = repr(total).replace("DatagramStatistics", "").removeprefix("Statistics(")[:-1]
-        note("stopped; in total %s", shown or "nothing", event="total", **attrs.asdict(total))
+        note_total(self.statistics())
 
     def _listening(self, handlers: trio.Nursery) -> Listening:
         return Listening(
@@ -194,6 +192,12 @@ class Service:
             scope.cancel(reason="draining")
         for closed in tuple(self._accepting.values()):
             await closed.wait()
+
+
+def note_total(total: Statistics) -> None:
+    """Log everything up to now."""
+    shown = repr(total).replace("DatagramStatistics", "").removeprefix("Statistics(")[:-1]
+    note("stopped; in total %s", shown or "nothing", event="total", **attrs.asdict(total))
 
 
 @contextlib.asynccontextmanager
