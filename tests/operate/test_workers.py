@@ -77,6 +77,8 @@ class Child:
         self.told.append(message["do"])
         if self.deaf:
             return True
+        if message["do"] == "leave":
+            return True
         if message["do"] == "report":
             self.report(message["number"])
         else:
@@ -350,3 +352,13 @@ async def test_cancellation_stops_all_at_once(
     assert [each.told for each in crowd.children.values()] == [["stop"], ["stop"]]
     assert [crowd.children[pid].returncode for pid in (1, 2)] == [-9, 0]
     assert service.statistics().accepted == 8
+
+
+async def test_all_leave_together(autojump_clock: Clock, crowd: Crowd, start: Start) -> None:
+    """Each is told to end its connections with their next replies, a later one too."""
+    service = await start()
+    service.leave()
+    await trio.testing.wait_all_tasks_blocked()
+    crowd.children[1].exit(1)
+    await trio.testing.wait_all_tasks_blocked()
+    assert [each.told for each in crowd.children.values()] == [["leave"]] * 3

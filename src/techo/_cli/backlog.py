@@ -23,6 +23,10 @@ _MOST: Final = 2**22
 _PIECE: Final = 2**16
 """Bytes written at a time, which a pipe takes."""
 
+PIECE_IN_A_CROWD: Final = 2**12
+"""The same where others write to it, too: no more are sure to stay together (PIPE_BUF of
+pipe(7))."""
+
 _PATIENCE: Final = 1.0
 """Seconds without a byte written after which the end does not wait any longer."""
 
@@ -41,6 +45,7 @@ class Backlog:
     failed: Callable[[OSError], None] = _ignore
     """Is called, by the thread, when lines could not be written and are lost."""
     most: int = _MOST
+    piece: int = _PIECE
     _lines: collections.deque[bytes] = attrs.field(factory=collections.deque)
     _bytes: int = 0
     """In lines that are not written yet, the one that is being written included."""
@@ -97,8 +102,9 @@ class Backlog:
                 while not self._lines:
                     self._changed.wait()
                 piece = bytearray()
-                while self._lines and len(piece) < _PIECE:
+                while self._lines and len(piece) + len(self._lines[0]) <= self.piece:
                     piece += self._lines.popleft()
+                piece = piece or bytearray(self._lines.popleft())
             lost = self._write_all(self._number, piece)
             with self._changed:
                 self._bytes -= len(piece)

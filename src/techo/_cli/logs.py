@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from techo._cli.backlog import Backlog
+from techo._cli.backlog import PIECE_IN_A_CROWD, Backlog
 from techo._cli.output import is_journal
 from techo._printable import printable
 from techo._schema import SCHEMA
@@ -74,7 +74,7 @@ class TextFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  -- logging's own
         """Return the line, which a traceback may follow."""
         line = super().formatMessage(record)
-        for name in ("id", "endpoint"):
+        for name in ("id", "endpoint", "worker"):
             about = f" {name}={vars(record).get(name, '')}"
             if not about.endswith("=") and about not in line:
                 line += about
@@ -102,12 +102,17 @@ class JournalFormatter(logging.Formatter):
 class BacklogHandler(logging.Handler):
     """Sends records to standard error, for which nobody waits."""
 
-    def __init__(self) -> None:
+    def __init__(self, worker: int | None = None) -> None:
         super().__init__()
+        self._worker = worker
         self._backlog = Backlog(sys.stderr, self._dropped)
+        if worker is not None:
+            self._backlog.piece = PIECE_IN_A_CROWD
 
     def emit(self, record: logging.LogRecord) -> None:
         """Have one record written as a line."""
+        if self._worker is not None:
+            record.worker = self._worker
         try:
             line = self.format(record)
         except Exception as error:  # noqa: BLE001  -- whatever the values of a record do
@@ -130,9 +135,14 @@ class BacklogHandler(logging.Handler):
         super().close()
 
 
-def configure(*, quiet: bool, verbose: bool, log_format: str) -> BacklogHandler:
-    """Send the log to standard error; return the handler, which the caller closes."""
-    handler = BacklogHandler()
+def configure(
+    *, quiet: bool, verbose: bool, log_format: str, worker: int | None = None
+) -> BacklogHandler:
+    """Send the log to standard error; return the handler, which the caller closes.
+
+    Of one of several workers, each line has its number.
+    """
+    handler = BacklogHandler(worker)
     # The journal has its own time and, before each line, the level.
     journal = is_journal()
     shown = "%(message)s" if journal else "%(asctime)s %(levelname)s %(message)s"

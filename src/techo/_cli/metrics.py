@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import techo
     from techo._operate.counting import CountingHook
     from techo._operate.health import HealthApp
+    from techo._operate.workers import Workers
     from techo._server.hook import ServiceHook
 
 _log = logging.getLogger("techo.server")
@@ -64,16 +65,19 @@ class Pages:
     """Must be a hook of the service."""
     _app: HealthApp | None = None
 
-    async def start(self, service: techo.EchoService, nursery: trio.Nursery) -> None:
+    async def start(self, service: techo.EchoService | Workers, nursery: trio.Nursery) -> None:
         """Serve them in a nursery; if that can't be, say so in one line, and go on."""
-        from techo import __version__
+        from techo import EchoService, __version__
         from techo._operate.counting import Counters
         from techo._operate.health import HealthApp, State
         from techo._operate.metrics import ServiceCollector, exposition
+        from techo._operate.sums import counters_of
         from techo._operate.web import WebServer, host_check
 
         def count() -> Counters:
-            return Counters(service.statistics(), self.counting.durations)
+            if isinstance(service, EchoService):
+                return Counters(service.statistics(), self.counting.durations)
+            return counters_of(service.report())
 
         self._app = HealthApp(exposition(ServiceCollector(count, __version__)), State.READY)
         server = WebServer(host_check(self._app, [self.place.host]))

@@ -61,7 +61,7 @@ def parse(
     """Read the arguments of a command, and for what they leave out, the environment.
 
     `given` lists the options that the arguments themselves set, and `variables` has by the
-    names of the others the variables that have set them.
+    names of the others the variables that have set them; `arguments` are what was read.
 
     Raises:
         SystemExit: with 2 after one line about what is wrong, or with 0 after help.
@@ -69,7 +69,7 @@ def parse(
     parser = _parser(command)
     # Before the environment: --help does not wait for a valid one.
     given = _given(parser, arguments)
-    options = argparse.Namespace(variables={})
+    options = argparse.Namespace(variables={}, arguments=[*arguments])
     for each in command.all_options:
         value = each.default
         text = environment.get(each.variable, "")

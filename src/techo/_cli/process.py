@@ -30,6 +30,15 @@ def in_foreground(stream: IO[str]) -> bool:
         return False
 
 
+def has_terminal() -> bool:
+    """Return whether this process has a controlling terminal, which can hang up."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
 def waiting(stream: IO[str]) -> int:
     """Return how many bytes of what was typed on a terminal can be read without waiting."""
     import fcntl  # not on every system

@@ -15,13 +15,13 @@ import attrs
 
 import techo
 from techo._cli import logs, systemd
-from techo._cli.admission import ADMISSION, admission_of
+from techo._cli.admission import ADMISSION
 from techo._cli.backlog import Backlog
 from techo._cli.endpoints import check_ports, read_listening
-from techo._cli.errors import cannot_listen, refuse
-from techo._cli.metrics import METRICS, Pages, joined, pages_of
+from techo._cli.errors import cannot_listen, fail, refuse
+from techo._cli.metrics import METRICS, Pages, pages_of
 from techo._cli.options import Command, Group, Option, flag, option, switch
-from techo._cli.process import in_foreground, shortage
+from techo._cli.process import has_terminal, in_foreground, shortage
 from techo._cli.readers import (
     FILE,
     MODE,
@@ -33,8 +33,9 @@ from techo._cli.readers import (
     size_form,
     time_form,
 )
+from techo._cli.service import make_service
 from techo._cli.signals import stopping
-from techo._cli.tls import server_context
+from techo._cli.workers import WORKERS, workers_of
 from techo._faults.text import forms, kinds, parse_fault
 from techo._printable import printable
 from techo._schema import headed
@@ -43,6 +44,8 @@ from techo.endpoint import FORMS, Endpoint
 
 if TYPE_CHECKING:
     import trio
+
+    from techo._operate.workers import Workers
 
 _log = logging.getLogger("techo.server")
 
@@ -74,7 +77,9 @@ Faults for --fault:
 Standard output: a line "listening on ENDPOINT" for each socket. Standard error: the log.
 systemd is notified when all are listening. SIGTERM and SIGINT drain the server: it stops
 accepting, and ends each connection once no reply is pending. So does SIGHUP, unless it was
-ignored at the start (nohup). A second signal stops it at once. SIGUSR1 prints statistics."""
+ignored at the start (nohup). A second signal stops it at once. SIGUSR1 prints statistics.
+With --workers and without a terminal, SIGHUP replaces the workers, which read certificates
+again."""
 
 
 def _limit(field: attrs.Attribute[Any]) -> Option:
@@ -127,6 +132,7 @@ def _options() -> Iterator[Option | Group]:
             )
         ],
     )
+    yield WORKERS
     yield Group(
         "Sockets",
         [
@@ -201,26 +207,18 @@ def serve(options: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace, tell: Callable[[str], None]) -> int:
     import trio
 
-    limits = Limits(**{each.name: getattr(options, each.name) for each in attrs.fields(Limits)})
-    if (short := shortage(limits.max_connections)) is not None:
+    if (short := shortage(-(-options.max_connections // (options.workers or 1)))) is not None:
         _log.warning("%s or lower --max-connections", short)
     try:
         pages = pages_of(options)
         inherited = systemd.take_inherited(os.environ)
         endpoints = options.endpoint or inherited or [Endpoint()]
-        service = techo.EchoService(
-            getattr(techo, options.reply),
-            limits=limits,
-            tls=server_context(options, endpoints),
-            unix_mode=options.unix_mode,
-            faults=options.fault,
-            seed=options.seed,
-            hook=joined(admission_of(options), None if pages is None else pages.counting),
-        )
+        service = make_service(options, endpoints, pages)
+        workers = None if options.workers is None else workers_of(options, service.limits)
     except ValueError as error:
         return refuse(str(error))
     notify = systemd.notifier(os.environ)
-    server = _Server(service, notify, tell, pages, options.lame_duck)
+    server = _Server(workers or service, notify, tell, pages, options.lame_duck, workers)
     try:
         return trio.run(server.run, endpoints)
     finally:
@@ -251,9 +249,9 @@ def object_of(statistics: techo.Statistics) -> dict[str, Any]:
 
 @attrs.define(eq=False)
 class _Server:
-    """One service and the signals that end it."""
+    """One service, or workers in its place, and the signals that end it."""
 
-    service: techo.EchoService
+    service: techo.EchoService | Workers
     notify: Callable[[str], None]
     """Reports our state to systemd."""
     tell: Callable[[str], None]
@@ -261,11 +259,19 @@ class _Server:
     pages: Pages | None = None
     lame_duck: float = 0.0
     """Seconds of accepting after the first signal to stop."""
+    workers: Workers | None = None
+    """The same as `service`, where there are some."""
     output: Backlog = attrs.field(factory=_output)
+    _reloads: bool = attrs.field(init=False)
+    """Whether SIGHUP is no hang-up, and replaces the workers."""
     _stop: int = 0
     """The first signal that asked for the end."""
     _starting: trio.CancelScope = attrs.field(init=False)
     _stopping: trio.Event = attrs.field(init=False)
+
+    @_reloads.default
+    def _find_whether_it_reloads(self) -> bool:
+        return self.workers is not None and not has_terminal()
 
     async def run(self, endpoints: list[Endpoint]) -> int:
         import trio
@@ -281,10 +287,10 @@ class _Server:
             signal.signal(number, signal.SIG_IGN)
         with trio.open_signal_receiver(*heeded) as signals:
             async with open_bare_nursery() as nursery:
-                nursery.start_soon(self._heed, signals, nursery.cancel_scope)
+                nursery.start_soon(self._heed, signals, nursery)
                 try:
                     with self._starting:
-                        await nursery.start(self.service.serve, *endpoints)
+                        await nursery.start(self._serve, *endpoints)
                 except OSError as error:
                     nursery.cancel_scope.cancel(reason="not listening")
                     return cannot_listen(error)
@@ -295,16 +301,22 @@ class _Server:
                     await self._report_listening(nursery)
                 await self._stopping.wait()
                 self.notify("STOPPING=1")
-                if self.lame_duck:
+                if self.lame_duck and self._stop:
                     await self._leave()
                 if self.pages is not None:
                     self.pages.report("draining")
-                _log.debug("draining after %s", signal.Signals(self._stop).name)
+                if self._stop:
+                    _log.debug("draining after %s", signal.Signals(self._stop).name)
                 # Unless the log has it, or nothing was ever listening.
                 if not _log.isEnabledFor(logging.INFO) and self.service.endpoints:
                     self.tell(draining(self.service.statistics().active))
                 await self.service.drain()
                 nursery.cancel_scope.cancel(reason="drained")
+        return self._code()
+
+    def _code(self) -> int:
+        if self.workers is not None and self.workers.failure:
+            return fail(self.workers.failure)
         if self.service.statistics().outcomes[techo.Outcome.ABORTED]:
             return 1
         return -self._stop if self._stop == signal.SIGINT else 0
@@ -328,13 +340,34 @@ class _Server:
         if in_foreground(sys.stderr):
             self.tell("Ctrl-C stops it")
 
-    async def _heed(self, signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async def _serve(  # noqa: ASYNC128  -- the service does
+        self, *endpoints: Endpoint, task_status: trio.TaskStatus[tuple[Endpoint, ...]]
+    ) -> None:
+        """Serve until that ends, by itself too."""
+        await self.service.serve(*endpoints, task_status=task_status)
+        self._stopping.set()
+
+    async def _report(self) -> None:
+        if self.workers is not None:
+            await self.workers.refresh()
+        self.output.write(json.dumps(object_of(self.service.statistics())))
+
+    async def _reload(self) -> None:
+        assert self.workers is not None  # noqa: S101  -- or there is nothing to replace
+        self.notify(systemd.reloading())
+        if await self.workers.reload():
+            self.notify("READY=1")
+
+    async def _heed(self, signals: AsyncIterator[int], nursery: trio.Nursery) -> None:
         """Print statistics when asked; drain at the first signal to stop, end at the second."""
         async for number in signals:
             if number in _REPORT:
-                self.output.write(json.dumps(object_of(self.service.statistics())))
+                nursery.start_soon(self._report)
+            elif self._reloads and number == signal.SIGHUP:
+                if self.service.endpoints:
+                    nursery.start_soon(self._reload)
             elif self._stop:
-                scope.cancel(reason="a second signal")
+                nursery.cancel_scope.cancel(reason="a second signal")
             else:
                 self._stop = number
                 self._starting.cancel(reason="stopped before it was listening")

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable, MutableMapping
 from typing import Final
 
@@ -43,6 +44,11 @@ def take_inherited(environment: Environment) -> list[Endpoint]:
     if found:
         _log.info("inherited %d sockets: %s", len(found), names or "without names")
     return found
+
+
+def reloading() -> str:
+    """Return the state of a service that begins to reload, which has to say when (systemd)."""
+    return f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}"
 
 
 def notifier(environment: Environment) -> Callable[[str], None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
+from techo._operate.counting import Counters, Durations
 from techo._server.connection import Outcome
 from techo._server.datagrams import DatagramStatistics, DropReason
 from techo._server.registry import Statistics
@@ -40,6 +41,12 @@ def settled(report: Report) -> Report:
     aborted = {Outcome.ABORTED.value: found["active"]}
     outcomes = added(found["outcomes"], aborted)
     return {**report, "statistics": {**found, "active": 0, "parked": 0, "outcomes": outcomes}}
+
+
+def counters_of(report: Report) -> Counters:
+    """Return all that a report has; all 0 if it is empty."""
+    durations = Durations(**report["durations"]) if "durations" in report else Durations()
+    return Counters(statistics_of(report), durations)
 
 
 def statistics_of(report: Report) -> Statistics:

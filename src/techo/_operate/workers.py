@@ -108,7 +108,11 @@ class Worker:
     async def leave(self, how: str = "drain") -> None:
         """Tell it to end: to drain, or to stop at once."""
         self.leaving = True
-        await self.child.channel.send({"do": how})
+        await self.tell(how)
+
+    async def tell(self, what: str) -> None:
+        """Tell it what to do."""
+        await self.child.channel.send({"do": what})
 
     def end(self) -> str:
         """Note that it is over; return how that came."""
@@ -145,6 +149,8 @@ class Workers:
     _past: Report = attrs.field(factory=dict)
     """What those counted that are over."""
     _deaths: collections.deque[float] = attrs.field(factory=collections.deque)
+    _leaving: bool = False
+    """Connections are to end with their next reply, but all goes on."""
     _draining: bool = False
     _reloading: bool = False
     _reload_again: bool = False
@@ -254,6 +260,8 @@ class Workers:
             try:
                 if self._draining:  # since it was asked for
                     await worker.leave()
+                elif self._leaving:
+                    await worker.tell("leave")
                 task_status.started(worker)
                 await worker.watch()
             except trio.Cancelled:
@@ -328,6 +336,12 @@ class Workers:
                 warning("reload failed: %s; what runs goes on", reason)
                 return
         note("reloaded %d workers", self.count)
+
+    def leave(self) -> None:
+        """Let each connection end together with its next reply, from now on."""
+        self._leaving = True
+        for each in self._workers:
+            self._nursery.start_soon(each.tell, "leave")
 
     async def drain(self) -> None:
         """Stop accepting, and wait until every worker has drained; kill those that do not.

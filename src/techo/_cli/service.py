@@ -1,0 +1,36 @@
+"""The service that the options of serve describe, in this process or in each worker."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+import attrs
+
+import techo
+from techo._cli.admission import admission_of
+from techo._cli.metrics import Pages, joined
+from techo._cli.tls import server_context
+from techo._server.limits import Limits
+from techo.endpoint import Endpoint
+
+
+def make_service(
+    options: argparse.Namespace, endpoints: Sequence[Endpoint], pages: Pages | None
+) -> techo.EchoService:
+    """Return the service that the options describe, for these endpoints.
+
+    Raises:
+        ValueError: an option does not fit the others, or its file cannot be used.
+    """
+    return techo.EchoService(
+        getattr(techo, options.reply),
+        limits=Limits(
+            **{each.name: getattr(options, each.name) for each in attrs.fields(Limits)}
+        ),
+        tls=server_context(options, endpoints),
+        unix_mode=options.unix_mode,
+        faults=options.fault,
+        seed=options.seed,
+        hook=joined(admission_of(options), None if pages is None else pages.counting),
+    )
