@@ -29,6 +29,8 @@ _REMEDIES: Final[dict[Attempt, dict[int | FailureCause, str]]] = {
         FailureCause.DNS: "check the spelling of its name",
         FailureCause.REFUSED: "start a server there, or check host and port",
         FailureCause.UNREACHABLE: "check the address, and the way there",
+        FailureCause.TTL_EXCEEDED: "raise --ttl, or look for a loop on the way",
+        FailureCause.TOO_LARGE: "send less at once, or without --dont-fragment",
         FailureCause.TIMEOUT_CONNECT: (
             "check that the host is up and lets connections to this port through"
         ),

@@ -12,6 +12,7 @@ import trio
 
 from techo._client.comparison import EchoMismatch, ShortReply
 from techo._kernel.options import SocketOptionError
+from techo._kernel.reports import ReportedError
 from techo._printable import printable
 from techo._probing.failure_cause import FailureCause
 from techo._shortage import OutOfPortsError, is_shortage
@@ -27,6 +28,7 @@ _BY_NUMBER: Final = {
     errno.ECONNABORTED: FailureCause.RESET,
     errno.ENOTCONN: FailureCause.RESET,
     errno.ETIMEDOUT: FailureCause.TIMEOUT_CONNECT,
+    errno.EMSGSIZE: FailureCause.TOO_LARGE,
 }
 """Everything else means that there is no way."""
 
@@ -47,6 +49,10 @@ def cause_of(error: Exception) -> FailureCause:
     if isinstance(error, ShortReply):
         return FailureCause.SHORT if error.received else FailureCause.EOF
     below = _below(error)
+    if isinstance(below, ReportedError) and below.errno != errno.EMSGSIZE:
+        if below.expired:
+            return FailureCause.TTL_EXCEEDED
+        return FailureCause.REFUSED if below.refused else FailureCause.UNREACHABLE
     if is_shortage(below):
         return FailureCause.LOCAL
     for kind, cause in _BY_TYPE:
@@ -71,7 +77,7 @@ def _words(below: Exception) -> str:
         return f"TLS failed ({in_words(below)})"
     if isinstance(below, socket.gaierror):
         return f"unknown host ({below.strerror or text})"
-    if isinstance(below, OutOfPortsError | SocketOptionError):
+    if isinstance(below, OutOfPortsError | SocketOptionError | ReportedError):
         return str(below.strerror)
     if isinstance(below, OSError) and below.errno is not None:
         return os.strerror(below.errno).lower()

@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from techo._client.comparison import EchoError
+from techo._kernel.reports import ReportedError
 from techo._probing.causes import cause_of, words_of
 from techo._probing.failure_cause import FailureCause
 from techo._probing.in_flight import InFlight
@@ -107,6 +108,13 @@ class Driver(abc.ABC):
         """Lose a message that could not be sent; those before it may still come back."""
         self._reported = error
         self.in_flight.end(Ending(cause_of(error), words_of(error), error), [trip])
+
+    def _take_report(self, report: ReportedError) -> None:
+        """Lose the trip that the network reports about, if it is still in flight."""
+        trip = self.in_flight.quoted(report.quoted)
+        if trip is not None:
+            self._lose_unsent(trip, report)
+        self._reported = report
 
     def _receive_rest(self, fd: int, error: trio.BrokenResourceError) -> Exception | None:
         """Take in what came back before sending failed; return the error, if it was no end.

@@ -15,6 +15,10 @@ class FailureCause(enum.StrEnum):
     """Nobody listens there."""
     UNREACHABLE = "unreachable"
     """There is no way there."""
+    TTL_EXCEEDED = "ttl-exceeded"
+    """Its TTL ran out on the way."""
+    TOO_LARGE = "too-large"
+    """It is larger than a packet may be on the way, and may not be cut."""
     TIMEOUT_CONNECT = "timeout-connect"
     """Connecting, TLS handshake included, took too long."""
     TLS = "tls"
@@ -39,6 +43,8 @@ NEVER_REACHED: Final = frozenset(
         FailureCause.DNS,
         FailureCause.REFUSED,
         FailureCause.UNREACHABLE,
+        FailureCause.TTL_EXCEEDED,
+        FailureCause.TOO_LARGE,
         FailureCause.TIMEOUT_CONNECT,
         FailureCause.TLS,
         FailureCause.LOCAL,

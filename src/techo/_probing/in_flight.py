@@ -14,7 +14,7 @@ import trio
 
 from techo._probing.failure_cause import FailureCause
 from techo._probing.matching import InOrder, OneByOne, State
-from techo._probing.payloads import Payloads
+from techo._probing.payloads import HEADER, Payloads
 from techo._probing.schedule import Schedule
 from techo._probing.trip import Clock, Ending, Incident, IncidentKind, Sink, Trip, TripState
 from techo._pump.socket import Traffic
@@ -200,6 +200,12 @@ class InFlight:
             if self.timed is not None:
                 self.timed(trip)
             self.run.sink.add(trip)
+
+    def quoted(self, data: bytes) -> Trip | None:
+        """Return the trip in flight that `data` is of; the oldest if too little is quoted."""
+        if len(data) < HEADER:
+            return next(iter(self.trips), None)
+        return next((each for each in self.trips if each.payload[:HEADER] in data), None)
 
     def lose(self, trip: Trip, ending: Ending) -> None:
         """Wait for a trip no more; it is still recognised if it comes."""

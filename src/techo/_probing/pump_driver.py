@@ -7,6 +7,7 @@ import math
 import attrs
 import trio
 
+from techo._kernel.reports import ask_for_reports, reports_of, standard
 from techo._probing.driver import Driver
 from techo._pump import pump
 from techo._pump.socket import PumpedSocket
@@ -28,9 +29,27 @@ class PumpDriver(Driver):
             self._lose_if_unsent(socket)
 
     def _lose_if_unsent(self, socket: PumpedSocket) -> None:
-        error, newest = socket.error, next(reversed(self.in_flight.trips), None)
+        newest = next(reversed(self.in_flight.trips), None)
+        self._take_reports(socket)
+        error = socket.error
         if isinstance(error, Exception) and self._is_about_one_message(error) and newest:
-            self._lose_unsent(newest, error)
+            if newest in self.in_flight.trips:
+                self._lose_unsent(newest, error)
+            self._reported = error
+
+    def _take_reports(self, socket: PumpedSocket) -> None:
+        """Take what the network says of a socket for datagrams that has failed."""
+        sock = self.transport.socket
+        if socket.error is None or sock is None or sock.fileno() < 0:
+            return
+        if not self.transport.connectionless:
+            return
+        with standard(sock.fileno()) as same:
+            reports = reports_of(same)
+        for report in reports:
+            socket.error = report
+            if not report.local:
+                self._take_report(report)
 
     def _next(self) -> bytes:
         return self.in_flight.next(self.in_flight.run.clock())
@@ -60,6 +79,9 @@ class PumpDriver(Driver):
         first = self._next() if begin else b""
         if socket.fd < 0:
             raise trio.ClosedResourceError("the stream was closed")
+        if self.transport.connectionless:
+            with standard(socket.fd) as same:
+                ask_for_reports(same)
         this_pump.add(socket, first)
         try:
             self._lose_if_unsent(socket)
@@ -73,6 +95,7 @@ class PumpDriver(Driver):
                 self.in_flight.traffic.send_pending = False
             if socket.unsent is not None and self.transport.records is not None:
                 self.transport.records.eof_sent = True  # as well as it can be: a record is cut
+        self._take_reports(socket)
         error = socket.error
         if isinstance(error, trio.BrokenResourceError) and not self.transport.connectionless:
             error = self._receive_rest(socket.fd, error)

@@ -19,6 +19,7 @@ import techo._addresses as addresses
 from techo._addresses import Address, Found
 from techo._kernel import mptcp
 from techo._kernel.options import DEFAULT_OPTIONS, SocketOptions
+from techo._kernel.reports import reports_raised
 from techo._proxy_header import encode_for
 from techo._shortage import look_up, named, worst_first
 from techo._transport.messages import DatagramTransport, PacketTransport
@@ -220,7 +221,8 @@ class _Race:
             ours = self.options.open(family, kind, protocol)
             sock = trio.socket.from_stdlib_socket(ours)
             try:
-                await sock.connect(address)
+                with reports_raised(ours):
+                    await sock.connect(address)
             except BaseException:
                 sock.close()
                 raise
