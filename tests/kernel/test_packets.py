@@ -18,6 +18,15 @@ from techo._kernel.packets import Packet, ask_for_headers, receive_packet
 
 linux = pytest.mark.skipif(not stamps.AVAILABLE, reason="only Linux has stamps")
 
+
+@pytest.mark.parametrize(
+    ("ttl", "hops"), [(64, 0), (63, 1), (128, 0), (100, 28), (255, 0), (20, None), (65, None)]
+)
+def test_hops_are_inferred_where_that_can_be(ttl: int, hops: int | None) -> None:
+    """Where a TTL that is usual to begin with is not far above."""
+    assert packets.hops_of(ttl) == hops
+
+
 STAMP = (socket.SOL_SOCKET, 37, struct.pack("=6q", 1_700_000_000, 5, 0, 0, 0, 0))
 STAMP_NS = 1_700_000_000_000_000_005
 

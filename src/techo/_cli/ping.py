@@ -131,6 +131,7 @@ _OPTIONS: Final[Sequence[Option | Group]] = [
         shown="kernel where it can, which is not over Unix sockets",
     ),
     switch("-D --timestamps", "print the Unix time before each line"),
+    switch("-v --verbose", "show what a reply's packet had: TTL, hops, DSCP, ECN"),
     switch("-q --quiet", "print the summary only"),
     *OBJECT_OPTIONS,
     rules_about(PING),
@@ -230,7 +231,8 @@ class _Ping:
         if self.options.quiet or self.options.json:
             return
         endpoint, connect = str(self.options.endpoint), self.options.connect
-        line = line_of(endpoint, result, self._clock, connect=connect)
+        verbose = self.options.verbose
+        line = line_of(endpoint, result, self._clock, connect=connect, verbose=verbose)
         if isinstance(result, PingReply):
             self._clock = result.clock
         if self.options.timestamps:

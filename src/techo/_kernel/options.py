@@ -232,17 +232,21 @@ class SocketOptions:
 
     def _set_for_packets(self, sock: socket.socket) -> None:
         six = sock.family == socket.AF_INET6
-        level = socket.IPPROTO_IPV6 if six else socket.IPPROTO_IP
-        if self.dscp is not None:
-            option = socket.IPV6_TCLASS if six else socket.IP_TOS
-            sock.setsockopt(level, option, self.dscp << 2)
-        if self.ttl is not None:
-            sock.setsockopt(level, socket.IPV6_UNICAST_HOPS if six else socket.IP_TTL, self.ttl)
         if (self.dont_fragment or self.interface is not None) and not LINUX:
             what = "dont_fragment" if self.dont_fragment else "interface"
             raise SocketOptionError.of(None, f"{what} is for Linux", "do without")
-        if self.dont_fragment:
-            sock.setsockopt(level, _IPV6_MTU_DISCOVER if six else _IP_MTU_DISCOVER, _ALWAYS)
+        values = {
+            "dscp": (socket.IPV6_TCLASS if six else socket.IP_TOS, (self.dscp or 0) << 2),
+            "ttl": (socket.IPV6_UNICAST_HOPS if six else socket.IP_TTL, self.ttl or 0),
+            "dont_fragment": (_IPV6_MTU_DISCOVER if six else _IP_MTU_DISCOVER, _ALWAYS),
+        }
+        level = socket.IPPROTO_IPV6 if six else socket.IPPROTO_IP
+        for name in [name for name in values if name in self.about_packets]:
+            try:
+                sock.setsockopt(level, *values[name])
+            except OSError as error:  # as MPTCP has hardly any
+                words = f"this machine does not know {name} of such a socket"
+                raise SocketOptionError.of(error.errno, words, "do without it") from None
         if self.interface is not None:
             self._bind_to_interface(sock, self.interface)
 

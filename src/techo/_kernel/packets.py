@@ -28,6 +28,9 @@ _ASKED: Final = {
 _TTL: Final = {(socket.IPPROTO_IP, _IP_TTL), (socket.IPPROTO_IPV6, _IPV6_HOPLIMIT)}
 _TOS: Final = {(socket.IPPROTO_IP, _IP_TOS), (socket.IPPROTO_IPV6, _IPV6_TCLASS)}
 
+_INITIAL: Final = (64, 128, 255)
+_FARTHEST: Final = 32
+
 _DONTWAIT: Final = getattr(socket, "MSG_DONTWAIT", 0)
 
 _ROOM: Final = 512
@@ -69,6 +72,15 @@ class PacketFormat(Protocol):
 
     def payload_of(self, packet: Packet) -> bytes | None:
         """Return the message in what a socket has received; None if it is not for this end."""
+
+
+def hops_of(ttl: int) -> int | None:
+    """Return how many routers a packet has passed; None if that can't be told.
+
+    Systems begin with 64, 128 or 255, and hardly any way has more than 32 hops.
+    """
+    hops = min((initial - ttl for initial in _INITIAL if initial >= ttl), default=_FARTHEST + 1)
+    return hops if hops <= _FARTHEST else None
 
 
 def ask_for_headers(sock: socket.socket) -> None:

@@ -10,6 +10,8 @@ from typing import Final
 import attrs
 import trio
 
+from techo._kernel.packets import Packet
+from techo._kernel.reports import ReportedError
 from techo._ping.connector import Connector
 from techo._ping.deadline import Deadline
 from techo._ping.results import PingFailure, PingReply, PingResult
@@ -47,6 +49,10 @@ class Records:
     """What ends the run sooner; None if nothing does."""
     _certificate_end: float | None = None
     """Until when the certificate of the latest connection is valid, in Unix time."""
+    _path_mtu: int | None = None
+    """Bytes of the largest packet on the way, as far as something was too large."""
+    _path_mtu_from: str | None = None
+    """Who has said so; None if this machine has."""
     _received: int = 0
     _late: int = 0
     _duplicate: int = 0
@@ -73,6 +79,7 @@ class Records:
         if trip.state is TripState.LOST and trip.ending is not None:
             self._failures[trip.ending.cause] += 1
             self._outages.settle(trip, now, at)
+            self._note_mtu(trip.ending.error)
             self._put(PingFailure(trip.number, trip.ending.cause, trip.ending.reason, at))
             self._see_whether_over(trip)
             return
@@ -92,8 +99,16 @@ class Records:
             self._outages.settle(trip, now, at)
         times = duration / 1e9, at
         clocks = trip.clock, None if client is None else client / 1e9
-        self._put(PingReply(trip.number, size, *times, late, duplicate, *clocks))
+        headers = Packet(b"") if trip.packet is None else trip.packet
+        had = headers.ttl, headers.dscp, headers.ecn
+        self._put(PingReply(trip.number, size, *times, late, duplicate, *clocks, *had))
         self._see_whether_over(trip)
+
+    def _note_mtu(self, error: Exception | None) -> None:
+        if isinstance(error, ReportedError) and error.mtu is not None:
+            if error.mtu != self._path_mtu or error.offender is not None:
+                self._path_mtu_from = error.offender
+            self._path_mtu = error.mtu
 
     def _see_whether_over(self, trip: Trip) -> None:
         if self.deadline is not None and self.deadline.is_over(trip, self._received):
@@ -169,6 +184,8 @@ class Records:
             outages=outages.count,
             outage_seconds=outages.seconds,
             longest_outage=outages.longest,
+            path_mtu=self._path_mtu,
+            path_mtu_from=self._path_mtu_from,
             certificate_end=self._certificate_end,
             certificate_days=None
             if self._certificate_end is None

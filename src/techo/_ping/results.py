@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from techo._kernel.packets import hops_of
 from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import nanoseconds
 from techo._probing.trip import Clock
@@ -33,6 +34,17 @@ class PingReply:
     client: float | None = None
     """Seconds that this program needed besides, until it had sent and received it; None if it
     was not timed by the kernel."""
+    ttl: int | None = None
+    """How many hops its packet had left, of datagrams; None if that is not known."""
+    dscp: int | None = None
+    """Its packet's class of service, likewise."""
+    ecn: int | None = None
+    """Whether its packet takes part in ECN, 0 to 3 (RFC 3168), likewise; 3 is congestion."""
+
+    @property
+    def hops(self) -> int | None:
+        """How many routers its packet has passed, as its TTL suggests; None if it does not."""
+        return None if self.ttl is None else hops_of(self.ttl)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON has it: whole nanoseconds where the name ends in _ns."""
@@ -45,6 +57,10 @@ class PingReply:
             duplicate=self.duplicate,
             clock=self.clock,
             client_ns=None if self.client is None else nanoseconds(self.client),
+            ttl=self.ttl,
+            hops=self.hops,
+            dscp=self.dscp,
+            ecn=self.ecn,
             at_ns=nanoseconds(self.at),
         )
 

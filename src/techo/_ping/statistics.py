@@ -87,6 +87,10 @@ class PingStatistics:
     setup: Mapping[str, Histogram]
     """How long each ``lookup`` of the name, ``connect`` and TLS ``handshake`` took, where
     there was one."""
+    path_mtu: int | None = None
+    """Bytes of the largest packet on the way; None unless something was too large."""
+    path_mtu_from: str | None = None
+    """The address of the router that has said so; None if this machine knew it already."""
     certificate_end: float | None = None
     """Until when the server's certificate is valid, in Unix time; None if there is none."""
     certificate_days: int | None = None
@@ -147,6 +151,9 @@ class PingStatistics:
             samples={str(clock): self.clocks.get(clock, 0) for clock in Clock},
             client_ns=figures_to_json(self.client, lost=0),
             outages=outages_to_json(self.outages, self.outage_seconds, self.longest_outage),
+            path_mtu=None
+            if self.path_mtu is None
+            else {"mtu_bytes": self.path_mtu, "reported_by": self.path_mtu_from},
             certificate=None
             if self.certificate_end is None
             else {

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import Final
 
+from techo._kernel.dscp import name_of_dscp, name_of_ecn
 from techo._ping.results import PingReply, PingResult
 from techo._ping.statistics import PingStatistics
 from techo._probing.histogram import Histogram
@@ -31,22 +32,43 @@ _STEPS: Final = {"lookup": "look-up", "connect": "connect", "handshake": "TLS ha
 
 
 def line_of(
-    endpoint: str, result: PingResult, before: Clock | None = None, *, connect: bool = False
+    endpoint: str,
+    result: PingResult,
+    before: Clock | None = None,
+    *,
+    connect: bool = False,
+    verbose: bool = False,
 ) -> str:
     """Return a result as a line for people; with `connect` it is that of connecting.
 
-    It has the clock of a reply, if that is not the one `before`.
+    It has the clock of a reply, if that is not the one `before`; with `verbose` also what the
+    reply's packet had.
     """
     if isinstance(result, PingReply):
         notes = " (late)" * result.late + " (duplicate)" * result.duplicate
         if before is not None and result.clock is not before:
             notes += f" (clock {result.clock})"
+        if verbose:
+            notes += _headers(result)
         size, time_ms = number_of(result.size, "byte"), f"{result.seconds * 1000:.3f} ms"
         what = f"connected to {endpoint}" if connect else f"{size} from {endpoint}"
         return f"{what}: seq={result.seq} time={time_ms}{notes}"
     which = "between two probes" if result.seq is None else f"seq={result.seq}"
     what = "connection to" if connect else "reply from"
     return f"no {what} {endpoint}: {which} {result.cause} ({result.reason})"
+
+
+def _headers(reply: PingReply) -> str:
+    """Return what the packet of a reply had, as far as that is known."""
+    if reply.ttl is None:
+        return ""
+    known = {
+        "ttl": reply.ttl,
+        "hops": reply.hops,
+        "dscp": None if reply.dscp is None else name_of_dscp(reply.dscp),
+        "ecn": name_of_ecn(reply.ecn or 0) or None,
+    }
+    return "".join(f" {name}={value}" for name, value in known.items() if value is not None)
 
 
 def summary_of(statistics: PingStatistics, *, sweep: bool) -> Iterator[str]:
@@ -64,17 +86,26 @@ def summary_of(statistics: PingStatistics, *, sweep: bool) -> Iterator[str]:
     if statistics.longest_outage is not None:
         outages = statistics.outages, statistics.outage_seconds
         yield outages_in_words(*outages, statistics.longest_outage)
-    if statistics.setup:
-        yield ", ".join(_step(name, each) for name, each in statistics.setup.items())
-    if statistics.certificate_end is not None:
-        yield _certificate(statistics.certificate_end, statistics.certificate_days or 0)
-    if statistics.mptcp is not None:
-        yield mptcp_in_words(statistics.mptcp)
+    yield from _connection(statistics)
     if sweep:
         largest = (
             "none" if statistics.largest is None else number_of(statistics.largest, "byte")
         )
         yield f"largest that returned: {largest}"
+
+
+def _connection(statistics: PingStatistics) -> Iterator[str]:
+    """Return what was found out about the connection, as lines for people."""
+    if statistics.setup:
+        yield ", ".join(_step(name, each) for name, each in statistics.setup.items())
+    if statistics.path_mtu is not None:
+        knows = statistics.path_mtu_from
+        says = f"says {knows}" if knows else "as was known here"
+        yield f"the way takes packets of {number_of(statistics.path_mtu, 'byte')}, {says}"
+    if statistics.certificate_end is not None:
+        yield _certificate(statistics.certificate_end, statistics.certificate_days or 0)
+    if statistics.mptcp is not None:
+        yield mptcp_in_words(statistics.mptcp)
 
 
 def _certificate(end: float, days: int) -> str:

@@ -7,20 +7,18 @@ While anything is in that, the socket is ready for ever, so it is emptied first 
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
-import os
 import socket
-from collections.abc import Iterator
 from typing import Final
 
 import attrs
 import trio
 
 from techo._kernel import stamps
-from techo._kernel.error_queue import NetworkError, SendStamp, read_errors
-from techo._kernel.packets import Packet, receive_packet
+from techo._kernel.error_queue import SendStamp, read_errors
+from techo._kernel.packets import Packet, ask_for_headers, receive_packet
+from techo._kernel.reports import ReportedError, ask_for_reports, standard
 from techo._probing.driver import FAILURES, Driver, is_too_long
 from techo._probing.stamping import Stamping
 from techo._probing.task_driver import TaskDriver
@@ -42,16 +40,6 @@ _TRY_EVERY: Final = 0.001
 """How often is looked whether stamps have begun, and seconds between; mostly two are enough."""
 
 
-@contextlib.contextmanager
-def _standard(sock: trio.socket.SocketType) -> Iterator[socket.socket]:
-    """Have the same socket as Python's own, for what trio's has not: calls that never wait."""
-    same = socket.socket(fileno=sock.fileno())
-    try:
-        yield same
-    finally:
-        same.detach()
-
-
 def has_stamps(transport: Transport) -> bool:
     """Return whether the kernel stamps what `transport` sends and receives from now on."""
     if transport.socket is None:  # several of which one will be kept, or none at all
@@ -59,7 +47,7 @@ def has_stamps(transport: Transport) -> bool:
     plain = transport.pumpable or isinstance(transport, RacingTransport)
     if not (plain or transport.packet_format) or transport.socket.fileno() < 0:
         return False
-    with _standard(transport.socket) as sock:
+    with standard(transport.socket.fileno()) as sock:
         return stamps.switch_on(sock, tcp=not transport.keeps_messages)
 
 
@@ -97,6 +85,8 @@ class KernelDriver(Driver):
     """Whose message ends with that."""
     _stuck: trio.Event = attrs.field(factory=trio.Event, init=False)
     """Set when something is unsent."""
+    _refusal: ReportedError | None = attrs.field(default=None, init=False)
+    """What this machine has said of the last message that was too large to be sent."""
     _packet: Packet = attrs.field(default=Packet(b""), init=False)
     """What was received last."""
     _receiving: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
@@ -142,8 +132,11 @@ class KernelDriver(Driver):
         self._unsent, self._unsent_trip = memoryview(b""), None
         self.in_flight.traffic.send_pending = False
         error: Exception | None = None
-        with _standard(sock) as same:
+        with standard(sock.fileno()) as same:
             self._sock = same
+            if self.transport.connectionless:
+                ask_for_headers(same)
+                ask_for_reports(same)
             try:
                 # The first trip begins before anything is received: an end that has arrived
                 # already is the end of that trip.
@@ -212,6 +205,8 @@ class KernelDriver(Driver):
         except BlockingIOError:
             return None
         except OSError as error:
+            if self.transport.connectionless and self._read_errors():
+                return None
             raise broken(error) from error
 
     @property
@@ -284,16 +279,22 @@ class KernelDriver(Driver):
             self._read_errors()
         self._stamping.time(trip, self._packet)
 
-    def _read_errors(self) -> None:
-        """Empty the error queue."""
+    def _read_errors(self) -> bool:
+        """Empty the error queue; return whether the network has reported something."""
+        reports: list[ReportedError] = []
         for entry in () if self._sock is None else read_errors(self._sock):
             if isinstance(entry, SendStamp):
                 self._stamping.take(entry)
+            elif (report := ReportedError.of(entry)).local:
+                self._refusal = report
             else:
-                self._take_error(entry)
-
-    def _take_error(self, error: NetworkError) -> None:
-        self._fail(broken(OSError(error.errno, os.strerror(error.errno))))
+                self._take_report(report)
+                reports.append(report)
+        # A way that is too narrow for one message serves others.
+        if reports and not is_too_long(reports[-1]):
+            self._error = reports[-1]
+            self._receiving.cancel(reason="a report")
+        return bool(reports)
 
     def _fail(self, error: Exception) -> None:
         """End the receiving."""
@@ -332,7 +333,10 @@ class KernelDriver(Driver):
             return
         except OSError as error:
             self._unsent = memoryview(b"")
+            self._read_errors()
             failure = broken(error)
+            if is_too_long(error):
+                failure, self._refusal = self._refusal or error, None
             if trip in self.in_flight.trips and self._is_about_one_message(failure):
                 self._lose_unsent(trip, failure)
             self._fail(failure)
@@ -353,8 +357,9 @@ class KernelDriver(Driver):
             if not self.transport.connectionless or is_too_long(error):
                 raise
             # It may be about an earlier datagram (udp(7)), and is told but once.
+            reported = self._read_errors()
             sent = self._sock.send(data)
-            if len(self.in_flight.trips) > 1:
+            if not reported and len(self.in_flight.trips) > 1:
                 self._fail(broken(error))
             return sent
 
