@@ -53,7 +53,7 @@ def test_systemd_takes_every_line(tmp_path: Path) -> None:
     program = tmp_path / "techo"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    places = {"/opt/techo/bin/techo --": f"{program} --"}
+    places = {"/opt/techo/bin/techo --": f"{program} --", "/bin/kill": str(program)}
     for name in UNITS:
         (tmp_path / name).write_text(recipe(name, places if name == "techo.service" else {}))
     files = [f"./{name}" for name in UNITS]
@@ -133,7 +133,11 @@ def test_the_unit_s_restrictions_leave_techo_all_that_it_needs(tmp_path: Path) -
     with (
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified,
         (tmp_path / "log").open("wb") as log,
-        subprocess.Popen(confined(kept, address, metrics), stderr=log) as popen,
+        subprocess.Popen(
+            confined(kept, address, metrics),
+            stderr=log,
+            start_new_session=True,  # a terminal's SIGHUP would be its end
+        ) as popen,
     ):
         notified.bind(str(kept / "notify"))
         notified.settimeout(PATIENCE)
@@ -150,6 +154,11 @@ def test_the_unit_s_restrictions_leave_techo_all_that_it_needs(tmp_path: Path) -
             for line in ("CapBnd:\t0000000000000000", "CapEff:\t0000000000000000"):
                 assert line in status
             assert "NoNewPrivs:\t1" in status
+            assert values("ExecReload") == ["/bin/kill -HUP $MAINPID"]
+            popen.send_signal(signal.SIGHUP)
+            assert notified.recv(100).startswith(b"RELOADING=1\n")
+            assert notified.recv(100) == b"READY=1"
+            assert trio.run(reply_of, address).endswith(b"] hello")
             popen.send_signal(signal.SIGTERM)
             assert notified.recv(100) == b"STOPPING=1"
             wait_until(lambda: popen.poll() is not None, "it drains")
