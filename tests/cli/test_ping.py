@@ -406,9 +406,13 @@ def test_nobody_reads_what_is_printed(port: str) -> None:
 
 def test_the_kernel_s_clock_is_refused_where_there_is_none() -> None:
     """By the reason, before anything is tried: Unix sockets have none, in every kind."""
-    for kind in ("unix", "unixgram", "unixpacket"):
-        code, out, err = call("ping", "--clock", "kernel", f"{kind}:/nowhere")
+    reasons = {
+        **{
+            f"{kind}:/nowhere": "no Unix sockets" for kind in ("unix", "unixgram", "unixpacket")
+        },
+        "mptcp://127.0.0.1:1": "nothing that MPTCP sends",
+    }
+    for endpoint, reason in reasons.items():
+        code, out, err = call("ping", "--clock", "kernel", endpoint)
         assert (code, out) == (2, b"")
-        assert err == (
-            f"techo: clock kernel: {kind}:/nowhere has none: Linux stamps no Unix sockets\n"
-        )
+        assert err == f"techo: clock kernel: {endpoint} has none: Linux stamps {reason}\n"

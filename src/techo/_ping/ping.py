@@ -33,6 +33,9 @@ from techo.endpoint import Endpoint, Kind
 _CONNECTIONS: Final = frozenset({Kind.TCP, Kind.TLS, Kind.UNIX, Kind.UNIXPACKET})
 """Where connecting shows whether a server is there."""
 
+_UNIX_HAS_NONE: Final = "Linux stamps no Unix sockets"
+_MPTCP_HAS_NONE: Final = "Linux stamps nothing that MPTCP sends"
+
 
 def ping(
     target: Target,
@@ -124,8 +127,12 @@ def _read_clock(clock: str | None, target: Target, *, connect: bool) -> Clock | 
             raise ValueError("clock kernel: this system has none; Linux has")
         if connect:
             raise ValueError("clock kernel: connecting has none: messages have")
-        if isinstance(target, Endpoint | str) and Endpoint.parse(str(target)).path:
-            raise ValueError(f"clock kernel: {target} has none: Linux stamps no Unix sockets")
+        if isinstance(target, Endpoint | str):
+            endpoint = Endpoint.parse(str(target))
+            if endpoint.path:
+                raise ValueError(f"clock kernel: {target} has none: {_UNIX_HAS_NONE}")
+            if endpoint.kind is Kind.MPTCP:
+                raise ValueError(f"clock kernel: {target} has none: {_MPTCP_HAS_NONE}")
     return wanted
 
 
