@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import resource
-import socket
 import statistics
 import subprocess
 import sys
@@ -111,13 +110,12 @@ def ask_with_ping(name: str, endpoint: str, size: int, seconds: float) -> dict[s
 
 def ask_with_irtt(size: int, seconds: float) -> dict[str, float]:
     """Return the times of irtt, against its own server."""
-    with socket.socket(type=socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        where = f"127.0.0.1:{sock.getsockname()[1]}"
     with subprocess.Popen(
-        ["irtt", "server", "-b", where, "-i", "0"], stdout=subprocess.DEVNULL
+        ["irtt", "server", "-b", "127.0.0.1:0", "-i", "0"], stdout=subprocess.PIPE, text=True
     ) as server:
         try:
+            assert server.stdout is not None
+            where = next(line for line in server.stdout if "listener on" in line).split()[-1]
             if pair := cores():
                 os.sched_setaffinity(server.pid, {pair[0]})
             words = [
