@@ -24,6 +24,12 @@ SANDBOX = """
 set -e
 mount --make-rprivate /
 mount --bind "$0" "$0"
+mkdir "$0/dev"
+for device in null zero full random urandom; do
+  touch "$0/dev/$device"
+  mount --bind "/dev/$device" "$0/dev/$device"
+done
+mount --rbind "$0/dev" /dev
 mount -t proc -o nosuid,nodev,noexec,hidepid=invisible proc /proc
 while read -r _ _ _ _ place _; do
   [ "$place" = "$0" ] || mount -o remount,bind,ro "$place" || true
@@ -154,6 +160,7 @@ def test_the_unit_s_restrictions_leave_techo_all_that_it_needs(tmp_path: Path) -
             for line in ("CapBnd:\t0000000000000000", "CapEff:\t0000000000000000"):
                 assert line in status
             assert "NoNewPrivs:\t1" in status
+            assert len(list(Path(f"/proc/{popen.pid}/root/dev").iterdir())) == 5
             assert values("ExecReload") == ["/bin/kill -HUP $MAINPID"]
             popen.send_signal(signal.SIGHUP)
             assert notified.recv(100).startswith(b"RELOADING=1\n")
