@@ -54,8 +54,9 @@ def client_tls(authority: trustme.CA) -> ssl.SSLContext:
     return trust(authority)
 
 
-NOT_FOR_ALL = {techo.Kind.FD, techo.Kind.TLS_FD, techo.Kind.MPTCP}
-"""Kinds that no client can connect to, or that are as TCP but for what their own tests show."""
+NOT_FOR_ALL = {*(techo.Kind(each) for each in ("fd", "tls+fd", "icmp", "ip", "mptcp"))}
+"""Kinds that no client can connect to, that take privileges, or that are as TCP but for what
+their own tests show."""
 
 
 @pytest.fixture(params=[each for each in techo.Kind if each not in NOT_FOR_ALL])

@@ -24,6 +24,13 @@ ports = st.integers(0, 65535)
 paths = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=2, max_size=26)
 endpoints = st.one_of(
     st.builds(Endpoint, hosts, ports, kind=st.sampled_from(["tcp", "tls", "mptcp", "udp"])),
+    st.builds(Endpoint, hosts.filter(lambda host: not host.isdecimal()), kind=st.just("icmp")),
+    st.builds(
+        Endpoint,
+        hosts.filter(lambda host: not host.isdecimal()),
+        kind=st.just("ip"),
+        protocol=st.integers(59, 254),
+    ),
     st.builds(Endpoint, kind=st.sampled_from(["unix", "unixgram", "unixpacket"]), path=paths),
     st.builds(
         Endpoint,
@@ -85,6 +92,10 @@ def test_every_spelling_of_an_ipv6_address_is_one_endpoint(
         ("fd:03", "fd:3"),
         ("tls+fd:03", "tls+fd:3"),
         ("[fe80::1%a+b]:7", "tcp://[fe80::1%a+b]:7"),
+        ("icmp://LocalHost", "icmp://localhost"),
+        ("icmp://[0::1]", "icmp://[::1]"),
+        ("ip://127.0.0.1/0253", "ip://127.0.0.1/253"),
+        ("ip://[fe80::1%lo]/254", "ip://[fe80::1%lo]/254"),
     ],
 )
 def test_short_forms(text: str, canonical: str) -> None:
@@ -135,6 +146,24 @@ def test_short_forms(text: str, canonical: str) -> None:
         ("tls+df:3", "unknown kind 'tls+df'; did you mean tls+fd?"),
         ("tls+unix:/run/echo", "unknown kind 'tls+unix'; did you mean unix?"),
         ("a+b:3", "'a+b' is neither a name"),
+        ("icmp://localhost:8009", "write icmp://HOST; ICMP has no ports"),
+        ("icmp://8009", "write icmp://HOST; ICMP has no ports"),
+        ("icmp://::1", "write icmp://[::1]"),
+        ("icmp:localhost", "write icmp://localhost"),
+        ("icmp:", "write icmp://HOST"),
+        ("ip://127.0.0.1", "write ip://ADDRESS/PROTOCOL, as in ip://127.0.0.1/253"),
+        ("ip://::1/253", "write ip://[::1]/253"),
+        ("ip://127.0.0.1/udp", "protocol 'udp' is not a number"),
+        ("ip://127.0.0.1/256", "protocol 256 is not between 0 and 255"),
+        ("ip://127.0.0.1/1", "protocol 1 is ICMP: write icmp://HOST"),
+        ("ip://127.0.0.1/2", "protocol 2 is IGMP"),
+        ("ip://127.0.0.1/6", "protocol 6 is TCP: write tcp://HOST:PORT"),
+        ("ip://127.0.0.1/17", "protocol 17 is UDP: write udp://HOST:PORT"),
+        ("ip://[::1]/58", "protocol 58 is ICMPv6: write icmp://HOST"),
+        ("ip://127.0.0.1/0", "protocol 0 is IPv6's own"),
+        ("ip://127.0.0.1/255", "protocol 255 is reserved"),
+        ("rdm:8009", "SOCK_RDM is TIPC's and RDS's only"),
+        ("rdm://localhost:8009", "SOCK_RDM is TIPC's and RDS's only"),
     ],
 )
 def test_bad_texts_are_explained(text: str, reason: str) -> None:
@@ -171,6 +200,10 @@ def test_a_bad_field_is_a_value_error() -> None:
         ({"kind": "tls+fd", "host": "::1", "descriptor": 3}, "tls+fd has no host"),
         ({"kind": "tls", "descriptor": 3}, "tls has no descriptor; got 3"),
         ({"descriptor": 3}, "tcp has no descriptor; got 3"),
+        ({"kind": "icmp", "port": 7}, "port 7: icmp has no ports"),
+        ({"kind": "ip"}, "ip needs a protocol; got None"),
+        ({"protocol": 253}, "tcp has no protocol; got 253"),
+        ({"kind": "ip", "protocol": "253"}, "protocol '253' is not between 0 and 255"),
         ({"kind": "fd", "descriptor": -1}, "descriptor -1 is not a whole number"),
         ({"kind": "fd", "descriptor": "3"}, "descriptor '3' is not a whole number"),
     ],

@@ -18,11 +18,12 @@ imports them, and they import nothing but what their readers would."""
 FILES = sorted({*SOURCE.rglob("*.py")} - {*DOCUMENTS})
 
 MAY_IMPORT = {
-    "endpoint": {"_printable"},
+    "endpoint": {"_printable", "_protocols"},
     "reply": set[str](),
-    "_addresses": {"endpoint"},
+    "_addresses": {"endpoint", "trio"},
     "_nursery": {"trio"},
     "_printable": set[str](),
+    "_protocols": {"_printable"},
     "_validation": {"_printable"},
     "_quantities": {"_printable", "_validation"},
     "_schema": set[str](),
@@ -135,6 +136,7 @@ MAY_IMPORT = {
         "trio",
     },
     "_probing": {
+        "_raw",
         "_kernel",
         "_printable",
         "_shortage",
@@ -189,6 +191,8 @@ MAY_IMPORT = {
     },
     "_pump": {"_pump", "_tls", "reply", "trio"},
     "_cli": {
+        "_protocols",
+        "_raw",
         "_kernel",
         "_addresses",
         "_log",

@@ -6,20 +6,25 @@ import ipaddress
 import itertools
 import socket
 from collections.abc import Sequence
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from techo.endpoint import Kind, host_of
+
+if TYPE_CHECKING:
+    import trio
 
 SOCKET_TYPES: Final = {
     Kind.TCP: socket.SOCK_STREAM,
     Kind.TLS: socket.SOCK_STREAM,
     Kind.MPTCP: socket.SOCK_STREAM,
     Kind.UDP: socket.SOCK_DGRAM,
+    Kind.ICMP: socket.SOCK_DGRAM,
+    Kind.IP: socket.SOCK_DGRAM,
     Kind.UNIX: socket.SOCK_STREAM,
     Kind.UNIXGRAM: socket.SOCK_DGRAM,
     Kind.UNIXPACKET: socket.SOCK_SEQPACKET,
 }
-"""Of every kind that can be connected to."""
+"""Of every kind that can be connected to; for ICMP and IP what names are looked up for."""
 
 Address: TypeAlias = str | tuple[Any, ...]
 """What `socket.connect` takes: a Unix path, or host, port and, of IPv6, flow and scope."""
@@ -95,3 +100,16 @@ def peer_host(address: tuple[Any, ...]) -> str:
         mapped = ipaddress.IPv6Address(host).ipv4_mapped
         host = host if mapped is None else str(mapped)
     return host_of((host, *address[1:]))
+
+
+def leads_to_itself(sock: socket.socket | trio.socket.SocketType, port: int) -> bool:
+    """Return whether a socket that was to be connected to a port is connected to itself.
+
+    The system may give a client the port that it connects to. Over TCP that is a simultaneous
+    open (RFC 9293, 3.5): the socket receives what it sends, as from an echo server.
+    """
+    try:
+        ours = sock.getsockname()
+        return bool(ours[1] == port and ours == sock.getpeername())
+    except OSError:  # it has ended already, and so it was a server's
+        return False

@@ -80,7 +80,7 @@ async def look_up(host: str, port: int, kind: int, family: int = socket.AF_UNSPE
         return [*await trio.socket.getaddrinfo(host, port, family, kind)]
     except socket.gaierror:
         # A resolver that can open neither file nor socket reports that it knows no such name.
-        socket.socket(type=kind).close()
+        socket.socket().close()
         raise
     except RuntimeError as error:  # no thread is left to look it up in
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from error

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import attrs
 
 from techo._printable import did_you_mean, printable, quoted
+from techo._protocols import check_protocol
 
 if TYPE_CHECKING:
     import ssl
@@ -37,6 +38,10 @@ class Kind(enum.StrEnum):
     MPTCP = "mptcp"
     """TCP over several paths at once where both ends can (RFC 8684), and else plain TCP."""
     UDP = "udp"
+    ICMP = "icmp"
+    """The echo of ping(8), which the system of the other end answers: for clients only."""
+    IP = "ip"
+    """Packets of a protocol of their own, without ports (SOCK_RAW)."""
     UNIX = "unix"
     """A stream."""
     UNIXGRAM = "unixgram"
@@ -49,8 +54,12 @@ class Kind(enum.StrEnum):
     """A TCP listener inherited likewise, which is served over TLS."""
 
 
-_INTERNET: Final = {Kind.TCP, Kind.TLS, Kind.MPTCP, Kind.UDP}
+_PORTS: Final = {Kind.TCP, Kind.TLS, Kind.MPTCP, Kind.UDP}
+_HOSTS: Final = {*_PORTS, Kind.ICMP, Kind.IP}
 _UNIX: Final = {Kind.UNIX, Kind.UNIXGRAM, Kind.UNIXPACKET}
+
+PING_ONLY: Final = frozenset({Kind.ICMP, Kind.IP})
+"""The kinds without ports, by which clients could not be told apart: but one can ping."""
 
 INHERITED: Final = frozenset({Kind.FD, Kind.TLS_FD})
 """The kinds that are descriptors, which a server alone can have."""
@@ -64,8 +73,19 @@ CONNECTABLE_FORMS: Final = (
 )
 """What a client can connect to, for messages and help."""
 
-FORMS: Final = f"{CONNECTABLE_FORMS}, fd:N (or tls+fd)"
+_IP_FORM: Final = "ip://ADDRESS/PROTOCOL"
+_IP_EXAMPLE: Final = f"{_IP_FORM}, as in ip://127.0.0.1/253"
+
+PING_FORMS: Final = f"{CONNECTABLE_FORMS}, icmp://HOST, {_IP_FORM}"
+"""What can be pinged, likewise."""
+
+LISTENING_FORMS: Final = f"{CONNECTABLE_FORMS}, {_IP_FORM}, fd:N (or tls+fd)"
+"""What can be served, likewise."""
+
+FORMS: Final = f"{PING_FORMS}, fd:N (or tls+fd)"
 """What `Endpoint.parse` takes, likewise."""
+
+_RDM: Final = "rdm"  # which the tutorial names
 
 _ADDRESS = re.compile(
     r"(?: (?P<host> \[ [^\]]+ \] | [^:\[\]/]* ) : )? (?P<port> [0-9]+ )"
@@ -112,9 +132,19 @@ def _kind(kind: Any) -> Kind:
 def _check_port(endpoint: Endpoint, _field: object, port: Any) -> None:
     if not isinstance(port, int) or not 0 <= port <= _HIGHEST_PORT:
         raise ValueError(f"port {quoted(port)} is not between 0 and {_HIGHEST_PORT}")
-    if bool(endpoint.host) != (endpoint.kind in _INTERNET):
+    if bool(endpoint.host) != (endpoint.kind in _HOSTS):
         wanted = "needs a host" if not endpoint.host else "has no host"
         raise ValueError(f"host {endpoint.host!r}: {endpoint.kind} {wanted}")
+    if port and endpoint.kind not in _PORTS:
+        raise ValueError(f"port {port}: {endpoint.kind} has no ports")
+
+
+def _check_protocol(endpoint: Endpoint, _field: object, protocol: Any) -> None:
+    if (protocol is not None) != (endpoint.kind is Kind.IP):
+        wanted = "needs a" if protocol is None else "has no"
+        raise ValueError(f"{endpoint.kind} {wanted} protocol; got {quoted(protocol)}")
+    if protocol is not None:
+        check_protocol(protocol)
 
 
 def _check_path(endpoint: Endpoint, _field: object, path: Any) -> None:
@@ -147,6 +177,8 @@ def _is_ipv6(address: str) -> bool:
 
 
 def _unknown_kind(name: str) -> str:
+    if name == _RDM:
+        return "SOCK_RDM is TIPC's and RDS's only, so there is no rdm"
     return f"unknown kind {quoted(name)}{did_you_mean(name, Kind) or f'; write {FORMS}'}"
 
 
@@ -159,10 +191,11 @@ def _remedy(address: str, kind: str) -> str:
     if _is_ipv6(address):
         return f"write {kind}[{address}], or {kind}[{address}]:{DEFAULT_PORT}"
     name, _, rest = address.partition(":")
-    if not kind and colon and name in _INTERNET:
+    if not kind and colon and name in _HOSTS:
         inherited = name in SECURE and rest.startswith(f"{Kind.FD}:")
-        return f"write {name}{'+' if inherited else '://'}{printable(rest)}"
-    if not kind and did_you_mean(name, Kind) and rest[:1] in {*"/.@"} and rest:
+        return f"write {name}{'+' if inherited else '://'}{printable(rest) or 'HOST'}"
+    misspelt = not kind and did_you_mean(name, Kind) and rest[:1] in {*"/.@"} and rest
+    if misspelt or (not kind and name == _RDM):
         return _unknown_kind(name)
     if not kind and address[:1] in {*"/.@"}:
         return f"write unix:{printable(address)}, if it is a Unix socket's path"
@@ -190,20 +223,20 @@ class Endpoint:
 
     host: str = attrs.field(
         default=attrs.Factory(
-            lambda self: DEFAULT_HOST if self.kind in _INTERNET else "", takes_self=True
+            lambda self: DEFAULT_HOST if self.kind in _HOSTS else "", takes_self=True
         ),
         converter=_canonical_host,
     )
-    """Of tcp, tls, mptcp and udp: an IPv4 or IPv6 address (without brackets, maybe with a zone,
-    as in ``fe80::1%eth0``), a name to look up, or ``*``. Of others: empty."""
+    """Of tcp, tls, mptcp, udp, icmp and ip: an IPv4 or IPv6 address (without brackets, maybe
+    with a zone, as in ``fe80::1%eth0``), a name to look up, or ``*``. Of others: empty."""
 
     port: int = attrs.field(
         default=attrs.Factory(
-            lambda self: DEFAULT_PORT if self.kind in _INTERNET else 0, takes_self=True
+            lambda self: DEFAULT_PORT if self.kind in _PORTS else 0, takes_self=True
         ),
         validator=_check_port,
     )
-    """0 to 65535; to a server 0 means any free port. Of kinds without a host: 0."""
+    """0 to 65535; to a server 0 means any free port. Of kinds without ports: 0."""
 
     path: str = attrs.field(default="", validator=_check_path, kw_only=True)
     """Of unix, unixgram and unixpacket: a path, or ``@`` and an abstract name (Linux), of 107
@@ -214,13 +247,18 @@ class Endpoint:
     )
     """Of fd and tls+fd: the number of the file descriptor."""
 
+    protocol: int | None = attrs.field(default=None, validator=_check_protocol, kw_only=True)
+    """Of ip: its number, 253 or 254 unless you know who else uses it. Those of the system, such
+    as TCP's, are refused."""
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read an endpoint's text.
 
-        That is ``KIND://HOST:PORT`` (tcp, tls, mptcp, udp), ``KIND:PATH`` (unix, unixgram,
-        unixpacket; ``@NAME`` is an abstract name), ``KIND:N`` (fd, tls+fd), or short for tcp:
-        ``HOST:PORT``, ``:PORT``, ``PORT``, ``[IPV6]:PORT``, ``HOST``, whose port is 8009.
+        That is ``KIND://HOST:PORT`` (tcp, tls, mptcp, udp), ``icmp://HOST``,
+        ``ip://ADDRESS/PROTOCOL``, ``KIND:PATH`` (unix, unixgram, unixpacket; ``@NAME`` is an
+        abstract name), ``KIND:N`` (fd, tls+fd), or short for tcp: ``HOST:PORT``, ``:PORT``,
+        ``PORT``, ``[IPV6]:PORT``, ``HOST``, whose port is 8009.
 
         Raises:
             ValueError: naming the text, what is wrong with it and what would be right.
@@ -242,11 +280,13 @@ class Endpoint:
         name, separator, address = text.rpartition("://")
         kind = Kind.TCP
         if separator:
-            if name not in _INTERNET:
+            if name not in _HOSTS:
                 raise ValueError(_unknown_kind(name))
             kind = Kind(name)
+        if kind not in _PORTS:
+            return cls._parse_portless(kind, address)
         found = _ADDRESS.fullmatch(address)
-        if found is None or (address == text and text.partition(":")[0] in _INTERNET):
+        if found is None or (address == text and text.partition(":")[0] in {*_HOSTS, _RDM}):
             raise ValueError(_remedy(address, text.removesuffix(address)))
         host = found["host"] or found["alone"] or DEFAULT_HOST
         if "+" in host and not separator and did_you_mean(host, Kind):  # no name has it
@@ -256,12 +296,35 @@ class Endpoint:
             host = _canonical_ipv6(host[1:-1])
         return cls(host, int(found["port"] or DEFAULT_PORT), kind=kind)
 
+    @classmethod
+    def _parse_portless(cls, kind: Kind, address: str) -> Self:
+        """Read what follows ``icmp://`` or ``ip://``."""
+        host, slash, protocol = address.partition("/")
+        if _is_ipv6(host):
+            raise ValueError(f"write {kind}://[{host}]{slash}{protocol}")
+        found = _ADDRESS.fullmatch(host)
+        if found is None or found["port"] or bool(slash) != (kind is Kind.IP):
+            form = "icmp://HOST; ICMP has no ports" if kind is Kind.ICMP else _IP_EXAMPLE
+            raise ValueError(f"write {form}")
+        host = found["alone"]
+        if host.startswith("["):
+            host = _canonical_ipv6(host[1:-1])
+        if kind is Kind.ICMP:
+            return cls(host, kind=kind)
+        if not re.fullmatch("[0-9]{1,9}", protocol):
+            raise ValueError(
+                f"protocol {quoted(protocol)} is not a number; write {_IP_EXAMPLE}"
+            )
+        return cls(host, kind=kind, protocol=int(protocol))
+
     def __str__(self) -> str:
         if self.kind in INHERITED:
             return f"{self.kind}:{self.descriptor}"
         if self.kind in _UNIX:
             return f"{self.kind}:{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
+        if self.kind not in _PORTS:
+            return f"{self.kind}://{host}" + f"/{self.protocol}" * (self.kind is Kind.IP)
         return f"{self.kind}://{host}:{self.port}"
 
 
@@ -295,7 +358,11 @@ def certificate_name(name: str) -> str:
 
 
 def check_connectable(
-    endpoint: Endpoint | str, tls: ssl.SSLContext | None, server_name: str | None
+    endpoint: Endpoint | str,
+    tls: ssl.SSLContext | None,
+    server_name: str | None,
+    *,
+    pinging: bool = False,
 ) -> Endpoint:
     """Return the endpoint that a client was asked to connect to, if that is possible.
 
@@ -314,7 +381,10 @@ def check_connectable(
         raise ValueError(f"can't connect to {endpoint}: it is for servers; name what it is")
     if endpoint.kind is not Kind.TLS and (tls is not None or server_name is not None):
         raise ValueError(f"{endpoint} is not tls, and takes neither tls nor server_name")
-    if not endpoint.path and (endpoint.host == EVERY_INTERFACE or endpoint.port == 0):
+    if endpoint.kind in PING_ONLY and not pinging:
+        raise ValueError(f"can't connect to {endpoint}: {endpoint.kind} is for ping only")
+    unknown = endpoint.kind in _PORTS and endpoint.port == 0
+    if endpoint.host == EVERY_INTERFACE or unknown:
         raise ValueError(
             f"can't connect to {endpoint}: * and port 0 are for servers; name host and port"
         )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from techo._cli.options import ENDPOINT, Command, Group, Option, flat
+from techo._cli.options import ENDPOINT, PINGED, Command, Group, Option, flat
 from techo._cli.page import Row, columns, listed, paragraphs, section, wrap
 from techo._quantities import HELP
 
@@ -87,6 +87,6 @@ def environment(command: Command) -> str:
         "Options that take a value can also be set in the environment, such as "
         f"{command.variables}. An option on the command line wins; an empty variable is none."
     )
-    if any(each is ENDPOINT for each in command.all_options):
+    if any(each in (ENDPOINT, PINGED) for each in command.all_options):
         text += " TECHO_TLS_... apply to tls endpoints and are ignored for others."
     return text

@@ -67,5 +67,5 @@ def read_variable(text: str) -> Endpoint:
         # A server there listens on this machine's own address too.
         host = DEFAULT_HOST if each.host == EVERY_INTERFACE else each.host
         with contextlib.suppress(ValueError):
-            return check_connectable(attrs.evolve(each, host=host), None, None)
+            return check_connectable(attrs.evolve(each, host=host), None, None, pinging=True)
     raise ValueError("none of these can be connected to; name host and port")

@@ -22,6 +22,7 @@ class Attempt(enum.Enum):
     LISTEN = enum.auto()
     LISTEN_ON_PATH = enum.auto()
     LISTEN_ON_DESCRIPTOR = enum.auto()
+    LISTEN_RAW = enum.auto()
 
 
 _REMEDIES: Final[dict[Attempt, dict[int | FailureCause, str]]] = {
@@ -57,6 +58,12 @@ _REMEDIES: Final[dict[Attempt, dict[int | FailureCause, str]]] = {
         errno.ENOENT: "make its directory first",
         errno.EACCES: "that file or directory is another user's; choose another path",
         errno.EPERM: "that file is another user's; remove it, or choose another path",
+    },
+    Attempt.LISTEN_RAW: {
+        FailureCause.DNS: "check the spelling of its name",
+        errno.EPERM: "raw sockets take privileges: run as root, or with CAP_NET_RAW",
+        errno.EOPNOTSUPP: "do without --workers, each of which would answer every packet",
+        errno.EADDRNOTAVAIL: "no interface of this machine has that address; 127.0.0.1 exists",
     },
     Attempt.LISTEN_ON_DESCRIPTOR: {
         errno.EBADF: "nothing was passed under that number",
@@ -112,6 +119,8 @@ def cannot_listen(error: OSError) -> int:
         attempt = Attempt.LISTEN_ON_PATH
     elif name.startswith(("fd:", "tls+fd:")):
         attempt = Attempt.LISTEN_ON_DESCRIPTOR
+    elif name.startswith("ip:"):
+        attempt = Attempt.LISTEN_RAW
     return _refuse_for(f"cannot listen on {name}", error, attempt)
 
 

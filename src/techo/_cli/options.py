@@ -12,7 +12,8 @@ from techo._cli.commands import SUMMARIES
 from techo._cli.endpoints import check_ports, read_variable
 from techo._cli.readers import FILE, SERVER_NAME, Form
 from techo._printable import quoted
-from techo.endpoint import CONNECTABLE_FORMS, Endpoint
+from techo._protocols import ANY_PROTOCOL
+from techo.endpoint import CONNECTABLE_FORMS, PING_FORMS, Endpoint
 
 PREFIX: Final = "TECHO_"
 """What all variables of the environment begin with."""
@@ -187,15 +188,26 @@ def flat(options: Iterable[Option | Group]) -> Iterator[Option]:
             yield each
 
 
-ENDPOINT: Final = option(
-    "endpoint",
-    Form("ENDPOINT", Endpoint.parse, read_variable=read_variable, check=check_ports),
-    f"where the server is: {CONNECTABLE_FORMS}",
-    default=Endpoint(),
+def _endpoint(forms: str) -> Option:
+    return option(
+        "endpoint",
+        Form("ENDPOINT", Endpoint.parse, read_variable=read_variable, check=check_ports),
+        f"where the server is: {forms}",
+        default=Endpoint(),
+    )
+
+
+ENDPOINT: Final = _endpoint(CONNECTABLE_FORMS)
+
+PINGED: Final = _endpoint(PING_FORMS)
+"""The same, for ping."""
+
+ANY: Final = switch(
+    ANY_PROTOCOL,
+    "let ip endpoints have another protocol than 253 and 254, which somebody may use already",
 )
 
-CLIENT: Final = (
-    ENDPOINT,
+TLS: Final = (
     Group(
         "TLS endpoints",
         (
@@ -236,7 +248,10 @@ CLIENT: Final = (
         ),
     ),
 )
-"""The options of every client command: where the server is, and TLS."""
+"""The options of every client command about TLS."""
+
+CLIENT: Final = (ENDPOINT, *TLS)
+"""The options of every client command but ping: where the server is, and TLS."""
 
 
 def flag(name: str) -> str:

@@ -14,7 +14,7 @@ from techo._kernel.dscp import DSCP_NAMES, read_dscp
 from techo._kernel.options import INTERFACE, SocketOptionError, SocketOptions
 from techo._printable import quoted
 from techo._validation import whole
-from techo.endpoint import Endpoint
+from techo.endpoint import Endpoint, Kind
 
 _HIGHEST_PORT: Final = 65535
 
@@ -135,9 +135,19 @@ def socket_options(options: argparse.Namespace, connections: int = 1) -> SocketO
         raise ValueError(f"{_written(options, misfit[0])}: {misfit[1]}")
     try:
         found.try_out(endpoint, SOCKET_TYPES[endpoint.kind])
+        _try_out_raw(endpoint, found)
     except SocketOptionError as error:
         raise ValueError(f"{error.strerror}; {error.remedy}") from None
     return found
+
+
+def _try_out_raw(endpoint: Endpoint, options: SocketOptions) -> None:
+    """Have privileges missed now that some kinds take; see `techo._raw.transports.try_out`."""
+    if endpoint.kind in (Kind.ICMP, Kind.IP):
+        # Here, because it imports trio, for which --help should not wait.
+        from techo._raw.transports import try_out
+
+        try_out(endpoint, options)
 
 
 def _named(options: argparse.Namespace, name: str) -> str:

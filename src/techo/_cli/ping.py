@@ -14,7 +14,7 @@ import attrs
 from techo._cli.errors import fail, fell_short, never_reached, refuse
 from techo._cli.figures import PING, figures_of_ping
 from techo._cli.objects import OBJECT_OPTIONS, Objects, taking_objects
-from techo._cli.options import CLIENT, Command, Group, Option, option, switch
+from techo._cli.options import ANY, PINGED, TLS, Command, Group, Option, option, switch
 from techo._cli.output import print_error, print_lines
 from techo._cli.packets import PACKETS, socket_options
 from techo._cli.process import in_foreground, waiting
@@ -28,6 +28,7 @@ from techo._printable import quoted
 from techo._probing.failure_cause import FailureCause
 from techo._probing.text import fitted, number_of
 from techo._probing.trip import Clock
+from techo._protocols import check_experimental
 from techo._quantities import read_sizes, write_seconds
 from techo.endpoint import Kind
 
@@ -93,7 +94,8 @@ def _read_size(text: str) -> int | range:
 
 
 _OPTIONS: Final[Sequence[Option | Group]] = [
-    *CLIENT,
+    PINGED,
+    *TLS,
     PACKETS,
     option(
         "-n -c --count",
@@ -130,6 +132,7 @@ _OPTIONS: Final[Sequence[Option | Group]] = [
         "program",
         shown="kernel where it can, which is not over Unix sockets",
     ),
+    ANY,
     switch("-D --timestamps", "print the Unix time before each line"),
     switch("-v --verbose", "show what a reply's packet had: TTL, hops, DSCP, ECN"),
     switch("-q --quiet", "print the summary only"),
@@ -147,6 +150,8 @@ def ping(options: argparse.Namespace) -> int:
     if options.connect and "size" in options.given:
         return refuse("--size: --connect sends nothing")
     try:
+        if not options.any_protocol:
+            check_experimental(options.endpoint.protocol, options.endpoint)
         tls = client_context(options)
         pinging = start(
             options.endpoint,

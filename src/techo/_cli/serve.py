@@ -20,7 +20,7 @@ from techo._cli.backlog import Backlog
 from techo._cli.endpoints import check_ports, read_listening
 from techo._cli.errors import cannot_listen, fail, refuse
 from techo._cli.metrics import METRICS, Pages, pages_of
-from techo._cli.options import Command, Group, Option, flag, option, switch
+from techo._cli.options import ANY, Command, Group, Option, flag, option, switch
 from techo._cli.process import has_terminal, in_foreground, shortage
 from techo._cli.readers import (
     FILE,
@@ -38,9 +38,10 @@ from techo._cli.signals import stopping
 from techo._cli.workers import WORKERS, workers_of
 from techo._faults.text import forms, kinds, parse_fault
 from techo._printable import printable
+from techo._protocols import check_experimental
 from techo._schema import headed
 from techo._server.limits import Limits
-from techo.endpoint import FORMS, Endpoint
+from techo.endpoint import LISTENING_FORMS, Endpoint
 
 if TYPE_CHECKING:
     import trio
@@ -104,8 +105,8 @@ def _options() -> Iterator[Option | Group]:
     yield option(
         "endpoint",
         Form("ENDPOINT", read_listening, check=check_ports),
-        f"where to listen: {FORMS}. Host * is every interface, and port 0 any free port. "
-        "@NAME is an abstract name, and N a descriptor that the parent process has bound",
+        f"where to listen: {LISTENING_FORMS}. Host * is every interface, and port 0 any free "
+        "port. @NAME is an abstract name, and N a descriptor that the parent process has bound",
         repeatable=True,
         shown=f"what systemd passes, or {Endpoint()}",
     )
@@ -155,6 +156,7 @@ def _options() -> Iterator[Option | Group]:
                 "permissions of Unix paths, such as 660",
                 shown="as the umask says",
             ),
+            ANY,
         ],
     )
     yield Group(
@@ -213,6 +215,8 @@ def _serve(options: argparse.Namespace, tell: Callable[[str], None]) -> int:
         pages = pages_of(options)
         inherited = systemd.take_inherited(os.environ)
         endpoints = options.endpoint or inherited or [Endpoint()]
+        for each in () if options.any_protocol else endpoints:
+            check_experimental(each.protocol, each)
         service = make_service(options, endpoints, pages)
         workers = None if options.workers is None else workers_of(options, service.limits)
     except ValueError as error:

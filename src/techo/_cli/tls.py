@@ -55,7 +55,7 @@ def client_context(options: argparse.Namespace) -> ssl.SSLContext | None:
         ValueError: the endpoint is for servers, an option is given that does not apply, or its
             file cannot be used.
     """
-    check_connectable(options.endpoint, None, None)
+    check_connectable(options.endpoint, None, None, pinging=True)  # or a command refuses it
     if not _wanted(options, [options.endpoint]):
         return None
     import ssl

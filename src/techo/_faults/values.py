@@ -9,9 +9,9 @@ import attrs
 from techo._validation import SECONDS_FROM_0, SHARE, whole
 
 STREAMS: Final = frozenset({"tcp", "tls", "mptcp", "unix", "memory"})
-MESSAGES: Final = frozenset({"udp", "unixgram", "unixpacket"})
+MESSAGES: Final = frozenset({"udp", "ip", "unixgram", "unixpacket"})
 """What keeps messages apart."""
-DATAGRAMS: Final = frozenset({"udp", "unixgram"})
+DATAGRAMS: Final = frozenset({"udp", "ip", "unixgram"})
 CONNECTIONS: Final = STREAMS | {"unixpacket"}
 EVERYTHING: Final = STREAMS | MESSAGES
 

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 from techo._addresses import network_of, peer_host
+from techo._kernel.ip import receiver_of
 
 Sender: TypeAlias = Any
 """As the socket module has it: a tuple for UDP; for Unix text, bytes if abstract, or None."""
@@ -49,9 +50,9 @@ class DatagramSocket:
     later: Callable[[Sender], Callable[[bytes], int]]
     """Returns what answers the datagram received last, even when others have come since."""
     own: object
-    """Our own port or path, which marks datagrams that come from ourselves."""
-    internet: bool
-    """Whether senders are known by ports, and not by paths."""
+    """Our own port, path or address, which marks datagrams that come from ourselves."""
+    by_port: bool
+    """Whether senders are known by ports, and not by paths or addresses."""
     endpoint: str = ""
     """What the log calls it."""
 
@@ -65,17 +66,20 @@ class DatagramSocket:
             return lambda data: sock.sendto(data, peer)
 
         if not isinstance(address, tuple):
-            return cls(sock.recvfrom_into, sock.sendto, later, address, internet=False)
+            return cls(sock.recvfrom_into, sock.sendto, later, address, by_port=False)
+        if sock.type == socket.SOCK_RAW:
+            own = (address[0], 0, *address[2:])
+            return cls(receiver_of(sock), sock.sendto, later, own, by_port=False)
         # Elsewhere a reply leaves from the address that the route has.
         if _LINUX and ipaddress.ip_address(address[0]).is_unspecified:
             wildcard = _Wildcard(sock)
             receive, send, later = wildcard.receive, wildcard.send, wildcard.later
-            return cls(receive, send, later, address[1], internet=True)
-        return cls(sock.recvfrom_into, sock.sendto, later, address[1], internet=True)
+            return cls(receive, send, later, address[1], by_port=True)
+        return cls(sock.recvfrom_into, sock.sendto, later, address[1], by_port=True)
 
     def source(self, peer: Sender) -> str:
         """Return what counts as one sender: a host whatever the port, or a path."""
-        return network_of(peer_host(peer)) if self.internet else str(peer)
+        return network_of(peer_host(peer)) if isinstance(peer, tuple) else str(peer)
 
 
 @attrs.define(eq=False)

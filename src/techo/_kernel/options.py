@@ -156,6 +156,10 @@ class SocketOptions:
         """The same as a look-up of names takes it."""
         return _FAMILIES.get(self.version or 0, socket.AF_UNSPEC)
 
+    def family_for(self, host: str) -> socket.AddressFamily:
+        """Return the family of sockets to a host; IPv4's where both would do."""
+        return _FAMILIES[self.version or _version_of(host) or 4]
+
     @property
     def about_packets(self) -> list[str]:
         """The names of those that are set and about IP packets."""
@@ -182,9 +186,17 @@ class SocketOptions:
                 return name, f"{endpoint} is IPv{theirs}"
         if self.send_proxy is not None and (misfit := self._proxy_misfit(endpoint)):
             return "send_proxy", misfit
-        if self.source_port and connections > 1:
-            return "source_port", f"a port is for one connection, and {connections} are wanted"
+        if self.source_port and (misfit := self._port_misfit(endpoint, connections)):
+            return "source_port", misfit
         return None
+
+    def _port_misfit(self, endpoint: Endpoint | None, connections: int) -> str:
+        """Return why sockets to an endpoint cannot have the one port; empty if one can."""
+        if endpoint is not None and endpoint.kind in ("icmp", "ip"):
+            return f"{endpoint.kind} has no ports"
+        if connections > 1:
+            return f"a port is for one connection, and {connections} are wanted"
+        return ""
 
     def _proxy_misfit(self, endpoint: Endpoint | None) -> str:
         """Return why no PROXY header can be sent to an endpoint; empty if one can."""
@@ -299,11 +311,10 @@ class SocketOptions:
         Raises:
             SocketOptionError: this machine does not do one of them.
         """
-        version = self.version or _version_of(endpoint.host) or 4
         if not self.about_packets:
             return
         try:
-            self.open(_FAMILIES[version], kind).close()
+            self.open(self.family_for(endpoint.host), kind).close()
         except SocketOptionError:
             raise
         except OSError:

@@ -30,7 +30,7 @@ from techo._probing.trip import Clock
 from techo._validation import COUNT, SECONDS_ABOVE_0
 from techo.endpoint import Endpoint, Kind
 
-_CONNECTIONS: Final = frozenset({Kind.TCP, Kind.TLS, Kind.UNIX, Kind.UNIXPACKET})
+_CONNECTIONS: Final = frozenset({Kind.TCP, Kind.TLS, Kind.MPTCP, Kind.UNIX, Kind.UNIXPACKET})
 """Where connecting shows whether a server is there."""
 
 _UNIX_HAS_NONE: Final = "Linux stamps no Unix sockets"
@@ -102,7 +102,7 @@ def ping(
         timed_by=wanted,
     )
     fixed = None if isinstance(size, range) else size
-    opener = opener_of(target, tls, server_name, options)
+    opener = opener_of(target, tls, server_name, options, pinging=True)
     if connect:
         _check_connecting(target)
         return Ping(Connector(run, opener), records)

@@ -27,6 +27,8 @@ _BY_NUMBER: Final = {
     errno.EPIPE: FailureCause.RESET,
     errno.ECONNABORTED: FailureCause.RESET,
     errno.ENOTCONN: FailureCause.RESET,
+    errno.ENOPROTOOPT: FailureCause.REFUSED,  # over ip: nobody there has the protocol
+    errno.EPROTO: FailureCause.REFUSED,  # the same over IPv6
     errno.ETIMEDOUT: FailureCause.TIMEOUT_CONNECT,
     errno.EMSGSIZE: FailureCause.TOO_LARGE,
 }

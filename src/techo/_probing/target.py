@@ -14,6 +14,7 @@ from techo._kernel.options import DEFAULT_OPTIONS, SocketOptions
 from techo._probing.causes import cause_of, words_of
 from techo._probing.failure_cause import FailureCause
 from techo._probing.trip import Ending
+from techo._raw.transports import maker_for
 from techo._transport.connect import Connected, ConnectTimes, Dial, Step, shake_hands
 from techo.endpoint import Endpoint, Kind, check_connectable
 
@@ -71,6 +72,8 @@ def opener_of(
     server_name: str | None = None,
     options: SocketOptions = DEFAULT_OPTIONS,
     connections: int = 1,
+    *,
+    pinging: bool = False,
 ) -> Opener:
     """Return what opens `connections` to `target`; a name is looked up each time.
 
@@ -80,11 +83,11 @@ def opener_of(
         TypeError: `target` is neither an endpoint nor a function.
     """
     if isinstance(target, Endpoint | str):
-        endpoint = check_connectable(target, tls, server_name)
+        endpoint = check_connectable(target, tls, server_name, pinging=pinging)
         options.check(endpoint, connections)
         if endpoint.kind is Kind.TLS and tls is None:
             tls = ssl.create_default_context()  # once, because it reads many files
-        return lambda: Dial(endpoint, tls, server_name, options)
+        return lambda: Dial(endpoint, tls, server_name, options, maker_for(endpoint))
     if not callable(target):
         raise TypeError(
             f"target {target!r} is no endpoint, as in 'tcp://127.0.0.1:8009', and no async "

@@ -55,8 +55,8 @@ class DropReason(enum.StrEnum):
     """Why a datagram was not answered."""
 
     LOOP = "loop"
-    """It came from one of our own ports or paths, or is a reply of ours that has come back, as
-    from another echo: answering might never end."""
+    """It came from one of our own ports or paths, over ip addresses, or is a reply of ours that
+    has come back, as from another echo: answering might never end."""
     GUARDED = "guarded"
     """It came from a port whose service answers everything, such as another echo."""
     RATE = "rate"
@@ -190,7 +190,7 @@ class DatagramService:
         self, place: DatagramSocket, guard: LoopGuard | None, most: int
     ) -> bool:
         """Answer up to `most` datagrams that have arrived; return whether there may be more."""
-        receive, send, internet = place.receive, place.send, place.internet
+        receive, send, by_port = place.receive, place.send, place.by_port
         refused, buckets, buffer, hook = self._refused, self._buckets, self._buffer, self.hook
         reply = None if self.reply is raw else self.reply
         now = trio.current_time()
@@ -209,8 +209,8 @@ class DatagramService:
                     shortage(error)
                     return False
                 bytes_in += size
-                if (peer[1] if internet else peer) in refused:
-                    self._drop(self._why_refused(peer[1] if internet else peer), place, peer)
+                if (peer[1] if by_port else peer) in refused:
+                    self._drop(self._why_refused(peer[1] if by_port else peer), place, peer)
                     continue
                 if size != last:
                     if size > LARGEST_PACKET:
@@ -266,7 +266,7 @@ class DatagramService:
             if not shortage(error) and self._drop(DropReason.CRASHED, place, peer):
                 failure("the hook for a datagram failed", endpoint=place.endpoint)
         else:
-            name = source[1] if place.internet else source
+            name = source[1] if place.by_port else source
             if name not in self._refused:
                 return payload, source
             self._drop(self._why_refused(name), place, peer)

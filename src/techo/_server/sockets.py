@@ -21,6 +21,7 @@ from techo.endpoint import Endpoint, Kind, host_of
 _KINDS: Final = {
     (True, socket.SOCK_STREAM): Kind.TCP,
     (True, socket.SOCK_DGRAM): Kind.UDP,
+    (True, socket.SOCK_RAW): Kind.IP,
     (False, socket.SOCK_STREAM): Kind.UNIX,
     (False, socket.SOCK_DGRAM): Kind.UNIXGRAM,
     (False, socket.SOCK_SEQPACKET): Kind.UNIXPACKET,
@@ -49,7 +50,7 @@ def adopted(descriptor: int) -> socket.socket:
 
 
 def _check(sock: socket.socket) -> None:
-    if kind_of(sock) is None:
+    if kind_of(sock) in (None, Kind.IP):
         raise _error_of(errno.EPROTONOSUPPORT)
     if sock.type == socket.SOCK_DGRAM:
         address = sock.getsockname()
@@ -76,6 +77,8 @@ def endpoint_of(sock: socket.socket) -> Endpoint:
     """Return where a socket of a known kind is bound."""
     kind, address = kind_of(sock), sock.getsockname()
     assert kind is not None  # noqa: S101  -- as the caller has seen
+    if kind is Kind.IP:
+        return Endpoint(host_of(address), kind=kind, protocol=sock.proto)
     if isinstance(address, tuple):
         return Endpoint(host_of(address), address[1], kind=kind)
     if isinstance(address, bytes):

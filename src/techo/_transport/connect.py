@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import errno
 import functools
 import os
 import socket
 import ssl
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 import attrs
@@ -63,6 +62,8 @@ class Dial:
     tls: ssl.SSLContext | None = None
     server_name: str | None = None
     options: SocketOptions = DEFAULT_OPTIONS
+    make: Callable[[SocketOptions, int, tuple[Any, ...]], DatagramTransport] | None = None
+    """What opens a transport to one address, for kinds that this room does not know."""
     step: Step = attrs.field(default=Step.LOOKUP, init=False)
 
     def __await__(self) -> Generator[Any, Any, Connected]:
@@ -79,7 +80,7 @@ class Dial:
         if not addresses.is_literal(endpoint.host):
             lookup = _since(started)
         self.step, started = Step.CONNECT, trio.current_time()
-        if endpoint.kind is Kind.UDP:
+        if endpoint.kind is Kind.UDP or self.make is not None:
             open_all = functools.partial(self._datagrams, addresses.interleaved(found))
             sockets = open_all()
             transport = sockets[0] if len(sockets) == 1 else RacingTransport(sockets, open_all)
@@ -129,6 +130,9 @@ class Dial:
         for family, kind, _, _, address in found:
             sock = None
             try:
+                if self.make is not None:
+                    opened.append(self.make(self.options, family, address))
+                    continue
                 sock = self.options.open(family, kind)
                 datagrams = DatagramTransport(sock, address)
                 if self.options.send_proxy is not None:
@@ -238,16 +242,9 @@ class _Race:
 
 
 def _refuse_itself(sock: socket.socket | trio.socket.SocketType, endpoint: Endpoint) -> None:
-    """Close and refuse a socket that is connected to itself: no server has answered.
-
-    The system may give a client the port that it connects to. Over TCP that is a simultaneous
-    open (RFC 9293, 3.5): the socket receives what it sends, as from an echo server.
-    """
-    with contextlib.suppress(OSError):  # which has ended already, and so was a server's
-        ours = sock.getsockname()
-        if ours[1] == endpoint.port and ours == sock.getpeername():
-            sock.close()
-    if sock.fileno() < 0:
+    """Close and refuse a socket that is connected to itself: no server has answered."""
+    if addresses.leads_to_itself(sock, endpoint.port):
+        sock.close()
         raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
 
 

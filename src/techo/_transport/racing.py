@@ -146,7 +146,7 @@ class RacingTransport(Transport):
         for them in (self._tried, self._untried, self._copies, self._failures):
             them.clear()
         self._next_at, self._kept = math.inf, kept
-        self.socket = kept.socket
+        self.socket, self.packet_format = kept.socket, kept.packet_format
         self._changed.set()
 
     @contextlib.contextmanager
