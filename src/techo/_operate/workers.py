@@ -208,8 +208,9 @@ class Workers:
                     self.endpoints = tuple(each.endpoint for each in self._held)
                     task_status.started(self.endpoints)
             finally:
+                if self.endpoints:  # so that there was something to count
+                    note_total(self.statistics())
                 self.endpoints = ()
-        note_total(self.statistics())
 
     async def _start_all(self) -> None:
         """Start as many as there are to be, side by side."""
