@@ -2,6 +2,7 @@
 //
 // Part of load.c and handshakes.c, and the same for every kind of connection. What is inline is not
 // for all of them.
+#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,12 +42,17 @@ static void watch_process(pid_t which) {
     server[processes++].begun = t.tv_sec * SECOND + t.tv_nsec;
 }
 static void open_window(void) {
-    char path[64];
+    char path[300];
     int child;
-    snprintf(path, sizeof path, "/proc/%d/task/%d/children", pid, pid);
-    FILE *children = fopen(path, "r");
-    while (children && fscanf(children, "%d", &child) == 1) watch_process(child);
-    if (children) fclose(children);
+    snprintf(path, sizeof path, "/proc/%d/task", pid);
+    DIR *threads = opendir(path); // each has those that it has started
+    for (struct dirent *thread; threads && (thread = readdir(threads));) {
+        snprintf(path, sizeof path, "/proc/%d/task/%s/children", pid, thread->d_name);
+        FILE *children = fopen(path, "r");
+        while (children && fscanf(children, "%d", &child) == 1) watch_process(child);
+        if (children) fclose(children);
+    }
+    if (threads) closedir(threads);
     watch_process(pid);
     if (!processes) cannot("the server's CPU clock");
     own_cpu = now_on(CLOCK_PROCESS_CPUTIME_ID);

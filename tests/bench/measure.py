@@ -84,7 +84,8 @@ def serving(programs_: Programs, name: str, row: Row, folder: Path) -> Iterator[
         ) as popen,
     ):
         try:
-            pin(popen.pid, 0)
+            if row.pinned:
+                pin(popen.pid, 0)
             yield Server(name, popen.pid, wait_for_address(popen, name, output), probe)
         finally:
             popen.kill()
@@ -93,12 +94,12 @@ def serving(programs_: Programs, name: str, row: Row, folder: Path) -> Iterator[
 def wait_for_address(popen: subprocess.Popen[bytes], name: str, output: Path) -> str:
     """Wait until a server has said where it listens."""
     announced = r"^(\w+:@?[\w-]+(?:,\w+:\d+)*)$"
-    if name == programs.SOCAT:
+    if name in programs.COMMANDS:
         announced = r"listening on .*:(\d+)"
     end = time.monotonic() + START
     while popen.poll() is None and time.monotonic() < end:
         if found := re.search(announced + r"\n", output.read_text(), re.MULTILINE):
-            return f"tcp:{found[1]}" if name == programs.SOCAT else found[1]
+            return f"tcp:{found[1]}" if name in programs.COMMANDS else found[1]
         time.sleep(0.01)  # another process: it sends no event to wait for
     raise TurnError(f"{name} did not start: {output.read_text().strip() or 'it said nothing'}")
 
@@ -114,13 +115,16 @@ def take_turn(programs_: Programs, name: str, server: Server, row: Row, seconds:
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as popen:
         try:
-            pin(popen.pid, 1)
+            if row.pinned:
+                pin(popen.pid, 1)
             out, err = popen.communicate(timeout=seconds + PATIENCE)
         finally:
             popen.kill()
     if popen.returncode:
         raise TurnError(f"{name}: {err.strip() or f'load ended by {popen.returncode}'}")
     turn: Turn = json.loads(out)
+    if "messages" in turn:
+        turn["messages_per_second"] = turn["messages"] / turn["seconds"]
     if server.name == programs.SOCAT and turn["processes"] == 1:
         raise TurnError("socat: this kernel does not tell its children, who do the work")
     if row.probed:

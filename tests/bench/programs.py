@@ -18,6 +18,12 @@ from bench.rows import Row
 HERE: Final = Path(__file__).parent
 
 SOCAT: Final = "socat"
+WORKERS: Final = {"techo-1-worker": "1", "techo-2-workers": "2"}
+"""How many there are, by the server's name."""
+
+COMMANDS: Final = {SOCAT, *WORKERS}
+"""Servers that are programs of their own, and say in their own words where they listen."""
+
 HANDSHAKES: Final = "handshakes"
 PING: Final = "c-ping"
 IRTT: Final = "irtt"
@@ -69,6 +75,9 @@ class Programs:
         if server == SOCAT:
             listen = "TCP-LISTEN:0,bind=127.0.0.1,fork,reuseaddr,nodelay,backlog=65535"
             return [SOCAT, "-d", "-d", listen, "PIPE"]
+        if server in WORKERS:
+            options = ["-q", "--reply", "raw", "--workers", WORKERS[server]]
+            return [sys.executable, "-P", "-m", "techo", *options, "127.0.0.1:0"]
         library = "trio" if server.startswith(("techo", "trio")) else "asyncio"
         # -P: or this folder would be where the server looks for modules first.
         where = f"{transport}:{self.certificate}" if "tls" in transport else transport

@@ -73,6 +73,9 @@ class Row:
     probed: bool = False
     """Whether another task of the server's run notes how late it is woken up."""
 
+    pinned: bool = True
+    """Whether the server has a core of its own and the client another; else all share all."""
+
     starts: bool = False
     """Whether programs start and end again, and nobody is served."""
 
@@ -255,6 +258,17 @@ ROWS: Final = (
         load=("trip",),
         figures=cpu({"uvloop": 1.25}, "connection"),
         also=("trio", FASTEST),
+    ),
+    Row(
+        name="workers",
+        work="400 connections x 64 B, closed loop; servers and client share all cores",
+        load=("echo", "400", "64"),
+        figures=(
+            *cpu({"techo-1-worker": 1.05}),
+            Figure("messages_per_second", "messages a second", "/s"),
+        ),
+        subject="techo-2-workers",
+        pinned=False,
     ),
     idle("idle", IDLE_CONNECTIONS, {"trio": 1.0}),
     idle("tlsidle", IDLE_TLS_CONNECTIONS, {"trio": 0.8, "uvloop": 1.0}, "tls"),
