@@ -154,3 +154,27 @@ def test_the_kernel_times_it(hosts: Network) -> None:
             code, err, seen = ping(hosts, *arguments)
             assert (code, err) == (0, "")
             assert [each["clock"] for each in seen[:-1]] == ["kernel"] * 3
+
+
+ROUTED = """
+ip netns exec router sysctl -qw net.ipv4.ip_forward=1
+ip -n client route add default via 10.7.1.2
+ip -n server route add default via 10.7.2.1
+"""
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_what_a_router_reports_is_the_cause(*, raw: bool) -> None:
+    """That a TTL ran out, and that there is no way, with the router's address."""
+    wires = joined("client", "router", 1), joined("router", "server", 2)
+    with network(["client", "router", "server"], *wires, ROUTED) as routed:
+        if not raw:
+            allow(routed)
+        expected = {
+            ("--ttl", "1", "icmp://10.7.2.2"): ("ttl-exceeded", "its TTL ran out at 10.7.1.2"),
+            ("icmp://10.9.9.9",): ("unreachable", "network is unreachable, says 10.7.1.2"),
+        }
+        for arguments, (cause, reason) in expected.items():
+            code, _, seen = ping(routed, "-n", "1", "-W", "30s", *arguments)
+            assert code == 2
+            assert (seen[0]["cause"], seen[0]["reason"]) == (cause, reason)
