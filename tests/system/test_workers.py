@@ -11,6 +11,8 @@ import signal
 import socket
 import ssl
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -305,3 +307,36 @@ def test_systemd_hears_of_all_and_its_signals_to_each_process_do_no_harm(
             sock.close()
             assert process.finish(None)[0] == 0
             assert notified.recv(100) == b"STOPPING=1"
+
+
+def page(url: str) -> tuple[int, str]:
+    """Return the status and the text of a page."""
+    try:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310  -- of a server of ours
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, ""
+
+
+def test_metrics_are_of_all_workers_and_a_lame_duck_is_not_ready() -> None:
+    """What both count is one figure; after the first signal, connections end with a reply."""
+    with two("--metrics", "0", "--lame-duck", "1h") as process:
+        place = re.compile(r"metrics on (http://[\w.:]+)/metrics")
+        wait_until(lambda: place.search(process.read_log()), "there are no metrics")
+        (url,) = place.findall(process.read_log())
+        socks = connected(process, 20)
+        for sock in socks:
+            sock.sendall(b"hello")
+            assert receive_exactly(sock, 5) == b"hello"
+        wanted = "techo_active_connections 20.0"
+        wait_until(lambda: wanted in page(f"{url}/metrics")[1], "they were not counted")
+        assert page(f"{url}/readyz")[0] == 200
+        process.popen.send_signal(signal.SIGTERM)
+        wait_until(lambda: page(f"{url}/readyz")[0] == 503, "it is ready")
+        assert process.statistics()["active"] == 20
+        for sock in socks:
+            sock.sendall(b"again")
+            assert receive_exactly(sock, 100) == b"again"  # and the end
+            sock.close()
+        assert process.finish()[0] == 0
