@@ -107,7 +107,7 @@ def test_hping3_is_answered_and_a_forger_is_a_loop(hosts: Network) -> None:
 def test_where_nobody_has_the_protocol_it_is_refused(hosts: Network) -> None:
     """The kernel says so, as of a port."""
     for host in HOSTS.values():
-        code, err, seen = ping(hosts, "client", "-n", "1", f"ip://{host}/253")
+        code, err, seen = ping(hosts, "client", "-n", "1", "-W", "30s", f"ip://{host}/253")
         assert (code, seen["failures"]) == (2, {"refused": 1})
         assert "start a server there" in err
 
