@@ -89,6 +89,8 @@ class KernelDriver(Driver):
     """What this machine has said of the last message that was too large to be sent."""
     _packet: Packet = attrs.field(default=Packet(b""), init=False)
     """What was received last."""
+    _asked: bool = attrs.field(default=False, init=False)
+    """Whether what is due was to be sent when that could not be; nobody asks again."""
     _receiving: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _error: Exception | None = attrs.field(default=None, init=False)
     """What ends the receiving."""
@@ -102,6 +104,7 @@ class KernelDriver(Driver):
     def go_on(self) -> None:
         if self._race is not None:
             self._race.go_on()
+        self._asked = not self._open or self._error is not None
         while self._open and self._error is None and (data := self._next()):
             self._send(data)
 
@@ -140,7 +143,7 @@ class KernelDriver(Driver):
             try:
                 # The first trip begins before anything is received: an end that has arrived
                 # already is the end of that trip.
-                if begin:
+                if begin or self._asked:
                     self.go_on()
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._send_rests, sock)
