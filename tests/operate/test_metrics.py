@@ -112,6 +112,7 @@ async def test_every_counter_is_a_metric(
     assert values["techo_received_bytes_total",] == values["techo_sent_bytes_total",] == 5
     assert values["techo_echoed_datagrams_total",] == 1
     assert values["techo_dropped_datagrams_total", "loop"] == 0
+    assert values["techo_missed_datagrams_total",] == 0
     assert values["techo_datagram_received_bytes_total",] == 7
     assert values["techo_connection_duration_seconds_count",] == 2
     assert values["techo_connection_duration_seconds_bucket", "+Inf"] == 2

@@ -72,6 +72,8 @@ def _datagrams(found: Statistics) -> Iterator[Metric]:
     datagrams = found.datagrams
     yield _total("techo_received_datagrams", "Datagrams received.", datagrams.received)
     yield _total("techo_echoed_datagrams", "Datagrams answered.", datagrams.echoed)
+    about = "Datagrams that a socket had no room for, and nobody received."
+    yield _total("techo_missed_datagrams", about, datagrams.dropped_here)
     about = "Datagrams not answered, by why."
     yield _totals("techo_dropped_datagrams", about, "reason", datagrams.dropped)
     yield _total("techo_datagram_received_bytes", "Received as datagrams.", datagrams.bytes_in)
