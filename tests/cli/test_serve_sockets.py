@@ -216,6 +216,10 @@ os.execv(sys.argv[3], sys.argv[3:])
 """
 
 
+HOUR = "3600000000"
+"""Microseconds, so that the watchdog is told once, at the start."""
+
+
 @contextlib.contextmanager
 def activated(
     *arguments: str, sockets: int = 2, notify: str = ""
@@ -232,7 +236,7 @@ def activated(
             prefix=[sys.executable, "-c", ACTIVATE, *map(str, numbers)],
             bare=True,
             pass_fds=numbers,
-            environment={"NOTIFY_SOCKET": notify} if notify else {},
+            environment={"NOTIFY_SOCKET": notify, "WATCHDOG_USEC": HOUR} if notify else {},
             sockets=sockets,
         ) as process:
             yield process, tcp.getsockname()[1], udp.getsockname()[1]
@@ -258,7 +262,7 @@ def test_sockets_passed_by_systemd_are_served(
     abstract: bool,  # noqa: FBT001  -- a parameter of the test
     tmp_path: Path,
 ) -> None:
-    """READY=1 comes when all are listening, and STOPPING=1 when the drain begins."""
+    """It hears when all are listening, that they live, and when the drain begins."""
     name = f"\0techo-notify-{os.getpid()}" if abstract else f"{tmp_path}/notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(name)
@@ -269,6 +273,7 @@ def test_sockets_passed_by_systemd_are_served(
                 f"udp://127.0.0.1:{udp}",
             ]
             assert manager.recv(100) == b"READY=1"
+            assert manager.recv(100) == b"WATCHDOG=1"
             code, _, err = process.finish()
             assert manager.recv(100) == b"STOPPING=1"
     assert code == 0

@@ -222,7 +222,9 @@ def _serve(options: argparse.Namespace, tell: Callable[[str], None]) -> int:
     except ValueError as error:
         return refuse(str(error))
     notify = systemd.notifier(os.environ)
-    server = _Server(workers or service, notify, tell, pages, options.lame_duck, workers)
+    watchdog = systemd.watchdog_period(os.environ)
+    either = workers or service
+    server = _Server(either, notify, tell, pages, options.lame_duck, workers, watchdog)
     try:
         return trio.run(server.run, endpoints)
     finally:
@@ -265,6 +267,7 @@ class _Server:
     """Seconds of accepting after the first signal to stop."""
     workers: Workers | None = None
     """The same as `service`, where there are some."""
+    watchdog: float | None = None
     output: Backlog = attrs.field(factory=_output)
     _reloads: bool = attrs.field(init=False)
     """Whether SIGHUP is no hang-up, and replaces the workers."""
@@ -341,6 +344,7 @@ class _Server:
         if self.pages is not None:
             await self.pages.start(self.service, nursery)
         self.notify("READY=1")
+        nursery.start_soon(systemd.keep_watchdog, self.notify, self.watchdog, self._answers)
         if in_foreground(sys.stderr):
             self.tell("Ctrl-C stops it")
 
@@ -361,6 +365,9 @@ class _Server:
         self.notify(systemd.reloading())
         if await self.workers.reload():
             self.notify("READY=1")
+
+    async def _answers(self) -> bool:
+        return self.workers is None or await self.workers.refresh()
 
     async def _heed(self, signals: AsyncIterator[int], nursery: trio.Nursery) -> None:
         """Print statistics when asked; drain at the first signal to stop, end at the second."""

@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Final
 
 from techo._addresses import unix_address
@@ -69,3 +69,31 @@ def notifier(environment: Environment) -> Callable[[str], None]:
             _log.warning("cannot notify %s of %s: %s", address, state, error.strerror or error)
 
     return notify
+
+
+def watchdog_period(environment: Environment) -> float | None:
+    """Return within how many seconds systemd wants to hear that we live; None if it does not.
+
+    Removes the variables, which are those of sd_watchdog_enabled(3).
+    """
+    process, period = (environment.pop(each, "") for each in ("WATCHDOG_PID", "WATCHDOG_USEC"))
+    if not period.isdecimal() or process not in ("", str(os.getpid())):
+        return None
+    return int(period) / 1e6
+
+
+async def keep_watchdog(
+    notify: Callable[[str], None],
+    period: float | None,
+    answers: Callable[[], Awaitable[bool]],
+) -> None:
+    """Let systemd know twice within each period that we live, as long as all answer.
+
+    This is a task of the run that accepts: where that hangs, this does too.
+    """
+    import trio
+
+    while period is not None:
+        if await answers():
+            notify("WATCHDOG=1")
+        await trio.sleep(period / 2)
