@@ -189,7 +189,7 @@ MAY_IMPORT = {
         "endpoint",
         "trio",
     },
-    "_pump": {"_pump", "_tls", "reply", "trio"},
+    "_pump": {"_kernel", "_pump", "_tls", "reply", "trio"},
     "_cli": {
         "_protocols",
         "_raw",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import select
+import socket
 import ssl
 
 import pytest
@@ -10,6 +12,8 @@ import trio.testing
 
 import techo
 from helpers import PATIENCE, connect, ended, until_ended
+from techo._pump.pump import Pump
+from techo._pump.socket import PumpedSocket
 from techo._transport.streams import StreamTransport
 from techo._transport.tls import TlsTransport
 from techo._transport.transport import Transport
@@ -100,3 +104,26 @@ async def test_a_reply_that_does_not_fit_arrives_whole(conversation: str) -> Non
             assert await stream.receive_some() == b""
         await stream.aclose()
         assert ended(await until_ended(server, 1)) == {"drained": 1}
+
+
+async def test_the_last_reply_waits_for_its_end(
+    conversation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both arrive together, so that nobody sends anything behind it."""
+    if conversation != "pump" or not hasattr(socket, "TCP_CORK"):
+        pytest.skip("Linux joins the two")
+    seen: list[list[trio.socket.SocketType]] = []
+    half_close = Pump.half_close
+
+    def look_first(pump: Pump, pumped: PumpedSocket) -> None:
+        seen.append(select.select([stream.socket], [], [], 0)[0])
+        half_close(pump, pumped)
+
+    monkeypatch.setattr(Pump, "half_close", look_first)
+    async with techo.open_server("127.0.0.1:0", reply=techo.raw) as server:
+        stream = await connect(server)
+        server.leave()
+        await stream.send_all(b"last")
+        assert await until_end(StreamTransport(stream)) == b"last"
+        await stream.aclose()
+    assert seen == [[]]

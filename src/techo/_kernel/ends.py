@@ -24,11 +24,12 @@ def reset_when_closed(sock: _Socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
 
 
-def join_with_end(sock: _Socket) -> None:
+def join_with_end(sock: _Socket, *, join: bool = True) -> None:
     """Let what is sent next arrive together with the end, which is to be sent right after it.
 
-    A peer that gets the one and then looks for the other sends nothing into the void.
+    A peer that gets the one and then looks for the other sends nothing into the void. Where
+    there is to be no end after all, `join` takes that back.
     """
     if _CORK is not None:
         with contextlib.suppress(OSError):  # it is not TCP, or broken
-            sock.setsockopt(socket.IPPROTO_TCP, _CORK, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, _CORK, join)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from techo._kernel.ends import join_with_end
 from techo._pump.pump import Pump
 from techo._pump.socket import PumpedSocket
 
@@ -19,11 +20,15 @@ def end_with_reply(socket: PumpedSocket, note: Callable[[], None]) -> None:
         answer = reply(chunk)
         if not answer:
             return b""
-        pump = Pump.of_this_run()
+        pump, sock = Pump.of_this_run(), socket.sock
+        if sock is not None:
+            join_with_end(sock)
         pump.send(socket, answer)
         if socket.unsent is None and not socket.over:
             pump.half_close(socket)
             note()
+        elif sock is not None:
+            join_with_end(sock, join=False)
         return b""
 
     socket.reply = answer_last

@@ -207,6 +207,8 @@ async def _send(
     look: bool = False,
 ) -> bool:
     """Send each piece and count it; return whether there was time for all of them."""
+    if connection.leaving and transport.socket is not None:
+        join_with_end(transport.socket)
     for piece in pieces:
         connection.send_pending = True
         with connection.watch(look=look) as scope:
