@@ -93,7 +93,7 @@ async def test_a_reset_is_a_real_one() -> None:
 CANNOT = [
     (testing.Corrupt(0.1, offset=1), "udp://127.0.0.1:0", "has an offset, which datagrams"),
     (testing.Reset(), "unix:@techo-never", "only on memory, mptcp, tcp, tls"),
-    (testing.DropReply(), "tcp://127.0.0.1:0", "only on udp, unixgram, unixpacket"),
+    (testing.DropReply(), "tcp://127.0.0.1:0", "only on ip, udp, unixgram, unixpacket"),
     (testing.Throttle(9), "udp://127.0.0.1:0", "cannot happen on udp://127.0.0.1:0"),
     (testing.NeverHandshake(), "tcp://127.0.0.1:0", "only on tls"),
     (testing.Chunk(1), "unixpacket:@techo-never", "cannot happen on unixpacket"),

@@ -49,9 +49,10 @@ async def greet_and_close(peer: trio.SocketStream) -> None:
 
 
 async def echo_twice(peer: trio.SocketStream) -> None:
-    """Answer two messages, then close."""
+    """Answer two messages, and close when the third has come."""
     for _ in range(2):
         await peer.send_all(await peer.receive_some(100))
+    await peer.receive_some(100)
     peer.socket.close()
 
 

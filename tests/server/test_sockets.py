@@ -112,7 +112,7 @@ async def test_several_endpoints_and_the_default(monkeypatch: pytest.MonkeyPatch
         bound.append(endpoint)
         raise OSError(errno.EADDRINUSE, "enough seen")
 
-    monkeypatch.setattr(listening, "_addresses", pretend)
+    monkeypatch.setattr(listening, "addresses", pretend)
     with pytest.raises(OSError, match="enough seen"):
         async with techo.open_server():
             raise AssertionError("it can't be listening")

@@ -102,7 +102,7 @@ class KernelDriver(Driver):
         self.in_flight.timed = self._time
 
     def go_on(self) -> None:
-        if self._race is not None:
+        if self._race is not None and self.transport.socket is None:  # or it is about to end
             self._race.go_on()
         self._asked = not self._open or self._error is not None
         while self._open and self._error is None and (data := self._next()):
