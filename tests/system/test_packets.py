@@ -46,6 +46,10 @@ for each in 10.9.1.1 fd09:1::1; do ip route add default via $each; done
 for each in 10.9.2.1 fd09:2::1; do ip -n server route add default via $each; done
 ip netns exec router sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward
   echo 1 >/proc/sys/net/ipv6/conf/all/forwarding'
+for each in router server; do  # or they report but one thing a second
+  ip netns exec $each sh -c 'echo 0 >/proc/sys/net/ipv4/icmp_ratelimit
+    echo 0 >/proc/sys/net/ipv6/icmp/ratelimit'
+done
 ip -n router route add unreachable 10.9.3.0/24
 ip -n router route add unreachable fd09:3::/64
 ip -n router route add prohibit 10.9.4.0/24
@@ -54,7 +58,27 @@ ip -n router route add prohibit fd09:4::/64
 """Makes it: the client's network is the present one."""
 
 SESSION = """
-import json, subprocess, sys
+import json, socket, subprocess, sys
+
+
+def is_reached(host):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.settimeout(0.1)
+        try:
+            probe.connect((host, 9))
+            probe.send(b"")
+            probe.recv(1)
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+
+
+# What is sent first, before the hosts know each other, may be lost.
+for each in ("10.9.2.2", "fd09:2::2"):
+    while not is_reached(each):
+        pass
 techo = [sys.executable, "-m", "techo"]
 places = ["udp://10.9.2.2:7000", "udp://[fd09:2::2]:7000", "tcp://10.9.2.2:7000"]
 command = json.loads(sys.argv[1]) or [*techo, "-q", *places]
