@@ -118,10 +118,11 @@ def test_workers_that_die_again_and_again_end_the_server() -> None:
             os.kill(workers_of(process)[0], signal.SIGKILL)
         code, _, err = process.finish(None)
     assert code == 1
-    assert err.splitlines()[-1] == (
+    reason = (
         "techo: 6 workers died within 60 s, which ends the server; of the last one, it was "
         "ended by signal 9"
     )
+    assert reason in err.splitlines()  # the log's own lines may come later
 
 
 def certify(authority: trustme.CA, folder: Path) -> bytes:
