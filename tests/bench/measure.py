@@ -123,7 +123,7 @@ def take_turn(programs_: Programs, name: str, server: Server, row: Row, seconds:
     if popen.returncode:
         raise TurnError(f"{name}: {err.strip() or f'load ended by {popen.returncode}'}")
     turn: Turn = json.loads(out)
-    if "messages" in turn:
+    if "messages" in turn and "seconds" in turn:
         turn["messages_per_second"] = turn["messages"] / turn["seconds"]
     if server.name == programs.SOCAT and turn["processes"] == 1:
         raise TurnError("socat: this kernel does not tell its children, who do the work")

@@ -17,6 +17,15 @@ from bench.rows import Row
 
 HERE: Final = Path(__file__).parent
 
+_AS_MODULE: Final = """
+import runpy, sys
+folder, module = sys.argv[1:3]
+del sys.argv[1:3]
+sys.path.insert(0, folder)
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+"""Runs a module of the folder that this one is in, whatever the path of modules is."""
+
 SOCAT: Final = "socat"
 WORKERS: Final = {"techo-1-worker": "1", "techo-2-workers": "2"}
 """How many there are, by the server's name."""
@@ -65,7 +74,15 @@ class Programs:
         if name == PING:
             return [self.ping]
         if name == IRTT or name.startswith("techo-ping"):
-            return [sys.executable, "-P", "-m", "bench.clock", name]
+            return [
+                sys.executable,
+                "-P",
+                "-c",
+                _AS_MODULE,
+                str(HERE.parent),
+                "bench.clock",
+                name,
+            ]
         return [sys.executable, "-P", str(HERE / "load_trio.py"), name]
 
     def command(self, server: str, transport: str) -> list[str]:

@@ -27,7 +27,7 @@ from techo._cli.report import (
     deliver,
 )
 from techo._cli.rules import names_of
-from techo._cli.signals import stopping
+from techo._cli.signals import held, release, stopping
 from techo._cli.tls import client_context
 from techo._validation import Requirement
 
@@ -127,15 +127,12 @@ def load(options: argparse.Namespace) -> int:
         setattr(options, left_out.pop(), None)
     if (short := shortage(options.connections)) is not None:
         return refuse(f"{short} or lower --connections")
-    # The handlers that come back in the end let late signals pass: a load that is stopped
-    # twice delivers its report all the same.
     stop = stopping()
-    for number in stop:
-        signal.signal(number, signal.SIG_IGN)
     command = _Load(options)
     try:
         check_deliverable(options, scheduled=options.rate is not None)
-        trio.run(command.run, stop)
+        with held(stop):  # a load that is stopped twice delivers its report all the same
+            trio.run(command.run, stop)
     except ValueError as error:
         return refuse(str(error))
     if command.report is None:
@@ -163,6 +160,7 @@ class _Load:
         options, stop = self.options, trio.Event()
         progress = _progress(options.warm_up, options.duration or DURATION, options.trips)
         with trio.open_signal_receiver(*stop_signals) as signals, progress as show:
+            release(stop_signals)
             async with open_bare_nursery() as nursery:
                 nursery.start_soon(self._heed, signals, nursery, stop)
                 self.report = await self._measure(show, stop)

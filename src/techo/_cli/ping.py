@@ -20,7 +20,7 @@ from techo._cli.packets import PACKETS, socket_options
 from techo._cli.process import in_foreground, waiting
 from techo._cli.readers import NUMBER, TIME, Form, choice
 from techo._cli.rules import any_fired, names_of, rules_about
-from techo._cli.signals import stopping
+from techo._cli.signals import held, release, stopping
 from techo._cli.tls import client_context
 from techo._ping.results import PingFailure, PingReply, PingResult
 from techo._ping.text import counts_of, line_of, summary_of, table_of
@@ -168,12 +168,9 @@ def ping(options: argparse.Namespace) -> int:
         )
         with taking_objects(options.output, printed=options.json) as objects:
             command = _Ping(pinging, options, objects)
-            # The handlers that come back in the end let late signals pass: the summary is
-            # printed.
             heeded = (*stopping(), *_REPORT)
-            for number in heeded:
-                signal.signal(number, signal.SIG_IGN)
-            trio.run(command.run, heeded)
+            with held(heeded):
+                trio.run(command.run, heeded)
     except ValueError as error:
         return refuse(str(error))
     return command.verdict()
@@ -199,6 +196,7 @@ class _Ping:
         from techo._nursery import open_bare_nursery
 
         with trio.open_signal_receiver(*heeded) as signals:
+            release(heeded)
             async with open_bare_nursery() as nursery, self.ping as results:
                 nursery.start_soon(self._heed, signals, nursery.cancel_scope)
                 if os.isatty(_TERMINAL):

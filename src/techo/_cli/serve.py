@@ -34,7 +34,7 @@ from techo._cli.readers import (
     time_form,
 )
 from techo._cli.service import make_service
-from techo._cli.signals import stopping
+from techo._cli.signals import held, release, stopping
 from techo._cli.workers import WORKERS, workers_of
 from techo._faults.text import forms, kinds, parse_fault
 from techo._printable import printable
@@ -287,12 +287,10 @@ class _Server:
         from techo._nursery import open_bare_nursery
 
         self._starting, self._stopping = trio.CancelScope(), trio.Event()
-        # The handlers that come back in the end let late signals pass, so that they don't
-        # change the exit code of a server that has already drained.
         heeded = (*stopping(), *_REPORT)
-        for number in heeded:
-            signal.signal(number, signal.SIG_IGN)
-        with trio.open_signal_receiver(*heeded) as signals:
+        # Late ones don't change the exit code of a server that has drained.
+        with held(heeded), trio.open_signal_receiver(*heeded) as signals:
+            release(heeded)
             async with open_bare_nursery() as nursery:
                 nursery.start_soon(self._heed, signals, nursery)
                 try:
