@@ -52,6 +52,7 @@ async def test_without_a_watchdog_nobody_is_asked() -> None:
     """It returns at once."""
 
     async def answers() -> bool:
+        await trio.lowlevel.checkpoint()
         raise AssertionError("nobody wants to know")
 
     await keep_watchdog(print, None, answers)

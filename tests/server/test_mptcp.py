@@ -138,7 +138,7 @@ async def test_sockets_of_one_s_own_are_served_by_trio(
     nursery.cancel_scope.cancel()
 
 
-async def test_what_linux_has_not_for_it_is_refused(protocol: int) -> None:
+def test_what_linux_has_not_for_it_is_refused(protocol: int) -> None:
     """By the option's name, before anything is tried."""
     for options in (techo.SocketOptions(ttl=5), techo.SocketOptions(dont_fragment=True)):
         with pytest.raises(ValueError, match="Linux has it not for MPTCP"):
