@@ -45,7 +45,10 @@ def table_of(text: str) -> dict[str, list[str]]:
 def test_counts_times_and_a_histogram() -> None:
     """The text for people has the counts that the server has, too."""
     with serving("--reply", "raw") as process:
-        code, out, err = run("load", "-c", "5", "-n", "1000", "-s", "100", str(process.port))
+        code, out, err = run(
+            *("load", "-c", "5", "-n", "1000", "-s", "100", "--report-every", "1h"),
+            str(process.port),
+        )
         counted = process.statistics()
     lines = out.decode().splitlines()
     first, trips, counts, client, _, heading = lines[:6]
