@@ -200,7 +200,7 @@ async def test_connections_that_end_when_they_are_idle_keep_nobody_waiting(
     """Each ends behind one reply; the next trip may be due when that is not known yet."""
     limits = techo.Limits(idle_timeout=0.001, drain_timeout=0.01)
     async with faulty(address, limits=limits) as server:
-        report = check(await load(server.endpoints[0], connections=2, rate=500, trips=100))
+        report = check(await load(server.endpoints[0], connections=2, rate=200, trips=100))
         assert server.statistics().accepted > 2
     assert (report.received + report.lost, report.unsent) == (100, 0)
 
