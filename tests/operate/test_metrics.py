@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from hypercorn.trio.tcp_server import TCPServer
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain_text
 
@@ -193,6 +194,24 @@ async def test_connections_are_few_and_short(
         await receive_until_end(stream)
         await stream.aclose()
     assert trio.current_time() == begun + LIFETIME
+    assert (await get(port, "/healthz"))[0] == 200
+
+
+async def test_a_bug_in_serving_a_page_is_one_line(
+    port: Port, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With its traceback; the next request is served."""
+
+    async def fail(_server: TCPServer) -> None:
+        await trio.lowlevel.checkpoint()
+        raise RuntimeError("as planned")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TCPServer, "run", fail)
+        async with await dial(port) as stream:
+            assert await receive_until_end(stream) == b""
+    assert [each.getMessage() for each in caplog.records] == ["a page could not be served"]
+    assert "as planned" in caplog.text
     assert (await get(port, "/healthz"))[0] == 200
 
 

@@ -21,6 +21,8 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState, LifespanState
 from hypercorn.utils import wrap_app
 
+from techo._log import failure
+
 MOST_CONNECTIONS: Final = 32
 """At once: scrapers are few, and one more is closed at once."""
 
@@ -140,11 +142,16 @@ class WebServer:
         app = wrap_app(self.app, self._config.wsgi_max_body_size, "asgi")
         state = ConnectionState(LifespanState())
         try:
-            # Any stream will do, and it asks which it is.
-            await TCPServer(app, self._config, self._context, state, stream).run()  # type: ignore[arg-type]
-        except Exception:
-            # A bug, or hypercorn's; the service that is watched goes on.
-            logging.getLogger("techo.server").exception("a page could not be served")
+            server = TCPServer(
+                app,
+                self._config,
+                self._context,
+                state,
+                stream,  # type: ignore[arg-type]  # it asks whether that is TLS, as announced
+            )
+            await server.run()
+        except Exception:  # noqa: BLE001  -- a bug; the service that is watched goes on
+            failure("a page could not be served")
 
 
 async def _cut_in_time(stream: trio.SocketStream) -> None:
