@@ -72,6 +72,19 @@ async def receive_until_end(stream: trio.abc.ReceiveStream) -> bytes:
     return b"".join([chunk async for chunk in stream])
 
 
+async def send_to_end(stream: trio.SocketStream, data: bytes) -> bytes:
+    """Send data and an end; return all that comes back meanwhile and after it."""
+
+    async def send() -> None:
+        await stream.send_all(data)
+        await stream.send_eof()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        received = await receive_until_end(stream)
+    return received
+
+
 async def connect(service: techo.EchoService) -> trio.SocketStream:
     """Connect to the first endpoint of a service that is listening."""
     endpoint = service.endpoints[0]

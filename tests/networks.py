@@ -12,6 +12,12 @@ import attrs
 
 from helpers import PATIENCE, needs
 
+HOSTS = {4: "10.7.1.2", 6: "[fd07:1::2]"}
+"""The second of two hosts that `joined` joins by wire number 1, in both versions of IP."""
+
+NO_RAW = ["setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw"]
+"""Takes away the privilege of raw sockets; put before a command."""
+
 
 @attrs.frozen
 class Network:

@@ -271,16 +271,23 @@ async def test_what_was_counted_is_asked_for(
     assert service.statistics().accepted == 210
 
 
-async def test_a_reload_replaces_one_after_the_other(
-    autojump_clock: Clock, crowd: Crowd, start: Start
-) -> None:
-    """An old one is asked to drain when its successor listens, and not before."""
+@contextlib.asynccontextmanager
+async def reloading(service: Workers, crowd: Crowd) -> AsyncIterator[list[Child]]:
+    """Reload for the length of a block; the successors wait in the list to begin."""
     waiting: list[Child] = []
-    service = await start()
     crowd.begin = waiting.append
     async with trio.open_nursery() as nursery:
         nursery.start_soon(service.reload)
         await trio.testing.wait_all_tasks_blocked()
+        yield waiting
+
+
+async def test_a_reload_replaces_one_after_the_other(
+    autojump_clock: Clock, crowd: Crowd, start: Start
+) -> None:
+    """An old one is asked to drain when its successor listens, and not before."""
+    service = await start()
+    async with reloading(service, crowd) as waiting:
         assert crowd.alive == [1, 2, 3]
         assert not await service.reload()  # it is done once more, later
         begin(waiting.pop())
@@ -311,12 +318,8 @@ async def test_a_death_while_it_is_replaced_leaves_one_of_them(
     autojump_clock: Clock, crowd: Crowd, start: Start
 ) -> None:
     """The successor that the reload has started is the only one."""
-    waiting: list[Child] = []
     service = await start()
-    crowd.begin = waiting.append
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(service.reload)
-        await trio.testing.wait_all_tasks_blocked()
+    async with reloading(service, crowd) as waiting:
         crowd.children[1].exit(1)
         await trio.testing.wait_all_tasks_blocked()
         crowd.begin = begin

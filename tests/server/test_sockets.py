@@ -22,6 +22,7 @@ from helpers import (
     open_descriptors,
     receive_until_end,
     reset,
+    send_to_end,
     until,
     until_ended,
 )
@@ -156,15 +157,8 @@ async def test_half_close_gets_every_pending_reply() -> None:
     async with (
         techo.open_server(ANY, reply=techo.raw) as server,
         await connect(server) as stream,
-        trio.open_nursery() as nursery,
     ):
-
-        async def send() -> None:
-            await stream.send_all(data)
-            await stream.send_eof()
-
-        nursery.start_soon(send)
-        assert await receive_until_end(stream) == data
+        assert await send_to_end(stream, data) == data
         assert ended(await until_ended(server, 1)) == {"eof": 1}
 
 

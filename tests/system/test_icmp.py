@@ -5,27 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from helpers import command, needs
-from networks import Network, environment, joined, network
-
-HOSTS = {4: "10.7.1.2", 6: "[fd07:1::2]"}
-"""The server's, in both versions of IP."""
-
-DENIED = ["setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw"]
-"""Takes away the privilege of raw sockets."""
-
-
-@pytest.fixture
-def hosts() -> Iterator[Network]:
-    """Two hosts joined by a wire; new ones let nobody open datagram sockets of ICMP."""
-    with network(["client", "server"], joined("client", "server", 1)) as made:
-        yield made
+from networks import HOSTS, NO_RAW, Network, environment, joined, network
 
 
 def allow(hosts: Network) -> None:
@@ -37,7 +23,7 @@ def allow(hosts: Network) -> None:
 
 def ping(hosts: Network, *arguments: str, denied: bool = False) -> tuple[int, str, list[Any]]:
     """Ping on the client; return the exit status, standard error and the objects."""
-    prefix = DENIED if denied else []
+    prefix = NO_RAW if denied else []
     done = hosts.run("client", *prefix, *command("ping", "--json", *arguments))
     return done.returncode, done.stderr, [json.loads(each) for each in done.stdout.splitlines()]
 

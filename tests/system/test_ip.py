@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from helpers import Process, command, needs, serving, wait_until
-from networks import Network, joined, network
-
-HOSTS = {4: "10.7.1.2", 6: "[fd07:1::2]"}
-"""The server's, in both versions of IP."""
-
-NO_RAW = ["setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw"]
-"""Takes away the privilege of raw sockets."""
-
-
-@pytest.fixture
-def hosts() -> Iterator[Network]:
-    """Two hosts joined by a wire."""
-    with network(["client", "server"], joined("client", "server", 1)) as made:
-        yield made
+from networks import HOSTS, NO_RAW, Network
 
 
 def ping(hosts: Network, host: str, *arguments: str) -> tuple[int, str, dict[str, Any]]:

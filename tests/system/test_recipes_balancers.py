@@ -20,8 +20,8 @@ from helpers import (
     Process,
     free_port,
     needs,
-    receive_until_end,
     running,
+    send_to_end,
     serving,
     until,
     until_answering,
@@ -114,17 +114,8 @@ async def test_a_client_gets_all_after_its_end_of_file(place: Place) -> None:
     host, _, port = place.front.partition(":")
     data = bytes(1_000_000)
     with trio.fail_after(PATIENCE):
-        async with (
-            await trio.open_tcp_stream(host, int(port)) as stream,
-            trio.open_nursery() as nursery,
-        ):
-
-            async def send() -> None:
-                await stream.send_all(data)
-                await stream.send_eof()
-
-            nursery.start_soon(send)
-            assert await receive_until_end(stream) == data
+        async with await trio.open_tcp_stream(host, int(port)) as stream:
+            assert await send_to_end(stream, data) == data
 
 
 async def test_a_server_that_stops_loses_nothing(place: Place) -> None:
