@@ -40,6 +40,8 @@ def test_a_class_of_service_is_a_number_or_a_name(text: str, number: int, name: 
         ({"ttl": 0}, "ttl 0 is not a whole number from 1 to 255, or None"),
         ({"interface": ""}, "interface '' is not the name of a network interface"),
         ({"source_port": 65536}, "source_port 65536 is not a whole number from 0 to 65535"),
+        ({"send_buffer": "1k"}, "send_buffer '1k' is not a whole number from 1 to 2147483647"),
+        ({"receive_buffer": 2**40}, "receive_buffer .* is not a whole number from 1 to 21474"),
         ({"dont_fragment": 1}, "dont_fragment 1 is not true or false"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 
 import pytest
@@ -10,6 +11,8 @@ import trio
 
 import techo
 from helpers import PATIENCE
+from techo import testing
+from techo._transport import connect as connecting
 
 PLACES = [
     ("tcp://127.0.0.1:0", "v1"),
@@ -83,3 +86,35 @@ async def test_where_no_header_can_be_sent_is_said(
     with pytest.raises(ValueError, match=words):
         async with techo.open_client(place, options=techo.SocketOptions(send_proxy=version)):
             raise AssertionError("there is nothing to connect to")
+
+
+async def test_every_datagram_to_a_name_has_the_header(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also once one of several addresses has answered, whichever clock is asked for."""
+    monkeypatch.setattr(connecting, "look_up", two_addresses)
+    hook, options = Noting(), techo.SocketOptions(send_proxy="v2")
+    async with techo.open_server("udp://127.0.0.1:0", reply=techo.raw, hook=hook) as server:
+        target = f"udp://several.example:{server.endpoints[0].port}"
+        async with techo.ping(
+            target, count=4, interval=0.01, timeout=PATIENCE, options=options
+        ) as ping:
+            with trio.fail_after(PATIENCE):
+                results = [each async for each in ping]
+    assert [type(each) for each in results] == [techo.PingReply] * 4
+    assert server.statistics().datagrams.dropped[techo.DropReason.DENIED] == 0
+    assert len(hook.names) >= 4
+
+
+async def two_addresses(_host: str, port: int, kind: int, *_: object) -> list[object]:
+    """Find two addresses, of which the server has the first."""
+    await trio.lowlevel.checkpoint()
+    hosts = ("127.0.0.1", "127.0.0.2")
+    return [(socket.AF_INET, kind, 0, "", (host, port)) for host in hosts]
+
+
+async def test_check_sends_no_header_before_its_datagrams() -> None:
+    """So it refuses to, where the server would have to be told who is there."""
+    options = techo.SocketOptions(send_proxy="v2")
+    with pytest.raises(ValueError, match="send_proxy 'v2': the datagrams that are checked"):
+        await testing.check_echo_service("udp://127.0.0.1:1", options=options)

@@ -35,7 +35,7 @@ from techo._transport.connect import Dial, Step
 from techo._transport.messages import DatagramTransport
 from techo._transport.transport import Transport
 from techo._validation import COUNT, SECONDS_ABOVE_0
-from techo.endpoint import Endpoint
+from techo.endpoint import Endpoint, Kind
 from techo.reply import Reply, raw, stamped
 
 _FIRST_ANSWER: Final = 2.0
@@ -91,6 +91,11 @@ async def check_echo_service(
         raise ValueError(f"no check {quoted(unknown[0])}{near}")
     if callable(service) and (tls is not None or server_name is not None):
         raise ValueError("tls and server_name go with an endpoint, not with a function")
+    datagrams = not callable(service) and Endpoint.parse(str(service)).kind is Kind.UDP
+    if options.send_proxy is not None and datagrams:
+        raise ValueError(
+            f"send_proxy {options.send_proxy!r}: the datagrams that are checked have no header"
+        )
     # Even one after the other: the port of a connection stays taken for a while.
     opening = _Opening(opener_of(service, tls, server_name, options, max(2, connections)))
     context = Context(opening.open, reply, patience, connections, options)

@@ -51,7 +51,10 @@ DAYS: Final = Dimension(
 SUBFLOWS: Final = Dimension(
     "subflows of MPTCP", "2", read_number, unit=" subflows", missing="nothing was to be MPTCP"
 )
-DIMENSIONS: Final = (TIME, SHARE, RATE, SIZE, COUNT, DAYS, SUBFLOWS)
+SEGMENTS: Final = Dimension(
+    "segments (of tcp and tls)", "0", read_number, missing="TCP says nothing of it"
+)
+DIMENSIONS: Final = (TIME, SHARE, RATE, SIZE, COUNT, DAYS, SUBFLOWS, SEGMENTS)
 
 Table: TypeAlias = Mapping[str, Dimension]
 """The figures that the rules of a command can be about."""
@@ -87,7 +90,7 @@ PING: Final[Table] = _BOTH | {
     "mdev": TIME,
     "jitter": TIME,
     "missed": COUNT,
-    "retransmits": COUNT,
+    "retransmits": SEGMENTS,
     "certificate_days": DAYS,
 }
 

@@ -129,8 +129,9 @@ def socket_options(options: argparse.Namespace, connections: int = 1) -> SocketO
     ):
         found = SocketOptions(send_proxy=found.send_proxy)
     misfit = found.misfit(endpoint, connections)
-    if misfit is not None and misfit[0] == "send_proxy" not in given:
-        return attrs.evolve(found, send_proxy=None)
+    if misfit is not None and misfit[0] == "send_proxy" and "send_proxy" not in given:
+        found = attrs.evolve(found, send_proxy=None)
+        misfit = found.misfit(endpoint, connections)
     if misfit is not None:
         raise ValueError(f"{_written(options, misfit[0])}: {misfit[1]}")
     try:

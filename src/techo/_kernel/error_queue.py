@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 import attrs
 
 from techo._kernel import stamps
+from techo.endpoint import host_of
 
 # Of linux/in.h and linux/in6.h.
 _IP_RECVERR: Final = 11
@@ -122,12 +123,5 @@ def _address_in(name: bytes) -> str | None:
         return socket.inet_ntop(family, name[4:8])
     if family != socket.AF_INET6:
         return None
-    address, scope = socket.inet_ntop(family, name[8:24]), struct.unpack_from("=I", name, 24)[0]
-    return f"{address}%{_interface(scope)}" if scope else address
-
-
-def _interface(index: int) -> str:
-    try:
-        return socket.if_indextoname(index)
-    except OSError:  # it is gone by now
-        return str(index)
+    scope = struct.unpack_from("=I", name, 24)[0]
+    return host_of((socket.inet_ntop(family, name[8:24]), 0, 0, scope))

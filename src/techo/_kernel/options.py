@@ -97,6 +97,9 @@ INTERFACE: Final = Requirement(
 """Whether there is one of that name, opening a socket shows."""
 
 
+_BUFFER: Final = whole(1, 2**31 - 1)
+"""What setsockopt(2) takes."""
+
 PROXY_VERSION: Final = Requirement('"v1" or "v2"', lambda version: version in ("v1", "v2"))
 
 
@@ -131,9 +134,13 @@ class SocketOptions:
     )
     """Send a PROXY header first, "v1" or "v2", with the two addresses of the connection; over
     udp before each datagram. (This is what is sent, and no option of a socket.)"""
-    send_buffer: int | None = attrs.field(default=None, kw_only=True)
+    send_buffer: int | None = attrs.field(
+        default=None, kw_only=True, validator=_BUFFER.or_off()
+    )
     """Bytes of the system's buffer for what is sent."""
-    receive_buffer: int | None = attrs.field(default=None, kw_only=True)
+    receive_buffer: int | None = attrs.field(
+        default=None, kw_only=True, validator=_BUFFER.or_off()
+    )
     """Bytes of the system's buffer for what has come."""
 
     def __repr__(self) -> str:
@@ -202,9 +209,9 @@ class SocketOptions:
         """Return why no PROXY header can be sent to an endpoint; empty if one can."""
         if endpoint is None:
             return "a function that connects sends what it likes"
-        if str(endpoint.kind) not in ("tcp", "tls", "unix", "udp"):
+        if endpoint.kind not in ("tcp", "tls", "unix", "udp"):
             return f"{endpoint} is neither tcp, tls, unix nor udp"
-        if str(endpoint.kind) == "udp" and self.send_proxy == "v1":
+        if endpoint.kind == "udp" and self.send_proxy == "v1":
             return f"{endpoint} has datagrams, for which there is only v2"
         return ""
 

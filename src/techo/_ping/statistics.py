@@ -75,9 +75,9 @@ class PingStatistics:
     """What this program needed besides, until it had sent and received: the user's time less
     the kernel's, of all that the kernel timed."""
     mdev: int | None
-    """Standard deviation of these, in nanoseconds; None if there are none."""
+    """Standard deviation of `latency`, in nanoseconds; None if nothing came back."""
     jitter: int | None
-    """By how much one differs from the one before, on average, in nanoseconds."""
+    """By how much one of `latency` differs from the one before, on average, in nanoseconds."""
     outages: int
     """How often nothing came back for a while."""
     outage_seconds: float

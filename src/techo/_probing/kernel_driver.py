@@ -41,11 +41,17 @@ _TRY_EVERY: Final = 0.001
 
 
 def has_stamps(transport: Transport) -> bool:
-    """Return whether the kernel stamps what `transport` sends and receives from now on."""
-    if transport.socket is None:  # several of which one will be kept, or none at all
-        return isinstance(transport, RacingTransport) and _datagrams_have_stamps()
-    plain = transport.pumpable or isinstance(transport, RacingTransport)
-    if not (plain or transport.packet_format) or transport.socket.fileno() < 0:
+    """Have the kernel stamp what `transport` sends and receives; return whether it does.
+
+    Of several addresses nothing is stamped until one of them is kept.
+    """
+    several = isinstance(transport, RacingTransport)
+    one = transport.one if isinstance(transport, RacingTransport) else transport
+    if not (one.pumpable or one.packet_format):  # what is sent is more than the message
+        return False
+    if transport.socket is None:
+        return several and _datagrams_have_stamps()
+    if transport.socket.fileno() < 0:
         return False
     with standard(transport.socket.fileno()) as sock:
         return stamps.switch_on(sock, tcp=not transport.keeps_messages)
