@@ -165,13 +165,28 @@ def _parse_v1(line: bytes) -> ProxyHeader:
         return ProxyHeader()
     try:
         _, family, source, destination, *ports = words
-        of_family = {"TCP4": ipaddress.IPv4Address, "TCP6": ipaddress.IPv6Address}[family]
-        hosts = [str(of_family(each)) for each in (source, destination) if "%" not in each]
+        hosts = [_read_host(family, each) for each in (source, destination)]
         numbers = [_port(each) for each in ports]
         (source_host, destination_host), (source_port, destination_port) = hosts, numbers
-    except (KeyError, ValueError):
+    except ValueError:
         raise ProxyHeaderError("a PROXY line of another form") from None
     return ProxyHeader((source_host, source_port), (destination_host, destination_port))
+
+
+def _text_of(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    """Return an address as text; one of IPv4 that IPv6 has mapped is the one that it is.
+
+    A dual-stack proxy says ``::ffff:192.0.2.1`` (RFC 4291, 2.5.5.2), and lists of networks and
+    limits by address mean the machine.
+    """
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def _read_host(family: str, text: str) -> str:
+    address = ipaddress.ip_address(text)
+    if family != f"TCP{address.version}" or "%" in text:
+        raise ValueError(text)
+    return _text_of(address)
 
 
 def _port(text: str) -> int:
@@ -218,7 +233,7 @@ def _addresses(kind: int, body: bytes) -> tuple[Address | None, Address | None, 
     source, destination, *ports = layout.unpack_from(body)
     if layout is _UNIX:
         return _path(source), _path(destination), layout.size
-    hosts = [str(ipaddress.ip_address(each)) for each in (source, destination)]
+    hosts = [_text_of(ipaddress.ip_address(each)) for each in (source, destination)]
     return (hosts[0], ports[0]), (hosts[1], ports[1]), layout.size
 
 

@@ -184,6 +184,24 @@ async def test_the_header_comes_before_tls(
         assert ended(await until_ended(server, 1)) == {"eof": 1}
 
 
+async def test_a_slow_header_costs_nobody_a_place(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The rate of a host is that of the moment at which its name is known."""
+    hook, listener = (
+        techo.Admission(max_connects_per_host=1, proxy_from=["unix"]),
+        MemoryListener(),
+    )
+    header = encode_v1(THEIRS, OURS)
+    async with techo.open_server(listener, reply=techo.raw, hook=hook):
+        slow = await listener.connect()
+        await slow.send_all(header[:20])
+        await trio.sleep(4)
+        assert await ask(await listener.connect(), header + b"quick") == b"quick"
+        await trio.sleep(2)
+        assert await ask(slow, header[20:] + b"slow") == b"slow"
+
+
 async def test_so_many_connect_in_a_second(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

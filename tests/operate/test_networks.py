@@ -48,6 +48,14 @@ def test_each_version_of_ip_has_its_own() -> None:
     assert not table.allows("2001:db8::1", otherwise=False)
 
 
+def test_an_address_that_is_mapped_is_the_one_of_ipv4() -> None:
+    """Whichever way it is written, as a dual-stack proxy does."""
+    table = NetworkTable.of([], [read_network("192.0.2.0/24")])
+    for host in ("192.0.2.1", "::ffff:192.0.2.1", "::ffff:c000:201"):
+        assert not table.allows(host, otherwise=True)
+    assert table.allows("::ffff:192.0.3.1", otherwise=True)
+
+
 @pytest.mark.parametrize(
     ("text", "remedy"),
     [

@@ -27,8 +27,10 @@ PATHS = st.builds(
 
 
 def pairs(version: int) -> st.SearchStrategy[tuple[Address, Address]]:
-    """Make a source and a destination, both of one version of IP."""
-    address = st.tuples(st.ip_addresses(v=version).map(str), PORTS)  # type: ignore[arg-type]
+    """Make a source and a destination, both of one version of IP, and neither mapped."""
+    hosts = st.ip_addresses(v=version)  # type: ignore[arg-type]  # it is 4 or 6
+    plain = hosts.filter(lambda host: getattr(host, "ipv4_mapped", None) is None)
+    address = st.tuples(plain.map(str), PORTS)
     return st.tuples(address, address)
 
 
@@ -112,6 +114,7 @@ def test_anything_else_is_refused_or_waited_for(data: bytes) -> None:
     [
         (b"PROXY TCP4 192.0.2.1 198.51.100.2 65535 443\r\n", ("192.0.2.1", 65535)),
         (b"PROXY TCP6 2001:db8::1 ::1 0 1\r\n", ("2001:db8::1", 0)),
+        (b"PROXY TCP6 ::ffff:192.0.2.1 ::1 5 7\r\n", ("192.0.2.1", 5)),
         (b"PROXY UNKNOWN\r\n", None),
         (b"PROXY UNKNOWN ff:: any thing\r\n", None),
     ],
@@ -188,6 +191,12 @@ def test_a_proxy_s_own_connection_has_no_source(kind: int) -> None:
     assert header.local
     assert header.source is None
     assert parse(encode_v2(None, None)) == ProxyHeader(local=True)
+
+
+def test_an_address_that_is_mapped_is_the_one_of_ipv4() -> None:
+    """A dual-stack proxy says it in sixteen bytes."""
+    header = parse(encode_v2(("::ffff:192.0.2.1", 5), ("::1", 7)))
+    assert header.source == ("192.0.2.1", 5)
 
 
 def test_the_checksum_is_castagnoli_s() -> None:

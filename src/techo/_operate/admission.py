@@ -88,8 +88,7 @@ class Admission(ServiceHook):
         """
         if peer.name == UNKNOWN:  # as HAProxy's health checks do
             raise trio.BrokenResourceError("it was reset before its address could be read")
-        now = trio.current_time()
-        if self._rate is not None and not self._rate.admit(None, now):
+        if self._rate is not None and not self._rate.admit(None, trio.current_time()):
             raise RefusedError(
                 f"max-connects-per-second {self.max_connects_per_second} reached"
             )
@@ -98,7 +97,9 @@ class Admission(ServiceHook):
             peer = _behind(await _receive_header(transport), peer)
         if peer.host is not None:
             self._check_access(peer.host)
-            if self._rates is not None and not self._rates.admit(network_of(peer.host), now):
+            # A header may have taken its time, and others of this host may have come meanwhile.
+            now, host = trio.current_time(), network_of(peer.host)
+            if self._rates is not None and not self._rates.admit(host, now):
                 raise RefusedError(
                     f"max-connects-per-host {self.max_connects_per_host} reached"
                 )

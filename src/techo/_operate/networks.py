@@ -57,9 +57,12 @@ class NetworkTable:
     def allows(self, host: str, *, otherwise: bool) -> bool:
         """Return what the most specific network of an address holds, or else `otherwise`.
 
+        One of IPv4 that IPv6 has mapped is in the networks of IPv4.
+
         The cost is a look for each length of a prefix, however many networks there are.
         """
-        address = ipaddress.ip_address(host.partition("%")[0])
+        given = ipaddress.ip_address(host.partition("%")[0])
+        address = getattr(given, "ipv4_mapped", None) or given
         number = int(address)
         for shift, networks in self._tables.get(address.version, {}).items():
             allowed = networks.get(number >> shift)
