@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import ssl
@@ -127,3 +128,45 @@ async def test_the_last_reply_waits_for_its_end(
         assert await until_end(StreamTransport(stream)) == b"last"
         await stream.aclose()
     assert seen == [[]]
+
+
+async def test_a_bulk_over_tls_ends_between_two_records(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    """What comes back is what was sent, however much of it was stuck when the server left."""
+    data = os.urandom(2**16) * 256
+
+    async def send() -> None:
+        try:
+            await client.send(data)
+        except trio.BrokenResourceError:
+            return  # the server has closed
+
+    async with (
+        techo.open_server("tls://127.0.0.1:0", reply=bytes, tls=server_tls) as server,
+        trio.open_nursery() as nursery,
+    ):
+        below = StreamTransport(await connect(server))
+        client = TlsTransport(below, client_tls, server_hostname="localhost")
+        await client.handshake()
+        nursery.start_soon(send)
+        await trio.testing.wait_all_tasks_blocked(0.1)
+        server.leave()
+        received = await until_end(client)
+        nursery.cancel_scope.cancel()
+    await client.reset()
+    assert received
+    assert data.startswith(received)
+
+
+async def test_what_ends_for_another_reason_says_so(
+    patient_clock: trio.testing.MockClock,
+) -> None:
+    """A lame duck's connection that is idle for too long is idle, and was not drained."""
+    limits = techo.Limits(idle_timeout=30, close_timeout=0)
+    async with techo.open_server("127.0.0.1:0", reply=techo.raw, limits=limits) as server:
+        stream = await connect(server)
+        server.leave()
+        assert await stream.receive_some() == b""
+        await stream.aclose()
+        assert ended(await until_ended(server, 1)) == {"idle": 1}

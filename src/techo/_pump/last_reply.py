@@ -18,13 +18,14 @@ def end_with_reply(socket: PumpedSocket, note: Callable[[], None]) -> None:
 
     def answer_last(chunk: bytes) -> bytes:
         answer = reply(chunk)
-        if not answer:
-            return b""
+        # Over TLS one reply may follow another at once; the pump puts it behind the rest.
+        if not answer or socket.unsent is not None:
+            return answer
         pump, sock = Pump.of_this_run(), socket.sock
         if sock is not None:
             join_with_end(sock)
         pump.send(socket, answer)
-        if socket.unsent is None and not socket.over:
+        if not socket.over and socket.unsent is None:
             pump.half_close(socket)
             note()
         elif sock is not None:

@@ -220,7 +220,7 @@ class Connection:
 
     def timeout_outcome(self) -> Outcome:
         """Return why the time is up, once `watch` has ended a wait."""
-        if (self.draining or self.leaving) and not self.send_pending:
+        if self.draining and not self.send_pending:
             return Outcome.DRAINED
         if self.aborted:
             return self._aborted_as

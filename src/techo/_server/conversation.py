@@ -86,7 +86,7 @@ async def converse(
         if not _hold_back(replies, since, connection.quiet):
             sent = await _send(transport, pieces(replies), connection, look=late)
             if not sent or (connection.leaving and any(replies)):
-                return connection.timeout_outcome()
+                return Outcome.DRAINED if sent else connection.timeout_outcome()
             replies = []
         ending = connection.draining or connection.leaving
         if usual and connection.chunks > _FEW and not (look or late or ending):
