@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+from typing import Any
+
 import attrs
 
 import techo
@@ -46,13 +50,23 @@ def test_what_was_active_in_one_that_is_gone_is_aborted() -> None:
 
 
 def test_statistics_survive_being_reported() -> None:
-    """What a report has is what the service had counted; without one all is 0."""
-    service = techo.EchoService()
-    assert (
-        statistics_of({"statistics": attrs.asdict(service.statistics())})
-        == service.statistics()
+    """Each number of a report is what the service had counted; without one all are 0."""
+    nothing, numbers = techo.EchoService().statistics(), itertools.count(1)
+
+    def counted(values: Any) -> Any:
+        names = [each.name for each in attrs.fields(type(values))]
+        simple = {name: next(numbers) for name in names if type(getattr(values, name)) is int}
+        return attrs.evolve(values, **simple)
+
+    datagrams = attrs.evolve(
+        counted(nothing.datagrams), dropped={each: next(numbers) for each in techo.DropReason}
     )
-    assert statistics_of({}) == service.statistics()
+    outcomes = {each: next(numbers) for each in techo.Outcome}
+    found = attrs.evolve(counted(nothing), datagrams=datagrams, outcomes=outcomes)
+    report = json.loads(json.dumps({"statistics": attrs.asdict(found)}))
+    assert statistics_of(report) == found
+    assert next(numbers) > 20
+    assert statistics_of({}) == nothing
 
 
 def test_shares_are_the_whole() -> None:

@@ -269,6 +269,9 @@ async def test_what_was_counted_is_asked_for(
     assert not await service.refresh()
     assert trio.current_time() == begun + 1
     assert service.statistics().accepted == 210
+    crowd.children[1].deaf = False
+    crowd.children[1].returncode = 0  # its end has not been seen yet
+    assert await service.refresh()  # what is gone does not hang
 
 
 @contextlib.asynccontextmanager

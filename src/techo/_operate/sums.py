@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
+import attrs
+
 from techo._operate.counting import Counters, Durations
 from techo._server.connection import Outcome
 from techo._server.datagrams import DatagramStatistics, DropReason
@@ -14,8 +16,8 @@ Report: TypeAlias = dict[str, Any]
 """What one process has counted: numbers, in objects and lists of one form. ``statistics`` has
 the fields of `Statistics`; what else is counted stands beside it."""
 
-_NUMBERS: Final = ("accepted", "active", "parked", "chunks", "bytes_in", "bytes_out")
-_DATAGRAM_NUMBERS: Final = ("received", "echoed", "bytes_in", "bytes_out")
+_NUMBERS: Final = attrs.fields_dict(Statistics).keys() - {"outcomes", "datagrams"}
+_DATAGRAM_NUMBERS: Final = attrs.fields_dict(DatagramStatistics).keys() - {"dropped"}
 
 
 def added(one: Any, other: Any) -> Any:

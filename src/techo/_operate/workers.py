@@ -96,14 +96,15 @@ class Worker:
         self.failure = message.get("failure", self.failure)
 
     async def ask(self) -> bool:
-        """Have it report; return whether it did in time."""
+        """Have it report; return whether it did in time, or is gone, and so does not hang."""
         self.asked += 1
         wanted = self.asked
         with trio.move_on_after(_ANSWER):
-            if await self.child.channel.send({"do": "report", "number": wanted}):
-                while self.answered < wanted and not self.over.is_set():
-                    await self._heard.park()
-        return self.answered >= wanted
+            if not await self.child.channel.send({"do": "report", "number": wanted}):
+                return True
+            while self.answered < wanted and not self.over.is_set():
+                await self._heard.park()
+        return self.over.is_set() or self.answered >= wanted
 
     async def leave(self, how: str = "drain") -> None:
         """Tell it to end: to drain, or to stop at once."""
@@ -351,9 +352,9 @@ class Workers:
         """
         self._draining = True
         self._sockets.close()  # what workers have of them, they close
-        for each in tuple(self._workers):
-            await each.leave()
         with trio.move_on_after(self.limits.drain_timeout + _LATE):
+            for each in tuple(self._workers):
+                await each.leave()  # which waits for one that reads nothing
             while self._workers:
                 await next(iter(self._workers)).over.wait()
         for each in tuple(self._workers):

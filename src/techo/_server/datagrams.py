@@ -100,7 +100,7 @@ class DatagramStatistics:
     """Bytes received."""
     bytes_out: int
     """Bytes sent, stamps included."""
-    dropped_here: int = 0
+    dropped_here: int
     """Datagrams that the sockets had no room for, and nobody received; Linux says how many."""
 
     def __repr__(self) -> str:
@@ -131,7 +131,7 @@ class DatagramService:
     _bytes_out: int = 0
     _sockets: set[socket.socket] = attrs.field(factory=set)
     _dropped_here: int = 0
-    """Of sockets that are not served any more."""
+    """Of sockets that are not served any more, less what others had before they were."""
     _numbers: itertools.count[int] = attrs.field(factory=lambda: itertools.count(1))
     """What the log tells datagrams apart by."""
 
@@ -159,6 +159,7 @@ class DatagramService:
         place = attrs.evolve(DatagramSocket.of(sock), endpoint=str(endpoint_of(sock)))
         self._own[place.own] += 1
         self._sockets.add(sock)
+        self._dropped_here -= read_drops(sock)  # before it was ours
         self._refuse()
         try:
             if self.interceptor is None:
