@@ -25,6 +25,9 @@ MOST_V2: Final = 2**12
 """Bytes that are read of one header of version 2: it could state 65,535, and needs 600 if its
 proxy sends all there is to say of a TLS connection."""
 
+LONGEST_V2: Final = _PREAMBLE.size + MOST_V2
+"""Bytes of one, at the most."""
+
 _LONGEST_LINE: Final = 107
 """Bytes of a header of version 1, its end included."""
 
@@ -153,7 +156,10 @@ def split(datagram: bytes) -> tuple[ProxyHeader, int]:
     """
     if not datagram.startswith(SIGNATURE) or len(datagram) < _PREAMBLE.size:
         raise ProxyHeaderError("no PROXY header")
-    end = _PREAMBLE.size + int(_PREAMBLE.unpack_from(datagram)[3])
+    length = int(_PREAMBLE.unpack_from(datagram)[3])
+    end = _PREAMBLE.size + length
+    if length > MOST_V2:
+        raise ProxyHeaderError(f"a PROXY header of {length} bytes")
     if len(datagram) < end:
         raise ProxyHeaderError("a PROXY header without its end")
     return _parse_v2(datagram[:end]), end

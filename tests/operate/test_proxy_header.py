@@ -183,6 +183,14 @@ def test_binary_headers_of_another_form_are_refused(
         parse(received(data, [7]))
 
 
+def test_a_datagram_s_header_has_the_same_bound() -> None:
+    """So nobody has the checksum of 64 KiB computed for each."""
+    body = bytes(12) + b"\x04\x13\x00" + bytes(0x1300)
+    data = SIGNATURE + bytes([0x21, 0x12]) + len(body).to_bytes(2, "big") + body
+    with pytest.raises(ProxyHeaderError, match="a PROXY header of 4879 bytes"):
+        split(data)
+
+
 @pytest.mark.parametrize("kind", [0x00, 0x11])
 def test_a_proxy_s_own_connection_has_no_source(kind: int) -> None:
     """LOCAL is for health checks: whatever addresses follow, the peer is the proxy itself."""

@@ -298,6 +298,17 @@ async def test_a_datagram_cut_short_is_not_echoed(tmp_path: Path) -> None:
         assert reasons(server.statistics().datagrams) == {"truncated": 1}
 
 
+def test_a_hook_is_asked_about_datagrams_if_it_has_something_to_say() -> None:
+    """One that does nothing with them costs them nothing."""
+
+    class Counting(ServiceHook):
+        """Says nothing of datagrams."""
+
+    for hook, asked in ((None, False), (Counting(), False), (techo.Admission(), True)):
+        service = techo.EchoService(hook=hook)
+        assert (service._service.datagrams.hook is not None) == asked
+
+
 async def test_a_drain_answers_what_had_arrived() -> None:
     """Datagrams in the socket when it begins are answered before the socket closes."""
     async with techo.open_server(ANY, reply=techo.raw) as server:

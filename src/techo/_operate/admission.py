@@ -12,7 +12,7 @@ from techo._addresses import network_of, peer_host, text_of
 from techo._buckets import Buckets
 from techo._kernel.datagram_sockets import Sender
 from techo._operate.networks import UNIX, NetworkTable, read_network
-from techo._proxy_header import ProxyHeader, ProxyHeaderError, missing, parse, split
+from techo._proxy_header import LONGEST_V2, ProxyHeader, ProxyHeaderError, missing, parse, split
 from techo._server.connection import UNKNOWN, Peer
 from techo._server.hook import RefusedError, ServiceHook
 from techo._transport.transport import Transport
@@ -116,7 +116,7 @@ class Admission(ServiceHook):
         if self.proxy_from:
             self._check_proxy(host, unix=not internet)
             try:
-                header, size = split(bytes(data))
+                header, size = split(bytes(data[:LONGEST_V2]))
             except ProxyHeaderError as error:
                 raise RefusedError(str(error)) from None
             data = data[size:]

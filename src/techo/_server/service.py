@@ -62,7 +62,10 @@ class Service:
     @datagrams.default
     def _make_datagram_service(self) -> DatagramService:
         throttle = self.registry.throttle
-        return DatagramService(self.reply, self.limits, throttle, self.interceptor, self.hook)
+        hook = self.hook
+        if hook and type(hook).identify_datagram is ServiceHook.identify_datagram:
+            hook = None  # one that does nothing need not be asked about each datagram
+        return DatagramService(self.reply, self.limits, throttle, self.interceptor, hook)
 
     def statistics(self) -> Statistics:
         """Return a snapshot of the counters."""

@@ -31,12 +31,11 @@ class Framing:
         """Take in what was received."""
         start = 0
         while start < len(data):
-            end = start + self.missing
-            piece = bytes(data[start:end])
-            start += len(piece)
+            size = min(self.missing, len(data) - start)
             if self._body:
-                self._body -= len(piece)
-                continue
-            self._header += piece
-            if len(self._header) == _HEADER:
-                self._body, self._header = int.from_bytes(self._header[3:], "big"), b""
+                self._body -= size  # counted and not copied, since this is most of it
+            else:
+                self._header += bytes(data[start : start + size])
+                if len(self._header) == _HEADER:
+                    self._body, self._header = int.from_bytes(self._header[3:], "big"), b""
+            start += size
