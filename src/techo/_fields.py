@@ -39,7 +39,7 @@ def texts_of(owner: type) -> dict[str, str]:
 
 def _in_metadata(owner: Any) -> dict[str, str]:
     return {
-        each.name: _sentence(each.default, **each.metadata)
+        each.name: _sentence(each.default, each.metadata["unit"], each.metadata["meaning"])
         for each in owner.__attrs_attrs__
         if "meaning" in each.metadata
     }

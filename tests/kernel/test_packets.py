@@ -116,17 +116,13 @@ def test_the_error_queue_tells_stamps_from_errors() -> None:
     v4 = struct.pack("=HH", socket.AF_INET, 0) + bytes([10, 0, 0, 1]) + bytes(8)
     error = extended(number=errno.EMSGSIZE, origin=2, info=1300)[:16] + v4
     assert error_queue.parse(b"payload", [STAMP, (0, 11, error)]) == NetworkError(
-        errno.EMSGSIZE, Origin.ICMP, 3, 4, 1300, "10.0.0.1", b"payload", STAMP_NS
+        errno.EMSGSIZE, Origin.ICMP, 3, 4, 1300, "10.0.0.1", b"payload"
     )
     address = socket.inet_pton(socket.AF_INET6, "fe80::1")
     v6 = struct.pack("=HHI", socket.AF_INET6, 0, 0) + address + struct.pack("=I", 99_999)
     found = error_queue.parse(b"", [(41, 25, extended(number=113, origin=3)[:16] + v6)])
     assert isinstance(found, NetworkError)
-    assert (found.origin, found.offender, found.received_ns) == (
-        Origin.ICMP6,
-        "fe80::1%99999",
-        None,
-    )
+    assert (found.origin, found.offender) == (Origin.ICMP6, "fe80::1%99999")
     stamp = extended(number=errno.ENOMSG, origin=4, data=7)
     assert error_queue.parse(b"", [STAMP, (0, 11, stamp)]) == SendStamp(7, STAMP_NS)
     local = error_queue.parse(b"", [(0, 11, extended(number=errno.EMSGSIZE, origin=1))])
@@ -184,8 +180,6 @@ def test_a_refusal_is_read_with_the_message_it_is_about(host: str) -> None:
             host,
             b"anybody?",
         )
-        assert error.received_ns is not None
-        assert error.received_ns >= stamp.sent_ns
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
 
 

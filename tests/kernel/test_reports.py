@@ -22,7 +22,7 @@ def report(
     offender: str | None = SHE,
 ) -> ReportedError:
     """Return what an entry of the error queue says."""
-    entry = NetworkError(number, *kind, info, offender, b"quoted", None)
+    entry = NetworkError(number, *kind, info, offender, b"quoted")
     return ReportedError.of(entry)
 
 

@@ -142,7 +142,6 @@ async def test_each_duration_is_in_its_bucket(autojump_clock: trio.testing.MockC
 @pytest.mark.parametrize(
     ("state", "status"),
     [
-        (State.STARTING, 503),
         (State.READY, 200),
         (State.LEAVING, 503),
         (State.DRAINING, 503),

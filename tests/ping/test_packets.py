@@ -50,7 +50,7 @@ def test_the_command_shows_it_if_asked() -> None:
 
 def too_large(origin: Origin, offender: str | None, mtu: int) -> Trip:
     """Return a trip that was too large, as somebody has reported."""
-    entry = NetworkError(errno.EMSGSIZE, origin, 3, 4, mtu, offender, b"", None)
+    entry = NetworkError(errno.EMSGSIZE, origin, 3, 4, mtu, offender, b"")
     error = ReportedError.of(entry)
     trip = Trip(1, b"x", 0.0, 0.0, TripState.LOST)
     trip.ending = Ending(cause_of(error), words_of(error), error)

@@ -90,8 +90,8 @@ def _limit(field: attrs.Attribute[Any]) -> Option:
         return switch(
             flag("no_" + field.name), f"do not {meaning} (default: drop them)", default=True
         )
-    if field.name == "when_full":
-        return option(flag(field.name), choice("refuse", "park"), meaning, default="refuse")
+    if words := field.metadata.get("choices"):
+        return option(flag(field.name), choice(*words), meaning, default=field.default)
     requirement: Any = field.validator
     form = {"s": time_form, "bytes": size_form}.get(unit, count_form)(requirement)
     if field.default in requirement.off:

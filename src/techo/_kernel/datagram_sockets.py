@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import platform
 import socket
 import struct
 from collections.abc import Callable
@@ -13,11 +12,10 @@ import attrs
 
 from techo._addresses import network_of, peer_host
 from techo._kernel.ip import receiver_of
+from techo._kernel.options import LINUX
 
 Sender: TypeAlias = Any
 """As the socket module has it: a tuple for UDP; for Unix text, bytes if abstract, or None."""
-
-_LINUX: Final = platform.system() == "Linux"
 
 _IP_PKTINFO: Final = 8
 """Linux's number, see ip(7); Python's socket module has no name for it before 3.14."""
@@ -71,7 +69,7 @@ class DatagramSocket:
             own = (address[0], 0, *address[2:])
             return cls(receiver_of(sock), sock.sendto, later, own, by_port=False)
         # Elsewhere a reply leaves from the address that the route has.
-        if _LINUX and ipaddress.ip_address(address[0]).is_unspecified:
+        if LINUX and ipaddress.ip_address(address[0]).is_unspecified:
             wildcard = _Wildcard(sock)
             receive, send, later = wildcard.receive, wildcard.send, wildcard.later
             return cls(receive, send, later, address[1], by_port=True)

@@ -6,7 +6,7 @@ import socket
 import struct
 from typing import Final
 
-from techo._kernel.stamps import AVAILABLE
+from techo._kernel.options import LINUX
 from techo._kernel.tcp_info import Socket
 
 _SO_MEMINFO: Final = 55
@@ -23,7 +23,7 @@ def read_drops(sock: Socket) -> int:
 
     Of the internet only: those to a Unix socket wait at their sender.
     """
-    if not AVAILABLE:
+    if not LINUX:
         return 0
     size = _NUMBER.size * (_DROPS + 1)
     try:

@@ -16,10 +16,11 @@ import attrs
 from techo._kernel import stamps
 from techo.endpoint import host_of
 
-# Of linux/in.h and linux/in6.h.
-_IP_RECVERR: Final = 11
-_IPV6_RECVERR: Final = 25
-_RECVERR: Final = {(socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR)}
+RECVERR: Final = {
+    socket.AF_INET: (socket.IPPROTO_IP, 11),  # linux/in.h
+    socket.AF_INET6: (socket.IPPROTO_IPV6, 25),  # linux/in6.h
+}
+"""The option that asks for errors, by family; what is said of each has the same numbers."""
 
 _EXTENDED_ERR: Final = struct.Struct("=IBBBxII")
 """sock_extended_err of linux/errqueue.h; the address of the offender follows."""
@@ -75,8 +76,6 @@ class NetworkError:
     """The address of the machine that says so; None if that is this one, or not known."""
     data: bytes
     """What it is about: the payload of a datagram, as far as the message quotes it."""
-    received_ns: int | None
-    """When the message came, in nanoseconds of Unix time, if stamps are on."""
 
 
 Entry: TypeAlias = SendStamp | NetworkError
@@ -103,16 +102,14 @@ def parse(data: bytes, ancillary: list[tuple[int, int, bytes]]) -> Entry | None:
     """Return the entry that `socket.recvmsg` returned; None for what nobody here asks for."""
     stamp = stamps.stamp_in(ancillary)
     for level, kind, value in ancillary:
-        if (level, kind) not in _RECVERR:
+        if (level, kind) not in RECVERR.values():
             continue
         number, origin, icmp_type, code, info, identity = _EXTENDED_ERR.unpack_from(value)
         if origin == _TIMESTAMPING:
             return None if stamp is None else SendStamp(identity, stamp)
         if origin in _ORIGINS:
             offender = _address_in(value[_EXTENDED_ERR.size :])
-            return NetworkError(
-                number, Origin(origin), icmp_type, code, info, offender, data, stamp
-            )
+            return NetworkError(number, Origin(origin), icmp_type, code, info, offender, data)
     return None
 
 

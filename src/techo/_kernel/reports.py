@@ -1,7 +1,7 @@
 """Reports: what the network says of a packet that did not arrive, and who says it.
 
 They come by ICMP, from a router or from the destination. Linux keeps them in the error queue of
-the socket that sent the packet, where that asked for them (IP_RECVERR, ip(7)).
+the socket that sent the packet, where that asked for them (IPRECVERR, ip(7)).
 """
 
 from __future__ import annotations
@@ -13,13 +13,8 @@ import socket
 from collections.abc import Iterator
 from typing import Final
 
-from techo._kernel.error_queue import NetworkError, Origin, read_errors
+from techo._kernel.error_queue import RECVERR, NetworkError, Origin, read_errors
 from techo._kernel.options import LINUX
-
-_RECVERR: Final = {
-    socket.AF_INET: (socket.IPPROTO_IP, 11),  # linux/in.h
-    socket.AF_INET6: (socket.IPPROTO_IPV6, 25),  # linux/in6.h
-}
 
 _EXPIRED: Final = {Origin.ICMP: 11, Origin.ICMP6: 3}
 """The type of ICMP that says so."""
@@ -94,7 +89,7 @@ def ask_for_reports(sock: socket.socket, *, wanted: bool = True) -> None:
 
     Who has asked must empty that queue: as long as it has something, the socket is ready.
     """
-    found = _RECVERR.get(sock.family) if LINUX else None
+    found = RECVERR.get(sock.family) if LINUX else None
     if found is not None:
         with contextlib.suppress(OSError):  # MPTCP has none
             sock.setsockopt(*found, int(wanted))
@@ -133,7 +128,7 @@ def reported(sock: socket.socket, error: OSError) -> OSError:
 
 def reports_of(sock: socket.socket) -> list[ReportedError]:
     """Return all that the network has reported; the error queue is empty then."""
-    if not LINUX or sock.family not in _RECVERR or sock.fileno() < 0:
+    if not LINUX or sock.family not in RECVERR or sock.fileno() < 0:
         return []
     entries = read_errors(sock)
     return [ReportedError.of(each) for each in entries if isinstance(each, NetworkError)]

@@ -12,9 +12,8 @@ from techo._operate.web import header, respond
 
 
 class State(enum.Enum):
-    """How far a service has come."""
+    """How far a service has come, once it is listening."""
 
-    STARTING = "starting"
     READY = "ready"
     LEAVING = "leaving"
     """It still accepts, but nobody should send anybody to it any more."""
@@ -27,7 +26,7 @@ class HealthApp:
 
     expose: Callable[[str], tuple[bytes, str]]
     """Makes the metrics, for an Accept header."""
-    state: State = State.STARTING
+    state: State
 
     async def __call__(self, scope: Mapping[str, Any], receive: Any, send: Any) -> None:
         """Respond to one request."""

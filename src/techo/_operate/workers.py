@@ -218,8 +218,8 @@ class Workers:
         failures: list[str] = []
 
         async def start(number: int) -> None:
-            reason = await self._start(number)
-            failures.extend([reason] * bool(reason))
+            if reason := await self._start(number):
+                failures.append(reason)
 
         async with trio.open_nursery() as nursery:
             for number in range(self.count):
@@ -330,8 +330,9 @@ class Workers:
             async with self._changing[number]:
                 old = self._serving(number)
                 reason = await self._start(number)
-                for each in old * (not reason):
-                    await each.leave()
+                if not reason:
+                    for each in old:
+                        await each.leave()
             if self._draining:
                 return
             if reason:

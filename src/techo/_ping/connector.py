@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Final
 
 import attrs
 import trio
@@ -12,16 +11,13 @@ import trio
 from techo._kernel.mptcp import MptcpPaths
 from techo._kernel.tcp_info import TcpInfo
 from techo._nursery import alone, open_bare_nursery
+from techo._probing.driver import close_in_time
 from techo._probing.in_flight import Run
 from techo._probing.multipath import Multipath
 from techo._probing.socket_figures import SocketFigures
 from techo._probing.target import Opener, attempt
 from techo._probing.timer import open_timer
 from techo._probing.trip import Ending, Trip
-from techo._transport.transport import Transport
-
-_CLOSING: Final = 1.0
-"""Seconds that a graceful close may take."""
 
 
 @attrs.define(eq=False)
@@ -93,13 +89,4 @@ class Connector:
         # A look-up is no part of it: it asks others, and is timed apart.
         self.run.answer(trip, times.connect + (times.handshake or 0))
         self._figures.closing(transport)
-        await _close(transport)
-
-
-async def _close(transport: Transport) -> None:
-    """Close gracefully, for a second at most, even if cancelled."""
-    with trio.move_on_after(_CLOSING, shield=True):
-        try:
-            await transport.aclose()
-        except (OSError, trio.BrokenResourceError):
-            return  # the peer has closed it already
+        await close_in_time(transport)

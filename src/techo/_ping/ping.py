@@ -84,6 +84,8 @@ def ping(
     ends = (size[0], size[-1]) if isinstance(size, range) else (size,)
     for end in ends:
         SIZE.check(size=end)
+    if isinstance(target, str):
+        target = Endpoint.parse(target)
     wanted = _read_clock(clock, target, connect=connect)
     records = Records(name_of(target))
     probes = len(size) if count is None and isinstance(size, range) and not connect else count
@@ -111,9 +113,8 @@ def ping(
 
 def _check_connecting(target: Target) -> None:
     """Refuse to connect to what there are no connections to."""
-    endpoint = Endpoint.parse(target) if isinstance(target, str) else target
-    if isinstance(endpoint, Endpoint) and endpoint.kind not in _CONNECTIONS:
-        raise ValueError(f"connecting to {endpoint} shows nothing: it has no connections")
+    if isinstance(target, Endpoint) and target.kind not in _CONNECTIONS:
+        raise ValueError(f"connecting to {target} shows nothing: it has no connections")
 
 
 def _read_clock(clock: str | None, target: Target, *, connect: bool) -> Clock | None:
@@ -127,12 +128,10 @@ def _read_clock(clock: str | None, target: Target, *, connect: bool) -> Clock | 
             raise ValueError("clock kernel: this system has none; Linux has")
         if connect:
             raise ValueError("clock kernel: connecting has none: messages have")
-        if isinstance(target, Endpoint | str):
-            endpoint = Endpoint.parse(str(target))
-            if endpoint.path:
-                raise ValueError(f"clock kernel: {target} has none: {_UNIX_HAS_NONE}")
-            if endpoint.kind is Kind.MPTCP:
-                raise ValueError(f"clock kernel: {target} has none: {_MPTCP_HAS_NONE}")
+        if isinstance(target, Endpoint) and target.path:
+            raise ValueError(f"clock kernel: {target} has none: {_UNIX_HAS_NONE}")
+        if isinstance(target, Endpoint) and target.kind is Kind.MPTCP:
+            raise ValueError(f"clock kernel: {target} has none: {_MPTCP_HAS_NONE}")
     return wanted
 
 

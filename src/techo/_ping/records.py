@@ -34,6 +34,10 @@ _DAY: Final = 86_400
 _STEPS: Final = ("lookup", "connect", "handshake")
 
 
+_NO_PACKET: Final = Packet(b"")
+"""Of which nothing is known, as where this program's clock timed the reply."""
+
+
 @attrs.define(eq=False)
 class Records:
     """The sink of a ping."""
@@ -99,7 +103,7 @@ class Records:
             self._outages.settle(trip, now, at)
         times = duration / 1e9, at
         clocks = trip.clock, None if client is None else client / 1e9
-        headers = Packet(b"") if trip.packet is None else trip.packet
+        headers = trip.packet or _NO_PACKET
         had = headers.ttl, headers.dscp, headers.ecn
         self._put(PingReply(trip.number, size, *times, late, duplicate, *clocks, *had))
         self._see_whether_over(trip)

@@ -79,12 +79,8 @@ class Driver(abc.ABC):
         self._scope.cancel(reason=ending.reason)
 
     async def close(self) -> None:
-        """Close gracefully, for a second at most, even if cancelled."""
-        with trio.move_on_after(CLOSING, shield=True):
-            try:
-                await self.transport.aclose()
-            except FAILURES:
-                return  # the peer has closed it already, and why is known
+        """Close gracefully; see `close_in_time`."""
+        await close_in_time(self.transport)
 
     @abc.abstractmethod
     def go_on(self) -> None:
@@ -156,3 +152,12 @@ class Driver(abc.ABC):
 def is_too_long(error: BaseException | None) -> bool:
     """Return whether nothing was sent of the message that was to be sent last."""
     return isinstance(error, OSError) and error.errno == errno.EMSGSIZE
+
+
+async def close_in_time(transport: Transport) -> None:
+    """Close gracefully, for a second at most, even if cancelled."""
+    with trio.move_on_after(CLOSING, shield=True):
+        try:
+            await transport.aclose()
+        except FAILURES:
+            return  # the peer has closed it already, and why is known

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from techo._probing.driver import Driver
 from techo._probing.in_flight import InFlight, Run
-from techo._probing.kernel_driver import KernelDriver, has_stamps
+from techo._probing.kernel_driver import KernelDriver, switch_stamps_on
 from techo._probing.pump_driver import PumpDriver
 from techo._probing.task_driver import TaskDriver
 from techo._probing.trip import Clock
@@ -20,7 +20,7 @@ def driver_for(transport: Transport, run: Run) -> Driver:
     """
     in_flight = InFlight(run, transport.keeps_messages)
     if run.timed_by is not Clock.USER:
-        if has_stamps(transport):
+        if switch_stamps_on(transport):
             return KernelDriver(transport, in_flight)
         if run.timed_by is Clock.KERNEL:
             where = transport.address or "a connection of the program's own"

@@ -40,7 +40,7 @@ _TRY_EVERY: Final = 0.001
 """How often is looked whether stamps have begun, and seconds between; mostly two are enough."""
 
 
-def has_stamps(transport: Transport) -> bool:
+def switch_stamps_on(transport: Transport) -> bool:
     """Have the kernel stamp what `transport` sends and receives; return whether it does.
 
     Of several addresses nothing is stamped until one of them is kept.
@@ -185,7 +185,7 @@ class KernelDriver(Driver):
         finally:
             self._reported = self._race._reported  # noqa: SLF001  -- likewise
             self._race = None
-        if has_stamps(self.transport):
+        if switch_stamps_on(self.transport):
             self._stamping.restart()
 
     async def _receive_all(self, sock: trio.socket.SocketType) -> None:

@@ -53,6 +53,7 @@ class Handler:
         self, stream: trio.abc.Stream | Transport, endpoint: str
     ) -> Coroutine[Any, Any, None]:
         """Do the same for a connection of a tls endpoint, beginning before its handshake."""
+        # Not async, or each idle connection would keep one frame more.
         return self.handle(stream, endpoint, self.tls)
 
     async def handle(

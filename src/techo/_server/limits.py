@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
@@ -13,13 +13,17 @@ LARGEST_RECEIVE_SIZE = 2**24
 """Bytes; every connection may hold one chunk of this size and its reply."""
 
 
-WHEN_FULL: Final = Requirement("refuse or park", lambda value: value in ("refuse", "park"))
-
-
 def _limit(default: Any, requirement: Requirement, unit: str, meaning: str) -> Any:
     return attrs.field(
         default=default, validator=requirement, metadata={"unit": unit, "meaning": meaning}
     )
+
+
+def _choice(words: tuple[str, ...], meaning: str) -> Any:
+    """Return the field for one of a few words, of which the first is the default."""
+    requirement = Requirement(" or ".join(words), lambda value: value in words)
+    metadata = {"unit": "", "meaning": meaning, "choices": words}
+    return attrs.field(default=words[0], validator=requirement, metadata=metadata)
 
 
 @attrs.frozen(kw_only=True)
@@ -52,10 +56,8 @@ class Limits:
         "end a connection this long after it began, busy or not",
     )
     max_connections: int = _limit(10_000, COUNT, "connections", "how many are served at once")
-    when_full: str = _limit(
-        "refuse",
-        WHEN_FULL,
-        "",
+    when_full: str = _choice(
+        ("refuse", "park"),
         "what happens to connections beyond that: they are refused, or parked, which is to "
         "wait unread for a place, the oldest first, for as long as a handshake may take",
     )
