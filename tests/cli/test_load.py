@@ -179,7 +179,7 @@ def test_nobody_there_is_exit_status_two() -> None:
     ("fault", "causes"),
     [
         ("corrupt=100%", {"corrupt"}),
-        ("reset=640", {"reset"}),
+        ("reset=650", {"reset"}),
         ("truncate=650", {"short"}),
         ("truncate=640", {"eof"}),
     ],

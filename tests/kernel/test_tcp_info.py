@@ -107,7 +107,7 @@ def test_what_a_full_socket_drops_is_counted(monkeypatch: pytest.MonkeyPatch) ->
             received += 1
         assert dropped > 0
         assert received + dropped == 100
-        monkeypatch.setattr(drops, "AVAILABLE", False)
+        monkeypatch.setattr(drops, "LINUX", False)
         assert read_drops(full) == 0
     monkeypatch.undo()
     assert read_drops(full) == 0
