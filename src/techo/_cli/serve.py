@@ -286,7 +286,8 @@ class _Server:
         from techo._log import draining
         from techo._nursery import open_bare_nursery
 
-        self._starting, self._stopping = trio.CancelScope(), trio.Event()
+        self._starting = trio.CancelScope()
+        self._stopping = trio.Event() if self.workers is None else self.workers.stopping
         heeded = (*stopping(), *_REPORT)
         # Late ones don't change the exit code of a server that has drained.
         with held(heeded), trio.open_signal_receiver(*heeded) as signals:

@@ -141,7 +141,9 @@ class Workers:
     endpoints: tuple[Endpoint, ...] = ()
     """What is listened on now, with the real ports."""
     failure: str = ""
-    """Why it has ended by itself, if it has."""
+    """Why it is to be drained, if too many workers died."""
+    stopping: trio.Event = attrs.field(factory=trio.Event)
+    """It is to be drained, by who serves it; set by who finds out that it is."""
     _held: list[Held] = attrs.field(factory=list)
     _sockets: contextlib.ExitStack = attrs.field(factory=contextlib.ExitStack)
     """Closes what is held."""
@@ -192,7 +194,7 @@ class Workers:
     ) -> None:
         """Serve endpoints until drained or cancelled, which ends the workers at once.
 
-        It drains by itself if too many workers die; `failure` is why then.
+        If too many workers die, `failure` is why, and it is `stopping`.
 
         Raises:
             OSError: a name is unknown or an address can't be bound; `filename` is the
@@ -288,7 +290,7 @@ class Workers:
                         f"{len(self._deaths)} workers died within {DEATHS_PERIOD:g} s, which "
                         f"ends the server; of the last one, {how}"
                     )
-                    self._nursery.start_soon(self.drain)
+                    self.stopping.set()
                     return
                 warning("%s died: %s; it is started again", worker, how)
                 how = await self._start(worker.number)
