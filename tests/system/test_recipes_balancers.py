@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack
@@ -14,31 +12,17 @@ import pytest
 import trio
 
 import techo
-from documents import recipe
+from balancers import adapted, balancing, options_of_servers
 from helpers import (
     PATIENCE,
     Process,
     free_port,
-    needs,
-    running,
     send_to_end,
     serving,
     until,
     until_answering,
     wait_until,
 )
-
-HOSTS = ("127.0.0.2", "127.0.0.3")
-
-NGINX = """
-daemon off;
-master_process off;
-pid {folder}/pid;
-load_module /usr/lib/nginx/modules/ngx_stream_module.so;
-events {{}}
-include {folder}/recipe;
-"""
-"""What includes the recipe, as nginx.conf would."""
 
 
 @attrs.frozen
@@ -52,46 +36,17 @@ class Place:
     """What the balancer logs."""
 
 
-def adapted(name: str, front: str) -> str:
-    """Return a recipe whose three machines are this one."""
-    back, metrics = free_port(), free_port()
-    places = {
-        "192.0.2.10": "127.0.0.1",
-        "192.0.2.1:8009": f"{HOSTS[0]}:{back}",
-        "192.0.2.2:8009": f"{HOSTS[1]}:{back}",
-        "'*:8009'": f"tcp://*:{back}",
-        # A test may take longer.
-        "--lame-duck 10s": f"--lame-duck {PATIENCE}s",
-    }
-    if name == "haproxy.cfg":
-        ports = {"*:9100": f"*:{metrics}", "port 9100": f"port {metrics}"}
-        places |= {"bind :8009": f"bind {front}", **ports}
-    else:
-        places |= {"listen 8009": f"listen {front}"}
-    return recipe(name, places)
-
-
 @pytest.fixture(params=["haproxy.cfg", "nginx-stream.conf"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """Run a recipe: the command line in it for each of two hosts, and the balancer."""
     front = f"127.0.0.1:{free_port()}"
     text = adapted(request.param, front)
-    file, main, log = (tmp_path / name for name in ("recipe", "main", "log"))
-    file.write_text(text)
-    main.write_text(NGINX.format(folder=tmp_path))
     balancer = request.param.partition(".")[0].partition("-")[0]
-    words = {"haproxy": f"-db -f {file}", "nginx": f"-c {main} -e stderr"}
-    (line,) = re.findall(r"^# techo (.*)$", text, re.MULTILINE)
     with ExitStack() as stack:
-        command = [needs(balancer), *words[balancer].split()]
         servers = [
-            stack.enter_context(
-                serving(*shlex.split(line.replace("*:", f"{host}:")), "--reply", "raw")
-            )
-            for host in HOSTS
+            stack.enter_context(serving(*options)) for options in options_of_servers(text)
         ]
-        errors = stack.enter_context(log.open("wb"))
-        stack.enter_context(running(command, errors))
+        log = stack.enter_context(balancing(balancer, text, tmp_path))
         yield Place(balancer, front, servers, log)
 
 
