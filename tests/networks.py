@@ -58,6 +58,10 @@ def joined(one: str, other: str, number: int) -> str:
             f"{ip} address add fd07:{number}::{index}/64 dev v{number} nodad",
             f"{ip} link set v{number} up",
         ]
+    for host in (one, other):
+        # The kernel looks at new links once a second. Until it has, IPv6 finds no neighbours.
+        ready = f"ip -n {host} -oneline link show v{number} | grep -q 'state UP'"
+        lines.append(f"until {ready}; do sleep 0.01; done")
     return "\n".join(lines)
 
 
