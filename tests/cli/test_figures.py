@@ -10,9 +10,8 @@ import pytest
 
 import techo
 from helpers import call
-from techo._cli.figures import ALSO_CALLED, LOAD, NEAR, PING
-from techo._cli.rules import Rule
 from techo._cli.serve import missing_lines, object_of
+from techo._rules import ALSO_CALLED, LOAD, NEAR, PING, Rule
 
 QUICK = {"ping": ["-i", "5ms"], "load": ["-c", "1"]}
 FIGURES = ["count", "min", "mean", "p50", "p90", "p95", "p99", "p99_9", "max"]

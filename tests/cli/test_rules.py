@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import techo
-from techo._cli.figures import LOAD, PING, Table
-from techo._cli.rules import Rule, names_of
+from techo._cli.rules import names_of
+from techo._rules import LOAD, PING, Rule, Table
 
 OPERATORS = {
     ">": operator.gt,

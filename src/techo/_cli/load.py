@@ -14,7 +14,6 @@ from typing import IO, TYPE_CHECKING, Final, cast
 import attrs
 
 from techo._cli.errors import refuse
-from techo._cli.figures import LOAD
 from techo._cli.intervals import DEFAULT, LEAST, Intervals
 from techo._cli.options import CLIENT, Command, Group, Option, option, setter
 from techo._cli.output import Forgiving, print_error
@@ -29,6 +28,7 @@ from techo._cli.report import (
 from techo._cli.rules import names_of
 from techo._cli.signals import held, release, stopping
 from techo._cli.tls import client_context
+from techo._rules import LOAD
 from techo._validation import Requirement
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 from techo._cli.errors import refuse
-from techo._cli.figures import LOAD
 from techo._cli.objects import STANDARD_OUTPUT
 from techo._cli.options import Command, option
 from techo._cli.readers import FILE
@@ -19,6 +18,7 @@ from techo._cli.report import REPORT_OPTIONS, check_deliverable, deliver
 from techo._cli.rules import names_of
 from techo._load.report import LoadReport
 from techo._printable import quoted
+from techo._rules import LOAD
 
 _DESCRIPTION = """\
 The reports are those that several runs of techo load have written with --output, such as those

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from techo._cli.errors import fail, fell_short, never_reached, refuse
-from techo._cli.figures import PING, figures_of_ping
+from techo._cli.figures import figures_of_ping
 from techo._cli.objects import OBJECT_OPTIONS, Objects, taking_objects
 from techo._cli.options import ANY, PINGED, TLS, Command, Group, Option, option, switch
 from techo._cli.output import print_error, print_lines
@@ -30,6 +30,7 @@ from techo._probing.text import fitted, number_of
 from techo._probing.trip import Clock
 from techo._protocols import check_experimental
 from techo._quantities import read_sizes, write_seconds
+from techo._rules import PING
 from techo.endpoint import Kind
 
 if TYPE_CHECKING:

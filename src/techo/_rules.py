@@ -1,0 +1,235 @@
+"""Rules: comparisons such as ``p99>5ms``, and the figures that they can be about.
+
+The same figure has the same name in every command, and its limit the same units.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, Self, TypeAlias
+
+import attrs
+
+from techo._printable import quoted
+from techo._probing.failure_cause import FailureCause
+from techo._probing.histogram import PERCENTS, Histogram
+from techo._quantities import (
+    read_nanoseconds,
+    read_number,
+    read_percent,
+    read_rate,
+    read_size,
+)
+
+
+@attrs.frozen
+class Dimension:
+    """What a figure is, and how its limits are written."""
+
+    what: str
+    """What help calls figures of it."""
+    example: str
+    """Of a limit."""
+    read: Callable[[str], float]
+    """Reads a limit."""
+    divisor: float = 1
+    """What divides it to be shown."""
+    unit: str = ""
+    """What it is shown in."""
+    missing: str = "there were too few round trips"
+    """Why there may be no such figure."""
+
+
+TIME: Final = Dimension("times", "5ms", read_nanoseconds, 1_000_000, " ms")
+SHARE: Final = Dimension("shares", "0.1%", read_percent, unit=" %")
+RATE: Final = Dimension("rates (round trips per second)", "10000", read_rate, unit="/s")
+SIZE: Final = Dimension("sizes", "64k", read_size, unit=" bytes")
+COUNT: Final = Dimension("counts", "0", read_number)
+DAYS: Final = Dimension(
+    "days", "14", read_number, unit=" days", missing="there was no certificate"
+)
+SUBFLOWS: Final = Dimension(
+    "subflows of MPTCP", "2", read_number, unit=" subflows", missing="nothing was to be MPTCP"
+)
+SEGMENTS: Final = Dimension(
+    "segments (of tcp and tls)", "0", read_number, missing="TCP says nothing of it"
+)
+DIMENSIONS: Final = (TIME, SHARE, RATE, SIZE, COUNT, DAYS, SUBFLOWS, SEGMENTS)
+
+Table: TypeAlias = Mapping[str, Dimension]
+"""The figures that the rules of a command can be about."""
+
+Figures: TypeAlias = dict[str, float | None]
+"""Times in nanoseconds, shares in per cent; None where there are too few trips to tell."""
+
+_LATENCIES: Final = tuple(
+    name.replace("_", ".") for name in Histogram().figures(*PERCENTS) if name != "count"
+)
+
+BOTH: Final = (
+    "sent",
+    "received",
+    "lost",
+    "late",
+    "duplicate",
+    "stray",
+    "dropped_here",
+    "reconnects",
+    "outages",
+)
+"""What ping and load have under the same name."""
+
+_SHARED: Final = {
+    **dict.fromkeys((*_LATENCIES, "outage"), TIME),
+    "loss": SHARE,
+    **dict.fromkeys((*BOTH, "failures", *FailureCause), COUNT),
+    "subflows": SUBFLOWS,
+}
+
+PING: Final[Table] = _SHARED | {
+    "mdev": TIME,
+    "jitter": TIME,
+    "missed": COUNT,
+    "retransmits": SEGMENTS,
+    "certificate_days": DAYS,
+}
+
+LOAD: Final[Table] = _SHARED | {
+    **{f"{which}.{name}": TIME for which in ("service", "response") for name in _LATENCIES},
+    "send_lag": TIME,
+    "rate": RATE,
+    "received_bytes": SIZE,
+    "unsent": COUNT,
+}
+
+WATCH: Final[Table] = {
+    **dict.fromkeys(_LATENCIES, TIME),
+    "loss": SHARE,
+    **dict.fromkeys(("received", "lost", "late", "duplicate", "stray", "failures"), COUNT),
+    **dict.fromkeys(FailureCause, COUNT),
+    "certificate_days": DAYS,
+}
+
+_TABLES: Final = {"ping": PING, "load and merge": LOAD, "watch": WATCH}
+
+ALSO_CALLED: Final = {
+    "loss_percent": "loss",
+    **{name.replace(".9", "_9"): name for name in ("p99.9", "service.p99.9", "response.p99.9")},
+}
+"""Figures as JSON has them, which are as good."""
+
+NEAR: Final = {
+    "avg": "mean",
+    "average": "mean",
+    "median": "p50",
+    "errors": "failures",
+    "round_trips": "received",
+    "bytes": "received_bytes",
+    "behind": "send_lag",
+}
+"""What other programs call them."""
+
+
+def listed(table: Table) -> Iterable[tuple[Dimension, list[str]]]:
+    """Return which figures of a table have which dimension."""
+    for dimension in DIMENSIONS:
+        names = [name for name, found in table.items() if found is dimension]
+        if names:
+            yield dimension, names
+
+
+_OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+
+
+@attrs.frozen
+class Rule:
+    """One rule; it fires if the comparison holds."""
+
+    text: str
+    """As it was given."""
+    name: str
+    dimension: Dimension
+    comparison: str
+    limit: float
+    """In the unit of its dimension."""
+
+    @classmethod
+    def parse(cls, text: str, table: Table) -> Self:
+        """Read a rule such as ``p99>5ms``.
+
+        Raises:
+            ValueError: it is none; the text names the rule and the position.
+        """
+        reader = _Reader(text)
+        name = reader.take("[^<>=!]*", "").strip()
+        name = ALSO_CALLED.get(name, name)
+        if name not in table:
+            raise reader.wrong(f"no figure {quoted(name)}: {_hint(name, table)}", 0)
+        comparison = reader.take("[<>]=?|[=!]=", "expected one of " + " ".join(_OPERATORS))
+        dimension = table[name]
+        try:
+            limit = dimension.read(reader.rest)
+        except ValueError as error:
+            example = f"{name}{comparison}{dimension.example}"
+            raise reader.wrong(f"{error}; as in {example}") from None
+        return cls(text, name, dimension, comparison, limit)
+
+    def judge(self, figures: Mapping[str, float | None]) -> str | None:
+        """Return what was found if the rule fires, which it also does for lack of samples."""
+        found = figures[self.name]
+        if found is None or math.isnan(found):
+            return f"{self.text}: cannot tell, {self.dimension.missing}"
+        if not _OPERATORS[self.comparison](found, self.limit):
+            return None
+        if math.isinf(found):
+            return f"{self.text}: {self.name} was lost: so many did not come back"
+        shown = f"{found / self.dimension.divisor:.10g}{self.dimension.unit}"
+        return f"{self.text}: {self.name} was {shown}"
+
+
+def _hint(name: str, table: Table) -> str:
+    having = [command for command, theirs in _TABLES.items() if name in theirs]
+    if having:
+        words = " and ".join(having)
+        return f"only {words} {'have' if 'and' in words else 'has'} it"
+    import difflib  # noqa: PLC0415  -- only a mistake needs it
+
+    near = [NEAR[name]] if name in NEAR else difflib.get_close_matches(name, table, 1)
+    return (f"did you mean {near[0]}? " if near else "") + "--help lists them"
+
+
+@attrs.define
+class _Reader:
+    """Reads a rule from left to right."""
+
+    text: str
+    at: int = 0
+
+    @property
+    def rest(self) -> str:
+        return self.text[self.at :].strip()
+
+    def take(self, pattern: str, or_else: str) -> str:
+        """Return what matches, and go on after it and the blanks around it."""
+        found = re.compile(rf"\s*({pattern})\s*", re.ASCII | re.IGNORECASE).match(
+            self.text, self.at
+        )
+        if found is None:
+            raise self.wrong(or_else)
+        self.at = found.end()
+        return found[1]
+
+    def wrong(self, what: str, at: int | None = None) -> ValueError:
+        """Return the error, with the rule and the position."""
+        place = 1 + (self.at if at is None else at)
+        return ValueError(f"rule {quoted(self.text)}, character {place}: {what}")
