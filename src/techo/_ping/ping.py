@@ -25,13 +25,10 @@ from techo._probing.engine import UNBOUNDED, Engine, Reconnect
 from techo._probing.in_flight import Run
 from techo._probing.payloads import SIZE, Payloads
 from techo._probing.schedule import Schedule
-from techo._probing.target import Target, name_of, opener_of
+from techo._probing.target import Target, check_connecting, name_of, opener_of
 from techo._probing.trip import Clock
 from techo._validation import COUNT, SECONDS_ABOVE_0
 from techo.endpoint import Endpoint, Kind
-
-_CONNECTIONS: Final = frozenset({Kind.TCP, Kind.TLS, Kind.MPTCP, Kind.UNIX, Kind.UNIXPACKET})
-"""Where connecting shows whether a server is there."""
 
 _UNIX_HAS_NONE: Final = "Linux stamps no Unix sockets"
 _MPTCP_HAS_NONE: Final = "Linux stamps nothing that MPTCP sends"
@@ -106,15 +103,9 @@ def ping(
     fixed = None if isinstance(size, range) else size
     opener = opener_of(target, tls, server_name, options, pinging=True)
     if connect:
-        _check_connecting(target)
+        check_connecting(target)
         return Ping(Connector(run, opener), records)
     return Ping(Engine(run, opener, 1, Reconnect.WHEN_DUE, fixed), records)
-
-
-def _check_connecting(target: Target) -> None:
-    """Refuse to connect to what there are no connections to."""
-    if isinstance(target, Endpoint) and target.kind not in _CONNECTIONS:
-        raise ValueError(f"connecting to {target} shows nothing: it has no connections")
 
 
 def _read_clock(clock: str | None, target: Target, *, connect: bool) -> Clock | None:

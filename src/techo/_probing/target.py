@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 import trio
@@ -22,6 +22,9 @@ Connect: TypeAlias = Callable[[], Awaitable[trio.abc.Stream]]
 """An async function that connects."""
 
 Target: TypeAlias = Endpoint | str | Connect
+
+_CONNECTIONS: Final = frozenset({Kind.TCP, Kind.TLS, Kind.MPTCP, Kind.UNIX, Kind.UNIXPACKET})
+"""Where connecting shows whether a server is there."""
 
 
 @attrs.define(eq=False)
@@ -82,12 +85,33 @@ def opener_of(
             opens its own sockets, and not all `options` fit all endpoints.
         TypeError: `target` is neither an endpoint nor a function.
     """
+    found = check_target(target, tls, server_name, options, connections, pinging=pinging)
+    if not isinstance(found, Endpoint):
+        return lambda: Call(found)
+    if found.kind is Kind.TLS and tls is None:
+        tls = ssl.create_default_context()  # once, because it reads many files
+    return lambda: Dial(found, tls, server_name, options, maker_for(found))
+
+
+def check_target(
+    target: Target,
+    tls: ssl.SSLContext | None = None,
+    server_name: str | None = None,
+    options: SocketOptions = DEFAULT_OPTIONS,
+    connections: int = 1,
+    *,
+    pinging: bool = False,
+) -> Endpoint | Connect:
+    """Return `target`, an endpoint's text read, if it can be connected to like that.
+
+    Raises:
+        ValueError: see `opener_of`.
+        TypeError: likewise.
+    """
     if isinstance(target, Endpoint | str):
         endpoint = check_connectable(target, tls, server_name, pinging=pinging)
         options.check(endpoint, connections)
-        if endpoint.kind is Kind.TLS and tls is None:
-            tls = ssl.create_default_context()  # once, because it reads many files
-        return lambda: Dial(endpoint, tls, server_name, options, maker_for(endpoint))
+        return endpoint
     if not callable(target):
         raise TypeError(
             f"target {target!r} is no endpoint, as in 'tcp://127.0.0.1:8009', and no async "
@@ -96,7 +120,17 @@ def opener_of(
     if tls is not None or server_name is not None:
         raise ValueError(f"{name_of(target)} takes neither tls nor server_name")
     options.check(None)
-    return lambda: Call(target)
+    return target
+
+
+def check_connecting(target: Target) -> None:
+    """Refuse to connect, and no more, to what there are no connections to.
+
+    Raises:
+        ValueError: connecting to it would show nothing.
+    """
+    if isinstance(target, Endpoint) and target.kind not in _CONNECTIONS:
+        raise ValueError(f"connecting to {target} shows nothing: it has no connections")
 
 
 def name_of(target: Target) -> str:
