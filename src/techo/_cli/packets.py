@@ -100,10 +100,26 @@ _NAMES: Final = {"source_port": "source"}
 def socket_options(options: argparse.Namespace, connections: int = 1) -> SocketOptions:
     """Return what a command asks of its sockets, if that fits and this machine does it.
 
+    Raises:
+        ValueError: it names the option that does not fit or cannot be done, and why.
+    """
+    endpoint: Endpoint = options.endpoint
+    found = fitting_options(options, connections)
+    try:
+        found.try_out(endpoint, SOCKET_TYPES[endpoint.kind])
+        _try_out_raw(endpoint, found)
+    except SocketOptionError as error:
+        raise ValueError(f"{error.strerror}; {error.remedy}") from None
+    return found
+
+
+def fitting_options(options: argparse.Namespace, connections: int = 1) -> SocketOptions:
+    """Return what is asked of sockets, if that fits; nothing is tried out.
+
     What only the environment asks for is left out where it is not about the endpoint at all.
 
     Raises:
-        ValueError: it names the option that does not fit or cannot be done, and why.
+        ValueError: it names the option that does not fit, and why.
     """
     endpoint: Endpoint = options.endpoint
     source, port = options.source or (None, 0)
@@ -134,11 +150,6 @@ def socket_options(options: argparse.Namespace, connections: int = 1) -> SocketO
         misfit = found.misfit(endpoint, connections)
     if misfit is not None:
         raise ValueError(f"{_written(options, misfit[0])}: {misfit[1]}")
-    try:
-        found.try_out(endpoint, SOCKET_TYPES[endpoint.kind])
-        _try_out_raw(endpoint, found)
-    except SocketOptionError as error:
-        raise ValueError(f"{error.strerror}; {error.remedy}") from None
     return found
 
 
@@ -161,5 +172,6 @@ def _named(options: argparse.Namespace, name: str) -> str:
 def _written(options: argparse.Namespace, name: str) -> str:
     """Return what has set an option of sockets, as the user knows it."""
     if name == "ip_version":
-        return "-4" if options.ipv4 else "-6"
+        written: str = options.variables.get(_named(options, name), "")
+        return written or ("-4" if options.ipv4 else "-6")
     return setter(options, _NAMES.get(name, name))

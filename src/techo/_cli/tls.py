@@ -56,8 +56,15 @@ def client_context(options: argparse.Namespace) -> ssl.SSLContext | None:
             file cannot be used.
     """
     check_connectable(options.endpoint, None, None, pinging=True)  # or a command refuses it
-    if not _wanted(options, [options.endpoint]):
-        return None
+    return trusting(options) if _wanted(options, [options.endpoint]) else None
+
+
+def trusting(options: argparse.Namespace) -> ssl.SSLContext:
+    """Return the context that a client's options describe, of a tls endpoint.
+
+    Raises:
+        ValueError: a file cannot be used.
+    """
     import ssl
 
     context = _context(ssl.Purpose.SERVER_AUTH, options, "tls_ca")
