@@ -165,3 +165,18 @@ def test_what_was_lost_is_slower_than_anything(durations: list[int], lost: int) 
         assert histogram.percentile(percent, lost=lost) == nearest
     shares = [share for share, _ in histogram.curve(lost=lost)]
     assert not shares or shares[-1] == pytest.approx(len(durations) / len(everything))
+
+
+@given(DURATIONS, DURATIONS, st.lists(st.integers(1, 10**10), min_size=1, max_size=5))
+def test_what_does_not_exceed_a_bound_is_counted(
+    durations: list[int], more: list[int], bounds: list[int]
+) -> None:
+    """To within one per cent of the bound; no number falls when more are recorded."""
+    bounds.sort()
+    histogram = Histogram.of(durations)
+    found = histogram.up_to(bounds)
+    for bound, count in zip(bounds, found, strict=True):
+        surely = sum(each <= bound * 0.99 for each in durations)
+        assert surely <= count <= sum(each <= bound * 1.01 for each in durations)
+    histogram.add(Histogram.of(more))
+    assert all(a <= b for a, b in zip(found, histogram.up_to(bounds), strict=True))

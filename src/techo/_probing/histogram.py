@@ -6,9 +6,11 @@ each. A bucket is given as its middle, which is at most 1/128 (0.8 %) from what 
 
 from __future__ import annotations
 
+import bisect
 import collections
+import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Self
 
 import attrs
@@ -163,6 +165,18 @@ class Histogram:
         """
         count = self.count + lost
         return [(seen / count, duration) for duration, seen in self._ranks()]
+
+    def up_to(self, bounds: Sequence[int]) -> list[int]:
+        """Return how many durations do not exceed each bound; bounds are in ns, and rise.
+
+        That is to within 0.8 %, but always the same for the same duration: none of the numbers
+        falls when more are recorded.
+        """
+        limits = [_bucket(bound) for bound in bounds]
+        counts = [0] * (len(bounds) + 1)
+        for bucket, count in self.buckets.items():
+            counts[bisect.bisect_left(limits, bucket)] += count
+        return list(itertools.accumulate(counts[:-1]))
 
     def _ranks(self) -> Iterator[tuple[int, int]]:
         """Yield durations, rising, and how many do not exceed each."""
