@@ -225,8 +225,9 @@ class Histogram:
 
 
 def nanoseconds(seconds: float) -> int:
-    """Return seconds as whole nanoseconds."""
-    return round(seconds * _SECOND)
+    """Return seconds as whole nanoseconds; a float of those of Unix time is too coarse."""
+    whole, part = divmod(seconds, 1)
+    return int(whole) * _SECOND + round(part * _SECOND)
 
 
 def figures_to_json(histogram: Histogram, *, lost: int) -> dict[str, float | None]:

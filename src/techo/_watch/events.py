@@ -78,8 +78,8 @@ class Event:
         seconds, cause = data["duration_ns"], data["cause"]
         return cls(
             kind=EventKind(data["kind"]),
-            since=data["from_ns"] / 1e9,
-            seconds=None if seconds is None else seconds / 1e9,
+            since=data["from_ns"] / 10**9,
+            seconds=None if seconds is None else seconds / 10**9,
             probes=data["probes"],
             cause=None if cause is None else FailureCause(cause),
             first_error=data["first_error"],
@@ -127,7 +127,7 @@ class Change:
             target=data["target"],
             group=data["group"],
             labels=data["labels"],
-            at=data["at_ns"] / 1e9,
+            at=data["at_ns"] / 10**9,
             before=State(data["before"]),
             state=State(data["state"]),
             ended=None if ended is None else Event.from_json(ended),
