@@ -9,15 +9,18 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain_text
+from prometheus_client.registry import Collector
 
-from techo._operate.metrics import exposition
 from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import Histogram
 from techo._watch.counts import Counts, Snapshot
 from techo._watch.events import State
-from techo._watch.metrics import SharedExposition, WatchCollector
+from techo._watch.metrics import SharedExposition, WatchExposition
 from watches import snapshot
 
 MS = 1_000_000
@@ -63,13 +66,13 @@ COMMON = {"target", "kind", "group"}
 
 def collected(*snapshots: Snapshot) -> Values:
     """Return what a collector that is new finds."""
-    return values_of(exposition(WatchCollector(lambda: snapshots, "1.2"))("")[0].decode())
+    return values_of(WatchExposition("1.2").expose("", snapshots)[0].decode())
 
 
 @pytest.mark.parametrize(("accept", "parse"), FORMATS, ids=["text", "openmetrics"])
 def test_everything_known_is_a_metric(accept: str, parse: Callable[[str], Any]) -> None:
     """Prometheus' own parsers find it, in seconds, whatever is in a name."""
-    text, content_type = exposition(WatchCollector(lambda: [TLS], "1.2"))(accept)
+    text, content_type = WatchExposition("1.2").expose(accept, [TLS])
     assert content_type.startswith(accept.partition(";")[0])
     families = [*parse(text.decode())]
     ours = [each for each in families if each.name.startswith("techo_watch_")]
@@ -152,28 +155,57 @@ def test_a_counter_does_not_fall_when_what_was_lost_comes_late() -> None:
         failures = Counter({FailureCause.TIMEOUT_REPLY: lost})
         return snapshot(sent=sent, total=Counts(failures=failures))
 
-    now = list[Snapshot]()
-    expose = exposition(WatchCollector(lambda: now, "1.2"))
+    exposition = WatchExposition("1.2")
     found = list[float]()
     for lost, sent in [(5, 10), (4, 11), (5, 12), (7, 14), (2, 3)]:
-        now[:] = [at(lost, sent)]
-        found.append(
-            values_of(expose("")[0].decode())["techo_watch_lost_total", "timeout-reply"]
-        )
+        text, _ = exposition.expose("", [at(lost, sent)])
+        found.append(values_of(text.decode())["techo_watch_lost_total", "timeout-reply"])
     assert found == [5, 5, 5, 7, 2], "the last is of a new target under the same name"
-    now.clear()
-    assert not [key for key in values_of(expose("")[0].decode()) if "watch" in key[0]]
+    text, _ = exposition.expose("", [])
+    assert b"techo_watch_lost_total{" not in text
+
+
+@pytest.mark.parametrize("accept", [each for each, _ in FORMATS])
+def test_lines_are_those_that_the_library_writes(accept: str) -> None:
+    """Its own writer makes the same bytes of what its parser has read."""
+    targets = [TLS, snapshot(state=State.UNKNOWN, sent=12_345_678), snapshot("c\u00e9 d")]
+    text, content_type = WatchExposition("1.2").expose(accept, targets)
+    encode, theirs = choose_encoder(accept)
+    parse = openmetrics if "openmetrics" in content_type else plain_text
+
+    class Read(Collector):
+        """What was read."""
+
+        def collect(self) -> Iterator[Metric]:
+            """Yield it."""
+            yield from parse(text.decode())
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Read())
+    ours, again = (
+        [each for each in found.splitlines() if b"techo_watch" in each]
+        for found in (text, encode(registry))
+    )
+    assert content_type == theirs
+    assert ours == again
 
 
 def test_there_is_a_pause_between_pieces() -> None:
-    """A hundred samples are made at a time, so that a thread does not hold up the loop."""
-    pieces = [0]
-    collector = WatchCollector(lambda: [TLS] * 40, "1.2", lambda: pieces.append(0))
-    for family in collector.collect():
-        for _ in family.samples:
-            pieces[-1] += 1
-    assert sum(pieces) == 40 * 54 + 1
-    assert max(pieces) <= 101, "the first has what is running besides"
+    """Two hundred lines are made at a time, so that a thread does not hold up the loop."""
+    looked_at = [0]
+
+    class Counting:
+        """A target that knows how often something of it was wanted."""
+
+        def __getattr__(self, name: str) -> Any:
+            looked_at[-1] += 1
+            return getattr(TLS, name)
+
+    exposition = WatchExposition("1.2", lambda: looked_at.append(0))
+    targets: Any = [Counting() for _ in range(250)]
+    exposition.expose("", targets)
+    assert max(looked_at) <= 500
+    assert len(looked_at) >= 250 * 54 / 200
 
 
 class Source:
