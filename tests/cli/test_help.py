@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from helpers import PATIENCE, call, serving, serving_both
+from histories import BEGIN, span, write
 from techo._cli import commands, page
 from techo._cli.command_page import page_of
 from techo._cli.options import Command
@@ -130,7 +131,7 @@ def is_server(line: str) -> bool:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as examples expect it: with a `techo` to run, and two reports of load."""
+    """A folder as examples expect it: a `techo` to run, two reports of load, a history."""
     folder = tmp_path_factory.mktemp("examples")
     techo = folder / "techo"
     techo.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m techo "$@"\n')
@@ -139,6 +140,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         _, report, _ = call("load", "--json", "-n", "5", str(process.port))
     for name in ("a.json", "b.json"):
         (folder / name).write_bytes(report)
+    write(str(folder / "watch.db"), [span(BEGIN, 5000)])
     return folder
 
 

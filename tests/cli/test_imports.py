@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers import PATIENCE, call
+from histories import BEGIN, span, write
 from techo._cli.commands import COMMANDS
 
 LOOK = """
@@ -99,6 +100,14 @@ def test_merge_needs_no_trio(tmp_path: Path, port: str) -> None:
     report = tmp_path / "report"
     report.write_bytes(call("load", "-n", "5", "--json", port)[1])
     found = imported("merge", "--json", str(report))
+    assert not found & (CLIENT | {"trio", "ssl", "rich", "techo._ping", "techo._checking"})
+
+
+def test_history_needs_no_trio(tmp_path: Path) -> None:
+    """It reads a file, beside the process that writes it."""
+    path = str(tmp_path / "watch.db")
+    write(path, [span(BEGIN, 5000)])
+    found = imported("history", path)
     assert not found & (CLIENT | {"trio", "ssl", "rich", "techo._ping", "techo._checking"})
 
 

@@ -34,7 +34,7 @@ from techo._validation import COUNT, SECONDS_ABOVE_0
 COMMANDS: list[Command] = [
     importlib.import_module(f"techo._cli.{name}").COMMAND for name in NAMES
 ]
-REQUIRED = {("merge", "files"), ("completion", "shell")}
+REQUIRED = {("merge", "files"), ("history", "files"), ("completion", "shell")}
 OPTIONS = [(each.name, found) for each in COMMANDS for found in each.all_options]
 
 
@@ -196,7 +196,7 @@ def test_the_limits_of_the_command_line_are_those_of_the_library() -> None:
         assert getattr(options, name) == value
 
 
-@pytest.mark.parametrize("name", ["serve", "talk", "check", "ping", "load", "merge"])
+@pytest.mark.parametrize("name", ["serve", "talk", "check", "ping", "load", "merge", "history"])
 def test_what_was_typed_does_nothing_to_the_terminal(name: str) -> None:
     """Escapes in what no command knows are shown, and not obeyed."""
     code, out, err = call(name, "--\x1b[31mno-such")

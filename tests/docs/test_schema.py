@@ -16,12 +16,14 @@ import pytest
 import techo
 from documents import chapter
 from helpers import PATIENCE, Process, call, dial, free_endpoint, receive_exactly, serving
+from histories import BEGIN, change, outage, span, write
 from schemas import KINDS, SCHEMA, kind_of
 from techo import _log
 from techo._checking.context import Verdict
 from techo._cli.logs import JsonFormatter
 from techo._schema import SCHEMA as NUMBER
 from techo._schema import headed
+from techo._watch.events import EventKind, State
 
 
 def test_it_is_a_schema() -> None:
@@ -37,6 +39,8 @@ def test_it_is_a_schema() -> None:
         ("cause", techo.FailureCause),
         ("outcome", techo.Outcome),
         ("drop_reason", techo.DropReason),
+        ("watch_state", State),
+        ("watch_kind", EventKind),
     ],
 )
 def test_its_words_are_those_of_the_code(name: str, words: Any) -> None:
@@ -85,10 +89,12 @@ def kinds_of(text: str) -> set[str]:
 
 
 def test_commands_print_what_is_described(tmp_path: Path) -> None:
-    """Of check, ping, load and merge every kind of object is in the schema, and was seen."""
+    """Every kind of object that a command prints is in the schema, and was seen."""
     seen = set[str]()
     nobody = free_endpoint("tcp")
     first, second = str(tmp_path / "a.json"), str(tmp_path / "b.json")
+    kept = str(tmp_path / "watch.db")
+    write(kept, [span(BEGIN, 5000, lost=1), change(BEGIN, State.DOWN, began=outage(BEGIN))])
     with serving("-q") as process, serving("-q", "--fault", "reset=99") as resetting:
         port, bad = str(process.port), str(resetting.port)
         for arguments in [
@@ -100,6 +106,7 @@ def test_commands_print_what_is_described(tmp_path: Path) -> None:
             ("load", "--json", "--output", second, "-n", "20", bad),
             ("ping", "--json", "-n", "3", "-i", "10ms", bad),
             ("merge", "--json", first, second),
+            ("history", "--json", "--every", "day", kept),
         ]:
             _, out, err = call(*arguments)
             found = kinds_of(out.decode())

@@ -14,6 +14,7 @@ SUMMARIES: Final = {
     "ping": "measure loss and latency, probe by probe",
     "load": "make many round trips over many connections, and measure those",
     "merge": "add up the reports of several loads",
+    "history": "report what watch has written down, over days",
     "help": "show a chapter, such as the tour, or a command's help",
     "completion": "print what completes command lines in bash, zsh or fish",
 }
@@ -27,7 +28,7 @@ DEFAULT: Final = "serve"
 GROUPS: Final = {
     "Serve": ("serve",),
     "Try out a server": ("talk", "check"),
-    "Measure one": ("ping", "load", "merge"),
+    "Measure one": ("ping", "load", "merge", "history"),
     "Learn": ("help", "completion"),
 }
 """The commands as the first page shows them."""

@@ -96,12 +96,12 @@ def tcp_in_words(info: TcpInfo) -> str:
 
 def outages_in_words(count: int, seconds: float, longest: Outage) -> str:
     """Return outages as a line for people."""
-    until = "the end" if longest.until is None else _clock_time(longest.until)
+    until = "the end" if longest.until is None else clock_time(longest.until)
     several = f"{count} outages of {seconds:.3f} s, the longest"
     probes = f" ({number_of(longest.probes, 'probe')})" if longest.probes else ""
     return (
         f"{'1 outage' if count == 1 else several} of {longest.seconds:.3f} s{probes}, "
-        f"from {_clock_time(longest.since)} to {until}"
+        f"from {clock_time(longest.since)} to {until}"
     )
 
 
@@ -119,6 +119,7 @@ def mptcp_in_words(paths: MptcpPaths) -> str:
     return "; ".join(said)
 
 
-def _clock_time(at: float) -> str:
+def clock_time(at: float) -> str:
+    """Return a moment in Unix time as this machine's clock would show it, with its zone."""
     local = dt.datetime.fromtimestamp(at, tz=dt.UTC).astimezone()
     return local.isoformat(sep=" ", timespec="milliseconds")

@@ -10,6 +10,7 @@ import attrs
 
 from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import Histogram, figures_to_json
+from techo._schema import headed
 
 
 @attrs.define
@@ -85,6 +86,16 @@ class Span:
     seconds: int
     """A minute, an hour or a day."""
     counts: Counts
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON has it: whole nanoseconds where the name ends in _ns."""
+        return headed(
+            "span",
+            target=self.target,
+            from_ns=self.start * 10**9,
+            seconds=self.seconds,
+            **self.counts.to_json(),
+        )
 
 
 @attrs.frozen(kw_only=True)
