@@ -27,7 +27,10 @@ MOST_CONNECTIONS: Final = 32
 """At once: scrapers are few, and one more is closed at once."""
 
 LIFETIME: Final = 10.0
-"""Seconds after which a connection is cut, whatever it is doing."""
+"""Seconds after which a connection is cut, whatever it is doing; see `prolong`."""
+
+_PROLONG: Final = "techo.prolong"
+"""Under which the state of an ASGI scope has what prolongs the connection."""
 
 _LARGEST_HEAD: Final = 8192
 """Bytes of a request's head."""
@@ -73,8 +76,24 @@ def _is_known(host: str, known: set[str]) -> bool:
     return True
 
 
+def prolong(scope: Mapping[str, Any]) -> None:
+    """Let a request's connection have `LIFETIME` from now on.
+
+    An app that calls this whenever a part of a long response has been sent is cut off from a
+    peer that does not read, and from no other.
+    """
+    more: Callable[[], None] | None = scope.get("state", {}).get(_PROLONG)
+    if more is not None:
+        more()
+
+
 async def respond(
-    send: Any, status: int, text: str | bytes, content_type: str = "text/plain; charset=utf-8"
+    send: Any,
+    status: int,
+    text: str | bytes,
+    content_type: str = "text/plain; charset=utf-8",
+    *,
+    more_headers: Iterable[tuple[bytes, bytes]] = (),
 ) -> None:
     """Send a whole response."""
     body = text.encode() if isinstance(text, str) else text
@@ -83,6 +102,7 @@ async def respond(
         (b"content-length", b"%d" % len(body)),
         (b"cache-control", b"no-store"),
         (b"x-content-type-options", b"nosniff"),
+        *more_headers,
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -93,6 +113,7 @@ class WebServer:
     """Serves one app over HTTP, to few at a time."""
 
     app: App
+    most_connections: int = MOST_CONNECTIONS
     _active: int = 0
     _config: Config = attrs.field(factory=Config, init=False)
     _context: WorkerContext = attrs.field(factory=lambda: WorkerContext(None), init=False)
@@ -120,27 +141,33 @@ class WebServer:
         Raises:
             OSError: the address can't be had.
         """
-        listeners = await trio.open_tcp_listeners(port, host=host, backlog=MOST_CONNECTIONS)
+        listeners = await trio.open_tcp_listeners(
+            port, host=host, backlog=self.most_connections
+        )
         name = listeners[0].socket.getsockname()
         task_status.started((name[0], name[1]))
         await trio.serve_listeners(self._handle, listeners)
 
     async def _handle(self, stream: trio.SocketStream) -> None:
         async with stream:
-            if self._active >= MOST_CONNECTIONS:
+            if self._active >= self.most_connections:
                 return
             self._active += 1
+            life = trio.CancelScope(deadline=trio.current_time() + LIFETIME)
             try:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(_cut_in_time, stream)
-                    await self._converse(stream)
+                    nursery.start_soon(_cut_in_time, stream, life)
+                    await self._converse(stream, life)
                     nursery.cancel_scope.cancel(reason="the connection is over")
             finally:
                 self._active -= 1
 
-    async def _converse(self, stream: trio.SocketStream) -> None:
+    async def _converse(self, stream: trio.SocketStream, life: trio.CancelScope) -> None:
+        def prolong_it() -> None:
+            life.deadline = trio.current_time() + LIFETIME
+
         app = wrap_app(self.app, self._config.wsgi_max_body_size, "asgi")
-        state = ConnectionState(LifespanState())
+        state = ConnectionState(LifespanState({_PROLONG: prolong_it}))
         try:
             server = TCPServer(
                 app,
@@ -154,13 +181,14 @@ class WebServer:
             failure("a page could not be served")
 
 
-async def _cut_in_time(stream: trio.SocketStream) -> None:
+async def _cut_in_time(stream: trio.SocketStream, life: trio.CancelScope) -> None:
     """End a connection when it has had its time, or when the server ends.
 
     What sends to it waits behind a shield, and is woken by this.
     """
     try:
-        await trio.sleep(LIFETIME)
+        with life:
+            await trio.sleep_forever()
     finally:
         with contextlib.suppress(OSError):  # it is over already
             stream.socket.shutdown(socket.SHUT_RDWR)
