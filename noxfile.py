@@ -60,7 +60,7 @@ def look_for_hazards(session: nox.Session, folder: str) -> None:
         str(each) for each in Path(folder).rglob("*.py") if hazardous.search(each.read_text())
     ]
     startable = ["on", "_serve_address", "_serve_path", "_serve_inherited", "_serve_faulty"]
-    startable += ["_serve_socket", "_keep", "_keep_one", "heed", "_serve", "_run"]
+    startable += ["_serve_socket", "_keep", "_keep_one", "heed", "_serve", "_run", "serve_web"]
     session.run(
         "flake8",
         "--enable=ASYNC1,ASYNC2,ASYNC3,ASYNC4",  # the others need not even run

@@ -178,6 +178,17 @@ class Histogram:
             counts[bisect.bisect_left(limits, bucket)] += count
         return list(itertools.accumulate(counts[:-1]))
 
+    def coarse(self, into: dict[int, int] | None = None) -> dict[int, int]:
+        """Return how many durations are in each of coarser buckets, 8 to a power of two.
+
+        Each joins 8 of the finer ones: number ``n`` begins where bucket ``8 * n`` does. They
+        are counted `into` what is there already.
+        """
+        found = {} if into is None else into
+        for bucket, count in self.buckets.items():
+            found[bucket >> 3] = found.get(bucket >> 3, 0) + count
+        return found
+
     def _ranks(self) -> Iterator[tuple[int, int]]:
         """Yield durations, rising, and how many do not exceed each."""
         seen = 0

@@ -1,0 +1,44 @@
+"""The feed: what the page needs to know of the targets, whoever watches and remembers them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from techo._watch.counts import Snapshot, Span
+from techo._watch.events import Change
+
+
+class Feed(Protocol):
+    """What there is to show of the targets; times are Unix time."""
+
+    def snapshots(self) -> Sequence[Snapshot]:
+        """Return all targets as they are now, in the order of the configuration.
+
+        This is called each few seconds, and should be cheap.
+        """
+        ...
+
+    async def spans(
+        self, target: str, since: float, until: float, seconds: int
+    ) -> Sequence[Span]:
+        """Return what is known of a target in a range of time, in order of time.
+
+        `seconds` is 60, 3600 or 86400. Spans are that long, or longer where shorter ones are
+        not kept any more. What began before `since` and what is not over may be among them.
+        An unknown target has none.
+        """
+        ...
+
+    async def changes(self, target: str | None, since: float, until: float) -> Sequence[Change]:
+        """Return the changes of one target, or of all, in a range of time, in order of time."""
+        ...
+
+    async def oldest(self) -> float:
+        """Return since when anything is known."""
+        ...
+
+    def subscribe(self) -> AbstractAsyncContextManager[AsyncIterator[Change]]:
+        """Return what yields each change from then on; it must not keep up the watch."""
+        ...
