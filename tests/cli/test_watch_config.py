@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 import trustme
 
 import techo
+from documents import blocks, chapter, recipe
 from techo._cli.watch_config import MOST, ConfigError, check_config
 from techo._cli.watch_keys import OF_A_TARGET, OF_ALL
+from techo._rules import WATCH
 from techo._watch.targets import Thresholds, WatchTarget
 
 Read: TypeAlias = Callable[[str], tuple[WatchTarget, ...]]
@@ -335,3 +338,44 @@ def test_every_option_of_a_target_is_a_key() -> None:
     """Those of ping's about sockets and TLS have the same names."""
     assert {"tls-ca", "tls-insecure", "source", "dscp", "send-proxy"} < {*OF_ALL}
     assert not {*OF_ALL} & {*OF_A_TARGET}
+
+
+def test_the_chapter_has_every_key_and_its_examples_are_right(read: Read) -> None:
+    """The first of them is the recipe, of ten lines."""
+    text = chapter("watch")
+    assert not [key for key in (*OF_A_TARGET, *OF_ALL) if f"`{key}`" not in text]
+    first, *others = [each.code for each in blocks(text) if each.language == "toml"]
+    assert first == recipe("watch.toml", {})
+    assert [len(read(each)) for each in (first, *others)] == [2, 1]
+    assert len(first.splitlines()) == 10
+
+
+def test_the_chapter_shows_mistakes_as_they_are(read: Read) -> None:
+    """Those of a file like the one before, with three of them."""
+    (shown,) = [each.code for each in blocks(chapter("watch")) if "watch.toml:3" in each.code]
+    found = mistakes(
+        read,
+        """\
+# A group is misspelt.
+[defaults]
+intervall = "10s"
+
+[group.web]
+connect = true
+rules = ["p98>80ms"]
+
+[[target]]
+endpoint = "tls://192.0.2.1:443"
+name = "shop"
+group = "wbe"
+""",
+    )
+    assert [f"watch.toml:{each}" for each in found] == shown.splitlines()
+
+
+def test_the_chapter_has_every_figure_of_rules() -> None:
+    """The causes stand in another table."""
+    table = chapter("watch").partition("| figure | limit |")[2].partition("\n\n")[0]
+    figures = set(re.findall(r"`([\w.]+)`", table))
+    assert figures >= {*WATCH} - {*map(str, techo.FailureCause)} - {"failures"}
+    assert figures <= {*WATCH, "ping"}

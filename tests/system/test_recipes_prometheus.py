@@ -6,20 +6,16 @@ import json
 import re
 import shlex
 import subprocess
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-import attrs
 import pytest
 
 import techo
 from documents import recipe
 from helpers import free_port, needs, running, serving, wait_until
+from scraping import Prometheus, expressions, read, values_of_variables
 
 HOSTS = ("127.0.0.2", "127.0.0.3")
 
@@ -105,39 +101,6 @@ def test_promtool_finds_nothing_wrong_with_the_configuration(tmp_path: Path) -> 
     assert f"{len(EXPECTED)} rules found" in checked.stdout
 
 
-def read(url: str) -> str:
-    """Return a page's text; nothing while its server starts."""
-    try:
-        with urllib.request.urlopen(url) as answer:  # noqa: S310  -- our own
-            text: str = answer.read().decode()
-            return text
-    except urllib.error.HTTPError as error:
-        with error:
-            if error.code != 503:
-                raise  # such as an expression that is none
-    except urllib.error.URLError:
-        pass  # it does not listen yet
-    return ""
-
-
-@attrs.frozen
-class Prometheus:
-    """One that scrapes two techo, and what it knows."""
-
-    address: str
-
-    def ask(self, page: str, **parameters: str) -> Any:
-        """Return the data of an answer of its HTTP interface; None while it starts."""
-        query = urllib.parse.urlencode(parameters)
-        text = read(f"http://{self.address}/api/v1/{page}?{query}")
-        return json.loads(text)["data"] if text else None
-
-    def values(self, query: str) -> list[float]:
-        """Return the values of now of all series that a query finds."""
-        found = self.ask("query", query=query) or {"result": []}
-        return [float(each["value"][1]) for each in found["result"]]
-
-
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """Run the recipes on this machine, scraping often, with clients of all kinds."""
@@ -212,28 +175,15 @@ def test_a_server_that_does_not_echo_fails_the_probe(tmp_path: Path) -> None:
 VARIABLES = {"$job": "techo", "$instance": ".*", "$__rate_interval": "1m"}
 
 
-def expressions(dashboard: dict[str, Any]) -> list[str]:
-    """Return what the panels ask for, with the variables filled in."""
-    found = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    return [re.sub(r"\$\w+", lambda each: VARIABLES[each[0]], each) for each in found]
-
-
 def test_every_panel_of_the_dashboard_shows_something(prometheus: Prometheus) -> None:
     """Each expression is a series, and each of its variables has values."""
     dashboard = json.loads(recipe("grafana.json", {}))
-    queries = expressions(dashboard)
+    queries = expressions(dashboard, VARIABLES)
     assert len(queries) > 15
     wait_until(lambda: prometheus.values("techo_accepted_connections_total > 2"), "probes")
     for query in queries:
         wait_until(lambda query=query: prometheus.values(query), query)  # type: ignore[misc]
-    variables = [each for each in dashboard["templating"]["list"] if each["type"] == "query"]
-    assert variables
-    for variable in variables:
-        found = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"])
-        assert found is not None
-        match = re.sub(r"\$\w+", lambda each: VARIABLES[each[0]], found[1])
-        series = prometheus.ask("series", **{"match[]": match})
-        assert len({each[found[2]] for each in series}) in {1, 2}, variable["query"]
+    assert values_of_variables(prometheus, dashboard, VARIABLES) == [1, 2]
 
 
 def test_the_dashboard_leaves_out_no_metric(prometheus: Prometheus) -> None:

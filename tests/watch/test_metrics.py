@@ -16,6 +16,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as plain_text
 from prometheus_client.registry import Collector
 
+from documents import chapter
 from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import Histogram
 from techo._watch.counts import Counts, Snapshot
@@ -82,6 +83,7 @@ def test_everything_known_is_a_metric(accept: str, parse: Callable[[str], Any]) 
         for sample in family.samples
     } == {(r'sh"op\1', "tls", "web")}
     assert sum(len(family.samples) for family in ours) == 54
+    assert not {each.name for each in ours if f"`{each.name}" not in chapter("watch")}
     values = values_of(text.decode(), parse)
     assert values["techo_build_info", "1.2"] == 1
     assert values["process_open_fds",] > 3
@@ -143,7 +145,9 @@ def test_a_target_is_up_if_it_answers(found: Snapshot, up: float | None) -> None
 
 def test_what_there_is_not_is_left_out() -> None:
     """Over UDP to an address there is no certificate, and nothing to set up."""
-    names = {key[0] for key in collected(snapshot())}
+    found = collected(snapshot())
+    names = {key[0] for key in found}
+    assert len([each for each in found if each[0].startswith("techo_watch")]) == 47
     assert not {each for each in names if "certificate" in each or "lookup" in each}
     assert "techo_watch_sent_total" in names
 
