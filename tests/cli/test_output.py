@@ -12,6 +12,7 @@ import pytest
 
 from entering import entered
 from helpers import PATIENCE, call, command, free_endpoint, run, serving
+from histories import BEGIN, span, write
 from techo._checking.names import CHECK_NAMES
 
 QUICK = [word for name in CHECK_NAMES if name != "1-byte" for word in ("--skip", name)]
@@ -43,9 +44,10 @@ def shell(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="session")
 def saved(port: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the name of a report."""
+    """Return the name of a report, beside which there is a history."""
     name = str(tmp_path_factory.mktemp("reports") / "a.json")
     assert call("load", "-n", "20", "--output", name, port)[0] == 0
+    write(name + ".db", [span(BEGIN, 5000, target="wéb")])
     return name
 
 
@@ -53,10 +55,12 @@ def arguments_of(name: str, port: str, saved: str) -> list[str]:
     """Return the command line of a command that is over soon."""
     if name.startswith("merge"):
         return [*name.split(), saved]
+    if name.startswith("history"):
+        return [*name.split(), saved + ".db"]
     return [*name.split(), *CLIENTS[name], port]
 
 
-COMMANDS = [*CLIENTS, "merge", "merge --json"]
+COMMANDS = [*CLIENTS, "merge", "merge --json", "history", "history --json"]
 NOT_TALK = [name for name in COMMANDS if name != "talk"]
 """Those that need no standard input."""
 FULL = "techo: cannot write to standard output: No space left on device\n"
@@ -95,7 +99,7 @@ def test_the_interpreter_does_not_complain_of_output_on_its_way_out(
     assert (done.returncode, done.stderr) == (1, "")
 
 
-@pytest.mark.parametrize("name", ["", "check", "load", "merge", "ping", "talk"])
+@pytest.mark.parametrize("name", ["", "check", "history", "load", "merge", "ping", "talk"])
 @pytest.mark.parametrize("where", ["help", "version"])
 def test_help_needs_output_too(name: str, where: str) -> None:
     """The help and the version of every command."""

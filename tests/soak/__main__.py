@@ -1,5 +1,7 @@
 """The soak: a good and a bad server, pinged and loaded for minutes, none of them growing.
 
+Before that, the writer of a history is killed a hundred times.
+
 Linux only, because that is where a process tells what memory it has (proc_pid_status(5)).
 """
 
@@ -21,6 +23,8 @@ from typing import Final
 import attrs
 import trio
 import trustme
+
+from soak import killing
 
 _SLACK: Final = 1024
 """KiB that a process may have more in the end than it had before: what the allocator happens to
@@ -135,9 +139,12 @@ def main() -> int:
     """Soak, print a line for each process, and give 1 if one has grown."""
     parser = argparse.ArgumentParser(prog="soak", description=__doc__)
     parser.add_argument("--seconds", type=float, default=600.0, help="(default: 600 s)")
+    parser.add_argument("--kills", type=int, default=100, help="(default: 100)")
     options = parser.parse_args()
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
+        minutes = killing.kill_many(Path(folder), options.kills)
+        print(f"{'history':16} {minutes} minutes, killed {options.kills} times: whole")
         subjects = trio.run(soak, options.seconds, Path(folder) / "pem")
     for subject in subjects:
         code, grown = subject.process.returncode, growth(subject.samples)

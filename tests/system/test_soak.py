@@ -34,14 +34,15 @@ def test_growth_is_from_when_it_has_settled_to_the_end(samples: list[int], grown
 def test_everyone_takes_part_and_ends_well() -> None:
     """Each has its line; in two seconds nobody's memory can be judged."""
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "soak", "--seconds", "2"],
+        [sys.executable, "-P", "-m", "soak", "--seconds", "2", "--kills", "2"],
         capture_output=True,
         timeout=10 * PATIENCE,
         check=False,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
     )
-    handshakes, *lines = done.stdout.decode().splitlines()
+    history, handshakes, *lines = done.stdout.decode().splitlines()
     assert done.returncode in {0, 1}, done.stderr.decode()
+    assert re.fullmatch(r"history +\d+ minutes, killed 2 times: whole", history)
     assert re.fullmatch(r"\d+ handshakes", handshakes)
     for name, line in zip([*SERVERS, *CLIENTS], lines, strict=True):
         found = re.fullmatch(

@@ -24,7 +24,7 @@ from techo._watch.history_file import (
     open_to_write,
     opened_to_read,
 )
-from techo._watch.history_reader import Reader
+from techo._watch.history_reader import Reader, levels_of
 from techo._watch.history_writer import Keep, NewSpan, Writer
 
 
@@ -119,6 +119,7 @@ def test_minutes_become_hours_and_days_exactly(path: str) -> None:
             rows += [span(now, 1000, target=target) for target in targets[2:]]
         if minute == DAY + 5 * HOUR:  # a clock was set back over what is rolled up, and gone
             rows += [span(BEGIN + offset, 777, target="t00") for offset in (0, MINUTE, HOUR)]
+            rows += [span(BEGIN + 2 * HOUR, 777, target="t59")]  # which has no such hour
         put += rows
         writer.write([NewSpan.of(each) for each in rows])
         while writer.tidy(now):
@@ -154,6 +155,7 @@ def test_a_clock_that_was_ahead_harms_nothing(path: str) -> None:
             writer.write([NewSpan.of(put[-1])])
             while writer.tidy(now):
                 pass
+        assert levels_of(file.connection)[HOUR].rolled <= now
     expected, end = added_up(put), BEGIN + 20_000 * DAY
     assert added_up(reader.spans("web", 0, end, DAY)) == expected
     assert added_up(reader.finest("web", 0, end)) == expected
