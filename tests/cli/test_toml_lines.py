@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from techo._cli.toml_lines import Place, TomlError, lines_of, read_toml
+from toml_texts import written
 
 NASTY = '''\
 # [comment]
 title = "a # b [c]" # = [no]
 'quoted key' . "es\\"c\\u00e9" = 'c:\\'
 many = """
-x = 1
+x = "1" + ""
 \\"""" # quotes
 more = """a"""""
 raw = \'\'\'
@@ -114,20 +114,10 @@ VALUES = st.recursive(
 )
 
 
-def written(value: Any) -> str:
-    """Return a value as TOML; JSON's strings are such, too."""
-    if isinstance(value, dict):
-        pairs = (f"{json.dumps(key)} = {written(each)}" for key, each in value.items())
-        return f"{{{', '.join(pairs)}}}"
-    if isinstance(value, list):
-        return f"[\n{''.join(written(each) + ', # ]' + chr(10) for each in value)}]"
-    return json.dumps(value)
-
-
 @given(st.dictionaries(TEXTS, VALUES, max_size=4))
 def test_whatever_tomllib_reads_is_found(document: dict[str, Any]) -> None:
     """The places are those of what it has read, whatever the keys and strings."""
-    text = "".join(f"{json.dumps(key)} = {written(each)}\n" for key, each in document.items())
+    text = written(document)
     assert read_toml(text) == document
     assert set(lines_of(text)) == set(places(document))
 

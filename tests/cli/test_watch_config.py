@@ -7,10 +7,12 @@ import re
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 import trustme
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import techo
 from documents import blocks, chapter, recipe
@@ -18,6 +20,7 @@ from techo._cli.watch_config import MOST, ConfigError, check_config
 from techo._cli.watch_keys import OF_A_TARGET, OF_ALL
 from techo._rules import WATCH
 from techo._watch.targets import Thresholds, WatchTarget
+from toml_texts import written
 
 Read: TypeAlias = Callable[[str], tuple[WatchTarget, ...]]
 
@@ -43,10 +46,11 @@ def mistakes(read: Read, text: str) -> list[str]:
 
 
 def test_a_target_needs_its_endpoint_alone(read: Read) -> None:
-    """The rest is as in the library, and so as in ping."""
-    assert read('[[target]]\nendpoint = "udp://localhost:7"\n') == (
-        WatchTarget(endpoint="udp://localhost:7"),
-    )
+    """The rest is as in the library, and so as in ping; editors may begin with a mark."""
+    for mark in ("", "\ufeff"):
+        assert read(f'{mark}[[target]]\nendpoint = "udp://localhost:7"\n') == (
+            WatchTarget(endpoint="udp://localhost:7"),
+        )
 
 
 def test_every_key_means_what_the_option_of_ping_does(read: Read) -> None:
@@ -379,3 +383,47 @@ def test_the_chapter_has_every_figure_of_rules() -> None:
     figures = set(re.findall(r"`([\w.]+)`", table))
     assert figures >= {*WATCH} - {*map(str, techo.FailureCause)} - {"failures"}
     assert figures <= {*WATCH, "ping"}
+
+
+VALUES = st.recursive(
+    st.text(max_size=5)
+    | st.integers()
+    | st.floats()
+    | st.booleans()
+    | st.sampled_from(["tls://localhost:1", "unix:/x", "udp://[::1]:1", "1s", "p99>5ms", "EF"]),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
+    max_leaves=3,
+)
+TABLES = st.dictionaries(
+    st.sampled_from([*OF_ALL, *OF_A_TARGET]) | st.text(max_size=3), VALUES, max_size=4
+)
+
+
+@settings(max_examples=50)  # each reads a file or two
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "defaults": TABLES | VALUES,
+            "group": st.dictionaries(st.text(max_size=3), TABLES, max_size=2) | VALUES,
+            "target": st.lists(TABLES, max_size=3) | VALUES,
+        },
+    )
+)
+def test_whatever_a_file_says_it_is_right_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, document: dict[str, Any]
+) -> None:
+    """Nothing but mistakes comes of a file; each is one line that can be printed."""
+    path = tmp_path_factory.getbasetemp() / "any.toml"
+    path.write_text(written(document))
+    try:
+        targets = check_config(str(path))
+    except ConfigError as error:
+        for line in error.lines:
+            assert re.match(rf"{re.escape(str(path))}:[0-9]+: ", line)
+            assert line.isprintable()
+    else:
+        assert 1 <= len(targets) <= 3
+        assert targets == check_config(str(path))

@@ -178,5 +178,6 @@ def test_what_does_not_exceed_a_bound_is_counted(
     for bound, count in zip(bounds, found, strict=True):
         surely = sum(each <= bound * 0.99 for each in durations)
         assert surely <= count <= sum(each <= bound * 1.01 for each in durations)
+        assert Histogram.of([bound]).up_to([bound]) == [1]
     histogram.add(Histogram.of(more))
     assert all(a <= b for a, b in zip(found, histogram.up_to(bounds), strict=True))

@@ -8,7 +8,7 @@ import pytest
 
 from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import Histogram
-from techo._rules import WATCH
+from techo._rules import COUNT, WATCH
 from techo._watch.counts import Counts
 from techo._watch.rules import parse_rule
 
@@ -52,8 +52,8 @@ def test_a_rule_finds_its_figure(text: str, counts: Counts, found: str | None) -
 @pytest.mark.parametrize("name", sorted(set(WATCH)))
 def test_a_rule_does_not_fire_while_there_is_nothing(name: str) -> None:
     """Nothing is known yet of a target that was not probed, and of no other's certificate."""
-    limit = "0%" if name == "loss" else "0"
-    assert parse_rule(f"{name}>{limit}").judge(Counts()) is None
+    rule = f"{name}>0" if WATCH[name] is COUNT else f"{name}>=0{'%' * (name == 'loss')}"
+    assert parse_rule(rule).judge(Counts()) is None
 
 
 def test_a_certificate_that_ends_soon_makes_a_rule_fire() -> None:

@@ -115,8 +115,8 @@ class _Reader:
 
     def wrong(self, place: Place, what: str) -> None:
         """Note a mistake, with the keys that lead to it; a number in a list is none of them."""
-        keys = ".".join(printable(each) for each in place if isinstance(each, str))
-        self.mistakes.append((self.lines.get(place, 1), f"{keys}: {what}"))
+        keys = ".".join(each for each in place if isinstance(each, str))
+        self.mistakes.append((self.lines.get(place, 1), printable(f"{keys}: {what}")))
 
     def read(self, data: Mapping[str, Any]) -> tuple[WatchTarget, ...]:
         """Return the targets that are right."""
