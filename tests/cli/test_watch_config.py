@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import ssl
@@ -16,8 +17,10 @@ from hypothesis import strategies as st
 
 import techo
 from documents import blocks, chapter, recipe
+from techo._cli.packets import check_privileges
 from techo._cli.watch_config import MOST, ConfigError, check_config
 from techo._cli.watch_keys import OF_A_TARGET, OF_ALL
+from techo._kernel.options import SocketOptionError
 from techo._rules import WATCH
 from techo._watch.targets import Thresholds, WatchTarget
 from toml_texts import written
@@ -336,6 +339,28 @@ def test_there_is_a_limit_to_targets(read: Read) -> None:
     """One more is a mistake, and nothing else is said of them."""
     (line,) = mistakes(read, "[[target]]\n" * (MOST + 1))
     assert line == "10001: target: 10,001 are too many; 10,000 are allowed"
+
+
+def test_there_is_a_pause_after_each_target(tmp_path: Path) -> None:
+    """So the loop can go on while a thread reads the file again."""
+    path, paused = tmp_path / "watch.toml", list[None]()
+    path.write_text("[[target]]\nendpoint = 1\n[[target]]\nendpoint = 2\n")
+    assert len(check_config(str(path), lambda: paused.append(None))) == len(paused) == 2
+
+
+def test_a_kind_that_takes_privileges_is_refused_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first endpoint of it is named; others are not tried."""
+    tried = list[str]()
+
+    def refuse(endpoint: techo.Endpoint, _options: techo.SocketOptions) -> None:
+        tried.append(str(endpoint))
+        raise SocketOptionError.of(errno.EPERM, "ICMP takes privileges", "run as root")
+
+    monkeypatch.setattr("techo._raw.transports.try_out", refuse)
+    texts = ("udp://localhost:1", "icmp://localhost", "icmp://127.0.0.1")
+    with pytest.raises(ValueError, match=r"^icmp://localhost: ICMP takes .*; run as root$"):
+        check_privileges(map(techo.Endpoint.parse, texts))
+    assert tried == ["icmp://localhost"]
 
 
 def test_every_option_of_a_target_is_a_key() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from typing import Final
 
 import attrs
@@ -11,7 +12,7 @@ from techo._addresses import SOCKET_TYPES
 from techo._cli.options import Group, option, setter, switch
 from techo._cli.readers import Form, checked, choice, count_form
 from techo._kernel.dscp import DSCP_NAMES, read_dscp
-from techo._kernel.options import INTERFACE, SocketOptionError, SocketOptions
+from techo._kernel.options import DEFAULT_OPTIONS, INTERFACE, SocketOptionError, SocketOptions
 from techo._printable import quoted
 from techo._validation import whole
 from techo.endpoint import Endpoint, Kind
@@ -160,6 +161,19 @@ def _try_out_raw(endpoint: Endpoint, options: SocketOptions) -> None:
         from techo._raw.transports import try_out
 
         try_out(endpoint, options)
+
+
+def check_privileges(endpoints: Iterable[Endpoint]) -> None:
+    """Refuse the first of many endpoints of a kind that this user may not probe.
+
+    Raises:
+        ValueError: which one, what is missing, and the remedy.
+    """
+    for endpoint in {each.kind: each for each in reversed([*endpoints])}.values():
+        try:
+            _try_out_raw(endpoint, DEFAULT_OPTIONS)
+        except SocketOptionError as error:
+            raise ValueError(f"{endpoint}: {error.strerror}; {error.remedy}") from None
 
 
 def _named(options: argparse.Namespace, name: str) -> str:

@@ -8,7 +8,7 @@ import functools
 import os
 import ssl
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,8 +54,10 @@ class ConfigError(ValueError):
         self.lines = lines
 
 
-def check_config(path: str) -> tuple[WatchTarget, ...]:
-    """Return the targets of a file. This blocks, and many targets take a second.
+def check_config(
+    path: str, pause: Callable[[], object] = lambda: None
+) -> tuple[WatchTarget, ...]:
+    """Return the targets of a file; this blocks. `pause` is called between targets.
 
     Raises:
         ConfigError: it cannot be read, or has mistakes, of which it has every one.
@@ -76,7 +78,7 @@ def check_config(path: str) -> tuple[WatchTarget, ...]:
         raise ConfigError([f"{shown_path}:{line}: this is not UTF-8"]) from None
     except TomlError as error:
         raise ConfigError([f"{shown_path}:{error.line}: {error}"]) from None
-    reader = _Reader(document, str(Path(path).parent))
+    reader = _Reader(document, str(Path(path).parent), pause)
     targets = reader.read(found)
     if reader.mistakes:
         mistakes = sorted(reader.mistakes, key=lambda each: each[0])
@@ -99,6 +101,7 @@ class _Reader:
     document: str
     folder: str
     """The file's, which names of other files are relative to."""
+    pause: Callable[[], object]
     mistakes: list[tuple[int, str]] = attrs.field(factory=list)
     """With their lines."""
     _defaults: _Level = attrs.field(factory=lambda: _Level(("defaults",)))
@@ -127,11 +130,7 @@ class _Reader:
                 self.wrong((name,), f"unknown table{near}")
         if self._is(data.get("defaults", {}), dict, ("defaults",), "write [defaults]"):
             self._defaults = self._level(("defaults",), data.get("defaults", {}))
-        groups = data.get("group", {})
-        if self._is(groups, dict, ("group",), "write [group.NAME]"):
-            for name, each in groups.items():
-                if self._is(each, dict, ("group", name), f"write [group.{name}]"):
-                    self._groups[name] = self._level(("group", name), each)
+        self._read_groups(data.get("group", {}))
         targets = data.get("target", [])
         if not self._is(targets, list, ("target",), "write [[target]], in two brackets"):
             return ()
@@ -141,8 +140,17 @@ class _Reader:
             place = ("target", MOST)
             self.wrong(place, f"{len(targets):,} are too many; {MOST:,} are allowed")
             return ()
-        found = [self._target(("target", n), each) for n, each in enumerate(targets)]
+        found = []
+        for number, table in enumerate(targets):
+            found.append(self._target(("target", number), table))
+            self.pause()
         return tuple(each for each in found if each is not None)
+
+    def _read_groups(self, groups: Any) -> None:
+        if self._is(groups, dict, ("group",), "write [group.NAME]"):
+            for name, each in groups.items():
+                if self._is(each, dict, ("group", name), f"write [group.{name}]"):
+                    self._groups[name] = self._level(("group", name), each)
 
     def _is(self, value: Any, kind: type, place: Place, remedy: str) -> bool:
         """Note a mistake if a value is of another kind."""

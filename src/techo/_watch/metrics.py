@@ -12,7 +12,6 @@ import collections
 import functools
 import itertools
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
@@ -27,6 +26,7 @@ from techo._operate.metrics import exposition
 from techo._probing.failure_cause import FailureCause
 from techo._watch.counts import Snapshot
 from techo._watch.events import State
+from techo._watch.turns import let_the_loop_go_on
 
 _SECOND: Final = 1e9
 """Nanoseconds."""
@@ -46,9 +46,6 @@ _PERIOD: Final = 1.0
 
 _PIECE: Final = 200
 """Lines that are written at a time, in less than half a millisecond."""
-
-_PAUSE: Final = 5e-5
-"""Seconds in which the loop can go on."""
 
 _AT_ONCE: Final = 20
 """Targets that are looked at at a time, likewise."""
@@ -260,7 +257,7 @@ class SharedExposition:
     """By content type, when each text was made."""
 
     def __attrs_post_init__(self) -> None:
-        self._exposition = WatchExposition(self.version, _let_others_go_on)
+        self._exposition = WatchExposition(self.version, let_the_loop_go_on)
 
     async def __call__(self, accept: str) -> tuple[bytes, str]:
         """Return the text and its content type, for an Accept header.
@@ -288,9 +285,3 @@ async def _look_at(snapshots: Iterable[Snapshot]) -> list[Snapshot]:
         if number % _AT_ONCE == 0:
             await trio.lowlevel.checkpoint()
     return found
-
-
-def _let_others_go_on() -> None:
-    """Let the loop have Python for a moment, in the thread that makes the text."""
-    trio.from_thread.check_cancelled()
-    time.sleep(_PAUSE)
