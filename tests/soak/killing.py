@@ -92,7 +92,7 @@ def check(path: str, least: int) -> int:
                 assert isinstance(each, Span)
                 total.add(each.counts)
             for spans in (
-                reader.finest(target, 0, 2**40),
+                reader.spans(target, 0, 2**40, MINUTE),
                 reader.spans(target, 0, 2**40, DAY),
             ):
                 counts = Counts()

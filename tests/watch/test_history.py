@@ -76,13 +76,16 @@ async def test_what_is_put_can_be_read(path: str) -> None:
         assert await history.spans("web", BEGIN + 90, BEGIN + 91, MINUTE) == spans[1:2]
         assert await history.spans("nobody", 0, BEGIN + DAY, MINUTE) == []
         assert await history.changes(None, BEGIN, BEGIN + DAY) == changes
-        # The state that it was in when the time began was of before.
-        assert await history.changes("web", BEGIN + 10, BEGIN + 20) == changes[:1]
+        assert await history.changes("web", BEGIN + 10, BEGIN + 60) == []
         assert await history.changes("db\udcff", BEGIN, BEGIN + DAY) == []
         with opened_to_read(path) as connection:
-            assert Reader(connection).finest("web", 0, BEGIN + DAY) == spans[:2]
+            assert Reader(connection).spans("web", 0, BEGIN + DAY, MINUTE) == spans[:2]
     with opened_to_read(path) as connection:
-        assert Reader(connection).targets() == ["db\\udcff", "web"]
+        reader = Reader(connection)
+        assert reader.targets() == ["db\\udcff", "web"]
+        # The state that it was in when the time began was of before.
+        times = BEGIN + 10, BEGIN + 60
+        assert reader.changes("web", *times, with_last=True) == changes[:1]
     assert not os.path.exists(f"{path}-wal")  # noqa: ASYNC240, PTH110  -- nothing waits for it
 
 
@@ -127,23 +130,25 @@ def test_minutes_become_hours_and_days_exactly(path: str) -> None:
         if minute % (7 * HOUR) == 0:
             for target in ("t00", "t01", "t59"):
                 expected = added_up([each for each in put if each.target == target])
-                assert added_up(reader.finest(target, 0, now + 1)) == expected
+                assert added_up(reader.spans(target, 0, now + 1, MINUTE)) == expected
                 assert added_up(reader.spans(target, 0, now + 1, DAY)) == expected
-    left = {
-        seconds: reader.spans("t01", 0, BEGIN + 4 * DAY, seconds)
-        for seconds in (MINUTE, HOUR, DAY)
-    }
-    assert [each.start for each in left[DAY]] == [BEGIN, BEGIN + DAY, BEGIN + 2 * DAY]
-    assert len(left[HOUR]) == 48
-    assert 18 <= len(left[MINUTE]) <= 24
-    lengths = [each.seconds for each in reader.finest("t01", BEGIN, BEGIN + 3 * DAY)]
-    assert lengths == sorted(lengths, reverse=True)
-    assert {*lengths} == {MINUTE, HOUR, DAY}
+    end = BEGIN + 3 * DAY
+    assert [each.start for each in reader.spans("t01", 0, end, DAY)] == [
+        BEGIN,
+        BEGIN + DAY,
+        BEGIN + 2 * DAY,
+    ]
+    lengths = [each.seconds for each in reader.spans("t01", 0, end, HOUR)]
+    assert lengths == [DAY] + [HOUR] * 48
+    lengths = [each.seconds for each in reader.spans("t01", 0, end, MINUTE)]
+    assert lengths[:46] == [DAY] + [HOUR] * 45
+    assert {*lengths[46:]} == {MINUTE}
+    assert 18 <= len(lengths[46:]) <= 24
     file.close()
 
 
 def test_a_clock_that_was_ahead_harms_nothing(path: str) -> None:
-    """What came while it was and afterwards is all there, and few minutes were deleted."""
+    """What came while it was and afterwards is all there, once, and later minutes are kept."""
     file = open_to_write(path)
     writer, reader = Writer(file, Keep()), Reader(file.connection)
     put = list[Span]()
@@ -158,8 +163,9 @@ def test_a_clock_that_was_ahead_harms_nothing(path: str) -> None:
         assert levels_of(file.connection)[HOUR].rolled <= now
     expected, end = added_up(put), BEGIN + 20_000 * DAY
     assert added_up(reader.spans("web", 0, end, DAY)) == expected
-    assert added_up(reader.finest("web", 0, end)) == expected
-    assert len(reader.spans("web", 0, BEGIN + 12 * HOUR, MINUTE)) > 10
+    assert added_up(reader.spans("web", 0, end, MINUTE)) == expected
+    later = reader.spans("web", BEGIN + DAY, BEGIN + 2 * DAY, MINUTE)
+    assert later == [each for each in put if BEGIN + DAY <= each.start < BEGIN + 2 * DAY]
     file.close()
 
 

@@ -88,9 +88,9 @@ class History:
     ) -> list[Span]:
         """Return spans of 60, 3600 or 86400 seconds that have some of a time in them.
 
-        Without a target they are those of all, sorted by start and name. Longer ones also have
-        what is not over yet. A row is there a second after it came. Cancelled, it waits until
-        its thread has ended.
+        They are longer where shorter ones are gone, and longer ones also have what is not over
+        yet. Without a target they are those of all, sorted by start and name. What was put is
+        there within two seconds. Cancelled, it waits until its thread has ended.
 
         Raises:
             HistoryError: it could not be read.
@@ -98,7 +98,7 @@ class History:
         return await self._read(lambda reader: reader.spans(target, since, until, seconds))
 
     async def changes(self, target: str | None, since: float, until: float) -> list[Change]:
-        """Return the changes in a time, and the last one before it of each target.
+        """Return the changes in a time, sorted by it; without a target those of all.
 
         Raises:
             HistoryError: it could not be read.

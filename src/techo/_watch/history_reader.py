@@ -1,10 +1,11 @@
-"""Reading a history: spans of one length, or of the finest that is left, and changes."""
+"""Reading a history: spans of a length, or of the shortest that is left, and changes."""
 
 from __future__ import annotations
 
 import json
 import math
 import sqlite3
+from collections.abc import Mapping
 from typing import Final
 
 import attrs
@@ -35,11 +36,14 @@ WHERE starts.start < :high
 
 _CHANGES: Final = """
 SELECT data FROM target CROSS JOIN change ON change.target = target.id
-WHERE (:name IS NULL OR name = :name) AND at < :until AND at >= coalesce((
+WHERE (:name IS NULL OR name = :name) AND at < :until AND at >= {begin}
+ORDER BY at, change.id
+"""
+
+_LAST: Final = """coalesce((
     SELECT at FROM change AS earlier WHERE earlier.target = target.id AND earlier.at < :since
     ORDER BY at DESC LIMIT 1
 ), :since)
-ORDER BY at, change.id
 """
 
 _LATEST: Final = 2**62
@@ -88,48 +92,47 @@ class Reader:
         return min((each for each in starts if each is not None), default=None)
 
     def spans(self, target: str | None, since: float, until: float, seconds: int) -> list[Span]:
-        """Return the spans of one length that have some of a time in them, in their order.
+        """Return the spans that have some of a time in them, in their order, none of it twice.
 
-        What was not rolled up yet is, to be returned. Without a target they are those of all.
+        They are of that length, or longer where shorter ones are gone. What was not rolled up
+        yet is, to be returned. Without a target they are those of all.
         """
         names = self._names(target)
-        low, high = _down(since, seconds), _up(until, seconds)
-        found = self._added_up(None if target is None else [*names], low, high, seconds)
-        spans = (
-            Span(names[number], start, seconds, counts)
-            for (start, number), counts in found.items()
-        )
-        return sorted(spans, key=lambda span: (span.start, span.target))
-
-    def finest(self, target: str, since: float, until: float) -> list[Span]:
-        """Return the spans of a target that have some of a time in them, none of it twice.
-
-        These are minutes and, where they are gone, hours, and before these days.
-        """
+        only = None if target is None else [*names]
         levels = levels_of(self._connection)
+        rolled = {each: level.rolled for each, level in levels.items()}
         hours = _up(levels[HOUR].pruned, DAY)
         minutes = max(hours, _up(levels[MINUTE].pruned, HOUR))
-        found = list[Span]()
-        for seconds, begin, end in (
-            (DAY, 0, hours),
-            (HOUR, hours, minutes),
-            (MINUTE, minutes, _LATEST),
-        ):
-            low, high = max(since, begin), min(until, end)
+        # What is that short is only there from then on.
+        begins = {MINUTE: minutes, HOUR: hours, DAY: 0}
+        found, end = list[Span](), math.inf
+        for length, begin in begins.items():
+            if length < seconds:
+                continue
+            low, high = _down(max(since, begin), length), _up(min(until, end), length)
             if low < high:
-                found += self.spans(target, low, high, seconds)
-        return found
+                rows = self._added_up(only, low, high, length, rolled)
+                found += (
+                    Span(names[number], start, length, counts)
+                    for (start, number), counts in rows.items()
+                )
+            end = min(end, begin)
+        return sorted(found, key=lambda span: (span.start, span.target))
 
-    def changes(self, target: str | None, since: float, until: float) -> list[Change]:
-        """Return the changes in a time, and of each target the last one before it.
+    def changes(
+        self, target: str | None, since: float, until: float, *, with_last: bool = False
+    ) -> list[Change]:
+        """Return the changes in a time; without a target those of all.
 
-        So what went on when it began is known. Without a target they are those of all.
+        With the last one before that of each target, it is known what went on at its beginning.
         """
         name = None if target is None else in_database(target)
-        rows = self._connection.execute(
-            _CHANGES, {"name": name, "since": since, "until": until}
-        )
-        return [Change.from_json(json.loads(data)) for (data,) in rows]
+        values = {"name": name, "since": since, "until": until}
+        query = _CHANGES.format(begin=_LAST if with_last else ":since")
+        return [
+            Change.from_json(json.loads(data))
+            for (data,) in self._connection.execute(query, values)
+        ]
 
     def _names(self, target: str | None) -> dict[int, str]:
         """Return the names of targets by their numbers; only that of one if there is one."""
@@ -140,7 +143,12 @@ class Reader:
         return {number: target for (number,) in rows}
 
     def _added_up(
-        self, only: list[int] | None, low: int, high: int, seconds: int
+        self,
+        only: list[int] | None,
+        low: int,
+        high: int,
+        seconds: int,
+        rolled: Mapping[int, int],
     ) -> dict[tuple[int, int], Counts]:
         """Return counts by start and target; `low` and `high` are multiples of `seconds`."""
         values = {"seconds": seconds, "low": low, "high": high}
@@ -154,9 +162,9 @@ class Reader:
             ]
         found = {(start, number): decode(counts) for start, number, counts in rows}
         if seconds in FINER:
-            begin = max(low, levels_of(self._connection)[seconds].rolled)
+            begin = max(low, rolled[seconds])
             if begin < high:
-                finer = self._added_up(only, begin, high, FINER[seconds])
+                finer = self._added_up(only, begin, high, FINER[seconds], rolled)
                 rest = dict[tuple[int, int], Counts]()
                 for (start, number), counts in finer.items():
                     key = start - start % seconds, number

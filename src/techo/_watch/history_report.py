@@ -11,7 +11,7 @@ from techo._probing.histogram import nanoseconds
 from techo._schema import headed
 from techo._watch.counts import Counts, Span
 from techo._watch.events import Change, Event, EventKind
-from techo._watch.history_file import opened_to_read
+from techo._watch.history_file import MINUTE, opened_to_read
 from techo._watch.history_reader import Reader
 
 
@@ -110,14 +110,16 @@ def read(
     with opened_to_read(path) as connection:
         reader = Reader(connection)
         known = reader.targets()
-        wanted = [name for name in known if name in targets or not targets]
         reports = []
-        for name in wanted:
-            finest = reader.finest(name, since, until)
+        for name in known:
+            if targets and name not in targets:
+                continue
+            finest = reader.spans(name, since, until, MINUTE)
             counts = Counts()
             for span in finest:
                 counts.add(span.counts)
-            changes = reader.changes(name, since, until)
+            changes = reader.changes(name, since, until, with_last=True)
+            wanted = reader.spans(name, since, until, every) if every else ()
             report = TargetReport(
                 name,
                 finest[0].start if finest else None,
@@ -125,7 +127,7 @@ def read(
                 counts,
                 events_of(changes, since),
                 [each for each in changes if each.at >= since],
-                reader.spans(name, since, until, every) if every else (),
+                [each for each in wanted if each.seconds == every],
             )
             reports.append(report)
     return known, reports
