@@ -274,7 +274,8 @@ async def test_the_loop_goes_on_while_snapshots_are_taken() -> None:
         nursery.start_soon(take_turns)
         await SharedExposition(take, "1.2")("")
         nursery.cancel_scope.cancel()
-    assert len({*seen}) >= 4, seen
+    # Of two tasks that take turns, one may have two running, by the luck of the loop's draw.
+    assert len({*seen}) >= 3, seen
 
 
 async def test_who_is_cancelled_leaves_it_to_the_next() -> None:
