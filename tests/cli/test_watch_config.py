@@ -335,6 +335,18 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
         check_config(str(tmp_path))
 
 
+def test_a_file_in_this_folder_is_named_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No folder is put before what stands in no other one."""
+    monkeypatch.chdir(tmp_path)
+    Path("here.toml").write_text('[[target]]\nendpoint = "tls://x:1"\ntls-ca = "ca.pem"\n')
+    with pytest.raises(ConfigError) as caught:
+        check_config("here.toml")
+    what = "target.tls-ca: cannot read tls-ca 'ca.pem': No such file or directory"
+    assert caught.value.lines == [f"here.toml:3: {what}"]
+
+
 def test_there_is_a_limit_to_targets(read: Read) -> None:
     """One more is a mistake, and nothing else is said of them."""
     (line,) = mistakes(read, "[[target]]\n" * (MOST + 1))

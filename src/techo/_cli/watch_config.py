@@ -78,7 +78,7 @@ def check_config(
         raise ConfigError([f"{shown_path}:{line}: this is not UTF-8"]) from None
     except TomlError as error:
         raise ConfigError([f"{shown_path}:{error.line}: {error}"]) from None
-    reader = _Reader(document, str(Path(path).parent), pause)
+    reader = _Reader(document, os.path.dirname(path), pause)  # noqa: PTH120  -- Path would add ./
     targets = reader.read(found)
     if reader.mistakes:
         mistakes = sorted(reader.mistakes, key=lambda each: each[0])
