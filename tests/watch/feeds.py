@@ -15,6 +15,7 @@ from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import Histogram
 from techo._watch.counts import Counts, Snapshot, Span
 from techo._watch.events import Change, Event, EventKind, State
+from techo._watch.history_file import HistoryError
 
 WEEK = 7 * 86400
 
@@ -70,6 +71,8 @@ class FakeFeed:
     spans_of: dict[str, list[Span]] = attrs.field(factory=dict)
     changed: list[Change] = attrs.field(factory=list)
     since: float = 1e9
+    broken: str = ""
+    """Why what is remembered can't be read."""
     listeners: int = 0
     asked: list[int] = attrs.field(factory=list)
     """How long the spans were to be, each time."""
@@ -84,6 +87,7 @@ class FakeFeed:
     ) -> Sequence[Span]:
         """See `Feed`; what is kept by the hour only stands for its minutes, too."""
         self.asked.append(seconds)
+        self._check()
         await trio.lowlevel.checkpoint()
         return [
             each
@@ -100,10 +104,15 @@ class FakeFeed:
             if target in (None, each.target) and since <= each.at <= until
         ]
 
-    async def oldest(self) -> float:
+    async def oldest(self) -> float | None:
         """See `Feed`."""
         await trio.lowlevel.checkpoint()
+        self._check()
         return self.since
+
+    def _check(self) -> None:
+        if self.broken:
+            raise HistoryError(self.broken)
 
     @contextlib.asynccontextmanager
     async def subscribe(self) -> AsyncIterator[AsyncIterator[Change]]:

@@ -220,6 +220,15 @@ async def test_what_is_asked_for_wrongly_is_refused_in_a_sentence(
     assert text in response.body.decode()
 
 
+async def test_a_history_that_cannot_be_read_takes_nothing_else_along() -> None:
+    """What is known now is shown on, and the strips say what is wrong."""
+    app = WatchApp(FakeFeed([snapshot("a")], broken="watch.db: disk I/O error"))
+    response = await ask(app, "/spans.json?target=a")
+    assert (response.status, response.body) == (503, b"watch.db: disk I/O error\n")
+    for path in ("/rows.json", "/data.json"):
+        assert (await ask(app, path)).json["oldest"] is None
+
+
 async def metrics(accept: str) -> tuple[bytes, str]:
     """Return what stands for the metrics."""
     await trio.lowlevel.checkpoint()

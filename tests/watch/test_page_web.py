@@ -80,7 +80,9 @@ async def test_events_outlive_other_connections_while_they_are_read(
         await stream.send_all(b"GET /events " + head)
         received = b""
         while received.count(b"event: rows") < 4:
-            received += await stream.receive_some()
+            chunk = await stream.receive_some()
+            assert chunk, "it was cut"
+            received += chunk
         assert trio.current_time() - begun >= 3 * UPDATE > LIFETIME
         assert feed.listeners == 1
     async with await trio.open_tcp_stream("127.0.0.1", port) as stream:

@@ -11,7 +11,10 @@ from techo._watch.events import Change
 
 
 class Feed(Protocol):
-    """What there is to show of the targets; times are Unix time."""
+    """What there is to show of the targets; times are Unix time.
+
+    What is remembered may be out of reach, which is a `HistoryError`.
+    """
 
     def snapshots(self) -> Sequence[Snapshot]:
         """Return all targets as they are now, in the order of the configuration.
@@ -35,8 +38,8 @@ class Feed(Protocol):
         """Return the changes of one target, or of all, in a range of time, in order of time."""
         ...
 
-    async def oldest(self) -> float:
-        """Return since when anything is known."""
+    async def oldest(self) -> float | None:
+        """Return since when anything is known; None if nothing is."""
         ...
 
     def subscribe(self) -> AbstractAsyncContextManager[AsyncIterator[Change]]:

@@ -32,7 +32,7 @@ def page(table: Table, *, group: str | None = None, problems: bool = False) -> s
     body = "".join(_groups(table, group, problems=problems))
     heads = "".join(f'<th scope="col">{_text(each)}</th>' for each in COLUMNS.values())
     return f"""<!doctype html>
-<html lang="en" data-version="{table.version}">
+<html lang="en" data-version="{table.version}" data-at="{table.at}">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">

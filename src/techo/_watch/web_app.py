@@ -20,6 +20,7 @@ from techo._watch.columns import MINUTE, columns, events, flat, grade, look_back
 from techo._watch.counts import Snapshot
 from techo._watch.events import Change, State
 from techo._watch.feed import Feed
+from techo._watch.history_file import HistoryError
 from techo._watch.page import MODULES, page
 from techo._watch.table import Table, row
 
@@ -144,6 +145,8 @@ class WatchApp:
                 found = await self._found(scope)
             except _RefusedError as error:
                 await _plain(send, error.status, str(error))
+            except HistoryError as error:
+                await _plain(send, 503, str(error))
             except ValueError as error:
                 await _plain(send, 400, str(error))
             else:
@@ -168,8 +171,15 @@ class WatchApp:
 
     async def _make_data(self) -> bytes:
         targets = [each.to_json() async for each in _in_turns(self.feed.snapshots())]
-        oldest = await self.feed.oldest()
+        oldest = await self._oldest()
         return _json(headed("targets", at=time.time(), oldest=oldest, targets=targets))
+
+    async def _oldest(self) -> float | None:
+        """Return since when anything is known: what is known now can do without."""
+        try:
+            return await self.feed.oldest()
+        except HistoryError:
+            return None
 
     async def _all_data(self, _query: _Query) -> bytes:
         return await self._data.get()
@@ -183,8 +193,8 @@ class WatchApp:
 
     async def _rows(self, _query: _Query | None = None) -> bytes:
         """Return what brings a page up to date."""
-        table, oldest = await self._table.get(), await self.feed.oldest()
-        return _json(table.to_json() | {"oldest": oldest})
+        table = await self._table.get()
+        return _json(table.to_json() | {"oldest": await self._oldest()})
 
     async def _page(self, query: _Query) -> str:
         group, problems = query.text("group"), query.text("problems") == "1"

@@ -17,11 +17,11 @@ const html = document.documentElement;
 
 let zoom = sessionStorage.getItem("zoom") ?? "1d";
 let ahead = 0; // of this browser's clock, the server's
-let oldest = null;
+let oldest = null; // that anything is known of
 
 function range() {
   const now = Date.now() / 1000 + ahead;
-  let [length, step] = RANGES[zoom] ?? [now - oldest, 0];
+  let [length, step] = RANGES[zoom] ?? [now - (oldest ?? now - 3600), 0];
   step ||= STEPS.find((each) => length / each <= MOST) ?? Math.ceil(length / MOST / 86400) * 86400;
   const until = Math.ceil(now / step) * step;
   return {since: Math.floor((until - length) / step) * step, until, step};
@@ -31,7 +31,8 @@ function range() {
 
 const form = document.querySelector("form");
 const strips = [...document.querySelectorAll("tr.target")].map((row) => new Strip(row, closeOthers));
-let asOf = null; // by the server's clock
+let asOf = Number(html.dataset.at); // by the server's clock
+let named = false; // the strips know their targets
 let connected = true;
 let current = null; // the range that all strips show
 let refreshed = 0;
@@ -41,7 +42,7 @@ function closeOthers(chosen) {
 }
 
 async function loadAll() {
-  if (oldest === null) return;
+  if (!named) return;
   const next = range();
   const same = ["since", "until", "step"].every((name) => current?.[name] === next[name]);
   if (!same) current = next;
@@ -116,9 +117,11 @@ function update(found) {
     }
   });
   filter();
-  const first = oldest === null;
   oldest = found.oldest;
-  if (first) loadAll();
+  if (!named) {
+    named = true;
+    loadAll();
+  }
 }
 
 function filter() {
@@ -142,7 +145,7 @@ function connect() {
   });
   source.addEventListener("error", () => {
     connected = false;
-    if (asOf !== null) showAge();
+    showAge();
     if (source.readyState !== EventSource.CLOSED) return; // it tries again by itself
     get("rows.json").then(update).catch(() => {}).finally(() => setTimeout(connect, AGAIN));
   });
