@@ -121,6 +121,26 @@ async def test_every_counter_is_a_metric(
     assert values["process_open_fds",] > 3
 
 
+PLAIN = "text/plain; version=0.0.4; "
+OPEN = "application/openmetrics-text; version=1.0.0; "
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("", PLAIN),
+        ("text/plain; version=1.x", PLAIN),
+        ("application/openmetrics-text; version=abc", PLAIN),
+        ("application/openmetrics-text; version=9.8.7; escaping=dots", OPEN),
+    ],
+)
+def test_there_are_two_formats_whatever_is_asked_for(accept: str, content_type: str) -> None:
+    """Nothing that a stranger sends is an error, or comes back in the answer."""
+    counters = Counters(techo.EchoService().statistics(), CountingHook().durations)
+    expose = exposition(ServiceCollector(lambda: counters, "1.2"))
+    assert expose(accept)[1].startswith(content_type)
+
+
 async def test_each_duration_is_in_its_bucket(autojump_clock: trio.testing.MockClock) -> None:
     """One of exactly a bound is not above it."""
     hook, listener = CountingHook(), MemoryListener()

@@ -248,7 +248,8 @@ async def test_a_text_is_made_once_a_second(autojump_clock: trio.testing.MockClo
     assert await sent_of(shared) == 1
     await trio.sleep(0.02)
     assert await sent_of(shared) == 2
-    assert await sent_of(shared, "application/openmetrics-text") == 3
+    for version in ("1.0.0", "1.0.1"):
+        assert await sent_of(shared, f"application/openmetrics-text; version={version}") == 3
     assert await sent_of(shared) == 2
     assert source.taken == 3
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import attrs
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -91,6 +91,22 @@ def _totals(name: str, help_text: str, label: str, counts: Mapping[Any, int]) ->
     return family
 
 
+_OPEN_METRICS: Final = "application/openmetrics-text; version=1.0.0"
+
+
+def format_of(accept: str) -> str:
+    """Return the Accept header of the one of two formats that another such header is for.
+
+    The variants beside these differ in names such as ours are not. What makes no sense, as a
+    version without numbers, is for the plain text.
+    """
+    try:
+        content_type = choose_encoder(accept)[1]
+    except (TypeError, ValueError):
+        return ""
+    return _OPEN_METRICS if "openmetrics" in content_type else ""
+
+
 def exposition(collector: Collector) -> Callable[[str], tuple[bytes, str]]:
     """Return what makes the text, and its content type, for an Accept header.
 
@@ -101,7 +117,7 @@ def exposition(collector: Collector) -> Callable[[str], tuple[bytes, str]]:
     ProcessCollector(registry=registry)
 
     def expose(accept: str) -> tuple[bytes, str]:
-        encode, content_type = choose_encoder(accept)
+        encode, content_type = choose_encoder(format_of(accept))
         return encode(registry), content_type
 
     return expose

@@ -11,18 +11,16 @@ from __future__ import annotations
 import collections
 import functools
 import itertools
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
 import attrs
 import trio
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from techo._operate.metrics import exposition
+from techo._operate.metrics import exposition, format_of
 from techo._probing.failure_cause import FailureCause
 from techo._watch.counts import Snapshot
 from techo._watch.events import State
@@ -49,9 +47,6 @@ _PIECE: Final = 200
 
 _AT_ONCE: Final = 20
 """Targets that are looked at at a time, likewise."""
-
-_MOST_FORMATS: Final = 8
-"""Texts that are kept."""
 
 Found: TypeAlias = Iterator[tuple[str, str, str, float]]
 """Ends of names, labels before those of all targets, labels between these, and values."""
@@ -253,8 +248,8 @@ class SharedExposition:
     version: str
     _exposition: WatchExposition = attrs.field(init=False)
     _lock: trio.Lock = attrs.field(factory=trio.Lock, init=False)
-    _made: dict[str, tuple[float, bytes]] = attrs.field(factory=dict, init=False)
-    """By content type, when each text was made."""
+    _made: dict[str, tuple[float, bytes, str]] = attrs.field(factory=dict, init=False)
+    """By Accept header, when each text was made, the text, and its content type."""
 
     def __attrs_post_init__(self) -> None:
         self._exposition = WatchExposition(self.version, let_the_loop_go_on)
@@ -264,16 +259,16 @@ class SharedExposition:
 
         If it is cancelled, the next who waits makes the text.
         """
-        _, content_type = choose_encoder(accept)
+        accept = format_of(accept)
         async with self._lock:
-            made, text = self._made.get(content_type, (-math.inf, b""))
-            if trio.current_time() - made < _PERIOD:
-                return text, content_type
-            found = await _look_at(self.snapshots())
-            text, _ = await trio.to_thread.run_sync(self._exposition.expose, accept, found)
-            if len(self._made) >= _MOST_FORMATS:
-                self._made.clear()
-            self._made[content_type] = trio.current_time(), text
+            # A text may be 25 MB, so that none stays while it is made anew.
+            fresh = trio.current_time() - _PERIOD
+            self._made = {each: made for each, made in self._made.items() if made[0] > fresh}
+            if accept not in self._made:
+                found = await _look_at(self.snapshots())
+                made = await trio.to_thread.run_sync(self._exposition.expose, accept, found)
+                self._made[accept] = trio.current_time(), *made
+            _, text, content_type = self._made[accept]
         return text, content_type
 
 
