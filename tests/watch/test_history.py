@@ -132,6 +132,13 @@ def test_minutes_become_hours_and_days_exactly(path: str) -> None:
                 expected = added_up([each for each in put if each.target == target])
                 assert added_up(reader.spans(target, 0, now + 1, MINUTE)) == expected
                 assert added_up(reader.spans(target, 0, now + 1, DAY)) == expected
+                few = reader.fewest(target, 0)
+                assert added_up(few) == expected
+                assert len(few) < 3 + 24 + 12
+                for ago in (0, 600, HOUR, 100 * MINUTE):
+                    assert added_up(reader.fewest(target, now - ago)) == added_up(
+                        reader.spans(target, now - ago, now + 1, MINUTE)
+                    )
     end = BEGIN + 3 * DAY
     assert [each.start for each in reader.spans("t01", 0, end, DAY)] == [
         BEGIN,
@@ -174,7 +181,10 @@ def test_a_clock_that_was_ahead_harms_nothing(path: str) -> None:
     [
         (b"", None),
         (b"x" * 5000, "is no history of techo watch, and stays as it is; name another file"),
-        ("CREATE TABLE mine (a)", "is no history of techo watch, and stays as it is"),
+        (
+            "PRAGMA journal_mode = WAL; CREATE TABLE mine (a)",
+            "is no history of techo watch, and stays as it is",
+        ),
         ("PRAGMA user_version = 7", "is no history of techo watch"),
     ],
 )
@@ -186,7 +196,7 @@ def test_other_files_are_refused_and_not_touched(
         Path(path).write_bytes(content)
     else:
         connection = sqlite3.connect(path)
-        connection.execute(content)
+        connection.executescript(content)
         connection.close()
     before = Path(path).read_bytes()
     if told is None:

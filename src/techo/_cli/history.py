@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from techo._cli.errors import refuse
-from techo._cli.objects import OBJECT_OPTIONS, taking_objects
+from techo._cli.objects import OBJECT_OPTIONS, Objects, taking_objects
 from techo._cli.options import Command, option
 from techo._cli.output import print_lines
 from techo._cli.readers import FILE, TIME, choice
@@ -18,8 +18,9 @@ from techo._printable import did_you_mean, printable, quoted
 from techo._probing.text import clock_time, counted, milliseconds, number_of
 
 if TYPE_CHECKING:
-    from techo._watch.counts import Counts
+    from techo._watch.counts import Counts, Span
     from techo._watch.events import Event
+    from techo._watch.history_reader import Reader
     from techo._watch.history_report import TargetReport
 
 _WIDTH: Final = 80
@@ -90,32 +91,71 @@ def history(options: argparse.Namespace) -> int:
     """Report from a history, and return the exit code."""
     if not options.files:
         return refuse("history needs the file: FILE of techo watch --history FILE")
-    from techo._watch.history_file import HistoryError
-    from techo._watch.history_report import TargetReport, read
+    from techo._watch.history_file import HistoryError, opened_to_read
+    from techo._watch.history_reader import Reader
 
     path, *targets = options.files
-    now = time.time()
-    since = 0 if options.since is None else now - options.since
     try:
-        known, reports = read(path, targets, since, math.inf, _LENGTHS.get(options.every))
+        with (
+            opened_to_read(path) as connection,
+            taking_objects(options.output, printed=options.json) as objects,
+        ):
+            reader = Reader(connection)
+            known = reader.targets()
+            for name in targets:
+                if name not in known:
+                    return refuse(_no_target(name, path, known))
+            wanted = [name for name in known if name in targets or not targets]
+            lines = _report(reader, wanted, options, objects)
     except HistoryError as error:
         return refuse(str(error))
-    for name in targets:
-        if name not in known:
-            return refuse(_no_target(name, path, known))
-    everything = [TargetReport.added_up(reports)] if len(reports) > 1 else []
-    with taking_objects(options.output, printed=options.json) as objects:
-        for report in reports:
-            for span in report.spans:
-                objects.put(span.to_json())
-            for change in report.changes:
-                objects.put(change.to_json())
-            objects.put(report.to_json())
-        for report in everything:
-            objects.put(report.to_json())
     if not options.json:
-        print_lines(*_lines(path, reports, everything))
+        print_lines(*_wrapped(f"{path}: {lines[0]}"), *lines[1:])
     return 0 if objects.complete else 1
+
+
+def _report(
+    reader: Reader, names: Sequence[str], options: argparse.Namespace, objects: Objects
+) -> list[str]:
+    """Report on targets as objects; return the lines for people, the first without the file."""
+    from techo._watch.history_report import TargetReport, report_of
+
+    since = 0 if options.since is None else time.time() - options.since
+    reports, details = list[TargetReport](), list[str]()
+    for name in names:
+        report = report_of(reader, name, since)
+        spans = _spans_of(reader, name, since, options.every)
+        for span in spans:
+            objects.put(span.to_json())
+        for change in report.changes:
+            objects.put(change.to_json())
+        objects.put(report.to_json())
+        reports.append(report)
+        if not options.json:
+            details += _details(report, spans)
+    rows = [(report.target or "", report) for report in reports]
+    if len(reports) > 1:
+        rows.append(("all of them", TargetReport.added_up(reports)))
+        objects.put(rows[-1][1].to_json())
+    table = [line for name, report in rows for line in _row(name, _figures(report.counts))]
+    return [_heading(reports), "", *_row("", _HEADINGS), *table, *details]
+
+
+def _spans_of(reader: Reader, name: str, since: float, every: str | None) -> Sequence[Span]:
+    """Return the spans of the length that was asked for, as far as there are."""
+    if every is None:
+        return ()
+    spans = reader.spans(name, since, math.inf, _LENGTHS[every])
+    return [each for each in spans if each.seconds == _LENGTHS[every]]
+
+
+def _heading(reports: Sequence[TargetReport]) -> str:
+    what = number_of(len(reports), "target")
+    begin = min((each.since for each in reports if each.since is not None), default=None)
+    end = max((each.until for each in reports if each.until is not None), default=None)
+    if begin is None or end is None:
+        return f"{what}, and no minute of that time"
+    return f"{what}, from {_minute(begin)} to {_minute(end)}"
 
 
 def _no_target(name: str, path: str, known: Sequence[str]) -> str:
@@ -125,31 +165,10 @@ def _no_target(name: str, path: str, known: Sequence[str]) -> str:
     return f"{wrong}{did_you_mean(name, known)}; it has {shown}{more}"
 
 
-def _lines(
-    path: str, reports: Sequence[TargetReport], everything: Sequence[TargetReport]
-) -> Iterator[str]:
-    """Return a report for people."""
-    begin = min((each.since for each in reports if each.since is not None), default=None)
-    end = max((each.until for each in reports if each.until is not None), default=None)
-    what = f"{path}: {number_of(len(reports), 'target')}"
-    if begin is None or end is None:
-        yield from _wrapped(f"{what}, and no minute of that time")
-    else:
-        yield from _wrapped(f"{what}, from {_minute(begin)} to {_minute(end)}")
-    yield ""
-    yield from _row("", _HEADINGS)
-    for report in reports:
-        yield from _row(report.target or "", _figures(report.counts))
-    for report in everything:
-        yield from _row("all of them", _figures(report.counts))
-    for report in reports:
-        yield from _details(report)
-
-
-def _details(report: TargetReport) -> Iterator[str]:
-    """Return why a target was lost, its events and its spans."""
+def _details(report: TargetReport, spans: Sequence[Span]) -> Iterator[str]:
+    """Return why a target's probes were lost, its events and its spans."""
     lost = {cause: n for cause, n in report.counts.failures.items() if n > 0}
-    if not lost and not report.events and not report.spans:
+    if not lost and not report.events and not spans:
         return
     yield ""
     yield from _wrapped(f"--- {report.target} ---")
@@ -157,9 +176,9 @@ def _details(report: TargetReport) -> Iterator[str]:
         yield from _wrapped(f"lost: {counted(lost)}")
     for event in report.events:
         yield from _event(event)
-    if report.spans:
+    if spans:
         yield from _row("from", _HEADINGS)
-        for span in report.spans:
+        for span in spans:
             yield from _row(_minute(span.start), _figures(span.counts))
 
 

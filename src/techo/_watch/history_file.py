@@ -97,7 +97,7 @@ def open_to_write(path: str | None) -> Writable:
     _check_place(path)
     with contextlib.ExitStack() as stack, _explaining(path, "write"):
         if Path(path).exists():
-            with contextlib.closing(_connect(_uri(path, "ro"))) as found:
+            with contextlib.closing(_connect_to_read(path)) as found:
                 _is_new(found, path)
         lock = stack.enter_context(contextlib.closing(_locked(path)))
         connection = stack.enter_context(contextlib.closing(_connect(_uri(path, "rwc"))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -46,6 +46,8 @@ _LAST: Final = """coalesce((
 ), :since)
 """
 
+_LENGTHS: Final = (MINUTE, HOUR, DAY)
+
 _LATEST: Final = 2**62
 """After every moment that a row can have."""
 
@@ -83,13 +85,9 @@ class Reader:
 
     def extent(self) -> int | None:
         """Return when the first span began, in Unix time; None if there is none."""
-        query = "SELECT min(start) FROM span WHERE seconds = ?"
-        starts = [
-            self._connection.execute(query, (seconds,)).fetchone()[0]
-            for seconds in (MINUTE, HOUR, DAY)
-        ]
+        found = [begin for begin, _ in self._ranges()]
         # A day that was rolled up began before the first minute of it.
-        return min((each for each in starts if each is not None), default=None)
+        return min(found, default=None)
 
     def spans(self, target: str | None, since: float, until: float, seconds: int) -> list[Span]:
         """Return the spans that have some of a time in them, in their order, none of it twice.
@@ -97,27 +95,63 @@ class Reader:
         They are of that length, or longer where shorter ones are gone. What was not rolled up
         yet is, to be returned. Without a target they are those of all.
         """
+        end, pieces = math.inf, list[tuple[int, int, int]]()
+        for length, begin in self._begins().items():
+            if length >= seconds:
+                low, high = _down(max(since, begin), length), _up(min(until, end), length)
+                pieces.append((length, low, high))
+                end = min(end, begin)
+        return self._spans(target, pieces)
+
+    def fewest(self, target: str, since: float) -> list[Span]:
+        """Return as few spans of a target as have all that came since a moment, each once.
+
+        Where shorter ones are gone, they have what came before in the same hour or day, too.
+        """
+        high = max((end for _, end in self._ranges()), default=0)
+        low = next(
+            _down(since, length)
+            for length, begin in self._begins().items()
+            if _down(since, length) >= begin
+        )
+        pieces = list[tuple[int, int, int]]()
+        for length, end in (
+            (MINUTE, min(_up(low, HOUR), high)),
+            (HOUR, min(_up(low, DAY), _down(high, HOUR))),
+            (DAY, _down(high, DAY)),
+            (HOUR, _down(high, HOUR)),
+            (MINUTE, high),
+        ):
+            pieces.append((length, low, end))
+            low = max(low, end)
+        return self._spans(target, pieces)
+
+    def _ranges(self) -> list[tuple[int, int]]:
+        """Return for each length that there is when the first span began and the last ended."""
+        query = "SELECT min(start), max(start) + seconds FROM span WHERE seconds = ?"
+        rows = (self._connection.execute(query, (each,)).fetchone() for each in _LENGTHS)
+        return [(begin, end) for begin, end in rows if begin is not None]
+
+    def _begins(self) -> dict[int, int]:
+        """Return from when on there are spans of each length, short ones first."""
+        levels = levels_of(self._connection)
+        hours = _up(levels[HOUR].pruned, DAY)
+        return {MINUTE: max(hours, _up(levels[MINUTE].pruned, HOUR)), HOUR: hours, DAY: 0}
+
+    def _spans(self, target: str | None, pieces: Sequence[tuple[int, int, int]]) -> list[Span]:
+        """Return the spans in pieces of time, each with their length, its begin and its end."""
         names = self._names(target)
         only = None if target is None else [*names]
-        levels = levels_of(self._connection)
-        rolled = {each: level.rolled for each, level in levels.items()}
-        hours = _up(levels[HOUR].pruned, DAY)
-        minutes = max(hours, _up(levels[MINUTE].pruned, HOUR))
-        # What is that short is only there from then on.
-        begins = {MINUTE: minutes, HOUR: hours, DAY: 0}
-        found, end = list[Span](), math.inf
-        for length, begin in begins.items():
-            if length < seconds:
-                continue
-            low, high = _down(max(since, begin), length), _up(min(until, end), length)
-            if low < high:
-                rows = self._added_up(only, low, high, length, rolled)
-                found += (
-                    Span(names[number], start, length, counts)
-                    for (start, number), counts in rows.items()
-                )
-            end = min(end, begin)
-        return sorted(found, key=lambda span: (span.start, span.target))
+        rolled = {each: level.rolled for each, level in levels_of(self._connection).items()}
+        spans = (
+            Span(names[number], start, seconds, counts)
+            for seconds, low, high in pieces
+            if low < high
+            for (start, number), counts in self._added_up(
+                only, low, high, seconds, rolled
+            ).items()
+        )
+        return sorted(spans, key=lambda span: (span.start, span.target))
 
     def changes(
         self, target: str | None, since: float, until: float, *, with_last: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -9,9 +10,8 @@ import attrs
 
 from techo._probing.histogram import nanoseconds
 from techo._schema import headed
-from techo._watch.counts import Counts, Span
+from techo._watch.counts import Counts
 from techo._watch.events import Change, Event, EventKind
-from techo._watch.history_file import MINUTE, opened_to_read
 from techo._watch.history_reader import Reader
 
 
@@ -30,12 +30,11 @@ class TargetReport:
     events: Sequence[Event]
     """What was over in that time, or had begun by its end; in the order of when it began."""
     changes: Sequence[Change] = ()
-    spans: Sequence[Span] = ()
-    """Of the length that was asked for, if one was."""
+    """Those in that time."""
 
     @classmethod
     def added_up(cls, reports: Sequence[TargetReport]) -> TargetReport:
-        """Return the sum of several, without their changes and spans."""
+        """Return the sum of several, without their changes."""
         counts = Counts()
         for each in reports:
             counts.add(each.counts)
@@ -58,7 +57,7 @@ class TargetReport:
         return max(0.0, (self.until or 0) - event.since)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON has it, without changes and spans."""
+        """Return it as JSON has it, without its changes."""
         longest = max(self.outages, key=self.seconds_of, default=None)
         total = sum(map(self.seconds_of, self.outages))
         return headed(
@@ -97,37 +96,17 @@ def events_of(changes: Iterable[Change], since: float) -> list[Event]:
     return sorted(found, key=lambda event: event.since)
 
 
-def read(
-    path: str, targets: Sequence[str], since: float, until: float, every: int | None = None
-) -> tuple[list[str], list[TargetReport]]:
-    """Return the names of all targets in a history, and what it says of some of these, or all.
-
-    What is not in it is left out. With `every`, there are spans of so many seconds, too.
-
-    Raises:
-        HistoryError: the file cannot be read.
-    """
-    with opened_to_read(path) as connection:
-        reader = Reader(connection)
-        known = reader.targets()
-        reports = []
-        for name in known:
-            if targets and name not in targets:
-                continue
-            finest = reader.spans(name, since, until, MINUTE)
-            counts = Counts()
-            for span in finest:
-                counts.add(span.counts)
-            changes = reader.changes(name, since, until, with_last=True)
-            wanted = reader.spans(name, since, until, every) if every else ()
-            report = TargetReport(
-                name,
-                finest[0].start if finest else None,
-                finest[-1].start + finest[-1].seconds if finest else None,
-                counts,
-                events_of(changes, since),
-                [each for each in changes if each.at >= since],
-                [each for each in wanted if each.seconds == every],
-            )
-            reports.append(report)
-    return known, reports
+def report_of(reader: Reader, target: str, since: float) -> TargetReport:
+    """Return what a history says of a target since a moment."""
+    spans, counts = reader.fewest(target, since), Counts()
+    for span in spans:
+        counts.add(span.counts)
+    changes = reader.changes(target, since, math.inf, with_last=True)
+    return TargetReport(
+        target,
+        spans[0].start if spans else None,
+        spans[-1].start + spans[-1].seconds if spans else None,
+        counts,
+        events_of(changes, since),
+        [each for each in changes if each.at >= since],
+    )
