@@ -109,7 +109,7 @@ def open_to_write(path: str | None) -> Writable:
                 "network; name a file on this machine"
             )
         # What is committed outlives this process. To outlive a power cut it would have to wait
-        # for the disk each time, and only the last second would be gone without.
+        # for the disk each second; without, what the system has not written yet is lost then.
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
         if new:
