@@ -42,11 +42,11 @@ _BOUNDS: Final = [each * 1_000 for each in _MICROSECONDS]
 _PERIOD: Final = 1.0
 """Seconds between two texts."""
 
-_PIECE: Final = 200
-"""Lines that are written at a time, in less than half a millisecond."""
+_PIECE: Final = 3
+"""Targets that are written at a time, in less than half a millisecond."""
 
 _AT_ONCE: Final = 20
-"""Targets that are looked at at a time, likewise."""
+"""Targets that the loop looks at at a time, in less than a millisecond."""
 
 Found: TypeAlias = Iterator[tuple[str, str, str, float]]
 """Ends of names, labels before those of all targets, labels between these, and values."""
@@ -57,6 +57,19 @@ Family: TypeAlias = tuple[str, str, str, Samples]
 """Its type, its name, what it is about, and its samples of one target."""
 
 
+@attrs.frozen
+class _Lost:
+    """The most that a target has lost.
+
+    What comes late after all is not lost any more, and to Prometheus a counter that falls has
+    begun anew.
+    """
+
+    causes: collections.Counter[FailureCause]
+    sent: int
+    """How many were due by then; if fewer are, it is a new one under the same name."""
+
+
 @attrs.define(eq=False)
 class WatchExposition:
     """Makes the text about many targets."""
@@ -64,11 +77,8 @@ class WatchExposition:
     version: str
     pause: Callable[[], object] = lambda: None
     """Called between pieces."""
-    _lost: dict[str, collections.Counter[FailureCause]] = attrs.field(factory=dict, init=False)
-    """By target, the most that were lost for each cause. What comes late after all is not lost
-    any more, and to Prometheus a counter that falls has begun anew."""
-    _sent: dict[str, int] = attrs.field(factory=dict, init=False)
-    """By target; fewer are of a new one under the same name."""
+    _lost: dict[str, _Lost] = attrs.field(factory=dict, init=False)
+    """By target, of those that are there."""
     _frame: Callable[[str], tuple[bytes, str]] = attrs.field(init=False)
     _families: dict[str, Samples] = attrs.field(init=False)
     """By name, in the order of the text."""
@@ -82,39 +92,41 @@ class WatchExposition:
         }
         self._frame = exposition(_Frame(self.version, empty))
 
-    def expose(self, accept: str, snapshots: Sequence[Snapshot]) -> tuple[bytes, str]:
+    def expose(self, accept: str, snapshots: Iterable[Snapshot]) -> tuple[bytes, str]:
         """Return the text and its content type, for an Accept header."""
-        labels = self._prepare(snapshots)
+        lines: dict[str, list[bytes]] = {name: [] for name in self._families}
+        before, self._lost = self._lost, {}
+        try:
+            remaining = iter(snapshots)
+            while piece := [*itertools.islice(remaining, _PIECE)]:
+                for each in piece:
+                    self._count_lost(each, before.get(each.target))
+                labels = [_labels_of(each) for each in piece]
+                for name, samples in self._families.items():
+                    lines[name].append("".join(_lines(name, samples, piece, labels)).encode())
+                self.pause()
+        except BaseException:
+            self._lost = before | self._lost
+            raise
         frame, content_type = self._frame(accept)
-        pieces: list[bytes] = []
+        text: list[bytes] = []
         for line in frame.splitlines(keepends=True):
-            pieces.append(line)
+            text.append(line)
             if line.startswith(b"# TYPE techo_watch_"):
                 # In one of the formats a counter's name has its ending here, too.
-                name = line.split()[2].decode().removesuffix("_total")
-                lines = _lines(name, self._families[name], snapshots, labels)
-                while piece := "".join(itertools.islice(lines, _PIECE)):
-                    pieces.append(piece.encode())
-                    self.pause()
-        return b"".join(pieces), content_type
+                text += lines[line.split()[2].decode().removesuffix("_total")]
+        return b"".join(text), content_type
 
-    def _prepare(self, snapshots: Sequence[Snapshot]) -> list[tuple[str, str]]:
-        """Keep the most that each target has lost, forget those that are gone, make labels."""
-        lost, sent, labels = {}, {}, []
-        for number, each in enumerate(snapshots, 1):
-            known = self._lost.get(each.target)
-            if known is None or self._sent[each.target] > each.sent:
-                known = collections.Counter()
-            lost[each.target] = known | each.total.failures
-            sent[each.target] = each.sent
-            labels.append(_labels_of(each))
-            if number % _AT_ONCE == 0:
-                self.pause()
-        self._lost, self._sent = lost, sent
-        return labels
+    def _count_lost(self, snapshot: Snapshot, before: _Lost | None) -> None:
+        """Keep the most that a target has lost."""
+        known = collections.Counter[FailureCause]()
+        if before is not None and before.sent <= snapshot.sent:
+            known = before.causes
+        known = known | snapshot.total.failures
+        self._lost[snapshot.target] = _Lost(known, snapshot.sent)
 
     def _losses(self, snapshot: Snapshot) -> Found:
-        lost = self._lost[snapshot.target]
+        lost = self._lost[snapshot.target].causes
         for cause, label in _CAUSES.items():
             yield "_total", label, "", lost[cause]
 
@@ -244,7 +256,7 @@ class SharedExposition:
     """The text for all who ask: it is made anew when the latest one is a second old."""
 
     snapshots: Callable[[], Iterable[Snapshot]]
-    """Called on the loop, and iterated over with pauses. What it yields must not change."""
+    """Called and iterated over on the loop, with pauses. What it yields must not change."""
     version: str
     _exposition: WatchExposition = attrs.field(init=False)
     _lock: trio.Lock = attrs.field(factory=trio.Lock, init=False)
@@ -265,18 +277,19 @@ class SharedExposition:
             fresh = trio.current_time() - _PERIOD
             self._made = {each: made for each, made in self._made.items() if made[0] > fresh}
             if accept not in self._made:
-                found = await _look_at(self.snapshots())
-                made = await trio.to_thread.run_sync(self._exposition.expose, accept, found)
+                made = await trio.to_thread.run_sync(self._make, accept)
                 self._made[accept] = trio.current_time(), *made
             _, text, content_type = self._made[accept]
         return text, content_type
 
+    def _make(self, accept: str) -> tuple[bytes, str]:
+        """Make a text, in a thread."""
+        return self._exposition.expose(accept, self._taken())
 
-async def _look_at(snapshots: Iterable[Snapshot]) -> list[Snapshot]:
-    """Return what is there, with a pause now and then: taking snapshots takes time."""
-    found = []
-    for number, each in enumerate(snapshots, 1):
-        found.append(each)
-        if number % _AT_ONCE == 0:
-            await trio.lowlevel.checkpoint()
-    return found
+    def _taken(self) -> Iterator[Snapshot]:
+        """Yield snapshots, which the loop takes a few at a time: all would be 50 MB."""
+        remaining = trio.from_thread.run_sync(lambda: iter(self.snapshots()))
+        while found := trio.from_thread.run_sync(
+            lambda: [*itertools.islice(remaining, _AT_ONCE)]
+        ):
+            yield from found
