@@ -118,7 +118,7 @@ def test_since_begins_at_the_minute_that_has_it(file: str) -> None:
     [
         ([], "history needs the file: FILE of techo watch --history FILE"),
         (["/nowhere/a.db"], "cannot read '/nowhere/a.db': no such file or directory"),
-        (["{folder}"], "cannot read '{folder}': "),
+        (["{folder}"], "cannot read '{folder}': is a directory"),
         ([__file__], "is no history of techo watch"),
         (["{file}", "wbe"], "in '{file}'; did you mean web?; it has " + LONG + ", web\n"),
         (

@@ -9,8 +9,10 @@ The file itself cannot be locked so, because that would lock out readers, too.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -126,7 +128,7 @@ def opened_to_read(path: str) -> Iterator[sqlite3.Connection]:
         HistoryError: it is no history, or one of a newer version, or it cannot be read.
     """
     with _explaining(path, "read"):
-        Path(path).stat()  # whose errors have a reason, which SQLite's have not
+        _check_readable(path)
         with contextlib.closing(_connect_to_read(path)) as connection:
             if _is_new(connection, path):
                 raise HistoryError(f"{quoted(path)} is empty, and no history of techo watch")
@@ -166,6 +168,7 @@ def _locked(path: str) -> sqlite3.Connection:
     lock = _connect(_uri(f"{os.path.realpath(path)}.lock", "rwc"))
     try:
         lock.execute("PRAGMA busy_timeout = 0")
+        lock.execute("PRAGMA journal_mode = MEMORY")  # or a third file would stay behind
         lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.Error as error:
         lock.close()
@@ -228,6 +231,18 @@ def _check_place(path: str) -> None:
         reason = "permission denied"
     if reason:
         raise HistoryError(f"cannot write {quoted(path)}: {reason}")
+
+
+def _check_readable(path: str) -> None:
+    """Find out the same of a file that is to be read.
+
+    Raises:
+        OSError: it cannot be.
+    """
+    if stat.S_ISDIR(Path(path).stat().st_mode):
+        raise IsADirectoryError(errno.EISDIR, path)
+    if not os.access(path, os.R_OK):
+        raise PermissionError(errno.EACCES, path)
 
 
 @contextlib.contextmanager
