@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sqlite3
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from histories import BEGIN, change, outage, span
 from techo._watch.counts import Counts, Span
@@ -314,3 +317,39 @@ async def test_what_is_lost_at_the_end_is_said(
         history._writer.connection.execute("PRAGMA query_only = 1")
         history.put_span(span(BEGIN, 5))
     assert caplog.messages[1:] == [f"the history {path!r}: 1 row was not written in the end"]
+
+
+_JUMPS = [0, MINUTE, MINUTE, 50 * MINUTE, HOUR, 5 * HOUR, DAY, 4 * DAY]
+
+
+@settings(max_examples=40)  # two thousand have been tried
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([*_JUMPS, *(-each for each in _JUMPS)]),
+            st.sampled_from(["a", "b"]),
+            st.integers(0, 4),
+        ),
+        max_size=30,
+    )
+)
+def test_nothing_is_lost_or_counted_twice_whatever_the_clock_does(
+    steps: list[tuple[int, str, int]],
+) -> None:
+    """However it jumps, and however far old rows have been looked at, all sums are exact."""
+    file = open_to_write(None)
+    writer, reader = Writer(file, Keep(2 * HOUR, DAY)), Reader(file.connection)
+    put, now = {"a": Counts(), "b": Counts()}, BEGIN
+    for number, (jump, target, pieces) in enumerate(steps):
+        now = max(now + jump, DAY)
+        minute = span(now // MINUTE * MINUTE, 1000 + number, target=target, lost=number % 2)
+        put[target].add(minute.counts)
+        writer.write([NewSpan.of(minute)])
+        for _ in range(pieces):
+            writer.tidy(now)
+        for seconds in (MINUTE, HOUR, DAY):
+            found = reader.spans(target, 0, math.inf, seconds)
+            assert added_up(found) == put[target], seconds
+            assert [each.start for each in found] == sorted({each.start for each in found})
+        assert added_up(reader.fewest(target, 0)) == put[target]
+    file.close()
