@@ -130,11 +130,13 @@ OPEN = "application/openmetrics-text; version=1.0.0; "
     [
         ("", PLAIN),
         ("text/plain; version=1.x", PLAIN),
-        ("application/openmetrics-text; version=abc", PLAIN),
+        ("application/openmetrics-text; version=abc", (PLAIN, OPEN)),
         ("application/openmetrics-text; version=9.8.7; escaping=dots", OPEN),
     ],
 )
-def test_there_are_two_formats_whatever_is_asked_for(accept: str, content_type: str) -> None:
+def test_there_are_two_formats_whatever_is_asked_for(
+    accept: str, content_type: str | tuple[str, str]
+) -> None:
     """Nothing that a stranger sends is an error, or comes back in the answer."""
     counters = Counters(techo.EchoService().statistics(), CountingHook().durations)
     expose = exposition(ServiceCollector(lambda: counters, "1.2"))
