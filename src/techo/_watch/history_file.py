@@ -172,7 +172,7 @@ def _locked(path: str) -> sqlite3.Connection:
         lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.Error as error:
         lock.close()
-        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+        if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_BUSY:
             raise
         raise HistoryError(
             f"{quoted(path)} has a writer already; end the other techo watch, or name another "
@@ -251,7 +251,7 @@ def _explaining(path: str, what: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_NOTADB:
             raise _no_history(path) from None
         raise HistoryError(f"cannot {what} {quoted(path)}: {error}") from error
     except OSError as error:
