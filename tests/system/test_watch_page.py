@@ -22,7 +22,7 @@ from helpers import PATIENCE
 from techo._printable import printable
 from techo._watch.events import State
 from techo._watch.web import serve_web
-from watch.feeds import HOSTILE, FakeFeed, snapshot, week_of
+from watch.feeds import HOSTILE, FakeFeed, change, snapshot, week_of
 
 TOKEN = "correct-horse-battery"  # noqa: S105  -- a test's own
 
@@ -309,10 +309,12 @@ def test_it_is_kept_up_to_date_and_says_when_it_is_not(chromium: Browser) -> Non
             page.wait_for("!document.querySelector('tr.target').checkVisibility()")
             away = [snapshot("a", State.DOWN), snapshot("b", State.DOWN)]
             site.run(lambda: setattr(feed, "found", away))
+            site.run(lambda: feed.publish(change("a", 1e9)))
             page.wait_for(f"{state}.endsWith(' down')")
             assert page.evaluate("document.querySelector('tr.target').checkVisibility()")
             assert page.evaluate("document.title") == "2 down - techo watch"
             site.run(lambda: setattr(feed, "found", [*away, snapshot("<b>c")]))
+            site.run(lambda: feed.publish(change("<b>c", 1e9)))
             page.wait_for("document.querySelectorAll('tr.target').length === 3")
             assert " UTC" in page.evaluate(connection)
         page.wait_for(f"{connection}.includes('no connection since then')")

@@ -170,7 +170,7 @@ def _add(feed: FakeFeed, name: str, index: int) -> None:
             cause=FailureCause.TIMEOUT_REPLY,
             first_error="no reply within 1 s",
         )
-        feed.changed.append(_change(name, since + 3, State.UP, state, began=began))
+        feed.changed.append(change(name, since + 3, before=State.UP, state=state, began=began))
         for number, span in enumerate(spans):
             if state == State.DOWN and span.start + 3600 > since:
                 spans[number] = attrs.evolve(span, counts=_hour_down())
@@ -207,7 +207,7 @@ def _hour_down() -> Counts:
 
 def _outage(feed: FakeFeed, name: str, at: int, seconds: int) -> None:
     event = Event(kind=EventKind.DOWN, since=at, probes=3)
-    feed.changed.append(_change(name, at + 3, State.UP, State.DOWN, began=event))
+    feed.changed.append(change(name, at + 3, before=State.UP, state=State.DOWN, began=event))
     ended = attrs.evolve(
         event,
         seconds=float(seconds),
@@ -216,26 +216,11 @@ def _outage(feed: FakeFeed, name: str, at: int, seconds: int) -> None:
         first_error="no reply within 1 s",
         last_error="the connection broke",
     )
-    over = _change(name, at + seconds + 2, State.DOWN, State.UP, ended=ended)
+    over = change(name, at + seconds + 2, before=State.DOWN, state=State.UP, ended=ended)
     feed.changed.append(over)
 
 
-def _change(
-    name: str,
-    at: float,
-    before: State,
-    state: State,
-    *,
-    ended: Event | None = None,
-    began: Event | None = None,
-) -> Change:
-    return Change(
-        target=name,
-        group="",
-        labels={},
-        at=at,
-        before=before,
-        state=state,
-        ended=ended,
-        began=began,
-    )
+def change(target: str, at: float, **fields: object) -> Change:
+    """Return a change, to being down if nothing else is given."""
+    rest = {"group": "", "labels": {}, "before": State.UP, "state": State.DOWN}
+    return Change(target=target, at=at, **{**rest, **fields})  # type: ignore[arg-type]

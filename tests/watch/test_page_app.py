@@ -16,12 +16,12 @@ import trio
 import trio.testing
 
 from techo._operate.web import App
-from techo._watch.columns import columns, events
+from techo._watch.columns import Columns, events
 from techo._watch.counts import Span
-from techo._watch.events import Change, Event, EventKind, State
+from techo._watch.events import Event, EventKind, State
 from techo._watch.web_access import require_token
-from techo._watch.web_app import MOST_LISTENERS, UPDATE, WatchApp
-from watch.feeds import HOSTILE, FakeFeed, counts, snapshot, week_of
+from techo._watch.web_app import MOST_LISTENERS, SHARED, UPDATE, WatchApp
+from watch.feeds import HOSTILE, FakeFeed, change, counts, snapshot, week_of
 
 TOKEN = "correct-horse-battery"  # noqa: S105  -- a test's own
 
@@ -101,15 +101,6 @@ async def listening(app: App) -> AsyncIterator[Response]:
         gone.set()
 
 
-def change(target: str, at: float, **fields: Any) -> Change:
-    """Return a change of a target."""
-    return Change(
-        **{"group": "", "labels": {}, "before": State.UP, "state": State.DOWN, **fields},
-        target=target,
-        at=at,
-    )
-
-
 def test_minutes_are_merged_into_columns_and_hours_stay_as_they_are() -> None:
     """What came late takes one from the loss of another minute of its column."""
     spans = [
@@ -118,8 +109,10 @@ def test_minutes_are_merged_into_columns_and_hours_stay_as_they_are() -> None:
         Span("a", 4140, 60, attrs.evolve(counts([]), down_seconds=1.5)),
         Span("a", 4200, 60, counts([5], eof=-1)),
     ]
-    found = [each.to_json() for each in columns(spans, 600)]
-    assert found == [
+    found = Columns(600)
+    for each in spans:
+        found.add(each)
+    assert found.to_json() == [
         {"start": 0, "seconds": 3600, "received": 7, "lost": 0, "down_seconds": 0.0,
          "buckets": [16, 7]},
         {"start": 3600, "seconds": 600, "received": 4, "lost": 2, "down_seconds": 1.5,
@@ -290,6 +283,14 @@ async def test_what_all_ask_for_is_made_once_a_second(
     assert (await ask(app, "/data.json")).json == first
     await trio.sleep(0.2)
     assert (await ask(app, "/data.json")).json["targets"][0]["target"] == "b"
+    await trio.sleep(1)
+    assert b'"target":"b"' in (await ask(app, "/rows.json")).body
+    await trio.sleep(0.9)
+    feed.found = [snapshot("c")]
+    assert b">b<" in (await ask(app, "/")).body
+    await trio.sleep(0.2)
+    version = (await ask(app, "/rows.json")).json["version"]
+    assert f'data-version="{version}"' in (await ask(app, "/")).body.decode()
 
 
 async def test_events_come_as_they_happen_and_all_rows_now_and_then(
@@ -303,11 +304,16 @@ async def test_events_come_as_they_happen_and_all_rows_now_and_then(
         assert response.headers["content-type"] == "text/event-stream"
         assert response.events == [("rows", rows)]
         down = change("a\n\ndata: {}", 5.0)
+        feed.found = [snapshot("a", State.DOWN)]
         feed.publish(down)
-        await trio.sleep(UPDATE - 0.1)
-        assert response.events[1:] == [("change", down.to_json())]
+        feed.publish(down)
+        await trio.sleep(SHARED - 0.1)
+        assert response.events[1:] == [("change", down.to_json())] * 2
+        await trio.sleep(0.2)
+        name, rows = response.events[-1]
+        assert (name, rows["rows"][0]["state"]) == ("rows", "down")
         await trio.sleep(2 * UPDATE)
-        assert [name for name, _ in response.events] == ["rows", "change", "rows", "rows"]
+        assert [name for name, _ in response.events[3:]] == ["rows"] * 3
     assert feed.listeners == 0
     head = await ask(app, "/events", "HEAD")
     assert (head.status, head.body) == (200, b"")

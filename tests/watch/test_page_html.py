@@ -66,7 +66,7 @@ class Parsed(HTMLParser):
 def parsed(*snapshots: object, **options: object) -> Parsed:
     """Return what is in the page about these targets."""
     rows = [row(each) for each in snapshots]  # type: ignore[arg-type]
-    return Parsed(page(Table.of(rows, 0.0), **options))  # type: ignore[arg-type]
+    return Parsed("".join(page(Table.of(rows, 0.0), **options)))  # type: ignore[arg-type]
 
 
 def test_a_row_has_a_target_in_words_and_figures() -> None:

@@ -57,17 +57,25 @@ def flat(buckets: Mapping[int, int]) -> list[int]:
     return [each for pair in sorted(buckets.items()) for each in pair]
 
 
-def columns(spans: Iterable[Span], seconds: int) -> list[Column]:
-    """Return spans merged into columns of so many seconds; a longer span is one of its own."""
-    found = dict[int, Column]()
-    for span in spans:
-        width = max(seconds, span.seconds)
+@attrs.define
+class Columns:
+    """Spans merged into columns of so many seconds; a longer span is one of its own."""
+
+    seconds: int
+    _found: dict[int, Column] = attrs.field(factory=dict, init=False)
+
+    def add(self, span: Span) -> None:
+        """Count a span in its column."""
+        width = max(self.seconds, span.seconds)
         start = span.start // width * width
-        column = found.get(start)
+        column = self._found.get(start)
         if column is None:
-            column = found[start] = Column(start, width)
+            column = self._found[start] = Column(start, width)
         column.add(span.counts)
-    return sorted(found.values(), key=lambda column: column.start)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return them as JSON has them, in order of time."""
+        return [self._found[start].to_json() for start in sorted(self._found)]
 
 
 def merged(spans: Iterable[Span], start: int, end: int) -> Counts:

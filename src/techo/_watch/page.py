@@ -26,12 +26,11 @@ MODULES: Final = ("strip", "moment", "common")
 _ZOOMS: Final = ("1h", "6h", "1d", "1w", "all")
 
 
-def page(table: Table, *, group: str | None = None, problems: bool = False) -> str:
-    """Return the whole page; what is not of that group, or no problem, is hidden."""
+def page(table: Table, *, group: str | None = None, problems: bool = False) -> Iterator[str]:
+    """Yield the page in parts; what is not of that group, or no problem, is hidden."""
     groups = list(dict.fromkeys(each.group for each in table.rows))
-    body = "".join(_groups(table, group, problems=problems))
     heads = "".join(f'<th scope="col">{_text(each)}</th>' for each in COLUMNS.values())
-    return f"""<!doctype html>
+    yield f"""<!doctype html>
 <html lang="en" data-version="{table.version}" data-at="{table.at}">
 <head>
 <meta charset="utf-8">
@@ -61,7 +60,9 @@ up</label>
 <table>
 <caption>Round trip times and loss are of all probes since the watch began.</caption>
 <thead><tr><th scope="col">target</th>{heads}</tr></thead>
-{body}</table>
+"""
+    yield from _groups(table, group, problems=problems)
+    yield """</table>
 <noscript><p>With scripts on, each target has a strip of its past here.</p></noscript>
 </body>
 </html>

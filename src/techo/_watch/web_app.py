@@ -16,7 +16,7 @@ import trio
 
 from techo._operate.web import header, prolong, respond
 from techo._schema import headed
-from techo._watch.columns import MINUTE, columns, events, flat, grade, look_back, merged
+from techo._watch.columns import MINUTE, Columns, events, flat, grade, look_back, merged
 from techo._watch.counts import Snapshot
 from techo._watch.events import Change, State
 from techo._watch.feed import Feed
@@ -39,8 +39,8 @@ MOST_COLUMNS: Final = 2000
 MOST_TARGETS: Final = 20
 """In one request for columns."""
 
-_TURN: Final = 20
-"""Targets or spans computed at a time: probes should not wait for more."""
+_TURN: Final = 0.002
+"""Seconds that are computed at a time, about: probes should not wait for longer."""
 
 SECURITY: Final = (
     (
@@ -97,10 +97,13 @@ class _Shared(Generic[T]):
 
 async def _in_turns(items: Iterable[T]) -> AsyncIterator[T]:
     """Yield items, and let other tasks run now and then."""
-    for number, item in enumerate(items):
-        if number % _TURN == 0:
-            await trio.lowlevel.checkpoint()
+    await trio.lowlevel.checkpoint()
+    begun = time.perf_counter()
+    for item in items:
         yield item
+        if time.perf_counter() - begun > _TURN:
+            await trio.lowlevel.checkpoint()
+            begun = time.perf_counter()
 
 
 @attrs.define(eq=False)
@@ -110,7 +113,8 @@ class WatchApp:
     feed: Feed
     expose: Expose | None = None
     _listeners: int = 0
-    _table: _Shared[Table] = attrs.field(init=False)
+    _table: _Shared[tuple[Table, bytes]] = attrs.field(init=False)
+    """With what brings a page up to date: it must not be older than a page."""
     _data: _Shared[bytes] = attrs.field(init=False)
     _routes: Mapping[str, tuple[Callable[[_Query], Awaitable[str | bytes]], str]] = attrs.field(
         init=False
@@ -121,7 +125,7 @@ class WatchApp:
         self._data = _Shared(self._make_data)
         self._routes = {
             "/": (self._page, "text/html; charset=utf-8"),
-            "/data.json": (self._all_data, _JSON),
+            "/data.json": (lambda _query: self._data.get(), _JSON),
             "/rows.json": (self._rows, _JSON),
             "/spans.json": (self._spans, _JSON),
             "/moment.json": (self._moment, _JSON),
@@ -165,14 +169,21 @@ class WatchApp:
         make, content_type = self._routes[path]
         return await make(_Query.of(scope)), content_type
 
-    async def _make_table(self) -> Table:
-        rows = [row(each) async for each in _in_turns(self.feed.snapshots())]
-        return Table.of(rows, time.time())
+    async def _make_table(self) -> tuple[Table, bytes]:
+        found = [row(each) async for each in _in_turns(self.feed.snapshots())]
+        table = Table.of(found, time.time())
+        rows = [_json(each.to_json()) async for each in _in_turns(table.rows)]
+        head = {**table.to_json(), "oldest": await self._oldest()}
+        return table, _with(head, "rows", rows)
+
+    async def _rows(self, _query: _Query | None = None) -> bytes:
+        return (await self._table.get())[1]
 
     async def _make_data(self) -> bytes:
-        targets = [each.to_json() async for each in _in_turns(self.feed.snapshots())]
-        oldest = await self._oldest()
-        return _json(headed("targets", at=time.time(), oldest=oldest, targets=targets))
+        found = _in_turns(self.feed.snapshots())
+        targets = [_json(each.to_json()) async for each in found]
+        head = headed("targets", at=time.time(), oldest=await self._oldest())
+        return _with(head, "targets", targets)
 
     async def _oldest(self) -> float | None:
         """Return since when anything is known: what is known now can do without."""
@@ -181,9 +192,6 @@ class WatchApp:
         except HistoryError:
             return None
 
-    async def _all_data(self, _query: _Query) -> bytes:
-        return await self._data.get()
-
     async def _ready(self, _query: _Query) -> str:
         """Return ``ready`` as soon as anything is known of any target."""
         await trio.lowlevel.checkpoint()
@@ -191,14 +199,11 @@ class WatchApp:
             raise _RefusedError(503, "starting")
         return "ready\n"
 
-    async def _rows(self, _query: _Query | None = None) -> bytes:
-        """Return what brings a page up to date."""
-        table = await self._table.get()
-        return _json(table.to_json() | {"oldest": await self._oldest()})
-
     async def _page(self, query: _Query) -> str:
         group, problems = query.text("group"), query.text("problems") == "1"
-        return page(await self._table.get(), group=group, problems=problems)
+        table, _ = await self._table.get()
+        parts = page(table, group=group, problems=problems)
+        return "".join([each async for each in _in_turns(parts)])
 
     async def _spans(self, query: _Query) -> bytes:
         """Return columns in a range of time, and the events in it, for each target."""
@@ -211,20 +216,17 @@ class WatchApp:
                 f"until is not after since, or above {MOST_COLUMNS} times {seconds} s after it"
             )
         found = [await self._strip(each, since, until, seconds) for each in targets]
-        return _json({"targets": found})
+        return _with({}, "targets", found)
 
-    async def _strip(
-        self, target: str, since: float, until: float, seconds: int
-    ) -> dict[str, Any]:
+    async def _strip(self, target: str, since: float, until: float, seconds: int) -> bytes:
         spans = await self.feed.spans(target, since, until, grade(seconds))
-        found = columns([each async for each in _in_turns(spans)], seconds)
+        found = Columns(seconds)
+        async for each in _in_turns(spans):
+            found.add(each)
         snapshot = self._snapshot(target, known=bool(spans))
         changes = await self.feed.changes(target, look_back(snapshot, since), time.time())
-        return {
-            "target": target,
-            "spans": [each.to_json() for each in found],
-            "events": [each.to_json() for each in events(changes, snapshot, since, until)],
-        }
+        lasted = [each.to_json() for each in events(changes, snapshot, since, until)]
+        return _json({"target": target, "spans": found.to_json(), "events": lasted})
 
     async def _moment(self, query: _Query) -> bytes:
         """Return all that is known of what befell a target in one column of its strip."""
@@ -266,7 +268,7 @@ class WatchApp:
             await _plain(send, 503, f"{MOST_LISTENERS} pages are listening already")
             return
         self._listeners += 1
-        lock = trio.Lock()
+        lock, changed = trio.Lock(), trio.Event()
 
         async def tell(event: str, data: bytes) -> None:
             body = b"event: %s\ndata: %s\n\n" % (event.encode(), data)
@@ -277,11 +279,17 @@ class WatchApp:
         async def tell_changes(changes: AsyncIterator[Change]) -> None:
             async for change in changes:
                 await tell("change", _json(change.to_json()))
+                changed.set()
 
         async def tell_rows() -> None:
+            nonlocal changed
             while True:
                 await tell("rows", await self._rows())
-                await trio.sleep(UPDATE)
+                with trio.move_on_after(UPDATE):
+                    await changed.wait()
+                if changed.is_set():
+                    changed = trio.Event()
+                    await trio.sleep(SHARED)  # those that are made then have it
 
         headers = [(b"content-type", _EVENTS.encode()), (b"cache-control", b"no-store")]
         headers += [(b"x-content-type-options", b"nosniff"), *SECURITY]
@@ -351,6 +359,12 @@ def _check_minutes(seconds: int) -> None:
 
 def _json(found: object) -> bytes:
     return json.dumps(found, separators=(",", ":")).encode()
+
+
+def _with(fields: Mapping[str, object], name: str, items: Iterable[bytes]) -> bytes:
+    """Return an object of fields and a list of what is JSON already."""
+    head = _json(fields)[:-1] + b"," * bool(fields)
+    return head + _json(name) + b":[" + b",".join(items) + b"]}"
 
 
 def _static(path: str) -> bytes:
