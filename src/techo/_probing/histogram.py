@@ -128,11 +128,22 @@ class Histogram:
         Raises:
             ValueError: `percent` is not between 0 and 100.
         """
+        return self._percentiles([percent], lost)[0]
+
+    def _percentiles(self, percents: Iterable[float], lost: int) -> list[float | None]:
+        """Return percentiles, for which the buckets are put in order once."""
         count = self.count + lost
-        if count < fewest(percent):
-            return None
-        rank = math.ceil(_rounded(count * percent / 100))
-        return next((duration for duration, seen in self._ranks() if seen >= rank), math.inf)
+        buckets = sorted(self.buckets)
+        seen = list(itertools.accumulate(map(self.buckets.__getitem__, buckets)))
+        found = list[float | None]()
+        for percent in percents:
+            if count < fewest(percent):
+                found.append(None)
+                continue
+            rank = math.ceil(_rounded(count * percent / 100))
+            at = bisect.bisect_left(seen, rank)
+            found.append(self._duration(buckets[at]) if at < len(buckets) else math.inf)
+        return found
 
     def figures(self, *percents: float, lost: int = 0) -> dict[str, float | None]:
         """Return count, min, mean, percentiles (as p50 or p99_9) and max by name.
@@ -140,23 +151,22 @@ class Histogram:
         They are whole nanoseconds, or None where there are too few to tell. Percentiles count
         the `lost`, and may be infinite: see `percentile`.
         """
-        some = bool(self.count)
+        some, found = bool(self.count), self._percentiles(percents, lost)
         return {
             "count": self.count,
             "min": self.min if some else None,
             "mean": self.mean,
-            **{
-                f"p{each:g}".replace(".", "_"): self.percentile(each, lost=lost)
-                for each in percents
-            },
+            **dict(zip(map(_name_of, percents), found, strict=True)),
             "max": self.max if some else None,
         }
 
     def durations(self) -> Iterator[tuple[int, int]]:
         """Yield durations in nanoseconds, rising, and how many there are of each."""
         for bucket in sorted(self.buckets):
-            duration = min(max(_middle(bucket), self.min), self.max)
-            yield duration, self.buckets[bucket]
+            yield self._duration(bucket), self.buckets[bucket]
+
+    def _duration(self, bucket: int) -> int:
+        return min(max(_middle(bucket), self.min), self.max)
 
     def curve(self, *, lost: int = 0) -> list[tuple[float, int]]:
         """Return for each duration, in nanoseconds, the share of all that do not exceed it.
@@ -269,6 +279,10 @@ def fewest(percent: float) -> int:
     if not 0 < percent < 100:  # noqa: PLR2004  -- what per cent means
         raise ValueError(f"percent {percent!r} is not between 0 and 100")
     return math.ceil(_rounded(100 / (100 - percent)))
+
+
+def _name_of(percent: float) -> str:
+    return f"p{percent:g}".replace(".", "_")
 
 
 def _rounded(value: float) -> float:
