@@ -18,7 +18,7 @@ import pytest
 import trio
 
 from browsers import Browser, Page, browser
-from helpers import PATIENCE
+from helpers import PATIENCE, wait_until
 from techo._printable import printable
 from techo._watch.events import State
 from techo._watch.web import serve_web
@@ -315,9 +315,35 @@ def test_it_is_kept_up_to_date_and_says_when_it_is_not(chromium: Browser) -> Non
             assert page.evaluate("document.title") == "2 down - techo watch"
             site.run(lambda: setattr(feed, "found", [*away, snapshot("<b>c")]))
             site.run(lambda: feed.publish(change("<b>c", 1e9)))
-            page.wait_for("document.querySelectorAll('tr.target').length === 3")
+            page.wait_for("document.querySelectorAll('tr.strip').length === 3")
+            page.wait_for("document.documentElement.dataset.drawn")
             assert " UTC" in page.evaluate(connection)
         page.wait_for(f"{connection}.includes('no connection since then')")
+
+
+def test_what_cannot_be_seen_takes_neither_memory_nor_a_connection(
+    chromium: Browser,
+) -> None:
+    """A strip is loaded when it comes into sight; a page in the background asks seldom."""
+    with served(week_of(60)) as site, chromium.page(height=600) as page:
+        drawn(page, site.url)
+        first, last = (f"document.querySelectorAll('.strip canvas')[{at}]" for at in (0, 59))
+        assert page.evaluate(f"{first}.width") > 1000
+        assert page.evaluate(f"{last}.width") == 0
+        assert page.evaluate(f"{last}.ariaLabel") == "not loaded yet"
+        page.evaluate(f"{last}.scrollIntoView()")
+        page.wait_for(f"{last}.ariaLabel.includes(' received')")
+        page.wait_for(f"{first}.width === 0")
+        page.evaluate(f"{first}.scrollIntoView()")
+        page.wait_for(f"{first}.width > 1000 && {last}.width === 0")
+        assert site.feed.listeners == 1
+        hide = "Object.defineProperty(document, 'hidden', {value: %s, configurable: true}); "
+        hide += "document.dispatchEvent(new Event('visibilitychange'))"
+        page.evaluate(hide % "true")
+        wait_until(lambda: site.feed.listeners == 0, "the page has gone")
+        page.evaluate(hide % "false")
+        wait_until(lambda: site.feed.listeners == 1, "the page is back")
+        assert page.complaints() == []
 
 
 def test_without_scripts_it_is_a_plain_table(chromium: Browser, site: Site) -> None:

@@ -222,6 +222,15 @@ async def test_a_history_that_cannot_be_read_takes_nothing_else_along() -> None:
         assert (await ask(app, path)).json["oldest"] is None
 
 
+async def test_a_target_that_is_gone_takes_none_along() -> None:
+    """Of several that are asked for it alone has nothing."""
+    feed = week_of(2)
+    found = (await ask(WatchApp(feed), "/spans.json?target=gone&target=host-001.example")).json
+    gone, other = found["targets"]
+    assert gone == {"target": "gone", "spans": [], "events": []}
+    assert len(other["spans"]) >= 168
+
+
 async def metrics(accept: str) -> tuple[bytes, str]:
     """Return what stands for the metrics."""
     await trio.lowlevel.checkpoint()

@@ -215,7 +215,16 @@ class WatchApp:
             raise ValueError(
                 f"until is not after since, or above {MOST_COLUMNS} times {seconds} s after it"
             )
-        found = [await self._strip(each, since, until, seconds) for each in targets]
+        found = list[bytes]()
+        unknown = None
+        for each in targets:
+            try:
+                found.append(await self._strip(each, since, until, seconds))
+            except _RefusedError as error:
+                unknown = error  # one that has just been taken away: others are there
+                found.append(_json({"target": each, "spans": [], "events": []}))
+        if unknown is not None and len(targets) == 1:
+            raise unknown
         return _with({}, "targets", found)
 
     async def _strip(self, target: str, since: float, until: float, seconds: int) -> bytes:

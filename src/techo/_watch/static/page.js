@@ -33,9 +33,9 @@ const form = document.querySelector("form");
 const strips = [...document.querySelectorAll("tr.target")].map((row) => new Strip(row, closeOthers));
 let asOf = Number(html.dataset.at); // by the server's clock
 let named = false; // the strips know their targets
-let connected = true;
 let current = null; // the range that all strips show
 let refreshed = 0;
+let source = null; // of events, while the page can be seen
 
 function closeOthers(chosen) {
   for (const each of strips) if (each !== chosen && each.at !== null) each.close();
@@ -91,7 +91,7 @@ function refresh() { // What is not over goes on in the last column.
   loadAll();
 }
 
-function showAge() {
+function showAge(connected) {
   const text = `as of ${utc(asOf)} UTC`;
   byId("connection").textContent = connected ? text : `${text}; no connection since then`;
   html.classList.toggle("old", !connected);
@@ -104,8 +104,7 @@ function update(found) {
   }
   asOf = found.at;
   ahead = asOf - Date.now() / 1000;
-  connected = true;
-  showAge();
+  showAge(true);
   byId("summary").textContent = found.summary;
   document.title = `${found.summary} - techo watch`;
   found.rows.forEach(({target, state, cells}, index) => {
@@ -135,20 +134,31 @@ function filter() {
   }
 }
 
+function poll() {
+  return get("rows.json").then(update).catch(() => showAge(false));
+}
+
 function connect() {
-  const source = new EventSource(address("events"));
+  source = new EventSource(address("events"));
   source.addEventListener("rows", (event) => update(JSON.parse(event.data)));
   source.addEventListener("change", (event) => {
     const {target} = JSON.parse(event.data);
     for (const each of strips) each.stale ||= each.target === target;
     loadAll();
   });
-  source.addEventListener("error", () => {
-    connected = false;
-    showAge();
+  source.addEventListener("error", async () => {
+    showAge(false);
     if (source.readyState !== EventSource.CLOSED) return; // it tries again by itself
-    get("rows.json").then(update).catch(() => {}).finally(() => setTimeout(connect, AGAIN));
+    await poll();
+    setTimeout(turnTo, AGAIN);
   });
+}
+
+function turnTo() { // A browser has six connections to one server, for all its tabs.
+  source?.close();
+  if (document.hidden) return;
+  connect();
+  refresh();
 }
 
 // ---- the controls
@@ -181,7 +191,7 @@ function paint() {
 }
 
 const observer = new IntersectionObserver((entries) => {
-  for (const {target, isIntersecting} of entries) target.strip.seen = isIntersecting;
+  for (const {target, isIntersecting} of entries) target.strip.show(isIntersecting);
   loadAll();
 }, {rootMargin: "200px"});
 
@@ -196,6 +206,7 @@ form.addEventListener("change", () => {
 addEventListener("resize", () => strips.forEach((each) => each.draw()));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
 for (const each of strips) observer.observe(each.canvas);
+document.addEventListener("visibilitychange", turnTo);
 show(zoom);
-connect();
-setInterval(refresh, 60_000);
+turnTo();
+setInterval(() => document.hidden ? poll() : refresh(), 60_000);

@@ -69,6 +69,12 @@ export class Strip {
     this.canvas.addEventListener("keydown", (event) => this.press(event));
   }
 
+  show(seen) {
+    this.seen = seen;
+    if (seen) this.draw();
+    else this.canvas.width = this.canvas.height = 0; // a thousand of them would take a gigabyte
+  }
+
   lacks(range) {
     return this.target !== null && (this.stale || this.wanted !== range);
   }
@@ -88,7 +94,7 @@ export class Strip {
 
   draw() {
     const {canvas, spans, range: shown} = this;
-    if (shown === null || canvas.clientWidth === 0) return;
+    if (!this.seen || shown === null || canvas.clientWidth === 0) return;
     const begun = performance.now();
     const {since, until, step} = shown;
     const dots = window.devicePixelRatio || 1;
@@ -114,7 +120,7 @@ export class Strip {
       draw.fillStyle = patterns[kind];
       box(from_ns / 1e9, to_ns === null ? until : to_ns / 1e9, top + dots, height - top - dots);
     }
-    if (this.at !== null) {
+    if (this.at !== null && this.at >= since) {
       draw.strokeStyle = patterns.down;
       draw.lineWidth = 2 * dots;
       draw.strokeRect(x(this.at), dots, Math.max(x(this.at + step) - x(this.at), 3), top - 2 * dots);
