@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import itertools
+import json
 from collections.abc import Iterator
 from typing import Final
 
@@ -31,7 +32,8 @@ def page(table: Table, *, group: str | None = None, problems: bool = False) -> I
     groups = list(dict.fromkeys(each.group for each in table.rows))
     heads = "".join(f'<th scope="col">{_text(each)}</th>' for each in COLUMNS.values())
     yield f"""<!doctype html>
-<html lang="en" data-version="{table.version}" data-at="{table.at}">
+<html lang="en" data-version="{table.version}" data-at="{table.at}"
+data-oldest="{json.dumps(table.oldest)}">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -101,32 +103,31 @@ def _choice(groups: list[str], chosen: str | None) -> str:
 
 def _groups(table: Table, chosen: str | None, *, problems: bool) -> Iterator[str]:
     """Yield each group as a part of the table: a group is known by its number, not its name."""
-    numbered = enumerate(table.rows)
-    by_group = itertools.groupby(numbered, key=lambda pair: pair[1].group)
+    by_group = itertools.groupby(table.rows, key=lambda row: row.group)
     for number, (name, members) in enumerate(by_group):
         hidden = chosen not in (None, "", str(number))
         yield f'<tbody data-group="{number}"{" hidden" * hidden}>\n'
         if name:
             head = f'<th colspan="{len(COLUMNS) + 1}" scope="rowgroup"><bdi>{_text(name)}</bdi>'
             yield f'<tr class="group">{head}</th></tr>\n'
-        for index, row in members:
-            yield _row(index, row, hidden=problems and row.state == State.UP)
+        for row in members:
+            yield _row(row, hidden=problems and row.state == State.UP)
         yield "</tbody>\n"
 
 
-def _row(index: int, row: Row, *, hidden: bool) -> str:
+def _row(row: Row, *, hidden: bool) -> str:
     cells = "".join(
         f'<td data-cell="{name}" data-label="{_text(COLUMNS[name])}">{_text(text)}</td>'
         for name, text in row.cells.items()
     )
-    name = printable(row.target)
+    name, exact = printable(row.target), _text(json.dumps(row.target))
     endpoint = (
         ""
         if name == row.endpoint
         else f" <small>{_text(shortened(row.endpoint, _LONGEST_NAME))}</small>"
     )
     return (
-        f'<tr class="target {_text(row.state)}" data-index="{index}"{" hidden" * hidden}>'
+        f'<tr class="target {_text(row.state)}" data-target="{exact}"{" hidden" * hidden}>'
         f'<th scope="row" title="{_text(name)}"><bdi>{_text(shortened(name, _LONGEST_NAME))}'
         f"</bdi>{endpoint}</th>{cells}</tr>\n"
     )

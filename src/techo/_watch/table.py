@@ -120,15 +120,17 @@ class Table:
 
     at: float
     """When they were so, in Unix time."""
+    oldest: float | None
+    """Since when anything is known; None if nothing is."""
     rows: Sequence[Row]
 
     @classmethod
-    def of(cls, rows: Iterable[Row], at: float) -> Table:
+    def of(cls, rows: Iterable[Row], at: float, oldest: float | None = None) -> Table:
         """Return a table of rows; a group stands where its first target was."""
         groups = collections.defaultdict[str, list[Row]](list)
         for each in rows:
             groups[each.group].append(each)
-        return cls(at, [each for group in groups.values() for each in group])
+        return cls(at, oldest, [each for group in groups.values() for each in group])
 
     @property
     def version(self) -> str:
@@ -145,4 +147,9 @@ class Table:
 
     def to_json(self) -> dict[str, Any]:
         """Return what the page's script needs, beside the rows."""
-        return {"at": self.at, "version": self.version, "summary": self.summary}
+        return {
+            "at": self.at,
+            "oldest": self.oldest,
+            "version": self.version,
+            "summary": self.summary,
+        }

@@ -171,10 +171,9 @@ class WatchApp:
 
     async def _make_table(self) -> tuple[Table, bytes]:
         found = [row(each) async for each in _in_turns(self.feed.snapshots())]
-        table = Table.of(found, time.time())
+        table = Table.of(found, time.time(), await self._oldest())
         rows = [_json(each.to_json()) async for each in _in_turns(table.rows)]
-        head = {**table.to_json(), "oldest": await self._oldest()}
-        return table, _with(head, "rows", rows)
+        return table, _with(table.to_json(), "rows", rows)
 
     async def _rows(self, _query: _Query | None = None) -> bytes:
         return (await self._table.get())[1]

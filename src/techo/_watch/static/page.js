@@ -16,10 +16,10 @@ const html = document.documentElement;
 // ---- the time that is shown
 
 let zoom = sessionStorage.getItem("zoom") ?? "1d";
-let ahead = 0; // of this browser's clock, the server's
-let oldest = null; // that anything is known of
+let ahead = html.dataset.at - Date.now() / 1000; // of this browser's clock, the server's
+let oldest = JSON.parse(html.dataset.oldest); // that anything is known of, or null
 
-function range() {
+function rangeNow() {
   const now = Date.now() / 1000 + ahead;
   let [length, step] = RANGES[zoom] ?? [now - (oldest ?? now - 3600), 0];
   step ||= STEPS.find((each) => length / each <= MOST) ?? Math.ceil(length / MOST / 86400) * 86400;
@@ -32,7 +32,6 @@ function range() {
 const form = document.querySelector("form");
 const strips = [...document.querySelectorAll("tr.target")].map((row) => new Strip(row, closeOthers));
 let asOf = Number(html.dataset.at); // by the server's clock
-let named = false; // the strips know their targets
 let current = null; // the range that all strips show
 let refreshed = 0;
 let source = null; // of events, while the page can be seen
@@ -42,14 +41,17 @@ function closeOthers(chosen) {
 }
 
 async function loadAll() {
-  if (!named) return;
-  const next = range();
+  const next = rangeNow();
   const same = ["since", "until", "step"].every((name) => current?.[name] === next[name]);
   if (!same) current = next;
   byId("range").textContent = `${utc(current.since, 16)} to ${utc(current.until, 16)} UTC`;
   const seen = strips.filter((each) => each.seen);
-  const lacking = seen.filter((each) => each.lacks(current));
-  await Promise.all([...batches(lacking)].map((each) => load(each, current)));
+  const range = current;
+  const queue = batches(seen.filter((each) => each.lacks(range)));
+  const work = async () => { // two at once, so that the first are there before the last
+    for (const batch of queue) await load(batch.filter((each) => each.lacks(range)), range);
+  };
+  await Promise.all([work(), work()]);
   if (html.dataset.drawn === undefined && seen.some((each) => each.range !== null)) {
     performance.measure("techo: all strips drawn"); // since the page began to load
     html.dataset.drawn = seen.length;
@@ -60,7 +62,7 @@ function* batches(all) { // of strips whose names fit into an address
   let batch = [];
   let size = 0;
   for (const strip of all) {
-    const more = encodeURIComponent(strip.target).length;
+    const more = String(new URLSearchParams({"": strip.target})).length;
     if (batch.length === MOST_TARGETS || (batch.length && size + more > MOST_NAMES)) {
       yield batch;
       batch = [];
@@ -73,6 +75,7 @@ function* batches(all) { // of strips whose names fit into an address
 }
 
 async function load(batch, range) {
+  if (batch.length === 0 || range !== current) return;
   for (const each of batch) Object.assign(each, {wanted: range, stale: false});
   const {since, until, step} = range;
   const target = batch.map((each) => each.target);
@@ -107,8 +110,7 @@ function update(found) {
   showAge(true);
   byId("summary").textContent = found.summary;
   document.title = `${found.summary} - techo watch`;
-  found.rows.forEach(({target, state, cells}, index) => {
-    strips[index].target = target;
+  found.rows.forEach(({state, cells}, index) => {
     strips[index].row.className = `target ${state}`;
     for (const cell of strips[index].row.querySelectorAll("[data-cell]")) {
       const text = cells[cell.dataset.cell];
@@ -117,10 +119,6 @@ function update(found) {
   });
   filter();
   oldest = found.oldest;
-  if (!named) {
-    named = true;
-    loadAll();
-  }
 }
 
 function filter() {

@@ -48,7 +48,7 @@ export class Strip {
   constructor(row, onChosen) {
     this.row = row; // of the table
     this.onChosen = onChosen; // is called with this when a moment is chosen
-    this.target = null; // its name, of which the table may show a part
+    this.target = JSON.parse(row.dataset.target); // its name, of which the table may show a part
     this.seen = false;
     this.wanted = null; // the range that is being loaded, or was
     this.range = null; // the range of which there are spans
@@ -76,7 +76,7 @@ export class Strip {
   }
 
   lacks(range) {
-    return this.target !== null && (this.stale || this.wanted !== range);
+    return this.stale || this.wanted !== range;
   }
 
   take(range, {spans, events}) {
