@@ -6,7 +6,8 @@
         async with techo.open_client(server.endpoints[0]) as client:
             trip = await client.round_trip(b"hello")
 
-`EchoService` has a handler for your own listeners. `ping` and `load` measure loss and latency.
+`EchoService` has a handler for your own listeners. `ping` and `load` measure loss and latency,
+`watch` does it for days.
 A reply is `raw`, `stamped` or your own function. `techo.testing` has servers that misbehave.
 `techo help library` prints the chapter that lists every name here; `embed` and `test` go on.
 """
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
     from techo._server.hook import RefusedError, ServiceHook
     from techo._server.limits import Limits
     from techo._server.registry import Statistics
+    from techo._watch.counts import Counts, Snapshot
+    from techo._watch.events import Change, Event, EventKind, State
+    from techo._watch.targets import Thresholds, WatchTarget
+    from techo._watch.watch import Watch, watch
     from techo.endpoint import Endpoint, Kind
     from techo.reply import Reply, raw, stamped
 
@@ -44,7 +49,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Admission",
+    "Change",
     "Clock",
+    "Counts",
     "DatagramStatistics",
     "DropReason",
     "EchoClient",
@@ -52,6 +59,8 @@ __all__ = [
     "EchoMismatch",
     "EchoService",
     "Endpoint",
+    "Event",
+    "EventKind",
     "FailureCause",
     "Histogram",
     "Kind",
@@ -71,14 +80,20 @@ __all__ = [
     "RoundTrip",
     "ServiceHook",
     "ShortReply",
+    "Snapshot",
     "SocketOptions",
+    "State",
     "Statistics",
+    "Thresholds",
+    "Watch",
+    "WatchTarget",
     "load",
     "open_client",
     "open_server",
     "ping",
     "raw",
     "stamped",
+    "watch",
 ]
 
 _ROOMS = {
@@ -102,6 +117,10 @@ _ROOMS = {
     "_server.limits": ("Limits",),
     "_server.registry": ("Statistics",),
     "_echo_service": ("EchoService", "open_server"),
+    "_watch.counts": ("Counts", "Snapshot"),
+    "_watch.events": ("Change", "Event", "EventKind", "State"),
+    "_watch.targets": ("Thresholds", "WatchTarget"),
+    "_watch.watch": ("Watch", "watch"),
     "endpoint": ("Endpoint", "Kind"),
     "reply": ("Reply", "raw", "stamped"),
 }

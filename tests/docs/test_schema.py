@@ -107,6 +107,8 @@ def test_commands_print_what_is_described(tmp_path: Path) -> None:
             ("ping", "--json", "-n", "3", "-i", "10ms", bad),
             ("merge", "--json", first, second),
             ("history", "--json", "--every", "day", kept),
+            ("watch", "--json", "--for", "100ms", "-i", "10ms", port),
+            ("ping", "--json", "-n", "2", "-i", "10ms", port, bad),
         ]:
             _, out, err = call(*arguments)
             found = kinds_of(out.decode())

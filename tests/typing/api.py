@@ -56,6 +56,25 @@ class Hook(techo.ServiceHook):
         return techo.Peer(f"another {peer.name}", peer.host)
 
 
+async def keep_an_eye_on() -> None:
+    """Many targets, and what changes."""
+    thresholds = techo.Thresholds(down_after=5)
+    target = techo.WatchTarget(
+        endpoint="udp://127.0.0.1:8009", name="a", rules=["p99>5ms"], thresholds=thresholds
+    )
+    async with techo.watch([target, "127.0.0.1:8009"], count=3) as watch:
+        assert_type(watch, techo.Watch)
+        async for change in watch:
+            assert_type(change, techo.Change)
+            assert_type(change.state, techo.State)
+            assert_type(change.began, techo.Event | None)
+            if change.ended:
+                assert_type(change.ended.kind, techo.EventKind)
+        (snapshot, *_) = watch.snapshot()
+        assert_type(snapshot, techo.Snapshot)
+        assert_type(snapshot.recent, techo.Counts)
+
+
 def admit() -> techo.ServiceHook:
     """Let in some."""
     admission = techo.Admission(allow=["192.0.2.0/24"], max_connects_per_second=10)

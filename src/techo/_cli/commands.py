@@ -13,6 +13,7 @@ SUMMARIES: Final = {
     "check": "try out whether a server is a good echo",
     "ping": "measure loss and latency, probe by probe",
     "load": "make many round trips over many connections, and measure those",
+    "watch": "watch many targets for as long as you like, and say when each was away",
     "merge": "add up the reports of several loads",
     "history": "report what watch has written down, over days",
     "help": "show a chapter, such as the tour, or a command's help",
@@ -28,7 +29,8 @@ DEFAULT: Final = "serve"
 GROUPS: Final = {
     "Serve": ("serve",),
     "Try out a server": ("talk", "check"),
-    "Measure one": ("ping", "load", "merge", "history"),
+    "Measure one": ("ping", "load", "merge"),
+    "Watch many": ("watch", "history"),
     "Learn": ("help", "completion"),
 }
 """The commands as the first page shows them."""

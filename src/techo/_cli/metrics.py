@@ -98,6 +98,20 @@ class Pages:
             self._app.state = State(state)
 
 
+def check_extra(wanted: str) -> None:
+    """Refuse what needs the extra `metrics` if that is not installed.
+
+    Raises:
+        ValueError: it has what is wanted, and how to install it.
+    """
+    for package, name in (("prometheus_client", "prometheus-client"), ("hypercorn",) * 2):
+        if importlib.util.find_spec(package) is None:
+            raise ValueError(
+                f"{wanted} needs {name}: in the checkout, pip install '.[metrics]' (the extra "
+                "metrics)"
+            )
+
+
 def pages_of(options: argparse.Namespace) -> Pages | None:
     """Return the pages that the options ask for.
 
@@ -106,12 +120,7 @@ def pages_of(options: argparse.Namespace) -> Pages | None:
     """
     if options.metrics is None:
         return None
-    for package, name in (("prometheus_client", "prometheus-client"), ("hypercorn",) * 2):
-        if importlib.util.find_spec(package) is None:
-            raise ValueError(
-                f"--metrics needs {name}: in the checkout, pip install '.[metrics]' (the "
-                "extra metrics)"
-            )
+    check_extra("--metrics")
     from techo._operate.counting import CountingHook
 
     return Pages(options.metrics, CountingHook())

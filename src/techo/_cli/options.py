@@ -188,19 +188,27 @@ def flat(options: Iterable[Option | Group]) -> Iterator[Option]:
             yield each
 
 
-def _endpoint(forms: str) -> Option:
-    return option(
-        "endpoint",
-        Form("ENDPOINT", Endpoint.parse, read_variable=read_variable, check=check_ports),
-        f"where the server is: {forms}",
-        default=Endpoint(),
-    )
+ENDPOINT: Final = option(
+    "endpoint",
+    Form("ENDPOINT", Endpoint.parse, read_variable=read_variable, check=check_ports),
+    f"where the server is: {CONNECTABLE_FORMS}",
+    default=Endpoint(),
+)
 
-
-ENDPOINT: Final = _endpoint(CONNECTABLE_FORMS)
-
-PINGED: Final = _endpoint(PING_FORMS)
-"""The same, for ping."""
+PINGED: Final = option(
+    "endpoint",
+    Form(
+        "ENDPOINT",
+        Endpoint.parse,
+        read_variable=lambda text: [read_variable(text)],
+        check=check_ports,
+    ),
+    f"where the server is: {PING_FORMS}",
+    repeatable=True,
+    default=[],
+    shown=str(Endpoint()),
+)
+"""The same, for ping, which may have several."""
 
 ANY: Final = switch(
     ANY_PROTOCOL,

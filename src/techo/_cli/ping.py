@@ -21,6 +21,7 @@ from techo._cli.process import in_foreground, waiting
 from techo._cli.readers import NUMBER, TIME, Form, choice
 from techo._cli.rules import any_fired, names_of, rules_about
 from techo._cli.signals import held, release, stopping
+from techo._cli.targets import TARGETS_FILE, endpoints_of
 from techo._cli.tls import client_context
 from techo._ping.results import PingFailure, PingReply, PingResult
 from techo._ping.text import counts_of, line_of, summary_of, table_of
@@ -31,7 +32,7 @@ from techo._probing.trip import Clock
 from techo._protocols import check_experimental
 from techo._quantities import read_sizes, write_seconds
 from techo._rules import PING
-from techo.endpoint import Kind
+from techo.endpoint import Endpoint, Kind
 
 if TYPE_CHECKING:
     import trio
@@ -62,13 +63,15 @@ One line for each reply, or for the cause of its loss; any echo server will do. 
 its number, the run's nonce and a pattern, and its reply must be the same bytes. When a stream
 breaks, the probes in flight are lost, and the next probe connects again.
 
+Several endpoints are probed at the same time, over a connection each; rules hold for each.
+
 With --connect, a probe is a connection of its own, which sends nothing. Its time is that of
 connecting and, over tls, of the handshake; the server may be any."""
 
 _EXAMPLES: Final = (
     ("techo ping -n 3 localhost", "three probes, then the summary"),
     ("techo ping -qn 20 --fail-if 'loss>1%' udp://8009", "exit status 1 if too much is lost"),
-    ("techo ping --connect tls://echo.example:443", "connects only, to any server"),
+    ("techo ping --connect tls://a.example:443 b.example:80", "connects only; two at once"),
 )
 
 _EXITS: Final = (
@@ -96,6 +99,7 @@ def _read_size(text: str) -> int | range:
 
 _OPTIONS: Final[Sequence[Option | Group]] = [
     PINGED,
+    TARGETS_FILE,
     *TLS,
     PACKETS,
     option(
@@ -144,12 +148,25 @@ _OPTIONS: Final[Sequence[Option | Group]] = [
 
 def ping(options: argparse.Namespace) -> int:
     """Probe until the end and return the exit code: minus the signal's number for SIGINT."""
+    if options.connect and "size" in options.given:
+        return refuse("--size: --connect sends nothing")
+    try:
+        endpoints = endpoints_of(options, options.endpoint)
+    except ValueError as error:
+        return refuse(str(error))
+    if len(endpoints) > 1:
+        from techo._cli.ping_many import ping_many
+
+        return ping_many(options, endpoints)
+    options.endpoint = endpoints[0] if endpoints else Endpoint()
+    return _ping_one(options)
+
+
+def _ping_one(options: argparse.Namespace) -> int:
     import trio
 
     from techo._ping.ping import ping as start
 
-    if options.connect and "size" in options.given:
-        return refuse("--size: --connect sends nothing")
     try:
         if not options.any_protocol:
             check_experimental(options.endpoint.protocol, options.endpoint)
@@ -286,7 +303,7 @@ class _Ping:
 
 COMMAND: Final = Command(
     "ping",
-    "ping [OPTION]... [ENDPOINT]",
+    "ping [OPTION]... [ENDPOINT]...",
     _DESCRIPTION,
     _OPTIONS,
     ping,

@@ -30,11 +30,12 @@ def rules_about(table: Table) -> Option:
     )
 
 
-def names_of(table: Table) -> str:
-    """Return for help what rules can be about."""
-    lines = [
-        "Figures for --fail-if. A rule also fires if there are too few samples for its figure."
-    ]
+def names_of(
+    table: Table,
+    otherwise: str = "A rule also fires if there are too few samples for its figure.",
+) -> str:
+    """Return for help what rules can be about, and what else there is to know of them."""
+    lines = [f"Figures for --fail-if. {otherwise}"]
     for dimension, names in listed(table):
         lines.append(f"  {dimension.what}, such as {dimension.example}: {' '.join(names)}")
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import AsyncIterator
 
 import attrs
@@ -26,12 +27,15 @@ class Connector:
 
     run: Run
     opener: Opener
+    timed_apart: bool = False
+    """Whether its owner calls `send_due` when it is time, as for an engine."""
     failure: Exception | None = attrs.field(default=None, init=False)
     """Why the run could not go on: a user's function raised."""
     address: str | None = attrs.field(default=None, init=False)
     """Where the latest connection led; None if that is not known."""
     _multipath: Multipath = attrs.field(factory=Multipath, init=False)
     _figures: SocketFigures = attrs.field(factory=SocketFigures, init=False)
+    _nursery: trio.Nursery = attrs.field(init=False)
 
     @property
     def mptcp(self) -> MptcpPaths | None:
@@ -55,21 +59,40 @@ class Connector:
             yield nursery
             nursery.cancel_scope.cancel(reason="the run is over")
 
-    def start(self, nursery: trio.Nursery) -> None:
-        """Begin to connect when that is due, from now on."""
-        self.run.schedule.start(self.run.clock())
-        nursery.start_soon(self._pace, nursery)
+    def start(self, nursery: trio.Nursery, at: float | None = None) -> None:
+        """Begin to connect when that is due, from now on or `at` a time in the run's clock."""
+        self._nursery = nursery
+        self.run.schedule.start(self.run.clock() if at is None else at)
+        if not self.timed_apart:
+            nursery.start_soon(self._pace)
 
-    async def _pace(self, nursery: trio.Nursery) -> None:
+    def send_due(self) -> None:
+        """Connect as often as that is due."""
+        while self.run.overdue and (trip := self.run.begin_trip(self.run.clock())) is not None:
+            self._nursery.start_soon(self._connect, trip)
+
+    def next_moment(self, now: float) -> float:
+        """Return when `send_due` will have something to do."""
+        due = self.run.schedule.next_due(now)
+        return math.inf if due is None else max(due, now)
+
+    def is_overdue(self, now: float) -> bool:
+        """Return whether something is to be given up: attempts end by themselves."""
+        del now
+        return False
+
+    def give_up_overdue(self, now: float) -> None:
+        """Give up nothing; see `is_overdue`."""
+
+    async def _pace(self) -> None:
         run = self.run
         with open_timer() as timer:
             while (due := run.schedule.next_due(run.clock())) is not None:
                 if due > run.clock():
                     await timer.sleep_until(due)
-                elif (trip := run.begin_trip(run.clock())) is not None:
-                    nursery.start_soon(self._connect, trip)
-                else:  # what was due is missed, because too many results wait
-                    await trio.lowlevel.checkpoint()
+                else:
+                    self.send_due()
+                    await trio.lowlevel.checkpoint()  # what is missed may be all that was due
 
     async def _connect(self, trip: Trip) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import math
 import time
+from collections.abc import Callable
 from typing import Final
 
 import attrs
@@ -51,6 +52,8 @@ class Records:
     """Where those wait who have asked for the next."""
     deadline: Deadline | None = None
     """What ends the run sooner; None if nothing does."""
+    deliver: Callable[[PingResult], None] | None = None
+    """Takes each result at once; if None, it waits until it is asked for."""
     _certificate_end: float | None = None
     """Until when the certificate of the latest connection is valid, in Unix time."""
     _path_mtu: int | None = None
@@ -150,6 +153,9 @@ class Records:
                 self._setup.setdefault(name, Histogram()).record(nanoseconds(seconds))
 
     def _put(self, result: PingResult) -> None:
+        if self.deliver is not None:
+            self.deliver(result)
+            return
         self.results.append(result)
         self.run.schedule.paused = len(self.results) >= MOST_WAITING
         self.changed.unpark()

@@ -73,6 +73,9 @@ class Engine:
     reconnect: Reconnect
     size: int | None
     """Bytes of every message; None if they differ, and some may be too large."""
+    timed_apart: bool = False
+    """Whether its owner, who has many of them, calls `send_due` and `give_up_overdue` when it
+    is time, instead of tasks here."""
     drivers: dict[InFlight, Driver] = attrs.field(factory=dict, init=False)
     """Those of the connections there are."""
     started: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -116,7 +119,8 @@ class Engine:
         it closes them, and loses what is in flight. Return the nursery of their tasks.
         """
         async with open_bare_nursery() as nursery:
-            nursery.start_soon(self._give_up_overdue)
+            if not self.timed_apart:
+                nursery.start_soon(self._keep_time)
             if self.reconnect is Reconnect.AT_ONCE:
                 with self._opening:
                     async with trio.open_nursery() as opening:
@@ -127,12 +131,12 @@ class Engine:
             yield nursery
             nursery.cancel_scope.cancel(reason="the run is over")
 
-    def start(self, nursery: trio.Nursery) -> None:
-        """Begin to send what is due, from now on."""
+    def start(self, nursery: trio.Nursery, at: float | None = None) -> None:
+        """Begin to send what is due, from now on or `at` a time in the run's clock."""
         run = self.run
-        run.schedule.start(run.clock())
+        run.schedule.start(run.clock() if at is None else at)
         self.started.set()
-        if run.schedule.rate is not None:
+        if run.schedule.rate is not None and not self.timed_apart:
             nursery.start_soon(self._pace)
 
     def stop(self) -> None:
@@ -247,28 +251,48 @@ class Engine:
                 elif due > run.clock():
                     await timer.sleep_until(due)
                 else:
-                    # Whatever comes of it, this one is not first again until it can send.
-                    in_flight = next(iter(run.idle))
-                    del run.idle[in_flight]
-                    self.drivers[in_flight].go_on()
+                    self._send_one()
 
-    async def _give_up_overdue(self) -> NoReturn:
-        """Give up each reply that has not come, when its time is over.
+    def _send_one(self) -> None:
+        # Whatever comes of it, this one is not first again until it can send.
+        in_flight = next(iter(self.run.idle))
+        del self.run.idle[in_flight]
+        self.drivers[in_flight].go_on()
 
-        What waits in the kernel has come: after a stall of this program, everything that can
-        be received or sent has its turn before anything is given up.
+    def send_due(self) -> None:
+        """Send what is due, over connections that are free."""
+        run = self.run
+        while run.idle and run.overdue:
+            self._send_one()
+
+    def next_moment(self, now: float) -> float:
+        """Return when `send_due` or `give_up_overdue` will have something to do, or may have.
+
+        What is due and could not be sent has to wait until something is given up.
         """
-        clock = self.run.clock
+        due = self.run.schedule.next_due(now)
+        overdue = min(map(_oldest, self.drivers.values()), default=now) + self.run.timeout
+        return overdue if due is None or due <= now else max(min(due, overdue), now)
+
+    async def _keep_time(self) -> NoReturn:
+        """Give up each reply that has not come, when its time is over."""
         while True:
-            now = clock()
-            if any(_oldest(each) + self.run.timeout <= now for each in self.drivers.values()):
-                for _ in range(_TURNS):
-                    await trio.lowlevel.checkpoint()
-            for driver in tuple(self.drivers.values()):
-                self._give_up(driver, now)
+            now = self.run.clock()
+            if self.is_overdue(now):
+                await let_arrive()
+            self.give_up_overdue(now)
             next_one = min(map(_oldest, self.drivers.values()), default=now)
             soon = now + self.run.timeout / _LOOKS
             await trio.sleep_until(max(soon, min(next_one, now) + self.run.timeout))
+
+    def is_overdue(self, now: float) -> bool:
+        """Return whether a reply has had its time; before it is given up, `let_arrive`."""
+        return any(_oldest(each) + self.run.timeout <= now for each in self.drivers.values())
+
+    def give_up_overdue(self, now: float) -> None:
+        """Give up each reply that had not come by then, although its time was over."""
+        for driver in tuple(self.drivers.values()):
+            self._give_up(driver, now)
 
     def _give_up(self, driver: Driver, now: float) -> None:
         in_flight, latest = driver.in_flight, now - self.run.timeout
@@ -292,6 +316,16 @@ class Engine:
                 driver.go_on()
         elif not in_flight.trips:
             driver.go_on()  # it could not send, and now it may
+
+
+async def let_arrive() -> None:
+    """Let everything be taken in that has arrived, and be sent that can be.
+
+    What waits in the kernel has come: so after a stall of this program nothing is given up
+    that is there.
+    """
+    for _ in range(_TURNS):
+        await trio.lowlevel.checkpoint()
 
 
 def _latest(before: list[str], now: list[str]) -> list[str]:

@@ -100,10 +100,12 @@ class KernelDriver(Driver):
     _receiving: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _error: Exception | None = attrs.field(default=None, init=False)
     """What ends the receiving."""
-    _room: memoryview = attrs.field(factory=lambda: memoryview(bytearray(RECEIVE_SIZE)))
-    """Where records are decrypted to."""
+    _room: memoryview = attrs.field(default=memoryview(b""), init=False)
+    """Where records are decrypted to, if there are any."""
 
     def __attrs_post_init__(self) -> None:
+        if self.transport.records is not None:
+            self._room = memoryview(bytearray(RECEIVE_SIZE))
         self._stamping = Stamping(bytewise=not self.transport.keeps_messages)
         self.in_flight.timed = self._time
 

@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 import attrs
 
 from techo._probing.histogram import nanoseconds
+from techo._probing.sequence import InSequence
 from techo._probing.trip import Trip, TripState
 from techo._validation import NATURAL
 
@@ -112,10 +113,7 @@ class _Counted:
 class Outages(_Counted):
     """Follows probes in the order in which they were sent, whichever is settled first."""
 
-    _settled: dict[int, _Settled] = attrs.field(factory=dict)
-    """By number: those that wait for the fate of one that was sent before."""
-    _next: int = 1
-    """The number of the first probe whose fate is not known."""
+    _settled: InSequence[_Settled] = attrs.field(factory=InSequence)
     _first: _Settled | None = None
     """Of an outage that goes on."""
     _last: _Settled | None = None
@@ -124,10 +122,9 @@ class Outages(_Counted):
     def settle(self, trip: Trip, now: float, at: float) -> None:
         """Take in the fate of a probe, known at `now` in the run's clock, `at` in Unix time."""
         answered = trip.state is TripState.ANSWERED
-        self._settled[trip.number] = _Settled(answered, trip.sent, now, at - (now - trip.sent))
-        while (settled := self._settled.pop(self._next, None)) is not None:
-            self._next += 1
-            self._follow(settled)
+        settled = _Settled(answered, trip.sent, now, at - (now - trip.sent))
+        for each in self._settled.put(trip.number, settled):
+            self._follow(each)
 
     def _follow(self, probe: _Settled) -> None:
         if probe.answered:
@@ -149,7 +146,7 @@ class Outages(_Counted):
 
     def so_far(self) -> Self:
         """Return a copy in which the outage that goes on has ended with its last probe."""
-        copy = attrs.evolve(self, settled={})
+        copy = attrs.evolve(self, settled=InSequence())
         copy._close()  # noqa: SLF001  -- it is one of us
         return copy
 

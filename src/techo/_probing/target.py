@@ -15,6 +15,7 @@ from techo._probing.causes import cause_of, words_of
 from techo._probing.failure_cause import FailureCause
 from techo._probing.trip import Ending
 from techo._raw.transports import maker_for
+from techo._shortage import look_up
 from techo._transport.connect import Connected, ConnectTimes, Dial, Step, shake_hands
 from techo.endpoint import Endpoint, Kind, check_connectable
 
@@ -77,8 +78,9 @@ def opener_of(
     connections: int = 1,
     *,
     pinging: bool = False,
+    find: Callable[..., Awaitable[list[Any]]] = look_up,
 ) -> Opener:
-    """Return what opens `connections` to `target`; a name is looked up each time.
+    """Return what opens `connections` to `target`; a name is looked up each time, by `find`.
 
     Raises:
         ValueError: as `check_connectable`; a function that connects does its own TLS, and
@@ -90,7 +92,7 @@ def opener_of(
         return lambda: Call(found)
     if found.kind is Kind.TLS and tls is None:
         tls = ssl.create_default_context()  # once, because it reads many files
-    return lambda: Dial(found, tls, server_name, options, maker_for(found))
+    return lambda: Dial(found, tls, server_name, options, maker_for(found), find)
 
 
 def check_target(

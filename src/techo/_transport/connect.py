@@ -8,7 +8,7 @@ import functools
 import os
 import socket
 import ssl
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from typing import Any
 
 import attrs
@@ -64,6 +64,7 @@ class Dial:
     options: SocketOptions = DEFAULT_OPTIONS
     make: Callable[[SocketOptions, int, tuple[Any, ...]], DatagramTransport] | None = None
     """What opens a transport to one address, for kinds that this room does not know."""
+    look_up: Callable[..., Awaitable[list[Any]]] = look_up  # as that does
     step: Step = attrs.field(default=Step.LOOKUP, init=False)
 
     def __await__(self) -> Generator[Any, Any, Connected]:
@@ -76,7 +77,7 @@ class Dial:
         if endpoint.path:
             return await self._by_path(endpoint)
         kind = addresses.SOCKET_TYPES[endpoint.kind]
-        found = await look_up(endpoint.host, endpoint.port, kind, self.options.family)
+        found = await self.look_up(endpoint.host, endpoint.port, kind, self.options.family)
         if not addresses.is_literal(endpoint.host):
             lookup = _since(started)
         self.step, started = Step.CONNECT, trio.current_time()

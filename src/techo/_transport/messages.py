@@ -94,8 +94,7 @@ class DatagramTransport(_MessageTransport):
         self.peer = address
         """Where datagrams go, as the system takes it."""
         self._largest = _LARGEST_UDP.get(sock.family) or super().largest
-        # A Unix datagram can be as large as a packet.
-        self._buffer = bytearray(LARGEST_PACKET + 1)
+        self._buffer = bytearray()  # most are received from by others, who have their own
         self._header = b""
 
     def introduce(self, header: bytes) -> None:
@@ -125,6 +124,8 @@ class DatagramTransport(_MessageTransport):
                 await self.socket.send(data)
 
     async def receive(self, most: int = RECEIVE_SIZE) -> bytes:  # noqa: ARG002  -- as packets
+        # A Unix datagram can be as large as a packet.
+        self._buffer = self._buffer or bytearray(LARGEST_PACKET + 1)
         with _translated():
             size = await self.socket.recv_into(self._buffer)
         return _whole(bytes(self._buffer[:size]))

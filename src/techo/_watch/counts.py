@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
 from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import Histogram, figures_to_json
 from techo._schema import headed
+
+_DAY: Final = 86_400
+"""Seconds."""
 
 
 @attrs.define
@@ -23,9 +26,13 @@ class Counts:
     """How many were lost for which cause; one that came late is not lost any more, so that a
     span of time can have -1."""
     late: int = 0
+    """How many came back after they had been lost."""
     duplicate: int = 0
+    """How many came back once more."""
     corrupt: int = 0
+    """Replies that were not what was sent."""
     stray: int = 0
+    """Messages that belong to no probe."""
     down_seconds: float = 0.0
     """How long it was down."""
 
@@ -105,10 +112,13 @@ class Snapshot:
     target: str
     """Its name, which no other target has."""
     endpoint: str
+    """Where it is."""
     kind: str
     """Of its endpoint: ``tcp``, ``udp`` and so on."""
     group: str
+    """What it belongs to; empty if to nothing."""
     labels: Mapping[str, str]
+    """What else there is to say of it."""
     state: str
     """See `State`."""
     since: float
@@ -133,6 +143,10 @@ class Snapshot:
     """How long each ``lookup``, ``connect`` and TLS ``handshake`` took, where there was one."""
     certificate_end: float | None
     """Until when its certificate is valid, in Unix time; None if there is none."""
+
+    def days_left(self, at: float) -> float | None:
+        """Return how many days its certificate has left at a Unix time; None without one."""
+        return None if self.certificate_end is None else (self.certificate_end - at) / _DAY
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON has it: whole nanoseconds where the name ends in _ns."""

@@ -41,6 +41,7 @@ class Event:
     """Something that lasts for a while, or has lasted."""
 
     kind: EventKind
+    """What it is."""
     since: float
     """When it began, in Unix time: if it is down, when the first lost probe was sent."""
     seconds: float | None = None
@@ -94,10 +95,13 @@ class Change:
     target: str
     """Its name."""
     group: str
+    """What it belongs to; empty if to nothing."""
     labels: Mapping[str, str]
+    """What else there is to say of it."""
     at: float
     """When that became clear, in Unix time."""
     before: State
+    """The state that it was in."""
     state: State
     """The one that it is in now."""
     ended: Event | None = None

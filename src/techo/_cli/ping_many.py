@@ -1,0 +1,109 @@
+"""Ping of several targets at once: a watch with a count, and a line for each result."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+
+from techo._cli.errors import fail, refuse
+from techo._cli.figures import figures_of_ping
+from techo._cli.objects import Objects, taking_objects
+from techo._cli.output import print_error, print_lines
+from techo._cli.process import shortage
+from techo._cli.signals import held, stopping
+from techo._cli.targets import targets_of
+from techo._cli.watching import Watching
+from techo._ping.results import PingReply, PingResult
+from techo._ping.text import line_of
+from techo.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from techo._ping.statistics import PingStatistics
+    from techo._probing.trip import Clock
+    from techo._watch.targets import WatchTarget
+
+
+def ping_many(options: argparse.Namespace, endpoints: Sequence[Endpoint]) -> int:
+    """Probe until the end and return the exit code: minus the signal's number for SIGINT."""
+    import trio
+
+    if isinstance(options.size, range):
+        return refuse("--size: a range of sizes is for one endpoint; here are several")
+    if "clock" in options.given:
+        return refuse("--clock is for one endpoint; several are timed by the kernel if it can")
+    names = ("interval", "timeout", "size", "connect")
+    try:
+        same = {name: getattr(options, name) for name in names}
+        targets = targets_of(options, endpoints, **same)
+        if reason := shortage(len(targets)):
+            print_error(f"techo: warning: {reason}")
+        with taking_objects(options.output, printed=options.json) as objects:
+            command = _PingMany(options, objects)
+            heeded = stopping()
+            with held(heeded):
+                trio.run(command.run, heeded, targets)
+    except ValueError as error:
+        return refuse(str(error))
+    return command.verdict()
+
+
+@attrs.define(eq=False)
+class _PingMany:
+    options: argparse.Namespace
+    objects: Objects
+    _watching: Watching = attrs.field(init=False)
+    _clocks: dict[str, Clock] = attrs.field(factory=dict, init=False)
+    """What timed the last reply of each target."""
+    _found: Mapping[str, PingStatistics] = attrs.field(factory=dict, init=False)
+
+    async def run(
+        self, heeded: Sequence[signal.Signals], targets: Sequence[WatchTarget]
+    ) -> None:
+        import shutil
+
+        from techo._watch.text import totals_of
+        from techo._watch.watch import watch as start
+
+        watch = start(targets, count=self.options.count, results=self._put)
+        self._watching = Watching(watch, lambda _change: None, seconds=self.options.deadline)
+        await self._watching.run(heeded)
+        self._found = watch.statistics()
+        for each in self._found.values():
+            self.objects.put(each.to_json())
+        if not self.options.json:
+            print_lines(*totals_of(self._found, shutil.get_terminal_size().columns))
+
+    def _put(self, target: WatchTarget, result: PingResult) -> None:
+        fields = {**result.to_json(), "target": target.name}
+        self.objects.put(fields, printed=not self.options.quiet)
+        if self.options.quiet or self.options.json:
+            return
+        clock = self._clocks.get(target.name)
+        connect, verbose = self.options.connect, self.options.verbose
+        line = line_of(target.name, result, clock, connect=connect, verbose=verbose)
+        if isinstance(result, PingReply):
+            self._clocks[target.name] = result.clock
+        print_lines(f"[{result.at:.6f}] {line}" if self.options.timestamps else line)
+
+    def verdict(self) -> int:
+        """Report what was bad, if anything was, and return the exit code."""
+        found = self._found
+        if all(each.never_reached for each in found.values()):
+            return refuse(f"none of {len(found):,} targets was ever reached")
+        good = self.objects.complete
+        for name, statistics in found.items():
+            if not statistics.received:
+                fail(f"{name}: none of {statistics.sent:,} probes came back")
+                good = False
+            figures = figures_of_ping(statistics)
+            for rule in self.options.fail_if:
+                if sentence := rule.judge(figures):
+                    fail(f"{name}: {sentence}")
+                    good = False
+        if not good:
+            return 1
+        return -signal.SIGINT if self._watching.stop == signal.SIGINT else 0

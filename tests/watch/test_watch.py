@@ -1,0 +1,292 @@
+"""watch: targets that come, go, hang and move, in virtual time; what is counted and kept."""
+
+from __future__ import annotations
+
+import functools
+import math
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import attrs
+import pytest
+import trio
+from trio.testing import MockClock
+
+import techo
+from techo import testing
+from techo._watch.counts import Counts, Span
+from techo._watch.lookups import Lookups
+from techo._watch.record import MINUTE
+from techo._watch.watch import watch
+from techo.testing import MemoryStream
+
+AHEAD = 1_000_000_020.0
+"""Unix time when the run's clock is 0: 20 s into a minute."""
+
+
+@attrs.define
+class Kept:
+    """A recorder that keeps everything in memory."""
+
+    spans: list[Span] = attrs.field(factory=list)
+    changes: list[techo.Change] = attrs.field(factory=list)
+
+    def put_span(self, span: Span) -> None:
+        """Keep a minute."""
+        self.spans.append(span)
+
+    def put_change(self, change: techo.Change) -> None:
+        """Keep a change."""
+        self.changes.append(change)
+
+
+@attrs.define
+class Place:
+    """Where a server in memory can be away, or hang."""
+
+    server: testing.MemoryServer
+    away: bool = False
+    hangs: bool = False
+
+    async def connect(self) -> MemoryStream:
+        """Connect, if it is there."""
+        if self.hangs:
+            await trio.sleep_forever()
+        if self.away:
+            raise ConnectionRefusedError(111, "Connection refused")
+        return await self.server.connect()
+
+
+@asynccontextmanager
+async def place(*faults: testing.Fault) -> AsyncIterator[Place]:
+    """Have a server in memory for a block."""
+    limits = techo.Limits(idle_timeout=math.inf)
+    async with testing.open_memory_server(
+        reply=techo.raw, faults=faults, limits=limits
+    ) as server:
+        yield Place(server)
+
+
+def wall() -> float:
+    """Return Unix time, which goes with the run's clock."""
+    return AHEAD + trio.current_time()
+
+
+begin = functools.partial(watch, wall=wall)
+"""Make a watch in virtual time."""
+
+
+async def test_an_outage_is_told_with_its_cause_and_counted_to_the_second(
+    autojump_clock: MockClock,
+) -> None:
+    """It is away for 30 s; the history gets both changes, and minutes that add up."""
+    kept = Kept()
+    async with place() as there:
+        target = techo.WatchTarget(endpoint=there.connect, name="a", labels={"site": "x"})
+        async with begin([target], recorder=kept) as watching:
+            up = await watching.__anext__()
+            await trio.sleep(99)
+            await there.server.drain()
+            down = await watching.__anext__()
+            await trio.sleep(27)
+            async with place() as another:
+                there.server = another.server
+                again = await watching.__anext__()
+                await trio.sleep(120)
+    (found,) = watching.snapshot()
+    assert [change.state for change in (up, down, again)] == ["up", "down", "up"]
+    assert (down.target, down.labels) == ("a", {"site": "x"})
+    assert again.ended is not None
+    assert again.ended.cause is techo.FailureCause.REFUSED
+    assert again.ended.probes == found.total.lost
+    assert again.ended.seconds == pytest.approx(again.ended.probes, abs=1.01)
+    assert found.total.down_seconds == pytest.approx(again.ended.seconds)
+    assert found.state == "up"
+    assert kept.changes == [up, down, again]
+    total = Counts()
+    for span in kept.spans:
+        assert span.seconds == MINUTE
+        assert span.start % MINUTE == 0
+        total.add(span.counts)
+    assert len({span.start for span in kept.spans}) == len(kept.spans) >= 4
+    assert total.received == found.total.received
+    assert total.failures == found.total.failures
+    assert total.down_seconds == pytest.approx(found.total.down_seconds)
+
+
+async def test_one_that_hangs_holds_up_nobody(autojump_clock: MockClock) -> None:
+    """Of two targets, one never connects; the other misses nothing."""
+    async with place() as there, place() as stuck:
+        stuck.hangs = True
+        targets = [
+            techo.WatchTarget(endpoint=there.connect, name="good"),
+            techo.WatchTarget(endpoint=stuck.connect, name="bad"),
+        ]
+        async with begin(targets) as watching:
+            changes = {(await watching.__anext__()).target for _ in range(2)}
+            await trio.sleep(600)
+            good, bad = watching.snapshot()
+    assert changes == {"good", "bad"}
+    assert (good.state, good.total.lost, good.missed) == ("up", 0, 0)
+    assert good.total.received >= 600
+    assert (bad.state, bad.cause) == ("down", techo.FailureCause.TIMEOUT_CONNECT)
+
+
+async def test_a_rule_degrades(autojump_clock: MockClock) -> None:
+    """Replies take 50 ms, and the rule is about 20."""
+    async with place(testing.Delay(0.05)) as there:
+        target = techo.WatchTarget(endpoint=there.connect, name="a", rules=["p50>20ms"])
+        async with begin([target]) as watching:
+            states = [(await watching.__anext__()).state for _ in range(2)]
+            (found,) = watching.snapshot()
+    assert states == ["up", "degraded"]
+    assert found.recent.percentile(50) == pytest.approx(50e6, rel=0.01)
+
+
+async def test_a_count_ends_it(autojump_clock: MockClock) -> None:
+    """Iterating ends when all probes of all targets are over; ping's statistics are there."""
+    results = list[tuple[str, techo.PingResult]]()
+    async with place() as there, place() as gone:
+        gone.away = True
+        targets = [
+            techo.WatchTarget(endpoint=there.connect, name="a"),
+            techo.WatchTarget(endpoint=gone.connect, name="b"),
+        ]
+        take = lambda target, result: results.append((target.name, result))  # noqa: E731
+        async with begin(targets, count=5, results=take) as watching:
+            changes = [change async for change in watching]
+            found = watching.statistics()
+    assert sorted((each.target, str(each.state)) for each in changes) == [
+        ("a", "up"),
+        ("b", "down"),
+    ]
+    assert (found["a"].received, found["b"].lost) == (5, 5)
+    assert [name for name, _ in results].count("a") == 5
+
+
+async def test_a_reload_leaves_alone_what_is_the_same(autojump_clock: MockClock) -> None:
+    """What it counted stays, one that changed begins anew, and one that is gone is gone."""
+    async with place() as there:
+        same = techo.WatchTarget(endpoint=there.connect, name="same")
+        other = attrs.evolve(same, name="other")
+        async with begin([same, other, attrs.evolve(same, name="gone")]) as watching:
+            await trio.sleep(60)
+            changed = attrs.evolve(other, interval=2.0)
+            assert watching.reload(
+                [attrs.evolve(same), changed, attrs.evolve(same, name="new")]
+            ) == (2, 2)
+            with pytest.raises(ValueError, match="two targets are called 'same'"):
+                watching.reload([same, same])
+            await trio.sleep(60)
+            found = {each.target: each for each in watching.snapshot()}
+    assert [*found] == ["same", "other", "new"]
+    assert found["same"].total.received >= 119
+    assert 29 <= found["other"].total.received <= 31
+    assert {each.state for each in found.values()} == {"up"}
+
+
+async def test_what_a_function_raises_leaves_the_block(autojump_clock: MockClock) -> None:
+    """Other than the network's errors, it is a bug of who has written it."""
+
+    async def connect() -> MemoryStream:
+        await trio.lowlevel.checkpoint()
+        raise KeyError("a bug")
+
+    async def run() -> None:
+        async with begin([techo.WatchTarget(endpoint=connect, name="a")]) as watching:
+            async for _ in watching:
+                pass
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await run()
+    assert caught.group_contains(KeyError)
+
+
+async def test_everybody_who_subscribes_hears_each_change(autojump_clock: MockClock) -> None:
+    """From when they did, and until the watch is over."""
+    async with place() as there:
+        target = techo.WatchTarget(endpoint=there.connect, name="a")
+        async with begin([target], count=3) as watching, watching.subscribe() as changes:
+            heard = [change async for change in changes]
+            assert heard == [change async for change in watching]
+    assert [change.state for change in heard] == ["up"]
+
+
+async def test_a_month_takes_no_memory(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through a simulated month, what is kept of a target stays as it is."""
+    monkeypatch.setattr("techo._watch.watch._TICK", 3600.0)
+    async with place() as there:
+        target = techo.WatchTarget(endpoint=there.connect, name="a", interval=600.0)
+        async with begin([target]) as watching:
+            await trio.sleep(86_400)
+            record = watching._watched["a"].record
+            before = len(record.total.latency.buckets), len(record._sequence)
+            await trio.sleep(29 * 86_400)
+            (found,) = watching.snapshot()
+            assert (len(record.total.latency.buckets), len(record._sequence)) == before
+    assert found.total.received == pytest.approx(30 * 144, abs=2)
+    assert (found.missed, found.total.lost) == (0, 0)
+
+
+@attrs.define
+class Names:
+    """A resolver some of whose names hang, until they are let go."""
+
+    hanging: dict[str, trio.Event] = attrs.field(factory=dict)
+    asked: list[str] = attrs.field(factory=list)
+
+    async def resolve(self, host: str) -> list[str]:
+        """Look up a name."""
+        self.asked.append(host)
+        await trio.lowlevel.checkpoint()
+        if host in self.hanging:
+            await self.hanging[host].wait()
+        if host == "unknown":
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [host]
+
+
+async def test_a_look_up_that_hangs_holds_up_only_its_own_name(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred names hang, each of them once however many want it; others are looked up."""
+    names = Names({f"slow{number}": trio.Event() for number in range(100)})
+
+    async def in_a_thread(
+        function: functools.partial[object], *, limiter: trio.CapacityLimiter, **_: object
+    ) -> object:
+        async with limiter:
+            return await names.resolve(function.args[0])
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", in_a_thread)
+    async with trio.open_nursery() as nursery:
+        lookups = Lookups(nursery)
+
+        async def want(host: str) -> object:
+            with trio.move_on_after(1):
+                return await lookups.look_up(host, 80, socket.SOCK_STREAM)
+            return None
+
+        for _ in range(3):  # the second time they are known to be slow
+            for number in range(100):
+                nursery.start_soon(want, f"slow{number}")
+            await trio.sleep(5)
+            for event in names.hanging.values():
+                event.set()
+            await trio.sleep(5)
+            for host in names.hanging:
+                names.hanging[host] = trio.Event()
+        for number in range(100):
+            nursery.start_soon(want, f"slow{number}")
+        await trio.sleep(0.5)
+        begun = trio.current_time()
+        for number in range(64):
+            assert await want(f"good{number}") == [f"good{number}"]
+        assert trio.current_time() == begun
+        assert names.asked[-64:] == [f"good{number}" for number in range(64)]
+        with pytest.raises(socket.gaierror):
+            await lookups.look_up("unknown", 80, socket.SOCK_STREAM)
+        nursery.cancel_scope.cancel()
