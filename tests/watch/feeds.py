@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 import attrs
 import trio
 
+import watches
 from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import Histogram
 from techo._watch.counts import Counts, Snapshot, Span
@@ -35,24 +36,8 @@ HOSTILE = [
 
 def snapshot(target: str, state: str = State.UP, **others: object) -> Snapshot:
     """Return a snapshot with little in it but what is given."""
-    fields: dict[str, object] = {
-        "endpoint": "tcp://192.0.2.1:8009",
-        "kind": "tcp",
-        "group": "",
-        "labels": {},
-        "since": 1e9,
-        "down": state == State.DOWN,
-        "last_ns": None,
-        "cause": None,
-        "reason": "",
-        "sent": 0,
-        "missed": 0,
-        "recent": Counts(),
-        "total": Counts(),
-        "setup": {},
-        "certificate_end": None,
-    }
-    return Snapshot(target=target, state=state, **{**fields, **others})  # type: ignore[arg-type]
+    others = {"endpoint": "tcp://192.0.2.1:8009", "since": 1e9, **others}
+    return watches.snapshot(target, state=state, down=state == State.DOWN, **others)
 
 
 def counts(durations: Sequence[int] = (), **lost: int) -> Counts:

@@ -19,11 +19,11 @@ from techo._ping.results import PingFailure, PingReply, PingResult
 from techo._ping.statistics import PingStatistics
 from techo._probing.engine import Engine
 from techo._probing.failure_cause import FailureCause
-from techo._probing.histogram import Histogram, nanoseconds
+from techo._probing.histogram import Histogram
 from techo._probing.in_flight import Run
 from techo._probing.outages import Outages
+from techo._probing.setup import Setup
 from techo._probing.trip import Clock, Incident, IncidentKind, Trip, TripState
-from techo._tls.certificates import end_of
 from techo._transport.connect import Connected
 
 MOST_WAITING: Final = 10_000
@@ -31,9 +31,6 @@ MOST_WAITING: Final = 10_000
 
 _DAY: Final = 86_400
 """Seconds."""
-
-_STEPS: Final = ("lookup", "connect", "handshake")
-
 
 _NO_PACKET: Final = Packet(b"")
 """Of which nothing is known, as where this program's clock timed the reply."""
@@ -54,8 +51,6 @@ class Records:
     """What ends the run sooner; None if nothing does."""
     deliver: Callable[[PingResult], None] | None = None
     """Takes each result at once; if None, it waits until it is asked for."""
-    _certificate_end: float | None = None
-    """Until when the certificate of the latest connection is valid, in Unix time."""
     _path_mtu: int | None = None
     """Bytes of the largest packet on the way, as far as something was too large."""
     _path_mtu_from: str | None = None
@@ -78,7 +73,7 @@ class Records:
     _differences: int = 0
     """The sum of differences between one and the next, in nanoseconds."""
     _outages: Outages = attrs.field(factory=Outages)
-    _setup: dict[str, Histogram] = attrs.field(factory=dict)
+    _setup: Setup = attrs.field(factory=Setup)
 
     def add(self, trip: Trip) -> None:
         """Count a probe whose state has just changed; see `Sink`."""
@@ -145,12 +140,7 @@ class Records:
     def connected(self, connected: Connected, *, again: bool) -> None:
         """Count how long the steps to a connection took; see `Sink`."""
         self._reconnects += again
-        if (records := connected.transport.records) is not None:
-            self._certificate_end = end_of(records.tls.getpeercert(binary_form=True) or b"")
-        for name in _STEPS:
-            seconds = getattr(connected.times, name)
-            if seconds is not None:
-                self._setup.setdefault(name, Histogram()).record(nanoseconds(seconds))
+        self._setup.note(connected)
 
     def _put(self, result: PingResult) -> None:
         if self.deliver is not None:
@@ -196,11 +186,11 @@ class Records:
             longest_outage=outages.longest,
             path_mtu=self._path_mtu,
             path_mtu_from=self._path_mtu_from,
-            certificate_end=self._certificate_end,
+            certificate_end=self._setup.certificate_end,
             certificate_days=None
-            if self._certificate_end is None
-            else math.floor((self._certificate_end - time.time()) / _DAY),
-            setup={name: each.copy() for name, each in self._setup.items()},
+            if self._setup.certificate_end is None
+            else math.floor((self._setup.certificate_end - time.time()) / _DAY),
+            setup=self._setup.durations(),
             mptcp=engine.mptcp,
             tcp=engine.tcp,
             dropped_here=engine.dropped_here,

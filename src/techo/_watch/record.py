@@ -8,12 +8,11 @@ from typing import Final
 import attrs
 
 from techo._probing.failure_cause import FailureCause
-from techo._probing.histogram import Histogram, nanoseconds
 from techo._probing.in_flight import Run
 from techo._probing.sequence import InSequence
+from techo._probing.setup import Setup
 from techo._probing.target import name_of
 from techo._probing.trip import Incident, IncidentKind, Trip, TripState
-from techo._tls.certificates import end_of
 from techo._transport.connect import Connected
 from techo._watch.counts import Counts, Snapshot, Span
 from techo._watch.events import Change, State
@@ -25,8 +24,6 @@ MINUTE: Final = 60
 
 _DAY: Final = 86_400
 """Seconds."""
-
-_STEPS: Final = ("lookup", "connect", "handshake")
 
 
 @attrs.define(eq=False)
@@ -58,8 +55,7 @@ class Record:
     _last_ns: int | None = attrs.field(default=None, init=False)
     _cause: FailureCause | None = attrs.field(default=None, init=False)
     _reason: str = attrs.field(default="", init=False)
-    _certificate_end: float | None = attrs.field(default=None, init=False)
-    _setup: dict[str, Histogram] = attrs.field(factory=dict, init=False)
+    _setup: Setup = attrs.field(factory=Setup, init=False)
     _standing: Standing = attrs.field(init=False)
 
     def start(self, now: float) -> None:
@@ -143,12 +139,7 @@ class Record:
     def connected(self, connected: Connected, *, again: bool) -> None:
         """Count how long the steps to a connection took; see `Sink`."""
         del again
-        if (records := connected.transport.records) is not None:
-            self._certificate_end = end_of(records.tls.getpeercert(binary_form=True) or b"")
-        for name in _STEPS:
-            seconds = getattr(connected.times, name)
-            if seconds is not None:
-                self._setup.setdefault(name, Histogram()).record(nanoseconds(seconds))
+        self._setup.note(connected)
 
     def tick(self, now: float) -> None:
         """Do what is due, whether probes are over or not: minutes, rules, flapping."""
@@ -156,7 +147,7 @@ class Record:
             self.roll(now)
         moment = Moment(now, self.wall())
         if self.target.rules and self._standing.real in {State.UP, State.DEGRADED}:
-            recent, end = self._recent(), self._certificate_end
+            recent, end = self._recent(), self._setup.certificate_end
             days = None if end is None else (end - moment.at) / _DAY
             found = (rule.judge(recent, days) for rule in self.target.rules)
             self._standing.judge(next(filter(None, found), None), moment)
@@ -203,6 +194,6 @@ class Record:
             missed=self.run.schedule.missed,
             recent=self._recent(),
             total=self.total.copy(),
-            setup={name: each.copy() for name, each in self._setup.items()},
-            certificate_end=self._certificate_end,
+            setup=self._setup.durations(),
+            certificate_end=self._setup.certificate_end,
         )
