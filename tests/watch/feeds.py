@@ -36,8 +36,8 @@ HOSTILE = [
 
 def snapshot(target: str, state: str = State.UP, **others: object) -> Snapshot:
     """Return a snapshot with little in it but what is given."""
-    others = {"endpoint": "tcp://192.0.2.1:8009", "since": 1e9, **others}
-    return watches.snapshot(target, state=state, down=state == State.DOWN, **others)
+    fields = {"endpoint": "tcp://192.0.2.1:8009", "since": 1e9, "down": state == State.DOWN}
+    return watches.snapshot(target, state=state, **{**fields, **others})
 
 
 def counts(durations: Sequence[int] = (), **lost: int) -> Counts:
