@@ -60,7 +60,8 @@ up</label>
 </form>
 <p id="legend" hidden></p>
 <table>
-<caption>Round trip times and loss are of all probes since the watch began.</caption>
+<caption>Round trip times and loss are of all probes since the watch began. A percentile that
+falls among lost probes is lost, too.</caption>
 <thead><tr><th scope="col">target</th>{heads}</tr></thead>
 """
     yield from _groups(table, group, problems=problems)

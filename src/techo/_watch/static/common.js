@@ -16,6 +16,14 @@ export async function get(path, query) {
   return response.json();
 }
 
+let ahead = 0; // of this browser's clock, the server's
+
+export const now = () => Date.now() / 1000 + ahead;
+
+export function setClock(at) {
+  ahead = at - Date.now() / 1000;
+}
+
 export function element(name, text = "", attributes = {}, ...children) {
   const made = document.createElement(name);
   made.textContent = text;

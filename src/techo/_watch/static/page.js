@@ -1,6 +1,6 @@
 // The page of techo watch: keeps its table up to date, and has a strip drawn for each target.
 
-import {address, element, get, utc} from "./common.js";
+import {address, element, get, now, setClock, utc} from "./common.js";
 import {Strip, patterns, readColours} from "./strip.js";
 
 const RANGES = {"1h": [3600, 60], "6h": [6 * 3600, 120], "1d": [86400, 600], "1w": [7 * 86400, 3600]};
@@ -16,14 +16,12 @@ const html = document.documentElement;
 // ---- the time that is shown
 
 let zoom = sessionStorage.getItem("zoom") ?? "1d";
-let ahead = html.dataset.at - Date.now() / 1000; // of this browser's clock, the server's
 let oldest = JSON.parse(html.dataset.oldest); // that anything is known of, or null
 
 function rangeNow() {
-  const now = Date.now() / 1000 + ahead;
-  let [length, step] = RANGES[zoom] ?? [now - (oldest ?? now - 3600), 0];
+  let [length, step] = RANGES[zoom] ?? [now() - (oldest ?? now() - 3600), 0];
   step ||= STEPS.find((each) => length / each <= MOST) ?? Math.ceil(length / MOST / 86400) * 86400;
-  const until = Math.ceil(now / step) * step;
+  const until = Math.ceil(now() / step) * step;
   return {since: Math.floor((until - length) / step) * step, until, step};
 }
 
@@ -106,7 +104,7 @@ function update(found) {
     return;
   }
   asOf = found.at;
-  ahead = asOf - Date.now() / 1000;
+  setClock(asOf);
   showAge(true);
   byId("summary").textContent = found.summary;
   document.title = `${found.summary} - techo watch`;
@@ -193,6 +191,7 @@ const observer = new IntersectionObserver((entries) => {
   loadAll();
 }, {rootMargin: "200px"});
 
+setClock(asOf);
 paint();
 byId("show").hidden = true;
 byId("zoom").hidden = byId("legend").hidden = false;

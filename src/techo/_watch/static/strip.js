@@ -1,6 +1,6 @@
 // A strip of a target's past, drawn on a canvas: its smoke, what was lost, and what lasted.
 
-import {duration, edge, element, get, pairs, utc} from "./common.js";
+import {duration, edge, element, get, now, pairs, utc} from "./common.js";
 import {moment} from "./moment.js";
 
 const HEIGHT = 56; // in CSS pixels, as in style.css
@@ -118,7 +118,7 @@ export class Strip {
     }
     for (const {kind, from_ns, to_ns} of this.events) {
       draw.fillStyle = patterns[kind];
-      box(from_ns / 1e9, to_ns === null ? until : to_ns / 1e9, top + dots, height - top - dots);
+      box(from_ns / 1e9, to_ns === null ? now() : to_ns / 1e9, top + dots, height - top - dots);
     }
     if (this.at !== null && this.at >= since) {
       draw.strokeStyle = patterns.down;
