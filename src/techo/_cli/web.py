@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
@@ -72,16 +73,14 @@ class Web:
         from techo._watch.watch_feed import WatchFeed
         from techo._watch.web import serve_web
 
-        async def serve(task_status: trio.TaskStatus[tuple[str, int]]) -> None:
-            await serve_web(
-                WatchFeed(watch, history),
-                self.host,
-                self.place.port,
-                token=self.token,
-                expose=SharedExposition(watch.snapshots, __version__),
-                task_status=task_status,
-            )
-
+        serve = functools.partial(
+            serve_web,
+            WatchFeed(watch, history),
+            self.host,
+            self.place.port,
+            token=self.token,
+            expose=SharedExposition(watch.snapshots, __version__),
+        )
         try:
             _, port = await nursery.start(serve)
         except OSError as error:

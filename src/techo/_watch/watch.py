@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from techo._addresses import is_literal
-from techo._nursery import open_bare_nursery
+from techo._nursery import alone, open_bare_nursery
 from techo._ping.connector import Connector
 from techo._ping.records import Records
 from techo._ping.results import PingResult
@@ -91,7 +91,8 @@ def watch(
     where `results` takes each, `statistics` what ping would have of it.
 
     Probes are spread over the interval, over a connection each that is kept; a name is looked
-    up when there is none. What user's functions raise leaves the block.
+    up when there is none. What a user's function raises ends the
+    block, and leaves it as it was raised.
 
     Raises:
         ValueError: two targets have the same name, or a text is no endpoint.
@@ -150,6 +151,11 @@ class Watch(AsyncIterator[Change]):
         self._nursery.cancel_scope.cancel(reason="the block is left")
         try:
             swallowed = await self._block.__aexit__(kind, error, traceback)  # noqa: ASYNC102  -- in bounded time
+        except ExceptionGroup as group:
+            failure = alone(group)
+            if failure is group or group is error:  # the body's own is left as it is
+                raise
+            raise failure from None
         finally:
             for each in self._watched.values():
                 each.record.roll(trio.current_time())
