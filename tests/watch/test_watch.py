@@ -288,3 +288,26 @@ async def test_a_look_up_that_hangs_holds_up_only_its_own_name(
         with pytest.raises(socket.gaierror):
             await lookups.look_up("unknown", 80, socket.SOCK_STREAM)
         nursery.cancel_scope.cancel()
+
+
+async def test_a_name_that_moves_is_found_again(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though nothing is refused, a target of datagrams is looked up anew while it is down."""
+    asked = list[float]()
+
+    async def look_up(_self: Lookups, host: str, *_: object) -> list[object]:
+        asked.append(trio.current_time())
+        await trio.lowlevel.checkpoint()
+        kind = socket.SOCK_DGRAM
+        return [(socket.AF_INET, kind, 0, "", silent.getsockname())] if host else []
+
+    monkeypatch.setattr(Lookups, "look_up", look_up)
+    with socket.socket(type=socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        async with begin(["udp://silent.example:8009"]) as watching:
+            assert (await watching.__anext__()).state is techo.State.DOWN
+            await trio.sleep(9.5)
+            (found,) = watching.snapshot()
+    assert found.total.lost >= 9
+    assert [round(each) for each in asked] == [0, 4, 7, 10]

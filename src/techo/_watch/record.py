@@ -39,7 +39,7 @@ class Record:
     run: Run = attrs.field(init=False)
     """The run that this is the sink of."""
     renew: Callable[[], None] = attrs.field(default=lambda: None, init=False)
-    """Called when the target goes down."""
+    """Called when the target goes down, and again and again while it is."""
     total: Counts = attrs.field(factory=Counts, init=False)
     _minute: Counts = attrs.field(factory=Counts, init=False)
     """Of the minute that goes on."""
@@ -106,6 +106,9 @@ class Record:
         for fate in self._sequence.put(trip.number, Fate(sent, Moment(now, at), cause, reason)):
             was_down = self._standing.down_since
             self._standing.follow(fate)
+            lost = 0 if fate.cause is None else self._standing.lost_while_down
+            if lost and not lost % self.target.thresholds.down_after:
+                self.renew()
             if was_down is not None and self._standing.down_since is None:
                 self._count_down(was_down, self._standing.changed)
                 self._down_to = None
@@ -124,8 +127,6 @@ class Record:
                 began=turn.began,
             )
         )
-        if turn.state is State.DOWN:
-            self.renew()
 
     def note(self, incident: Incident) -> None:
         """Count what happened other than to a probe; see `Sink`."""

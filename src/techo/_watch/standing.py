@@ -108,10 +108,18 @@ class Standing:
         return State.FLAPPING if self._flapping is not None else self.real
 
     @property
+    def _down(self) -> _Lasting | None:
+        return self._lasting if self.real is State.DOWN else None
+
+    @property
     def down_since(self) -> float | None:
         """Since when it is down, in the run's clock; None if it is not."""
-        is_down = self.real is State.DOWN and self._lasting is not None
-        return self._lasting.since.now if is_down and self._lasting is not None else None
+        return None if self._down is None else self._down.since.now
+
+    @property
+    def lost_while_down(self) -> int:
+        """How many probes were lost since it is down; 0 if it is not."""
+        return 0 if self._down is None else self._down.probes
 
     def follow(self, fate: Fate) -> None:
         """Take in the fate of the next probe."""
@@ -132,8 +140,8 @@ class Standing:
         self._answered.clear()
         if self._flapping is not None:
             self._flapping.lose(fate)
-        if self.real is State.DOWN and self._lasting is not None:
-            self._lasting.lose(fate)
+        if self._down is not None:
+            self._down.lose(fate)
             return
         if self._losing is None:
             self._losing = _Lasting(EventKind.DOWN, fate.sent)
