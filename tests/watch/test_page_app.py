@@ -19,6 +19,7 @@ from techo._operate.web import App
 from techo._watch.columns import Columns, events
 from techo._watch.counts import Span
 from techo._watch.events import Event, EventKind, State
+from techo._watch.table import row_of
 from techo._watch.web_access import require_token
 from techo._watch.web_app import MOST_LISTENERS, SHARED, UPDATE, WatchApp
 from watch.feeds import HOSTILE, FakeFeed, change, counts, snapshot, week_of
@@ -133,7 +134,7 @@ def test_events_are_those_that_lasted_in_a_range() -> None:
     assert events(changes, None, 999, 1000) == [second]
     ended = attrs.evolve(second, seconds=10.0)
     assert events([*changes, change("a", 310, ended=ended)], None, 0, 999) == [first, ended]
-    away = snapshot("a", State.DOWN, since=50.0)
+    away = row_of(snapshot("a", State.DOWN, since=50.0))
     assert events([], away, 60, 70) == [Event(kind=EventKind.DOWN, since=50.0)]
 
 

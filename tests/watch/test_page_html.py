@@ -13,7 +13,7 @@ from techo._printable import printable
 from techo._probing.failure_cause import FailureCause
 from techo._watch.events import State
 from techo._watch.page import page
-from techo._watch.table import COLUMNS, SYMBOLS, Table, row
+from techo._watch.table import COLUMNS, SYMBOLS, Table, row_of
 from techo._watch.web_app import STATIC
 from watch.feeds import HOSTILE, counts, snapshot
 
@@ -66,7 +66,7 @@ class Parsed(HTMLParser):
 
 def parsed(*snapshots: object, **options: object) -> Parsed:
     """Return what is in the page about these targets."""
-    rows = [row(each) for each in snapshots]  # type: ignore[arg-type]
+    rows = [row_of(each) for each in snapshots]  # type: ignore[arg-type]
     return Parsed("".join(page(Table.of(rows, 0.0), **options)))  # type: ignore[arg-type]
 
 
@@ -117,7 +117,7 @@ def test_what_is_not_known_is_not_shown_as_nothing(
     state: State, fields: dict[str, object], cell: str, text: str
 ) -> None:
     """Too few probes, none at all and all lost can be told apart."""
-    assert row(snapshot("x", state, **fields)).cells[cell] == text
+    assert row_of(snapshot("x", state, **fields)).cells[cell] == text
 
 
 def test_each_state_has_a_shape_of_its_own() -> None:
@@ -197,10 +197,10 @@ def test_a_page_is_of_another_version_if_there_are_other_targets() -> None:
         [snapshot("b"), snapshot("a")],
         [snapshot("a", endpoint="b")],
     ]
-    versions = [Table.of(map(row, each), 0).version for each in tables]
+    versions = [Table.of(map(row_of, each), 0).version for each in tables]
     for one, other in itertools.combinations(versions, 2):
         assert one != other
-    assert Table.of([row(snapshot("a", State.DOWN))], 9).version == versions[1]
+    assert Table.of([row_of(snapshot("a", State.DOWN))], 9).version == versions[1]
 
 
 def test_the_worst_comes_first_in_the_summary() -> None:

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import attrs
 
-from techo._watch.counts import Counts, Snapshot, Span
+from techo._watch.counts import Counts, Span
 from techo._watch.events import Change, Event, EventKind
+from techo._watch.table import Row
 
 MINUTE: Final = 60
 HOUR: Final = 3600
@@ -87,13 +88,13 @@ def merged(spans: Iterable[Span], start: int, end: int) -> Counts:
     return counts
 
 
-def look_back(snapshot: Snapshot | None, since: float) -> float:
+def look_back(row: Row | None, since: float) -> float:
     """Return from when on to read changes, so that what began before a range is found, too."""
-    return since if snapshot is None else min(since, snapshot.since)
+    return since if row is None else min(since, row.since)
 
 
 def events(
-    changes: Iterable[Change], snapshot: Snapshot | None, since: float, until: float
+    changes: Iterable[Change], row: Row | None, since: float, until: float
 ) -> list[Event]:
     """Return what lasted in a range of time, of one target's changes up to now, as it began.
 
@@ -107,9 +108,9 @@ def events(
             found.append(change.ended)
         if change.began is not None:
             going_on[change.began.kind] = change.began
-    if snapshot is not None and snapshot.state in set(EventKind):
-        kind = EventKind(snapshot.state)
-        going_on.setdefault(kind, Event(kind=kind, since=snapshot.since))
+    if row is not None and row.state in set(EventKind):
+        kind = EventKind(row.state)
+        going_on.setdefault(kind, Event(kind=kind, since=row.since))
     found += going_on.values()
     return sorted(
         (

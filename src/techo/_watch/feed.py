@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -16,10 +16,10 @@ class Feed(Protocol):
     What is remembered may be out of reach, which is a `HistoryError`.
     """
 
-    def snapshots(self) -> Sequence[Snapshot]:
+    def snapshots(self) -> Iterable[Snapshot]:
         """Return all targets as they are now, in the order of the configuration.
 
-        This is called each few seconds, and should be cheap.
+        This is called once a second at most, and iterated over with pauses.
         """
         ...
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import collections
 import datetime as dt
+import functools
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -63,7 +64,7 @@ class Row:
         }
 
 
-def row(snapshot: Snapshot) -> Row:
+def row_of(snapshot: Snapshot) -> Row:
     """Return a target's row; its figures are those since the beginning."""
     total = snapshot.total
     some = bool(total.received or total.lost)
@@ -114,7 +115,7 @@ def shortened(text: str, longest: int) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class Table:
     """All targets, those of a group together."""
 
@@ -132,7 +133,12 @@ class Table:
             groups[each.group].append(each)
         return cls(at, oldest, [each for group in groups.values() for each in group])
 
-    @property
+    @functools.cached_property
+    def by_name(self) -> Mapping[str, Row]:
+        """Each row by the name of its target."""
+        return {each.target: each for each in self.rows}
+
+    @functools.cached_property
     def version(self) -> str:
         """What differs if there are other targets, so that a page must be loaded anew."""
         names = "\0".join(f"{each.target}\0{each.group}\0{each.endpoint}" for each in self.rows)

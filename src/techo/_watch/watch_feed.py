@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import attrs
@@ -21,9 +21,9 @@ class WatchFeed:
     watch: Watch
     history: History
 
-    def snapshots(self) -> Sequence[Snapshot]:
-        """Return all targets as they are now."""
-        return self.watch.snapshot()
+    def snapshots(self) -> Iterable[Snapshot]:
+        """Yield each target as it is when it is asked for."""
+        return self.watch.snapshots()
 
     async def spans(
         self, target: str, since: float, until: float, seconds: int

@@ -17,12 +17,11 @@ import trio
 from techo._operate.web import header, prolong, respond
 from techo._schema import headed
 from techo._watch.columns import MINUTE, Columns, events, flat, grade, look_back, merged
-from techo._watch.counts import Snapshot
 from techo._watch.events import Change, State
 from techo._watch.feed import Feed
 from techo._watch.history_file import HistoryError
 from techo._watch.page import MODULES, page
-from techo._watch.table import Table, row
+from techo._watch.table import Row, Table, row_of
 
 MOST_LISTENERS: Final = 16
 """Pages that are kept up to date at once; one more is refused, and asks each few seconds."""
@@ -170,7 +169,7 @@ class WatchApp:
         return await make(_Query.of(scope)), content_type
 
     async def _make_table(self) -> tuple[Table, bytes]:
-        found = [row(each) async for each in _in_turns(self.feed.snapshots())]
+        found = [row_of(each) async for each in _in_turns(self.feed.snapshots())]
         table = Table.of(found, time.time(), await self._oldest())
         rows = [_json(each.to_json()) async for each in _in_turns(table.rows)]
         return table, _with(table.to_json(), "rows", rows)
@@ -193,8 +192,8 @@ class WatchApp:
 
     async def _ready(self, _query: _Query) -> str:
         """Return ``ready`` as soon as anything is known of any target."""
-        await trio.lowlevel.checkpoint()
-        if all(each.state == State.UNKNOWN for each in self.feed.snapshots()):
+        table, _ = await self._table.get()
+        if all(each.state == State.UNKNOWN for each in table.rows):
             raise _RefusedError(503, "starting")
         return "ready\n"
 
@@ -231,9 +230,9 @@ class WatchApp:
         found = Columns(seconds)
         async for each in _in_turns(spans):
             found.add(each)
-        snapshot = self._snapshot(target, known=bool(spans))
-        changes = await self.feed.changes(target, look_back(snapshot, since), time.time())
-        lasted = [each.to_json() for each in events(changes, snapshot, since, until)]
+        row = await self._row(target, known=bool(spans))
+        changes = await self.feed.changes(target, look_back(row, since), time.time())
+        lasted = [each.to_json() for each in events(changes, row, since, until)]
         return _json({"target": target, "spans": found.to_json(), "events": lasted})
 
     async def _moment(self, query: _Query) -> bytes:
@@ -244,8 +243,8 @@ class WatchApp:
         end = start + seconds
         spans = await self.feed.spans(target, start, end, grade(seconds))
         counts = merged(spans, start, end)
-        snapshot = self._snapshot(target, known=bool(spans))
-        changes = await self.feed.changes(target, look_back(snapshot, start), time.time())
+        row = await self._row(target, known=bool(spans))
+        changes = await self.feed.changes(target, look_back(row, start), time.time())
         return _json(
             {
                 "target": target,
@@ -253,7 +252,7 @@ class WatchApp:
                 "seconds": seconds,
                 "counts": counts.to_json(),
                 "buckets": flat(counts.latency.coarse()),
-                "events": [each.to_json() for each in events(changes, snapshot, start, end)],
+                "events": [each.to_json() for each in events(changes, row, start, end)],
             }
         )
 
@@ -263,9 +262,10 @@ class WatchApp:
         found = await self.feed.changes(query.text("target"), since, until)
         return _json({"changes": [each.to_json() for each in found]})
 
-    def _snapshot(self, target: str, *, known: bool) -> Snapshot | None:
-        """Return what is known of a target now; None if it is only in the history."""
-        found = next((each for each in self.feed.snapshots() if each.target == target), None)
+    async def _row(self, target: str, *, known: bool) -> Row | None:
+        """Return how a target is now; None if it is only in the history."""
+        table, _ = await self._table.get()
+        found = table.by_name.get(target)
         if found is None and not known:
             raise _RefusedError(404, "no target has this name")
         return found
