@@ -29,7 +29,8 @@ class Feed(Protocol):
         """Return what is known of a target in a range of time, in order of time.
 
         `seconds` is 60, 3600 or 86400. Spans are that long, or longer where shorter ones are
-        not kept any more. What began before `since` and what is not over may be among them.
+        not kept any more. What began before `since` may be among them. What is not over is the
+        minute that goes on, and what is kept of longer ones.
         An unknown target has none.
         """
         ...

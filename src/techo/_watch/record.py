@@ -175,6 +175,11 @@ class Record:
         recent.add(self._minute)
         return recent
 
+    def minute(self) -> Span:
+        """Return the minute that goes on, up to now."""
+        self._count_down(self._standing.down_since, self.run.clock())
+        return Span(self.target.name, self._minute_at, MINUTE, self._minute.copy())
+
     def snapshot(self) -> Snapshot:
         """Return what is known now."""
         target, standing = self.target, self._standing

@@ -193,6 +193,11 @@ class Watch(AsyncIterator[Change]):
         """Return all `snapshots`, as they are at this moment."""
         return [*self.snapshots()]
 
+    def minute(self, target: str) -> Span | None:
+        """Return a target's minute that goes on, up to now; None if there is no such target."""
+        watched = self._watched.get(target)
+        return None if watched is None else watched.record.minute()
+
     def statistics(self) -> dict[str, PingStatistics]:
         """Return for each target what ping has of it; empty unless results are wanted."""
         return {

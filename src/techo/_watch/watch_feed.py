@@ -28,8 +28,12 @@ class WatchFeed:
     async def spans(
         self, target: str, since: float, until: float, seconds: int
     ) -> Sequence[Span]:
-        """Return what the history has of a target."""
-        return await self.history.spans(target, since, until, seconds)
+        """Return what the history has of a target, and the minute that goes on."""
+        found = await self.history.spans(target, since, until, seconds)
+        minute = self.watch.minute(target)
+        if minute is not None and since - minute.seconds < minute.start < until:
+            found.append(minute)
+        return found
 
     async def changes(self, target: str | None, since: float, until: float) -> Sequence[Change]:
         """Return the changes of one target, or of all."""

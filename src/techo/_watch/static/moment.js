@@ -16,8 +16,12 @@ export function moment({start, seconds, counts, buckets, events}) {
   }
   const causes = Object.entries(counts.failures).map(([cause, count]) => `${cause} ${count}`);
   const lasted = events.map((event) => element("li", sentence(event)));
+  const heading = element("h2", `${utc(start, 16)} to ${utc(start + seconds, 16)} UTC`);
+  if (counts.received + counts.lost === 0) {
+    return [heading, element("p", "No probe is known of then."), element("ul", "", {class: "events"}, ...lasted)];
+  }
   return [
-    element("h2", `${utc(start, 16)} to ${utc(start + seconds, 16)} UTC`),
+    heading,
     list,
     element("p", `lost because of: ${causes.join(", ") || "nothing was lost"}`, {class: "causes"}),
     element("ul", "", {class: "events"}, ...lasted),
@@ -29,14 +33,13 @@ function sentence(event) {
   const to = event.to_ns === null ? "goes on" : `to ${utc(event.to_ns / 1e9)}`;
   const errors = [...new Set([event.first_error, event.last_error])].filter(Boolean);
   const lasted = event.duration_ns === null ? "" : ` (${duration(event.duration_ns)})`;
-  const lost = event.probes ? `, ${event.probes} lost` : "";
+  const lost = event.probes && event.to_ns !== null ? `, ${event.probes} lost` : "";
   return `${event.kind} from ${utc(event.from_ns / 1e9)} ${to}${lasted}${lost}` +
     (event.cause ? `, ${event.cause}` : "") + (errors.length ? `: ${errors.join("; then ")}` : "");
 }
 
 function distribution(buckets, lost) {
   const table = element("table", "", {class: "distribution"}, element("caption", "How many took how long"));
-  if (buckets.length === 0 && !lost) return element("p", "No probe ended then.");
   let width = 1; // in coarse buckets, so that there are at most 24 lines
   const [first, last] = [buckets.at(0)?.[0] ?? 0, buckets.at(-1)?.[0] ?? -1];
   while ((last - first) / width >= 24) width *= 2;
