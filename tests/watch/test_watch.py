@@ -186,6 +186,38 @@ async def test_a_reload_leaves_alone_what_is_the_same(autojump_clock: MockClock)
     assert {each.state for each in found.values()} == {"up"}
 
 
+async def test_nothing_is_missed_for_want_of_a_look(autojump_clock: MockClock) -> None:
+    """A timeout of many intervals holds up no probe, at first and after a connection broke."""
+    async with place() as there:
+        target = techo.WatchTarget(endpoint=there.connect, name="a", interval=0.1, timeout=5)
+        async with begin([target]) as watching:
+            await trio.sleep(10.05)
+            await there.server.drain()
+            async with place() as another:
+                there.server = another.server
+                await trio.sleep(10)
+                (found,) = watching.snapshot()
+    assert found.missed == 0
+    assert found.sent > 200
+
+
+@pytest.mark.parametrize("connect", [False, True])
+async def test_what_was_due_while_this_program_stood_still_is_missed(
+    autojump_clock: MockClock, *, connect: bool
+) -> None:
+    """It tried nothing then, so that none of these probes is lost, although it is down."""
+    async with place() as there:
+        there.away = True
+        target = techo.WatchTarget(endpoint=there.connect, name="a", connect=connect)
+        async with begin([target]) as watching:
+            await trio.sleep(10.5)  # and no probe is on its way
+            autojump_clock.jump(60)
+            await trio.sleep(10)
+            (found,) = watching.snapshot()
+    assert found.missed == pytest.approx(59, abs=1)
+    assert found.total.lost == found.sent == pytest.approx(21, abs=1)
+
+
 async def test_what_a_function_raises_leaves_the_block(autojump_clock: MockClock) -> None:
     """Other than the network's errors, it is a bug of who has written it."""
 

@@ -195,9 +195,10 @@ class Engine:
 
     async def _connect(self, *, again: bool) -> Driver | None:
         """Connect, or note why that failed."""
+        began = self.run.clock()
         connected = await attempt(self.opener(), self.run.timeout)
         if isinstance(connected, Ending):
-            self._not_connected(connected)
+            self._not_connected(connected, began)
             return None
         transport = connected.transport
         if not self.reached and self.size is not None and transport.largest is not None:
@@ -215,9 +216,9 @@ class Engine:
             await trio.aclose_forcefully(transport)
             raise
 
-    def _not_connected(self, ending: Ending) -> None:
+    def _not_connected(self, ending: Ending, began: float) -> None:
         if self.reconnect is Reconnect.WHEN_DUE:
-            self.run.lose_due(ending)
+            self.run.lose_due(ending, began)
             return
         incident = Incident(
             IncidentKind.NO_CONNECTION, ending.cause, ending.reason, ending.error
@@ -231,7 +232,8 @@ class Engine:
             self.drivers[driver.in_flight] = driver
             ending = await driver.run()
             if self.reconnect is Reconnect.WHEN_DUE and driver.in_flight.traffic.send_pending:
-                self.run.lose_due(ending)  # it could not be sent behind what was stuck
+                # It could not be sent behind what was stuck, which is for so long at the most.
+                self.run.lose_due(ending, self.run.clock() - self.run.timeout)
         finally:
             self.run.idle.pop(driver.in_flight, None)
             self.drivers.pop(driver.in_flight, None)
@@ -268,11 +270,14 @@ class Engine:
     def next_moment(self, now: float) -> float:
         """Return when `send_due` or `give_up_overdue` will have something to do, or may have.
 
-        What is due and could not be sent has to wait until something is given up.
+        What is due and cannot be sent now is sent when there is a connection that can.
         """
-        due = self.run.schedule.next_due(now)
+        schedule = self.run.schedule
+        due = schedule.next_due(now)
         overdue = min(map(_oldest, self.drivers.values()), default=now) + self.run.timeout
-        return overdue if due is None or due <= now else max(min(due, overdue), now)
+        if due is None:
+            return overdue
+        return max(min(due if due > now else schedule.due_after(now), overdue), now)
 
     async def _keep_time(self) -> NoReturn:
         """Give up each reply that has not come, when its time is over."""

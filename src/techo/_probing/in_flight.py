@@ -88,11 +88,15 @@ class Run:
         self.sink.add(trip)
         self.see_whether_done(self.clock())
 
-    def lose_due(self, ending: Ending) -> None:
-        """Begin and lose all trips that are due: nothing can carry them."""
+    def lose_due(self, ending: Ending, since: float) -> None:
+        """Begin and lose what was due when something was tried `since` then, and meanwhile.
+
+        What was due at other times is missed, because nothing was tried: this program was
+        stopped, or too busy.
+        """
         now = self.clock()
-        if self.schedule.paused:
-            self.take(now)  # which misses them
+        self.schedule.miss(now if self.schedule.paused else since)
+        now = min(now, since + self.timeout)
         while (due := self.schedule.take(now)) is not None:
             self.lose(self._begin(due, due), ending)
 

@@ -73,6 +73,15 @@ class Schedule:
         due = now if self.rate is None else self.begin + self._taken / self.rate
         return None if due >= self._last_due or self._counted == self.trips else due
 
+    def due_after(self, now: float) -> float:
+        """Return when the rate has a trip after now, whether those before it have begun."""
+        if self.rate is None:
+            return now
+        return (
+            self.begin
+            + (math.floor((now - self.begin + _ROUNDING) * self.rate) + 1) / self.rate
+        )
+
     def take(self, now: float) -> float | None:
         """Begin the trip that has been due for longest, if there is one; return since when.
 
@@ -91,12 +100,16 @@ class Schedule:
 
         Those before it are missed, so that nothing is sent in a burst.
         """
+        self.miss(now)
+        return self.take(now)
+
+    def miss(self, now: float) -> None:
+        """Leave out all that were due before the one that was due last."""
         if self.rate is not None and self.next_due(now) is not None:
             latest = math.floor((now - self.begin + _ROUNDING) * self.rate) + self.paused
             skipped = max(0, latest - self._taken)
             self.missed += skipped
             self._taken += skipped
-        return self.take(now)
 
     def asked(self, now: float) -> float:
         """Return how many seconds of counted trips were asked for, up to now.
