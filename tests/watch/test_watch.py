@@ -186,6 +186,23 @@ async def test_a_reload_leaves_alone_what_is_the_same(autojump_clock: MockClock)
     assert {each.state for each in found.values()} == {"up"}
 
 
+async def test_what_is_not_watched_any_more_is_left_alone(autojump_clock: MockClock) -> None:
+    """However it is probed; with nothing left to watch, more can come, and changes go on."""
+    async with place() as there:
+        one = techo.WatchTarget(endpoint=there.connect, name="one")
+        two = techo.WatchTarget(endpoint=there.connect, name="two", connect=True)
+        async with begin([one, two]) as watching:
+            await trio.sleep(10)
+            assert watching.reload([]) == (0, 2)
+            begun = there.server.service.statistics().accepted
+            await trio.sleep(10)
+            assert there.server.service.statistics().accepted == begun
+            assert not watching._pace._next
+            watching.reload([attrs.evolve(two, name="three")])
+            changes = [(await watching.__anext__()).target for _ in range(3)]
+    assert (sorted(changes[:2]), changes[2]) == (["one", "two"], "three")
+
+
 async def test_nothing_is_missed_for_want_of_a_look(autojump_clock: MockClock) -> None:
     """A timeout of many intervals holds up no probe, at first and after a connection broke."""
     async with place() as there:

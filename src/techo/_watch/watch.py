@@ -72,8 +72,6 @@ class _Watched:
     engine: Engine | Connector
     records: Records | None = None
     """As ping has them, if each result is wanted."""
-    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    """Ends it."""
 
 
 def watch(
@@ -221,7 +219,7 @@ class Watch(AsyncIterator[Change]):
             if wanted.get(each.target.name) != each.target
         ]
         for each in gone:
-            each.scope.cancel(reason="it is not watched any more")
+            each.engine.run.done.set()
             each.record.roll(trio.current_time())
             del self._watched[each.target.name]
         new = [target for name, target in wanted.items() if name not in self._watched]
@@ -281,15 +279,14 @@ class Watch(AsyncIterator[Change]):
         engine, now = watched.engine, trio.current_time()
         interval = watched.target.interval
         at = now + next(self._numbers) * _SPREAD % 1 * interval
-        with watched.scope:
-            async with engine.running() as nursery:
-                engine.start(nursery, at)
-                self._pace.add(engine)
-                await engine.run.done.wait()
+        async with engine.running() as nursery:
+            engine.start(nursery, at)
+            self._pace.add(engine)  # until the run is done
+            await engine.run.done.wait()
         if engine.failure is not None:
             raise engine.failure
         self._running -= 1
-        if not self._running:
+        if not self._running and self._count is not None:
             self._changes.end()
 
     async def _tick(self) -> NoReturn:
