@@ -8,8 +8,11 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
+import attrs
+import prometheus_client
 import pytest
 import trio
 import trio.testing
@@ -20,10 +23,17 @@ from prometheus_client.parser import text_string_to_metric_families as plain_tex
 import techo
 from helpers import PATIENCE, call, receive_until_end, started, until, until_ended
 from techo._cli.metrics import pages_of
-from techo._operate.counting import BOUNDS, Counters, CountingHook
+from techo._operate.counting import (
+    BOUNDS,
+    Counters,
+    CountingHook,
+    Durations,
+    LatestCounters,
+)
 from techo._operate.health import HealthApp, State
 from techo._operate.hooks import Hooks
 from techo._operate.metrics import ServiceCollector, exposition
+from techo._operate.process_figures import ProcessCollector
 from techo._operate.web import LIFETIME, MOST_CONNECTIONS, WebServer, host_check
 from techo._server.connection import Peer
 from techo.testing import MemoryListener
@@ -323,3 +333,61 @@ def test_a_lame_duck_is_not_ready_and_still_answers() -> None:
         process.terminate()
         _, err = process.communicate(timeout=PATIENCE)
     assert b"outcome=drained" in err
+
+
+async def test_many_connections_are_added_up_once_a_second(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """However often somebody asks; with few, what is shown is what is."""
+    counted = 0
+    active = 1
+
+    def count() -> Counters:
+        nonlocal counted
+        counted += 1
+        found = attrs.evolve(techo.EchoService().statistics(), active=active, chunks=counted)
+        return Counters(found, Durations())
+
+    latest = LatestCounters(count)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(latest.keep_adding_up)
+        await trio.sleep(0.5)
+        assert [latest.get().statistics.chunks for _ in range(3)] == [2, 3, 4]
+        active = 5000
+        await trio.sleep(1)
+        assert [latest.get().statistics.chunks for _ in range(3)] == [5, 5, 5]
+        await trio.sleep(1)
+        assert latest.get().statistics.chunks == 6
+        nursery.cancel_scope.cancel()
+
+
+def test_the_process_is_as_the_library_has_it() -> None:
+    """All families of Prometheus' own collector, with the same values."""
+    ours, theirs = (
+        {
+            sample.name: sample.value
+            for family in collector.collect()
+            for sample in family.samples
+        }
+        for collector in (ProcessCollector(), prometheus_client.ProcessCollector(registry=None))
+    )
+    assert ours.keys() == theirs.keys()
+    for name in ("process_max_fds", "process_virtual_memory_bytes"):
+        assert ours[name] == theirs[name]
+    assert abs(ours["process_open_fds"] - theirs["process_open_fds"]) <= 1
+    assert ours["process_cpu_seconds_total"] == pytest.approx(
+        theirs["process_cpu_seconds_total"], abs=1
+    )
+    assert ours["process_start_time_seconds"] == pytest.approx(
+        theirs["process_start_time_seconds"], abs=2
+    )
+
+
+def test_descriptors_are_counted_where_the_system_does_not(tmp_path: Path) -> None:
+    """Before Linux 6.2, a folder of descriptors has no size."""
+    (tmp_path / "fd").mkdir()
+    for number in range(3):
+        (tmp_path / "fd" / str(number)).touch()
+    folder = ProcessCollector(tmp_path)
+    assert folder._descriptors() in {3, (tmp_path / "fd").stat().st_size}
+    assert list(folder.collect()) == []

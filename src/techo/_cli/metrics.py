@@ -68,17 +68,20 @@ class Pages:
     async def start(self, service: techo.EchoService | Workers, nursery: trio.Nursery) -> None:
         """Serve them in a nursery; if that can't be, say so in one line, and go on."""
         from techo import EchoService, __version__
-        from techo._operate.counting import Counters
+        from techo._operate.counting import Counters, LatestCounters
         from techo._operate.health import HealthApp, State
         from techo._operate.metrics import ServiceCollector, exposition
         from techo._operate.sums import counters_of
         from techo._operate.web import WebServer, host_check
 
-        def count() -> Counters:
-            if isinstance(service, EchoService):
-                return Counters(service.statistics(), self.counting.durations)
-            return counters_of(service.report())
-
+        if isinstance(service, EchoService):
+            counting, durations = service, self.counting.durations
+            latest = LatestCounters(lambda: Counters(counting.statistics(), durations))
+            nursery.start_soon(latest.keep_adding_up)
+            count = latest.get
+        else:
+            workers = service  # whose reports are sums already
+            count = lambda: counters_of(workers.report())  # noqa: E731  -- one of two
         self._app = HealthApp(exposition(ServiceCollector(count, __version__)), State.READY)
         server = WebServer(host_check(self._app, [self.place.host]))
         host = None if self.place.host == EVERY_INTERFACE else self.place.host

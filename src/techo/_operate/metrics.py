@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import attrs
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
@@ -23,6 +23,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from techo._operate.counting import BOUNDS, Counters, Durations
+from techo._operate.process_figures import ProcessCollector
 from techo._server.registry import Statistics
 
 
@@ -114,7 +115,7 @@ def exposition(collector: Collector) -> Callable[[str], tuple[bytes, str]]:
     """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(collector)
-    ProcessCollector(registry=registry)
+    registry.register(ProcessCollector())
 
     def expose(accept: str) -> tuple[bytes, str]:
         encode, content_type = choose_encoder(format_of(accept))

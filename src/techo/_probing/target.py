@@ -15,7 +15,6 @@ from techo._probing.causes import cause_of, words_of
 from techo._probing.failure_cause import FailureCause
 from techo._probing.trip import Ending
 from techo._raw.transports import maker_for
-from techo._shortage import look_up
 from techo._transport.connect import Connected, ConnectTimes, Dial, Step, shake_hands
 from techo.endpoint import Endpoint, Kind, check_connectable
 
@@ -78,9 +77,11 @@ def opener_of(
     connections: int = 1,
     *,
     pinging: bool = False,
-    find: Callable[..., Awaitable[list[Any]]] = look_up,
+    find: Callable[..., Awaitable[list[Any]]] | None = None,
 ) -> Opener:
-    """Return what opens `connections` to `target`; a name is looked up each time, by `find`.
+    """Return what opens `connections` to `target`; a name is looked up each time.
+
+    `find` does that, in place of `look_up` of `_shortage`.
 
     Raises:
         ValueError: as `check_connectable`; a function that connects does its own TLS, and

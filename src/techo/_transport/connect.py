@@ -64,7 +64,7 @@ class Dial:
     options: SocketOptions = DEFAULT_OPTIONS
     make: Callable[[SocketOptions, int, tuple[Any, ...]], DatagramTransport] | None = None
     """What opens a transport to one address, for kinds that this room does not know."""
-    look_up: Callable[..., Awaitable[list[Any]]] = look_up  # as that does
+    find: Callable[..., Awaitable[list[Any]]] | None = None  # in place of `look_up`
     step: Step = attrs.field(default=Step.LOOKUP, init=False)
 
     def __await__(self) -> Generator[Any, Any, Connected]:
@@ -77,7 +77,8 @@ class Dial:
         if endpoint.path:
             return await self._by_path(endpoint)
         kind = addresses.SOCKET_TYPES[endpoint.kind]
-        found = await self.look_up(endpoint.host, endpoint.port, kind, self.options.family)
+        find, family = self.find or look_up, self.options.family
+        found = await find(endpoint.host, endpoint.port, kind, family)
         if not addresses.is_literal(endpoint.host):
             lookup = _since(started)
         self.step, started = Step.CONNECT, trio.current_time()
