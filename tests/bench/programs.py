@@ -73,16 +73,9 @@ class Programs:
             return [self.handshakes]
         if name == PING:
             return [self.ping]
-        if name == IRTT or name.startswith("techo-ping"):
-            return [
-                sys.executable,
-                "-P",
-                "-c",
-                _AS_MODULE,
-                str(HERE.parent),
-                "bench.clock",
-                name,
-            ]
+        if name == IRTT or name.startswith(("techo-ping", "techo-watch")):
+            module = "bench.watching" if name.startswith("techo-watch") else "bench.clock"
+            return [sys.executable, "-P", "-c", _AS_MODULE, str(HERE.parent), module, name]
         return [sys.executable, "-P", str(HERE / "load_trio.py"), name]
 
     def command(self, server: str, transport: str) -> list[str]:

@@ -204,6 +204,51 @@ def times(percent: int, limits: dict[str | tuple[str, ...], float]) -> tuple[Fig
     )
 
 
+def watch(name: str, count: int, interval: int, transport: str, *figures: Figure) -> Row:
+    """Return a row of `techo watch` with many targets: alone, and with all that it can keep."""
+    return Row(
+        name=name,
+        transport=transport,
+        work=f"techo watch, {count} {transport} targets, each probed each {interval} s",
+        load=("watch", str(count), str(interval)),
+        figures=(*figures, Figure("probe_us", "CPU per probe", "µs")),
+        server="techo",
+        subject="techo-watch",
+        also=("techo-watch-kept",),
+        least_seconds=max(5, interval),
+        fresh=True,
+    )
+
+
+def cores(*targets: Target) -> Figure:
+    """Return the figure of what a watch takes all the time."""
+    return Figure("cores", "CPU all the time", "of a core", targets)
+
+
+def resident(*targets: Target) -> Figure:
+    """Return the figure of what a whole process takes."""
+    return Figure("resident_mib", "resident memory", "MiB", targets)
+
+
+def exposition(name: str, count: int) -> Row:
+    """Return a row of texts for Prometheus, about many targets that were watched for a day."""
+    return Row(
+        name=name,
+        work=f"/metrics of {count} targets, as after a day",
+        load=("metrics", str(count), "600"),  # hardly a probe beside it
+        figures=(
+            Figure("text_ms", "CPU per text", "ms"),
+            Figure("text_mb", "its size", "MB"),
+            Figure("turn_ms", "longest turn of the loop, CPU", "ms"),
+            Figure("snapshot_ms", "CPU of snapshots of all", "ms"),
+        ),
+        server="techo",
+        subject="techo-watch",
+        least_seconds=3,
+        fresh=True,
+    )
+
+
 FASTEST: Final = "aiofastnet-uvloop"
 SMALL: Final[dict[str | tuple[str, ...], float]] = {UVLOOP: 1.0, "c": 1.3, "trio": 0.25}
 LARGE: Final[dict[str | tuple[str, ...], float]] = {UVLOOP: 1.03, FASTEST: 1.15}
@@ -322,6 +367,20 @@ ROWS: Final = (
         "busy", "beside two tasks that compute 2 ms a turn", times(50, {"techo-ping-slow": 1.2})
     ),
     clock("crowded", "beside two busy processes", times(95, {"techo-ping-slow": 2.0})),
+    watch("watch", 1000, 1, "tcp", cores(Target(0.6)), resident()),
+    watch("watch-udp", 1000, 1, "udp", cores(Target(0.6)), resident()),
+    watch("watch-5000", 5000, 10, "tcp", resident(Target(300)), cores()),
+    Row(
+        name="watch-day",
+        work="5000 tcp targets, each probed each 10 s, as after a day",
+        load=("memory", "5000", "10"),
+        figures=(resident(Target(300)),),
+        server="techo",
+        subject="techo-watch",
+        fresh=True,
+    ),
+    exposition("watch-metrics", 1000),
+    exposition("watch-metrics-5000", 5000),
     start("--help"),
     start("--version"),
 )

@@ -102,8 +102,10 @@ def server_notes(turns: list[Turn]) -> list[str]:
 
 def client_notes(turns: list[Turn]) -> list[str]:
     """Say how much a client did, and whether it had to wait, which costs it more."""
-    found = [f"{statistics.median(values(turns, 'messages')):.0f} round trips a turn"]
-    if (own := statistics.median(values(turns, "load_share"))) < IDLE:
+    found, shares = list[str](), values(turns, "load_share")
+    if messages := values(turns, "messages"):
+        found.append(f"{statistics.median(messages):.0f} round trips a turn")
+    if shares and (own := statistics.median(shares)) < IDLE:
         found.append(f"busy {own:.0%} of the time only")
     return found
 

@@ -105,6 +105,16 @@ def test_a_client_says_how_much_it_did_and_whether_it_had_to_wait() -> None:
         (attrs.evolve(rows.chosen(["dribbling"])[0], load=("dribble", "5")), "echo_p99_ms"),
         (attrs.evolve(rows.chosen(["hasty"])[0], load=("haste", "5")), "echo_p99_ms"),
         *((row, "p50_us") for row in rows.chosen(["clock"])),
+        (attrs.evolve(rows.chosen(["watch"])[0], load=("watch", "5", "1")), "cores"),
+        (attrs.evolve(rows.chosen(["watch-udp"])[0], load=("watch", "5", "1")), "probe_us"),
+        (
+            attrs.evolve(rows.chosen(["watch-day"])[0], load=("memory", "5", "1")),
+            "resident_mib",
+        ),
+        (
+            attrs.evolve(rows.chosen(["watch-metrics"])[0], load=("metrics", "5", "1")),
+            "turn_ms",
+        ),
         (rows.chosen(["help"])[0], "start_cpu_ms"),
         (rows.chosen(["version"])[0], "start_cpu_ms"),
     ],
