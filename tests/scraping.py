@@ -4,13 +4,48 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import attrs
+
+from documents import recipe
+from helpers import needs
+
+Alert: TypeAlias = tuple[str, int, str, str, Mapping[str, str]]
+"""Its name, a minute at which it fires, its severity and summary, and whom it is about."""
+
+
+def promtool(folder: Path, recipes: Sequence[str], *arguments: str) -> str:
+    """Return what promtool says of recipes in a folder, all of which must be right."""
+    for name in recipes:
+        (folder / name).write_text(recipe(name, {}))
+    done = subprocess.run(
+        [needs("promtool"), *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def check_alerts(folder: Path, rules: str, series: str, expected: Sequence[Alert]) -> None:
+    """See that a recipe has these alerts, that none fires at minute nine, and each in time."""
+    assert re.findall(r"alert: (\w+)", recipe(rules, {})) == [name for name, *_ in expected]
+    cases = list[dict[str, object]]()
+    for name, minute, severity, summary, about in expected:
+        alert = {
+            "exp_labels": {**about, "severity": severity},
+            "exp_annotations": {"summary": summary},
+        }
+        cases.append({"eval_time": "9m", "alertname": name, "exp_alerts": []})
+        cases.append({"eval_time": f"{minute}m", "alertname": name, "exp_alerts": [alert]})
+    lines = "".join(f"      - {json.dumps(each)}\n" for each in cases)
+    (folder / "tests.yml").write_text(series + lines)
+    promtool(folder, [rules], "test", "rules", "tests.yml")
 
 
 def read(url: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +14,15 @@ import pytest
 import techo
 from documents import recipe
 from helpers import free_port, needs, running, serving, wait_until
-from scraping import Prometheus, expressions, read, values_of_variables
+from scraping import (
+    Alert,
+    Prometheus,
+    check_alerts,
+    expressions,
+    promtool,
+    read,
+    values_of_variables,
+)
 
 HOSTS = ("127.0.0.2", "127.0.0.3")
 
@@ -45,7 +52,7 @@ TECHO = {"instance": "a", "job": "techo"}
 ECHO = {"instance": "a", "job": "techo-echo"}
 CRASHES = "connections of a end by an error in the program"
 STALLS = "a has peers that do not read what comes back"
-EXPECTED = [
+EXPECTED: list[Alert] = [
     ("TechoDown", 13, "critical", "a does not show its metrics", TECHO),
     ("TechoDoesNotEcho", 13, "critical", "a cannot be reached, or does not echo", ECHO),
     ("TechoCrashes", 12, "warning", CRASHES, TECHO | {"outcome": "crashed"}),
@@ -56,49 +63,16 @@ EXPECTED = [
 """Each alert, a minute at which it fires, its severity and summary, and whom it is about."""
 
 
-def alert_tests() -> str:
-    """Return the unit tests of all alerts: none fires at the tenth minute, and each in time."""
-    cases = list[dict[str, object]]()
-    for name, minute, severity, summary, about in EXPECTED:
-        alert = {
-            "exp_labels": {**about, "severity": severity},
-            "exp_annotations": {"summary": summary},
-        }
-        cases.append({"eval_time": "10m", "alertname": name, "exp_alerts": []})
-        cases.append({"eval_time": f"{minute}m", "alertname": name, "exp_alerts": [alert]})
-    return ALERTS + "".join(f"      - {json.dumps(each)}\n" for each in cases)
-
-
 def test_every_alert_fires_when_it_should(tmp_path: Path) -> None:
     """None of them before something is wrong, with the summary that somebody will read."""
-    rules = recipe("techo.rules.yml", {})
-    assert re.findall(r"alert: (\w+)", rules) == [name for name, *_ in EXPECTED]
-    (tmp_path / "techo.rules.yml").write_text(rules)
-    (tmp_path / "tests.yml").write_text(alert_tests())
-    promtool = needs("promtool")
-    done = subprocess.run(
-        [promtool, "test", "rules", "tests.yml"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    check_alerts(tmp_path, "techo.rules.yml", ALERTS, EXPECTED)
 
 
 def test_promtool_finds_nothing_wrong_with_the_configuration(tmp_path: Path) -> None:
     """The scrape configuration and the rules that it names are checked together."""
-    for name in ("prometheus.yml", "techo.rules.yml"):
-        (tmp_path / name).write_text(recipe(name, {}))
-    checked = subprocess.run(
-        [needs("promtool"), "check", "config", "--lint-fatal", "prometheus.yml"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert checked.returncode == 0, checked.stderr
-    assert f"{len(EXPECTED)} rules found" in checked.stdout
+    recipes = ["prometheus.yml", "techo.rules.yml"]
+    said = promtool(tmp_path, recipes, "check", "config", "--lint-fatal", recipes[0])
+    assert f"{len(EXPECTED)} rules found" in said
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,15 @@ import pytest
 
 from documents import recipe
 from helpers import free_port, needs, running, wait_until
-from scraping import Prometheus, expressions, read, values_of_variables
+from scraping import (
+    Alert,
+    Prometheus,
+    check_alerts,
+    expressions,
+    promtool,
+    read,
+    values_of_variables,
+)
 
 TESTS = Path(__file__).parent.parent
 
@@ -52,7 +60,7 @@ tests:
 """All is well for ten minutes. The certificate ends in two weeks and a quarter of an hour."""
 
 TARGET = {"instance": "a", "target": "t", "group": "g"}
-EXPECTED = [
+EXPECTED: list[Alert] = [
     (
         "TechoWatchIsAway",
         13,
@@ -61,8 +69,20 @@ EXPECTED = [
         {"instance": "a", "job": "techo-watch"},
     ),
     ("TechoTargetDown", 11, "critical", "t is down", TARGET),
-    ("TechoTargetFlapping", 11, "warning", "f comes and goes", {**TARGET, "target": "f"}),
-    ("TechoTargetDegraded", 27, "warning", "t answers, but not as its rules say", TARGET),
+    (
+        "TechoTargetFlapping",
+        11,
+        "warning",
+        "f comes and goes",
+        {**TARGET, "target": "f", "state": "flapping"},
+    ),
+    (
+        "TechoTargetDegraded",
+        27,
+        "warning",
+        "t answers, but not as its rules say",
+        {**TARGET, "state": "degraded"},
+    ),
     ("TechoTargetLoses", 60, "warning", "t has lost 10% in 5 minutes", TARGET),
     (
         "TechoCertificateExpires",
@@ -81,45 +101,16 @@ EXPECTED = [
 ]
 """Each alert, a minute at which it fires, its severity and summary, and whom it is about."""
 
-STATES = {"TechoTargetFlapping": "flapping", "TechoTargetDegraded": "degraded"}
-
-
-def alert_tests() -> str:
-    """Return the unit tests of all alerts: none fires at the ninth minute, and each in time."""
-    cases = list[dict[str, object]]()
-    for name, minute, severity, summary, about in EXPECTED:
-        state = {"state": STATES[name]} if name in STATES else {}
-        alert = {
-            "exp_labels": {**about, **state, "severity": severity},
-            "exp_annotations": {"summary": summary},
-        }
-        cases.append({"eval_time": "9m", "alertname": name, "exp_alerts": []})
-        cases.append({"eval_time": f"{minute}m", "alertname": name, "exp_alerts": [alert]})
-    return ALERTS + "".join(f"      - {json.dumps(each)}\n" for each in cases)
-
-
-def promtool(folder: Path, *arguments: str) -> str:
-    """Return what promtool says of files in a folder, all of which must be right."""
-    for name in ("watch.prometheus.yml", "watch.rules.yml"):
-        (folder / name).write_text(recipe(name, {}))
-    done = subprocess.run(
-        [needs("promtool"), *arguments], cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
 
 def test_every_alert_fires_when_it_should(tmp_path: Path) -> None:
     """None of them before something is wrong; who flaps is not reported as down, too."""
-    rules = recipe("watch.rules.yml", {})
-    assert re.findall(r"alert: (\w+)", rules) == [name for name, *_ in EXPECTED]
-    (tmp_path / "tests.yml").write_text(alert_tests())
-    promtool(tmp_path, "test", "rules", "tests.yml")
+    check_alerts(tmp_path, "watch.rules.yml", ALERTS, EXPECTED)
 
 
 def test_promtool_finds_nothing_wrong_with_the_configuration(tmp_path: Path) -> None:
     """The scrape configuration and the rules that it names are checked together."""
-    said = promtool(tmp_path, "check", "config", "--lint-fatal", "watch.prometheus.yml")
+    recipes = ["watch.prometheus.yml", "watch.rules.yml"]
+    said = promtool(tmp_path, recipes, "check", "config", "--lint-fatal", recipes[0])
     assert f"{len(EXPECTED) + 4} rules found" in said
 
 
