@@ -11,9 +11,11 @@ import collections
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 import attrs
+
+T = TypeVar("T")
 
 _BITS: Final = 6
 """Each power of two has ``2**_BITS`` buckets."""
@@ -84,7 +86,7 @@ class Histogram:
 
     def copy(self) -> Self:
         """Return a copy, which counts independently from now on."""
-        return attrs.evolve(self, buckets=self.buckets.copy())
+        return type(self)(copied(self.buckets), self.count, self.sum, self.min, self.max)
 
     def add(self, other: Histogram) -> None:
         """Count everything that another has counted, too."""
@@ -243,6 +245,13 @@ class Histogram:
         if not figures[1] * count <= figures[0] <= figures[2] * count:
             raise ValueError("the histogram's total_ns is no sum of its durations")
         return cls(buckets, count, *figures)
+
+
+def copied(counter: collections.Counter[T]) -> collections.Counter[T]:
+    """Return a copy of a counter in half of the time that its own method takes."""
+    copy = collections.Counter[T]()
+    dict.update(copy, counter)
+    return copy
 
 
 def nanoseconds(seconds: float) -> int:

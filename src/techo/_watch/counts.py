@@ -9,7 +9,7 @@ from typing import Any, Final
 import attrs
 
 from techo._probing.failure_cause import FailureCause
-from techo._probing.histogram import Histogram, figures_to_json
+from techo._probing.histogram import Histogram, copied, figures_to_json
 from techo._schema import headed
 
 _DAY: Final = 86_400
@@ -59,13 +59,25 @@ class Counts:
     def add(self, other: Counts) -> None:
         """Count everything that another has counted, too."""
         self.latency.add(other.latency)
-        self.failures.update(other.failures)
-        for name in ("late", "duplicate", "corrupt", "stray", "down_seconds"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        if other.failures:  # mostly there are none
+            self.failures.update(other.failures)
+        self.late += other.late
+        self.duplicate += other.duplicate
+        self.corrupt += other.corrupt
+        self.stray += other.stray
+        self.down_seconds += other.down_seconds
 
     def copy(self) -> Counts:
         """Return a copy, which counts independently from now on."""
-        return attrs.evolve(self, latency=self.latency.copy(), failures=self.failures.copy())
+        return Counts(
+            self.latency.copy(),
+            copied(self.failures),
+            self.late,
+            self.duplicate,
+            self.corrupt,
+            self.stray,
+            self.down_seconds,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures as JSON has them."""
