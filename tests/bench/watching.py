@@ -28,6 +28,7 @@ import attrs
 import trio
 
 import techo
+from techo._cli.watching import overlook
 from techo._watch.metrics import SharedExposition
 from techo._watch.watch import Watch
 
@@ -261,6 +262,7 @@ async def ask_for_metrics(
     """Return what a text for Prometheus takes, and for how long the loop is held up by it."""
     async with techo.watch(targets_of(endpoint, count, interval)) as watch:
         await fill(watch)
+        overlook()  # as the command does
         turns, texts, size = Turns(), list[float](), 0
         end = trio.current_time() + seconds
         trio.lowlevel.add_instrument(turns)

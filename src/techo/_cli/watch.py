@@ -246,7 +246,7 @@ class _Watch:
         )
         path, web = options.history, self.web
         await self._watching.run(heeded, lambda nursery: keeping(path, web, watch, nursery))
-        self._put_all()
+        await self._put_all()
         self._at_the_end = watch.snapshot()
         if not options.json:
             import shutil
@@ -264,8 +264,10 @@ class _Watch:
         if not self.options.quiet and not self.options.json:
             print_lines(line_of(change))
 
-    def _put_all(self) -> None:
-        for each in self._watching.watch.snapshot():
+    async def _put_all(self) -> None:
+        from techo._watch.turns import in_turns
+
+        async for each in in_turns(self._watching.watch.snapshots()):
             self.objects.put(headed("target", **each.to_json()))
 
     async def _reload(self) -> None:

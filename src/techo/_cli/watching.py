@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from typing import IO, TYPE_CHECKING, Final, cast
+from typing import IO, TYPE_CHECKING, Final, NoReturn, cast
 
 import attrs
 
@@ -17,6 +18,7 @@ from techo._cli.signals import release
 if TYPE_CHECKING:
     import trio
 
+    from techo._watch.counts import Snapshot
     from techo._watch.events import Change
     from techo._watch.watch import Watch
 
@@ -24,6 +26,12 @@ _REFRESH: Final = 1.0
 """Seconds between two tables."""
 
 _MINUTE: Final = 60.0
+
+_MANY: Final = 100
+"""Targets which are so many that to look at them again and again takes long."""
+
+_LONGEST_START: Final = 60.0
+"""Seconds after which targets that are slow to answer are waited for no more."""
 
 _LATE: Final = 12.0
 """Seconds that commands for changes have to end when the watch is over; then they are ended."""
@@ -40,7 +48,7 @@ class Watching:
     """What is run for each change."""
     seconds: float | None = None
     """After which it ends; None if it does not."""
-    minutely: Callable[[], None] | None = None
+    minutely: Callable[[], Awaitable[None]] | None = None
     """Called once a minute."""
     reload: Callable[[], Awaitable[None]] | None = None
     """Called at SIGHUP, if that does not end it."""
@@ -48,6 +56,8 @@ class Watching:
     """The signal that ended it."""
     _scope: trio.CancelScope = attrs.field(init=False)
     _commands: trio.Nursery = attrs.field(init=False)
+    reloaded: trio.Event = attrs.field(init=False)
+    """Set when there are other targets."""
 
     async def run(
         self,
@@ -86,6 +96,8 @@ class Watching:
 
         if self.seconds is not None:
             self._scope.deadline = trio.current_time() + self.seconds
+        self.reloaded = trio.Event()
+        nursery.start_soon(self.settle)
         if self.minutely is not None:
             nursery.start_soon(_again_and_again, _MINUTE, self.minutely)
 
@@ -94,44 +106,84 @@ class Watching:
         hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
         async for number in signals:
             if number == hang_up and self.reload is not None:
-                nursery.start_soon(self.reload)
+                nursery.start_soon(self._reload, self.reload)
             elif self.stop:
                 self._commands.cancel_scope.cancel(reason="a second signal")
             else:
                 self.stop = number
                 self._scope.cancel(reason="a signal")
 
+    async def _reload(self, reload: Callable[[], Awaitable[None]]) -> None:
+        await reload()
+        self.reloaded.set()
 
-async def _again_and_again(seconds: float, do: Callable[[], None]) -> None:
+    async def settle(self) -> NoReturn:
+        """Have the garbage collector overlook targets that are there, until there are others.
+
+        In looking at all of a thousand it holds up the loop for a tenth of a second, again and
+        again as other things come and go.
+        """
+        import trio
+
+        try:
+            while True:
+                targets = self.watch.targets.values()
+                starts = [each.interval + each.timeout for each in targets]
+                await trio.sleep(min(_LONGEST_START, max(starts, default=0.0)))
+                if len(targets) >= _MANY:
+                    overlook()
+                await self.reloaded.wait()
+                self.reloaded = trio.Event()
+                gc.unfreeze()
+        finally:
+            gc.unfreeze()
+
+
+def overlook() -> None:
+    """Keep the garbage collector from looking again at what is there now."""
+    gc.collect()
+    gc.freeze()
+
+
+async def _again_and_again(seconds: float, do: Callable[[], Awaitable[None]]) -> None:
     import trio
 
     while True:
         await trio.sleep(seconds)
-        do()
+        await do()
 
 
 @contextlib.contextmanager
-def _live(watch: Watch) -> Iterator[Callable[[], None]]:
+def _live(watch: Watch) -> Iterator[Callable[[], Awaitable[None]]]:
     """Show a table on a terminal for a block; return what shows it anew."""
+    import trio
+
     # Not what rich's console says: FORCE_COLOR makes it take everything for a terminal.
     if not sys.stderr.isatty() or not sys.stdout.isatty() or is_dumb():
-        yield lambda: None
+        yield trio.lowlevel.checkpoint
         return
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
     from techo._watch.text import counts_of, table_of
+    from techo._watch.turns import in_turns
 
     console = Console(file=cast("IO[str]", Forgiving()), markup=False, highlight=False)
 
-    def table() -> Text:
-        found = watch.snapshot()
+    def table(found: Sequence[Snapshot]) -> Text:
         most = max(1, console.height - 6)
         lines = table_of(found, time.time(), console.width, most)
         return Text("\n".join([*lines, counts_of(found)]), no_wrap=True, overflow="crop")
 
     # Without a thread, whose turns would be part of what is measured.
-    with Live(table(), console=console, auto_refresh=False, transient=True) as live:
+    with Live(
+        table(watch.snapshot()), console=console, auto_refresh=False, transient=True
+    ) as live:
         console.show_cursor()  # or whatever ends us at once would leave it hidden
-        yield lambda: live.update(table(), refresh=True)
+
+        async def show() -> None:
+            found = [each async for each in in_turns(watch.snapshots())]
+            live.update(table(found), refresh=True)
+
+        yield show

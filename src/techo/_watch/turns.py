@@ -1,11 +1,17 @@
-"""Turns: what a thread does between pieces of long work, so that the loop is not held up."""
+"""Turns: what long work does between its pieces, so that the loop is not held up."""
 
 from __future__ import annotations
 
 import time
-from typing import Final
+from collections.abc import AsyncIterator, Iterable
+from typing import Final, TypeVar
 
 import trio
+
+T = TypeVar("T")
+
+_TURN: Final = 0.002
+"""Seconds that are computed at a time, about: probes should not wait for longer."""
 
 _PAUSE: Final = 5e-5
 """Seconds: enough for the loop to take Python, which a thread else keeps for 5 ms."""
@@ -19,3 +25,14 @@ def let_the_loop_go_on() -> None:
     """
     trio.from_thread.check_cancelled()
     time.sleep(_PAUSE)
+
+
+async def in_turns(items: Iterable[T]) -> AsyncIterator[T]:
+    """Yield items, and let other tasks run now and then."""
+    await trio.lowlevel.checkpoint()
+    begun = time.perf_counter()
+    for item in items:
+        yield item
+        if time.perf_counter() - begun > _TURN:
+            await trio.lowlevel.checkpoint()
+            begun = time.perf_counter()

@@ -22,6 +22,7 @@ from techo._watch.feed import Feed
 from techo._watch.history_file import HistoryError
 from techo._watch.page import MODULES, page
 from techo._watch.table import Row, Table, row_of
+from techo._watch.turns import in_turns
 
 MOST_LISTENERS: Final = 16
 """Pages that are kept up to date at once; one more is refused, and asks each few seconds."""
@@ -37,9 +38,6 @@ MOST_COLUMNS: Final = 2000
 
 MOST_TARGETS: Final = 20
 """In one request for columns."""
-
-_TURN: Final = 0.002
-"""Seconds that are computed at a time, about: probes should not wait for longer."""
 
 SECURITY: Final = (
     (
@@ -92,17 +90,6 @@ class _Shared(Generic[T]):
                 self._found = await self.make()
                 self._until = trio.current_time() + SHARED
             return self._found
-
-
-async def _in_turns(items: Iterable[T]) -> AsyncIterator[T]:
-    """Yield items, and let other tasks run now and then."""
-    await trio.lowlevel.checkpoint()
-    begun = time.perf_counter()
-    for item in items:
-        yield item
-        if time.perf_counter() - begun > _TURN:
-            await trio.lowlevel.checkpoint()
-            begun = time.perf_counter()
 
 
 @attrs.define(eq=False)
@@ -169,16 +156,16 @@ class WatchApp:
         return await make(_Query.of(scope)), content_type
 
     async def _make_table(self) -> tuple[Table, bytes]:
-        found = [row_of(each) async for each in _in_turns(self.feed.snapshots())]
+        found = [row_of(each) async for each in in_turns(self.feed.snapshots())]
         table = Table.of(found, time.time(), await self._oldest())
-        rows = [_json(each.to_json()) async for each in _in_turns(table.rows)]
+        rows = [_json(each.to_json()) async for each in in_turns(table.rows)]
         return table, _with(table.to_json(), "rows", rows)
 
     async def _rows(self, _query: _Query | None = None) -> bytes:
         return (await self._table.get())[1]
 
     async def _make_data(self) -> bytes:
-        found = _in_turns(self.feed.snapshots())
+        found = in_turns(self.feed.snapshots())
         targets = [_json(each.to_json()) async for each in found]
         head = headed("targets", at=time.time(), oldest=await self._oldest())
         return _with(head, "targets", targets)
@@ -201,7 +188,7 @@ class WatchApp:
         group, problems = query.text("group"), query.text("problems") == "1"
         table, _ = await self._table.get()
         parts = page(table, group=group, problems=problems)
-        return "".join([each async for each in _in_turns(parts)])
+        return "".join([each async for each in in_turns(parts)])
 
     async def _spans(self, query: _Query) -> bytes:
         """Return columns in a range of time, and the events in it, for each target."""
@@ -228,7 +215,7 @@ class WatchApp:
     async def _strip(self, target: str, since: float, until: float, seconds: int) -> bytes:
         spans = await self.feed.spans(target, since, until, grade(seconds))
         found = Columns(seconds)
-        async for each in _in_turns(spans):
+        async for each in in_turns(spans):
             found.add(each)
         row = await self._row(target, known=bool(spans))
         changes = await self.feed.changes(target, look_back(row, since), time.time())
