@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from techo._cli.output import print_error
@@ -135,15 +135,36 @@ def never_reached(
     reasons: Mapping[FailureCause, str],
 ) -> int:
     """Report that no server was there, and why; return the exit code for that."""
+    remedy = _remedy_for(endpoint, causes, reasons)
+    return refuse(f"{endpoint} was never reached ({counted(causes)}); {remedy}")
+
+
+def none_reached(
+    endpoints: Sequence[str],
+    causes: Mapping[FailureCause, int],
+    reasons: Mapping[FailureCause, str],
+) -> int:
+    """Report that no server was there of any target, and why; return the exit code for that."""
+    if len(endpoints) == 1:
+        return never_reached(endpoints[0], causes, reasons)
+    remedy = _remedy_for(endpoints[0], causes, reasons)
+    none = f"none of {len(endpoints):,} targets"
+    return refuse(f"{none} was ever reached ({counted(causes)}); {remedy}")
+
+
+def _remedy_for(
+    endpoint: Endpoint | str,
+    causes: Mapping[FailureCause, int],
+    reasons: Mapping[FailureCause, str],
+) -> str:
+    """Return what to do about what was most often the cause."""
     most = max(causes, key=lambda cause: causes[cause])
     attempt, words = _connecting_to(endpoint), reasons.get(most, "")
     if most is FailureCause.TLS:
-        remedy = _tls_remedy(words)
-    else:
-        numbers = [each for each in _REMEDIES[attempt] if isinstance(each, int)]
-        by_words = {_words_of(number): number for number in numbers}
-        remedy = _remedy(attempt, by_words.get(words, 0), most)
-    return refuse(f"{endpoint} was never reached ({counted(causes)}); {remedy}")
+        return _tls_remedy(words)
+    numbers = [each for each in _REMEDIES[attempt] if isinstance(each, int)]
+    by_words = {_words_of(number): number for number in numbers}
+    return _remedy(attempt, by_words.get(words, 0), most)
 
 
 def fell_short(endpoint: Endpoint | str, count: int, words: str) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import signal
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
 
-from techo._cli.errors import fail, refuse
+from techo._cli.errors import fail, fell_short, none_reached, refuse
 from techo._cli.figures import figures_of_ping
 from techo._cli.objects import Objects, taking_objects
 from techo._cli.output import print_error, print_lines
@@ -17,8 +18,9 @@ from techo._cli.process import shortage
 from techo._cli.signals import held, stopping
 from techo._cli.targets import targets_of
 from techo._cli.watching import Watching
-from techo._ping.results import PingReply, PingResult
+from techo._ping.results import PingFailure, PingReply, PingResult
 from techo._ping.text import line_of
+from techo._probing.failure_cause import FailureCause
 from techo.endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -58,6 +60,8 @@ class _PingMany:
     _watching: Watching = attrs.field(init=False)
     _clocks: dict[str, Clock] = attrs.field(factory=dict, init=False)
     """What timed the last reply of each target."""
+    _reasons: dict[FailureCause, str] = attrs.field(factory=dict, init=False)
+    """What was said last of each cause."""
     _found: Mapping[str, PingStatistics] = attrs.field(factory=dict, init=False)
 
     async def run(
@@ -78,6 +82,8 @@ class _PingMany:
             print_lines(*totals_of(self._found, shutil.get_terminal_size().columns))
 
     def _put(self, target: WatchTarget, result: PingResult) -> None:
+        if isinstance(result, PingFailure):
+            self._reasons[result.cause] = result.reason
         fields = {**result.to_json(), "target": target.name}
         self.objects.put(fields, printed=not self.options.quiet)
         if self.options.quiet or self.options.json:
@@ -92,8 +98,12 @@ class _PingMany:
     def verdict(self) -> int:
         """Report what was bad, if anything was, and return the exit code."""
         found = self._found
+        for name, each in found.items():
+            if short := each.failures.get(FailureCause.LOCAL):
+                return fell_short(name, short, self._reasons.get(FailureCause.LOCAL, ""))
         if all(each.never_reached for each in found.values()):
-            return refuse(f"none of {len(found):,} targets was ever reached")
+            causes = sum((Counter(each.failures) for each in found.values()), Counter())
+            return none_reached([*found], causes, self._reasons)
         good = self.objects.complete
         for name, statistics in found.items():
             if not statistics.received:

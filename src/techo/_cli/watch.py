@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from techo._cli.endpoints import check_ports
-from techo._cli.errors import fail, refuse
+from techo._cli.errors import fail, none_reached, refuse
 from techo._cli.objects import OBJECT_OPTIONS, Objects, taking_objects
 from techo._cli.options import ANY, TLS, Command, Group, Option, flag, option, switch
 from techo._cli.output import print_error, print_lines
@@ -292,7 +293,9 @@ class _Watch:
             return 0
         silent = [each for each in found if not each.total.received]
         if len(silent) == len(found) and all(each.total.lost for each in found):
-            return refuse(f"none of {len(found):,} targets was ever reached")
+            causes = sum((each.total.failures for each in found), Counter())
+            reasons = {each.cause: each.reason for each in found if each.cause is not None}
+            return none_reached([each.endpoint for each in found], causes, reasons)
         for each in silent:
             fail(f"{each.target} never answered")
         fired = self._fired()
