@@ -115,6 +115,46 @@ async def test_an_outage_is_told_with_its_cause_and_counted_to_the_second(
     assert total.down_seconds == pytest.approx(found.total.down_seconds)
 
 
+async def test_looking_often_makes_no_outage_longer(autojump_clock: MockClock) -> None:
+    """It is over when the first probe was sent that came back, which is known much later."""
+    seen = [0.0]
+    async with place() as there:
+        there.away = True
+        target = techo.WatchTarget(endpoint=there.connect, name="a", interval=10)
+        async with begin([target]) as watching:
+            for tenth in range(1200):
+                there.away = tenth < 595
+                await trio.sleep(0.1)
+                seen.append(watching.snapshot()[0].total.down_seconds)
+            changes = [await watching.__anext__() for _ in range(2)]
+    assert seen == sorted(seen)
+    assert seen[550] > 40
+    assert changes[1].ended is not None
+    assert changes[1].ended.seconds == pytest.approx(60)
+    assert seen[-1] == pytest.approx(60)
+
+
+async def test_a_watch_is_used_in_its_block_and_once(autojump_clock: MockClock) -> None:
+    """Elsewhere it says so, instead of waiting for ever for what never comes."""
+    async with place() as there:
+        watching = begin([techo.WatchTarget(endpoint=there.connect, name="a")])
+        with pytest.raises(RuntimeError, match="needs a block"):
+            await watching.__anext__()
+        with pytest.raises(RuntimeError, match="within its block"):
+            watching.reload([])
+        async with watching:
+            await trio.sleep(10)
+        with pytest.raises(RuntimeError, match="within its block"):
+            watching.reload([])
+        async with watching.subscribe() as changes:
+            assert [change async for change in changes] == []
+        assert len([change async for change in watching]) == 1
+        with pytest.raises(RuntimeError, match="only once"):
+            await watching.__aenter__()
+    with pytest.raises(ValueError, match="count 0"):
+        begin([], count=0)
+
+
 async def test_one_that_hangs_holds_up_nobody(autojump_clock: MockClock) -> None:
     """Of two targets, one never connects; the other misses nothing."""
     async with place() as there, place() as stuck:

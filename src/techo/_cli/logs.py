@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from techo._cli.backlog import PIECE_IN_A_CROWD, Backlog
-from techo._cli.output import is_journal
+from techo._cli.output import is_journal, print_error
 from techo._printable import printable
 from techo._schema import SCHEMA
 
@@ -133,6 +134,28 @@ class BacklogHandler(logging.Handler):
         """Wait for what is not written yet, as long as somebody reads."""
         self._backlog.close()
         super().close()
+
+
+class LineHandler(logging.Handler):
+    """Prints what is wrong as commands do that have no log: in one line on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record, and its traceback if it has one."""
+        first, *rest = self.format(record).split("\n")
+        print_error(f"techo: {first}")
+        for line in rest:
+            print_error(line)
+
+
+@contextlib.contextmanager
+def printing() -> Iterator[None]:
+    """Print warnings and errors for a block, each in a line on standard error."""
+    handler, logger = LineHandler(logging.WARNING), logging.getLogger("techo")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def configure(

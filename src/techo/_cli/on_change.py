@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ import attrs
 import trio
 
 from techo._log import warning
+from techo._printable import quoted
+from techo._probing.text import number_of
 from techo._watch.events import Change
 
 MOST_WAITING: Final = 100
@@ -29,14 +32,14 @@ LONGEST: Final = 10.0
 """Seconds after which a command is ended, with all that it has started."""
 
 _GRACE: Final = 1.0
-"""Seconds between asking it to end and ending it."""
+"""Seconds between asking it to end and ending it, and until nobody waits for that."""
 
 
 def read_command(text: str) -> list[str]:
     """Split a command as a shell would; nothing else is done that a shell does.
 
     Raises:
-        ValueError: a quote is not closed, or there is no command.
+        ValueError: a quote is not closed, or there is no such program.
     """
     try:
         words = shlex.split(text)
@@ -44,6 +47,8 @@ def read_command(text: str) -> list[str]:
         raise ValueError(f"{text!r} is no command: {str(error).lower()}") from None
     if not words:
         raise ValueError("'' is no command")
+    if shutil.which(words[0]) is None:
+        raise ValueError(f"{quoted(words[0])} is no program here that can be run")
     return words
 
 
@@ -72,17 +77,26 @@ class OnChange:
         else:
             self.dropped += 1
             if self.dropped == 1:
-                warning("changes of %s and others have no command run: too many", change.target)
+                text = "no command is run for changes of %s, where %d wait already"
+                warning(text, change.target, MOST_WAITING)
+
+    def report(self) -> None:
+        """Report for how many changes none was run, if so, when it is all over."""
+        if self.dropped:
+            warning("no command was run for %s", number_of(self.dropped, "change"))
 
     async def _run_all(self, target: str) -> None:
         waiting = self._waiting[target]
-        while waiting:
-            async with self._room:
-                reason = await self._run(waiting.popleft())
-            if reason:
-                self.failed += 1
-                warning("the command for a change of %s %s", target, reason)
-        del self._waiting[target]
+        try:
+            while waiting:
+                async with self._room:
+                    reason = await self._run(waiting.popleft())
+                if reason:
+                    self.failed += 1
+                    warning("the command for a change of %s %s", target, reason)
+        finally:
+            self.dropped += len(waiting)
+            del self._waiting[target]
 
     async def _run(self, change: Change) -> str:
         """Run it once; return what went wrong, or nothing."""
@@ -95,13 +109,13 @@ class OnChange:
                 start_new_session=True,
             )
         except OSError as error:
-            return f"could not be run: {error.strerror or error}"
+            return f"could not be run: {(error.strerror or str(error)).lower()}"
         try:
             with trio.move_on_after(LONGEST):
                 await _give(process, json.dumps(change.to_json()).encode() + b"\n")
                 code = await process.wait()
                 return "" if not code else f"ended with status {code}"
-            return f"took more than {LONGEST:g} s, and was ended"
+            return f"took more than {LONGEST:g} s, and is ended"
         finally:
             await _end(process)  # noqa: ASYNC102  -- shielded, and over in two seconds
 
@@ -115,15 +129,14 @@ async def _give(process: trio.Process, data: bytes) -> None:
 
 
 async def _end(process: trio.Process) -> None:
-    """End a process that is still there, with its group."""
+    """End what there is of a process and its group, which it may have left behind."""
     with trio.CancelScope(shield=True):
         if process.stdin is not None:
             await trio.aclose_forcefully(process.stdin)
         for number in (signal.SIGTERM, signal.SIGKILL):
-            if process.returncode is not None:
-                return
-            with contextlib.suppress(ProcessLookupError):
+            try:
                 os.killpg(process.pid, number)
+            except OSError:
+                return  # nobody is there any more, or it is another user's
             with trio.move_on_after(_GRACE):
                 await process.wait()
-        await process.wait()

@@ -21,6 +21,8 @@ from techo._cli.watching import Watching
 from techo._ping.results import PingFailure, PingReply, PingResult
 from techo._ping.text import line_of
 from techo._probing.failure_cause import FailureCause
+from techo._probing.text import number_of
+from techo._quantities import write_seconds
 from techo.endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -69,11 +71,16 @@ class _PingMany:
     ) -> None:
         import shutil
 
+        from techo._ping.deadline import Deadline
         from techo._watch.text import totals_of
         from techo._watch.watch import watch as start
 
-        watch = start(targets, count=self.options.count, results=self._put)
-        self._watching = Watching(watch, lambda _change: None, seconds=self.options.deadline)
+        options = self.options
+        watch = start(targets, count=options.count, results=self._put)
+        if options.deadline is not None:
+            watch.deadline = Deadline(options.deadline, options.count)
+        live = not (options.json or options.quiet)
+        self._watching = Watching(watch, lambda _change: None, live=live)
         await self._watching.run(heeded)
         self._found = watch.statistics()
         for each in self._found.values():
@@ -105,9 +112,14 @@ class _PingMany:
             causes = sum((Counter(each.failures) for each in found.values()), Counter())
             return none_reached([*found], causes, self._reasons)
         good = self.objects.complete
+        deadline, count = self.options.deadline, self.options.count or 0
         for name, statistics in found.items():
             if not statistics.received:
-                fail(f"{name}: none of {statistics.sent:,} probes came back")
+                fail(f"{name}: none of {number_of(statistics.sent, 'probe')} came back")
+                good = False
+            elif deadline is not None and statistics.received < count:
+                came = f"{statistics.received:,} of {count:,}"
+                fail(f"{name}: {came} came back within {write_seconds(deadline)}")
                 good = False
             figures = figures_of_ping(statistics)
             for rule in self.options.fail_if:

@@ -13,7 +13,7 @@ import attrs
 
 from techo._cli.endpoints import check_ports
 from techo._cli.errors import fail, none_reached, refuse
-from techo._cli.objects import OBJECT_OPTIONS, Objects, taking_objects
+from techo._cli.objects import OBJECT_OPTIONS, STANDARD_OUTPUT, Objects, taking_objects
 from techo._cli.options import ANY, TLS, Command, Group, Option, flag, option, switch
 from techo._cli.output import print_error, print_lines
 from techo._cli.packets import PACKETS, check_privileges
@@ -41,7 +41,7 @@ Probes each target again and again, over a connection that is kept, and says whe
 comes back, is degraded or flaps: since when, for how long, and why. It is down after 3 probes
 lost running, and up after 2 answered.
 
-On a terminal there is a table of all targets; elsewhere a line for each change."""
+There is a line for each change and, on a terminal, a table of all targets below them."""
 
 _EXAMPLES: Final = (
     ("techo watch a.example tls://b.example:443", "two of them, until Ctrl-C"),
@@ -164,7 +164,9 @@ def watch(options: argparse.Namespace) -> int:
         print_error(f"techo: warning: {reason}")
     import trio
 
-    with taking_objects(options.output, printed=options.json) as objects:
+    from techo._cli.logs import printing
+
+    with printing(), taking_objects(options.output, printed=options.json) as objects:
         command = _Watch(options, objects, web)
         heeded = stopping()
         with held(heeded):
@@ -197,6 +199,8 @@ def _targets(
         raise ValueError("--check-config: there is no --config FILE to check")
     found = [] if options.config is None else [*check_config(options.config, pause)]
     endpoints = endpoints_of(options, options.target)
+    if options.targets == STANDARD_OUTPUT:
+        options.target, options.targets = endpoints, None  # which can be read only once
     if not endpoints:
         if not found:
             raise ValueError("there is nothing to watch: name targets, or give --config FILE")
@@ -244,10 +248,11 @@ class _Watch:
             getattr(options, "for"),
             self._put_all if options.json or options.output else None,
             self._reload if reloads else None,
+            live=not (options.json or options.quiet),
         )
         path, web = options.history, self.web
         await self._watching.run(heeded, lambda nursery: keeping(path, web, watch, nursery))
-        await self._put_all()
+        await self._put_all(printed=True)
         self._at_the_end = watch.snapshot()
         if not options.json:
             import shutil
@@ -265,11 +270,12 @@ class _Watch:
         if not self.options.quiet and not self.options.json:
             print_lines(line_of(change))
 
-    async def _put_all(self) -> None:
+    async def _put_all(self, *, printed: bool = False) -> None:
         from techo._watch.turns import in_turns
 
         async for each in in_turns(self._watching.watch.snapshots()):
-            self.objects.put(headed("target", **each.to_json()))
+            fields = headed("target", **each.to_json())
+            self.objects.put(fields, printed=printed or not self.options.quiet)
 
     async def _reload(self) -> None:
         import trio
@@ -284,6 +290,8 @@ class _Watch:
             more = f" (and {len(mistakes) - 1:,} more)" if len(mistakes) > 1 else ""
             print_error(f"techo: not read again, what runs goes on: {mistakes[0]}{more}")
             return
+        except RuntimeError:
+            return  # it is over meanwhile, or has just begun
         print_error(f"techo: read again: {began:,} targets began, {ended:,} ended")
 
     def verdict(self) -> int:
@@ -291,11 +299,11 @@ class _Watch:
         found = self._at_the_end
         if not found:
             return 0
-        silent = [each for each in found if not each.total.received]
-        if len(silent) == len(found) and all(each.total.lost for each in found):
+        if all(each.total.never_reached for each in found):
             causes = sum((each.total.failures for each in found), Counter())
             reasons = {each.cause: each.reason for each in found if each.cause is not None}
             return none_reached([each.endpoint for each in found], causes, reasons)
+        silent = [each for each in found if not each.total.received]
         for each in silent:
             fail(f"{each.target} never answered")
         fired = self._fired()

@@ -52,12 +52,15 @@ class Watching:
     """Called once a minute."""
     reload: Callable[[], Awaitable[None]] | None = None
     """Called at SIGHUP, if that does not end it."""
+    live: bool = True
+    """Whether there is a table of all targets on a terminal."""
     stop: int = 0
     """The signal that ended it."""
     _scope: trio.CancelScope = attrs.field(init=False)
     _commands: trio.Nursery = attrs.field(init=False)
     reloaded: trio.Event = attrs.field(init=False)
     """Set when there are other targets."""
+    _reloading: trio.Lock = attrs.field(init=False)
 
     async def run(
         self,
@@ -72,7 +75,8 @@ class Watching:
         from techo._cli.on_change import OnChange
         from techo._nursery import open_bare_nursery
 
-        self._scope = trio.CancelScope()
+        self._scope, self._reloading = trio.CancelScope(), trio.Lock()
+        self.reloaded = trio.Event()
         with trio.open_signal_receiver(*heeded) as signals:
             async with open_bare_nursery() as nursery:
                 async with open_bare_nursery() as self._commands:
@@ -82,13 +86,14 @@ class Watching:
                     with self._scope:
                         async with beside(nursery), self.watch as changes:
                             self._keep_time(nursery)
-                            with _live(self.watch) as show:
+                            with _live(self.watch, wanted=self.live) as show:
                                 nursery.start_soon(_again_and_again, _REFRESH, show)
                                 async for change in changes:
                                     self.changed(change)
                                     if self.command:
                                         on_change.put(change)
                     self._commands.cancel_scope.deadline = trio.current_time() + _LATE
+                on_change.report()
                 nursery.cancel_scope.cancel(reason="it is over")
 
     def _keep_time(self, nursery: trio.Nursery) -> None:
@@ -96,7 +101,6 @@ class Watching:
 
         if self.seconds is not None:
             self._scope.deadline = trio.current_time() + self.seconds
-        self.reloaded = trio.Event()
         nursery.start_soon(self.settle)
         if self.minutely is not None:
             nursery.start_soon(_again_and_again, _MINUTE, self.minutely)
@@ -114,7 +118,8 @@ class Watching:
                 self._scope.cancel(reason="a signal")
 
     async def _reload(self, reload: Callable[[], Awaitable[None]]) -> None:
-        await reload()
+        async with self._reloading:  # or an older file could be read last
+            await reload()
         self.reloaded.set()
 
     async def settle(self) -> NoReturn:
@@ -154,12 +159,13 @@ async def _again_and_again(seconds: float, do: Callable[[], Awaitable[None]]) ->
 
 
 @contextlib.contextmanager
-def _live(watch: Watch) -> Iterator[Callable[[], Awaitable[None]]]:
-    """Show a table on a terminal for a block; return what shows it anew."""
+def _live(watch: Watch, *, wanted: bool) -> Iterator[Callable[[], Awaitable[None]]]:
+    """Show a table on a terminal for a block, if it is wanted; return what shows it anew."""
     import trio
 
     # Not what rich's console says: FORCE_COLOR makes it take everything for a terminal.
-    if not sys.stderr.isatty() or not sys.stdout.isatty() or is_dumb():
+    on_a_terminal = sys.stderr.isatty() and sys.stdout.isatty() and not is_dumb()
+    if not wanted or not on_a_terminal:
         yield trio.lowlevel.checkpoint
         return
     from rich.console import Console

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import attrs
 
-from techo._probing.failure_cause import FailureCause
+from techo._probing.failure_cause import NEVER_REACHED, FailureCause
 from techo._probing.histogram import Histogram, copied, figures_to_json
 from techo._schema import headed
 
@@ -45,6 +45,12 @@ class Counts:
     def lost(self) -> int:
         """How many did not."""
         return max(0, self.failures.total())
+
+    @property
+    def never_reached(self) -> bool:
+        """Whether nobody was there to answer."""
+        causes = {cause for cause, count in self.failures.items() if count > 0}
+        return not self.received and bool(causes) and causes <= NEVER_REACHED
 
     @property
     def loss(self) -> float | None:

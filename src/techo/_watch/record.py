@@ -156,7 +156,7 @@ class Record:
 
     def roll(self, now: float) -> None:
         """End the minute that goes on, and begin the next."""
-        self._count_down(self._standing.down_since, now)
+        self._count_down(self._standing.down_since, self._standing.down_until)
         over, start = self._minute, self._minute_at
         self._before, self._minute = over, Counts()
         self._begin_minute(now, self.wall())
@@ -183,7 +183,7 @@ class Record:
     def snapshot(self) -> Snapshot:
         """Return what is known now."""
         target, standing = self.target, self._standing
-        self._count_down(standing.down_since, self.run.clock())
+        self._count_down(standing.down_since, standing.down_until)
         return Snapshot(
             target=target.name,
             endpoint=name_of(target.endpoint),

@@ -45,9 +45,12 @@ class _Lasting:
     cause: FailureCause | None = None
     first_error: str = ""
     last_error: str = ""
+    latest: float | None = None
+    """When the last of these was sent, in the run's clock."""
 
     def lose(self, fate: Fate) -> None:
         self.probes += 1
+        self.latest = fate.sent.now
         self.cause = fate.cause
         self.first_error = self.first_error or fate.reason
         self.last_error = fate.reason
@@ -120,6 +123,12 @@ class Standing:
     def lost_while_down(self) -> int:
         """How many probes were lost since it is down; 0 if it is not."""
         return 0 if self._down is None else self._down.probes
+
+    @property
+    def down_until(self) -> float:
+        """Up to when it is known to be down: the next probe may have been answered."""
+        latest = None if self._lasting is None else self._lasting.latest
+        return self.changed if latest is None else latest
 
     def follow(self, fate: Fate) -> None:
         """Take in the fate of the next probe."""

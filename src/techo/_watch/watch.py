@@ -18,6 +18,7 @@ import trio
 from techo._addresses import is_literal
 from techo._nursery import alone, open_bare_nursery
 from techo._ping.connector import Connector
+from techo._ping.deadline import Deadline
 from techo._ping.records import Records
 from techo._ping.results import PingResult
 from techo._ping.statistics import PingStatistics
@@ -29,6 +30,7 @@ from techo._probing.schedule import Schedule
 from techo._probing.target import opener_of
 from techo._probing.trip import Ending, Incident, Sink, Trip
 from techo._transport.connect import Connected
+from techo._validation import COUNT
 from techo._watch.changes import Changes
 from techo._watch.counts import Snapshot, Span
 from techo._watch.events import Change
@@ -93,8 +95,10 @@ def watch(
     block, and leaves it as it was raised.
 
     Raises:
-        ValueError: two targets have the same name, or a text is no endpoint.
+        ValueError: two targets have the same name, a text is no endpoint, or `count` makes no
+            sense.
     """
+    COUNT.or_off().check(count=count)
     return Watch(_named(targets), count, recorder, results, wall)
 
 
@@ -118,6 +122,8 @@ class Watch(AsyncIterator[Change]):
     """What keeps minutes and changes from now on."""
     _results: Results | None
     _wall: Callable[[], float]
+    deadline: Deadline | None = attrs.field(default=None, init=False)
+    """What ends the probes of each target sooner, if results are wanted: ping's -w."""
     _watched: dict[str, _Watched] = attrs.field(factory=dict, init=False)
     _changes: Changes = attrs.field(factory=Changes, init=False)
     _pace: Pace = attrs.field(init=False)
@@ -129,8 +135,13 @@ class Watch(AsyncIterator[Change]):
     _numbers: itertools.count[int] = attrs.field(factory=itertools.count, init=False)
     _running: int = attrs.field(default=0, init=False)
     """Targets whose probes are not all over."""
+    _begun: bool = attrs.field(default=False, init=False)
+    _over: bool = attrs.field(default=False, init=False)
 
     async def __aenter__(self) -> Self:
+        if self._begun:
+            raise RuntimeError("a watch can be run only once; make another")
+        self._begun = True
         async with contextlib.AsyncExitStack() as block:
             nursery = self._nursery = await block.enter_async_context(open_bare_nursery())
             self._pace, self._lookups = Pace(), Lookups(nursery)
@@ -155,6 +166,7 @@ class Watch(AsyncIterator[Change]):
                 raise
             raise failure from None
         finally:
+            self._over = True
             for each in self._watched.values():
                 each.record.roll(trio.current_time())
             self._changes.end()
@@ -164,7 +176,16 @@ class Watch(AsyncIterator[Change]):
         return self
 
     async def __anext__(self) -> Change:
-        """Return the next change; see `Changes`."""
+        """Return the next change; see `Changes`.
+
+        Raises:
+            RuntimeError: there is no ``async with`` round it.
+        """
+        if not self._begun:
+            raise RuntimeError(
+                "watch needs a block to run in: async with techo.watch(...) as watch: "
+                "async for change in watch: ..."
+            )
         return await self._changes.next()
 
     @contextlib.asynccontextmanager
@@ -172,6 +193,8 @@ class Watch(AsyncIterator[Change]):
         """Return another iterator of the changes from now on, for the length of a block."""
         changes = Changes()
         self._changes.others.append(changes)
+        if self._over:
+            changes.end()
         try:
             yield changes.iterate()
         finally:
@@ -211,7 +234,10 @@ class Watch(AsyncIterator[Change]):
 
         Raises:
             ValueError: as `watch`; nothing has changed then.
+            RuntimeError: this is not within the block.
         """
+        if not self._begun or self._over:
+            raise RuntimeError("a watch takes other targets within its block only")
         wanted = _named(targets)
         gone = [
             each
@@ -238,8 +264,9 @@ class Watch(AsyncIterator[Change]):
         records = None
         if self._results is not None:
             deliver = functools.partial(self._results, target)
-            records = Records(target.name, deliver=deliver)
-        schedule = Schedule(math.inf, 0.0, math.inf, self._count, 1 / target.interval)
+            records = Records(target.name, deadline=self.deadline, deliver=deliver)
+        count = None if self.deadline is not None else self._count
+        schedule = Schedule(math.inf, 0.0, math.inf, count, 1 / target.interval)
         run = record.run = Run(
             schedule=schedule,
             payloads=Payloads(target.size, least=target.size),
@@ -282,11 +309,14 @@ class Watch(AsyncIterator[Change]):
         async with engine.running() as nursery:
             engine.start(nursery, at)
             self._pace.add(engine)  # until the run is done
+            if self.deadline is not None:
+                nursery.start_soon(self.deadline.wait, engine.run)
             await engine.run.done.wait()
         if engine.failure is not None:
             raise engine.failure
         self._running -= 1
-        if not self._running and self._count is not None:
+        has_an_end = self._count is not None or self.deadline is not None
+        if has_an_end and not self._running:
             self._changes.end()
 
     async def _tick(self) -> NoReturn:
