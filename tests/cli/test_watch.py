@@ -6,22 +6,20 @@ import contextlib
 import json
 import os
 import re
-import select
 import signal
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 
-from helpers import PATIENCE, call, command, free_endpoint, serving
+from helpers import PATIENCE, call, free_endpoint, serving
 from techo._probing.failure_cause import FailureCause
 from techo._watch.counts import Counts
 from techo._watch.history_file import open_to_write
 from terminals import on_a_terminal
+from watching import watching
 
 QUICK = ["-i", "0.02", "-W", "0.1"]
 
@@ -136,47 +134,6 @@ def test_a_page_that_cannot_be_is_one_line(good: str) -> None:
     assert out.decode().endswith("1 up\n")
 
 
-@attrs.define
-class Watching:
-    """A watch without a terminal, whose lines are read one by one."""
-
-    popen: subprocess.Popen[bytes]
-
-    def read(self, number: int) -> str:
-        """Return the next line of standard output (1) or error (2)."""
-        file = (self.popen.stdout, self.popen.stderr)[number - 1]
-        assert file is not None
-        assert select.select([file], [], [], PATIENCE)[0]
-        return file.readline().decode()
-
-    def change(self) -> tuple[str, str]:
-        """Return what the next change is."""
-        found = json.loads(self.read(1))
-        return found["target"], found["state"]
-
-
-@contextlib.contextmanager
-def watching(*arguments: str, stdin: bytes = b"") -> Iterator[Watching]:
-    """Run a watch in a session of its own for a block."""
-    with subprocess.Popen(
-        command("watch", *arguments),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        bufsize=0,
-        start_new_session=True,
-    ) as popen:
-        assert popen.stdin is not None
-        popen.stdin.write(stdin)
-        popen.stdin.close()
-        popen.stdin = None
-        try:
-            yield Watching(popen)
-        finally:
-            if popen.poll() is None:
-                popen.kill()
-
-
 def test_sighup_reads_the_file_again(tmp_path: Path, good: str) -> None:
     """One with a mistake changes nothing; what is on standard input stays what it was."""
     path = tmp_path / "watch.toml"
@@ -184,7 +141,7 @@ def test_sighup_reads_the_file_again(tmp_path: Path, good: str) -> None:
     path.write_text(f'{target}"one"\n')
     named = ["--targets", "-", *QUICK, "--on-change", "false"]
     with watching("--json", "--config", str(path), *named, stdin=good.encode()) as watch:
-        assert {watch.change(), watch.change()} == {("one", "up"), (good, "up")}
+        assert {watch.news(), watch.news()} == {("one", "up"), (good, "up")}
         failed = {watch.read(2), watch.read(2)}
         path.write_text(f'{target}"two"\n{target}"two"\nx = 1\n')
         watch.popen.send_signal(signal.SIGHUP)
@@ -192,10 +149,10 @@ def test_sighup_reads_the_file_again(tmp_path: Path, good: str) -> None:
         path.write_text(f'{target}"two"\nconnect = true\n')
         watch.popen.send_signal(signal.SIGHUP)
         assert watch.read(2) == "techo: read again: 1 targets began, 1 ended\n"
-        assert watch.change() == ("two", "up")
+        assert watch.news() == ("two", "up")
         path.write_text(f'{target}"three"\n')
         watch.popen.send_signal(signal.SIGHUP)
-        assert watch.change() == ("three", "up")
+        assert watch.news() == ("three", "up")
         watch.popen.send_signal(signal.SIGTERM)
         out, _ = watch.popen.communicate(timeout=PATIENCE)
     assert watch.popen.returncode == 0
