@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import math
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import attrs
 import trio
@@ -14,6 +15,7 @@ import trio
 import watches
 from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import Histogram
+from techo._watch.columns import Columns, Past, grade
 from techo._watch.counts import Counts, Snapshot, Span
 from techo._watch.events import Change, Event, EventKind, State
 from techo._watch.history_file import HistoryError
@@ -79,6 +81,18 @@ class FakeFeed:
             for each in self.spans_of.get(target, [])
             if each.start + each.seconds > since and each.start < until
         ]
+
+    async def pasts(
+        self, begins: Mapping[str, float], since: float, until: float, seconds: int
+    ) -> dict[str, Past]:
+        """See `Feed`."""
+        found = dict[str, Past]()
+        for target, begin in begins.items():
+            columns = Columns(seconds)
+            for span in await self.spans(target, since, until, grade(seconds)):
+                columns.add(span)
+            found[target] = Past(columns, await self.changes(target, begin, math.inf))
+        return found
 
     async def changes(self, target: str | None, since: float, until: float) -> Sequence[Change]:
         """See `Feed`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from histories import BEGIN, change, outage, span
+from techo._watch.columns import Texts
 from techo._watch.counts import Counts, Span
 from techo._watch.events import State
 from techo._watch.history import open_history
@@ -100,6 +102,38 @@ async def test_a_minute_that_comes_twice_is_added(path: str) -> None:
             await history.flush()
         (found,) = await history.spans("web", BEGIN, BEGIN + 1, MINUTE)
     assert found == span(BEGIN, 5000, 6000, lost=2)
+
+
+@pytest.mark.parametrize("seconds", [MINUTE, 10 * MINUTE, HOUR, 2 * HOUR, DAY])
+async def test_a_column_that_was_read_before_has_what_came_since(
+    path: str, seconds: int
+) -> None:
+    """A minute may come late, and a past of several targets is that of each of them."""
+    begins = {"web": BEGIN + 10.0, "db": 0.0, "nobody": 0.0}
+    changes = [change(BEGIN + 10 * each, State.UP) for each in range(3)]
+    async with open_history(path, clock=clock) as history:
+        for target in ("db", "web"):
+            history.put_span(span(BEGIN, 100_000, target=target))
+            history.put_span(span(BEGIN + MINUTE, 9000, target="db"))
+        for each in changes:
+            history.put_change(each)
+        for late in (1, 2, 3):
+            history.put_span(span(BEGIN, 5000, target="web", lost=1))
+            await history.flush()
+            found = await history.pasts(begins, BEGIN, BEGIN + DAY, seconds)
+            received = {
+                name: [
+                    (each["start"], each["received"], each["lost"])
+                    for each in json.loads(past.columns.to_text())
+                ]
+                for name, past in found.items()
+            }
+            one = [(BEGIN, 3, 0)]
+            two = [(BEGIN, 1, 0), (BEGIN + MINUTE, 2, 0)]
+            db = two if seconds == MINUTE else one
+            assert received == {"web": [(BEGIN, 1 + late, late)], "db": db, "nobody": []}
+    assert found["web"].changes == changes[1:]
+    assert found["db"].changes == []
 
 
 async def test_cancelled_it_writes_what_waits(path: str) -> None:
@@ -339,7 +373,7 @@ def test_nothing_is_lost_or_counted_twice_whatever_the_clock_does(
     """However it jumps, and however far old rows have been looked at, all sums are exact."""
     file = open_to_write(None)
     writer, reader = Writer(file, Keep(2 * HOUR, DAY)), Reader(file.connection)
-    put, now = {"a": Counts(), "b": Counts()}, BEGIN
+    put, now, texts = {"a": Counts(), "b": Counts()}, BEGIN, Texts()
     for number, (jump, target, pieces) in enumerate(steps):
         now = max(now + jump, DAY)
         minute = span(now // MINUTE * MINUTE, 1000 + number, target=target, lost=number % 2)
@@ -351,5 +385,10 @@ def test_nothing_is_lost_or_counted_twice_whatever_the_clock_does(
             found = reader.spans(target, 0, math.inf, seconds)
             assert added_up(found) == put[target], seconds
             assert [each.start for each in found] == sorted({each.start for each in found})
+            columns = reader.columns([target], 0, math.inf, seconds, texts=texts)[target]
+            assert [
+                (each["start"], each["seconds"], each["received"])
+                for each in json.loads(columns.to_text())
+            ] == [(each.start, each.seconds, each.counts.received) for each in found]
         assert added_up(reader.fewest(target, 0)) == put[target]
     file.close()

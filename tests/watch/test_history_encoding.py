@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import Histogram
+from techo._watch.coarse import Coarse
 from techo._watch.counts import Counts
-from techo._watch.history_encoding import decode, encode
+from techo._watch.history_encoding import decode, decode_coarse, encode
 
 _NUMBERS = st.integers(0, 3) | st.integers(-(2**20), 2**40)
 _NATURALS = st.integers(0, 2**70)
@@ -42,6 +43,7 @@ def test_counts_are_read_back_exactly(found: Counts) -> None:
     """Every field is the same, and so is what comes of adding to it."""
     read = decode(encode(found))
     assert read == found
+    assert decode_coarse(encode(found)) == Coarse.of(found)
     read.add(found)
     found.add(found.copy())
     assert read == found
@@ -55,6 +57,8 @@ def test_what_was_cut_is_refused(cut: int) -> None:
     data = encode(whole)
     with pytest.raises(ValueError, match="counts"):
         decode(data[:cut])
+    with pytest.raises(ValueError, match="counts"):
+        decode_coarse(data[:cut])
     with pytest.raises(ValueError, match="not those of their buckets"):
         decode(data + b"\0")
 

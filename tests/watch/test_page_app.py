@@ -113,7 +113,7 @@ def test_minutes_are_merged_into_columns_and_hours_stay_as_they_are() -> None:
     found = Columns(600)
     for each in spans:
         found.add(each)
-    assert found.to_json() == [
+    assert json.loads(found.to_text()) == [
         {"start": 0, "seconds": 3600, "received": 7, "lost": 0, "down_seconds": 0.0,
          "buckets": [16, 7]},
         {"start": 3600, "seconds": 600, "received": 4, "lost": 2, "down_seconds": 1.5,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from trio.testing import MockClock
 
 import techo
 from techo import testing
+from techo._watch.columns import Columns, Past
 from techo._watch.counts import Span
 from techo._watch.history import History
 from techo._watch.watch import watch
@@ -39,6 +41,14 @@ class Kept:
         await trio.lowlevel.checkpoint()
         return [*self.found]
 
+    async def pasts(self, begins: Any, _since: Any, _until: Any, seconds: int) -> Any:
+        """Return all, for whichever target."""
+        found = {name: Past(Columns(seconds), []) for name in begins}
+        for past in found.values():
+            for span in await self.spans():
+                past.columns.add(span)
+        return found
+
 
 @pytest.mark.parametrize("seconds", [60, 3600])
 async def test_the_minute_that_goes_on_is_shown_from_the_first_probe(
@@ -57,6 +67,9 @@ async def test_the_minute_that_goes_on_is_shown_from_the_first_probe(
                 found = await feed.spans("a", 0, math.inf, seconds)
                 received = sum(each.counts.received for each in found)
                 assert 0 < received == now.total.received
+                past = (await feed.pasts({"a": 0}, 0, math.inf, seconds))["a"]
+                columns = json.loads(past.columns.to_text())
+                assert sum(each["received"] for each in columns) == received
                 assert len({each.start for each in found}) == len(found) == len(kept.found) + 1
             start = found[-1].start
             assert await feed.spans("a", 0, start, seconds) == kept.found

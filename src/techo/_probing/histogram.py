@@ -24,6 +24,10 @@ _FINEST: Final = 2 ** (_BITS + 1)
 """Durations below this, in nanoseconds, have a bucket each."""
 
 
+COARSE: Final = 3
+"""Each ``2**COARSE`` buckets are one coarse bucket."""
+
+
 def _bucket(duration: int) -> int:
     shift = duration.bit_length() - _BITS - 1
     return duration if shift <= 0 else (shift << _BITS) + (duration >> shift)
@@ -198,7 +202,7 @@ class Histogram:
         """
         found = {} if into is None else into
         for bucket, count in self.buckets.items():
-            found[bucket >> 3] = found.get(bucket >> 3, 0) + count
+            found[bucket >> COARSE] = found.get(bucket >> COARSE, 0) + count
         return found
 
     def _ranks(self) -> Iterator[tuple[int, int]]:

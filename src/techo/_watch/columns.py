@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 import attrs
 
+from techo._watch.coarse import Coarse
 from techo._watch.counts import Counts, Span
 from techo._watch.events import Change, Event, EventKind
+from techo._watch.history_encoding import decode_coarse
 from techo._watch.table import Row
 
 MINUTE: Final = 60
@@ -21,6 +24,32 @@ def grade(seconds: int) -> int:
     return next(each for each in (DAY, HOUR, MINUTE) if seconds % each == 0)
 
 
+MOST_TEXTS: Final = 2**15
+"""Of spans, which are kept: a week of hours of 190 targets, in some 16 MB."""
+
+
+@attrs.define(eq=False)
+class Texts:
+    """What was made of spans before, by what they are made of, so that it is never outdated."""
+
+    _found: dict[bytes, str] = attrs.field(factory=dict)
+
+    def of(self, data: bytes) -> str:
+        """Return what JSON has of counts that are encoded; see `Coarse.to_text`.
+
+        Raises:
+            ValueError: they are something else.
+        """
+        key = hashlib.blake2b(data, digest_size=16).digest()
+        text = self._found.get(key)
+        if text is None:
+            text = decode_coarse(data).to_text()
+            if len(self._found) >= MOST_TEXTS:
+                del self._found[next(iter(self._found))]
+            self._found[key] = text
+        return text
+
+
 @attrs.define
 class Column:
     """What became of a target's probes in the time that one column of its strip stands for."""
@@ -28,29 +57,21 @@ class Column:
     start: int
     """In Unix time."""
     seconds: int
-    received: int = 0
-    lost: int = 0
-    down_seconds: float = 0.0
-    buckets: dict[int, int] = attrs.field(factory=dict)
-    """See `Histogram.coarse`."""
+    counts: Coarse | bytes
+    """These are encoded while they are all there is."""
+    text: str = ""
+    """Of counts that are encoded."""
 
-    def add(self, counts: Counts) -> None:
-        """Count a span's probes, too."""
-        self.received += counts.received
-        self.lost += counts.failures.total()
-        self.down_seconds += counts.down_seconds
-        counts.latency.coarse(self.buckets)
+    def add(self, more: Coarse) -> None:
+        """Count others, too."""
+        if isinstance(self.counts, bytes):
+            self.counts = decode_coarse(self.counts)
+        self.counts.add(more)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
-        return {
-            "start": self.start,
-            "seconds": self.seconds,
-            "received": self.received,
-            "lost": max(0, self.lost),
-            "down_seconds": self.down_seconds,
-            "buckets": flat(self.buckets),
-        }
+    def to_text(self) -> str:
+        """Return it as JSON."""
+        text = self.text if isinstance(self.counts, bytes) else self.counts.to_text()
+        return f'{{"start":{self.start},"seconds":{self.seconds},{text}}}'
 
 
 def flat(buckets: Mapping[int, int]) -> list[int]:
@@ -63,20 +84,51 @@ class Columns:
     """Spans merged into columns of so many seconds; a longer span is one of its own."""
 
     seconds: int
+    _texts: Texts = attrs.field(factory=Texts)
     _found: dict[int, Column] = attrs.field(factory=dict, init=False)
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
 
     def add(self, span: Span) -> None:
         """Count a span in its column."""
-        width = max(self.seconds, span.seconds)
-        start = span.start // width * width
-        column = self._found.get(start)
-        if column is None:
-            column = self._found[start] = Column(start, width)
-        column.add(span.counts)
+        start, width = self._place(span.start, span.seconds)
+        self._add(start, width, Coarse.of(span.counts))
 
-    def to_json(self) -> list[dict[str, Any]]:
-        """Return them as JSON has them, in order of time."""
-        return [self._found[start].to_json() for start in sorted(self._found)]
+    def add_encoded(self, start: int, seconds: int, data: bytes) -> None:
+        """Count a span, of which there may be parts, in its column.
+
+        Raises:
+            ValueError: its counts are no such.
+        """
+        start, width = self._place(start, seconds)
+        if seconds == width and start not in self._found:
+            self._found[start] = Column(start, width, data, self._texts.of(data))
+        else:
+            self._add(start, width, decode_coarse(data))
+
+    def _place(self, start: int, seconds: int) -> tuple[int, int]:
+        """Return the start and the length of the column that a span belongs to."""
+        width = max(self.seconds, seconds)
+        return start // width * width, width
+
+    def _add(self, start: int, width: int, counts: Coarse) -> None:
+        if start in self._found:
+            self._found[start].add(counts)
+        else:
+            self._found[start] = Column(start, width, counts)
+
+    def to_text(self) -> str:
+        """Return them as JSON, in order of time."""
+        return f"[{','.join(self._found[start].to_text() for start in sorted(self._found))}]"
+
+
+@attrs.frozen
+class Past:
+    """What a strip shows of a target."""
+
+    columns: Columns
+    changes: Sequence[Change]
 
 
 def merged(spans: Iterable[Span], start: int, end: int) -> Counts:

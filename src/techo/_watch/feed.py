@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from techo._watch.columns import Past
 from techo._watch.counts import Snapshot, Span
 from techo._watch.events import Change
 
@@ -32,6 +33,16 @@ class Feed(Protocol):
         not kept any more. What began before `since` may be among them. What is not over is the
         minute that goes on, and what is kept of longer ones.
         An unknown target has none.
+        """
+        ...
+
+    async def pasts(
+        self, begins: Mapping[str, float], since: float, until: float, seconds: int
+    ) -> Mapping[str, Past]:
+        """Return the past of some targets: columns of the same as `spans`, and changes.
+
+        Columns have so many seconds, a multiple of 60. The changes of each target are those
+        from its moment in `begins` on.
         """
         ...
 

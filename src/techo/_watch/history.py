@@ -10,9 +10,10 @@ import collections
 import contextlib
 import functools
 import itertools
+import math
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final, TypeVar
 
 import attrs
@@ -21,11 +22,13 @@ import trio
 from techo._log import warning
 from techo._nursery import open_bare_nursery
 from techo._printable import quoted
+from techo._watch.columns import Past, Texts
 from techo._watch.counts import Span
 from techo._watch.events import Change
 from techo._watch.history_file import HistoryError, open_to_write
 from techo._watch.history_reader import Reader
 from techo._watch.history_writer import FOR_A_DAY, Keep, NewChange, NewSpan, Writer
+from techo._watch.turns import in_pieces
 
 MOST_WAITING: Final = 2**16
 """Rows that wait at the most: an hour of 1,000 targets, in 20 MiB."""
@@ -60,6 +63,8 @@ class History:
     _most_waiting: int
     _limiter: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
     """One thread at a time: what it reads and writes with is one connection."""
+    _texts: Texts = attrs.field(factory=Texts)
+    """Of spans that were read as columns."""
     _queue: collections.deque[NewSpan | NewChange] = attrs.field(factory=collections.deque)
     _came: trio.Event = attrs.field(factory=trio.Event)
     """Something waits, or this is to end."""
@@ -96,6 +101,28 @@ class History:
             HistoryError: it could not be read.
         """
         return await self._read(lambda reader: reader.spans(target, since, until, seconds))
+
+    async def pasts(
+        self, begins: Mapping[str, float], since: float, until: float, seconds: int
+    ) -> dict[str, Past]:
+        """Return columns of so many seconds of some targets, and their changes.
+
+        The changes of each target are those from its moment in `begins` on.
+
+        Raises:
+            HistoryError: it could not be read.
+        """
+
+        def read(reader: Reader) -> dict[str, Past]:
+            columns = reader.columns(
+                [*begins], since, until, seconds, texts=self._texts, paced=in_pieces
+            )
+            return {
+                target: Past(columns[target], reader.changes(target, begin, math.inf))
+                for target, begin in in_pieces(begins.items())
+            }
+
+        return await self._read(read)
 
     async def changes(self, target: str | None, since: float, until: float) -> list[Change]:
         """Return the changes in a time, sorted by it; without a target those of all.

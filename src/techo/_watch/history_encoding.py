@@ -7,14 +7,18 @@ the distance from one bucket to the next, and how many are in each. Both are in 
 
 from __future__ import annotations
 
+import bisect
 import collections
 import itertools
 import struct
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, TypeVar
+
+import attrs
 
 from techo._probing.failure_cause import FailureCause
-from techo._probing.histogram import Histogram
+from techo._probing.histogram import COARSE, Histogram
+from techo._watch.coarse import Coarse
 from techo._watch.counts import Counts
 
 _TYPES: Final = "BHIQ"
@@ -25,6 +29,8 @@ _DOWN: Final = 0x10
 the next two that of amounts."""
 
 _DOWN_SECONDS: Final = struct.Struct("<d")
+
+_T = TypeVar("_T")
 
 
 def encode(counts: Counts) -> bytes:
@@ -58,34 +64,84 @@ def decode(data: bytes) -> Counts:
     Raises:
         ValueError: it is something else.
     """
+    return _checked(_decode, data)
+
+
+def decode_coarse(data: bytes) -> Coarse:
+    """Read back what a strip shows, and no more.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    return _checked(_decode_coarse, data)
+
+
+def _checked(read: Callable[[bytes], _T], data: bytes) -> _T:
     try:
-        return _decode(data)
+        return read(data)
     except (IndexError, struct.error) as error:
         raise ValueError(f"counts end too early: {data[:60].hex()}") from error
 
 
+@attrs.define
+class _Parts:
+    """Counts as they are in bytes."""
+
+    down: float
+    numbers: list[int]
+    """Sum, least and most of the durations, and what is late, duplicate, corrupt, stray."""
+    failures: list[tuple[bytes, int]]
+    steps: Sequence[int]
+    amounts: Sequence[int]
+
+    def buckets(self) -> Iterator[int]:
+        """Yield the numbers of the buckets, rising."""
+        return itertools.accumulate(self.steps)
+
+
 def _decode(data: bytes) -> Counts:
+    parts = _parts_of(data)
+    failures = collections.Counter[FailureCause]()
+    for name, amount in parts.failures:
+        failures[FailureCause(name.decode())] = amount
+    found = collections.Counter(dict(zip(parts.buckets(), parts.amounts, strict=True)))
+    latency = Histogram(found, found.total(), *parts.numbers[:3])
+    late, duplicate, corrupt, stray = map(_unzigzag, parts.numbers[3:])
+    return Counts(latency, failures, late, duplicate, corrupt, stray, parts.down)
+
+
+def _decode_coarse(data: bytes) -> Coarse:
+    parts = _parts_of(data)
+    buckets, counted = [*parts.buckets()], [0, *itertools.accumulate(parts.amounts)]
+    found, at = dict[int, int](), 0
+    while at < len(buckets):  # there are far fewer coarse ones, and what is between is skipped
+        coarse = buckets[at] >> COARSE
+        after = bisect.bisect_left(buckets, coarse + 1 << COARSE, at)
+        found[coarse] = counted[after] - counted[at]
+        at = after
+    lost = sum(amount for _, amount in parts.failures)
+    return Coarse(counted[-1], lost, parts.down, found)
+
+
+def _parts_of(data: bytes) -> _Parts:
     shape, at, down = data[0], 1, 0.0
     if shape & _DOWN:
         (down,) = _DOWN_SECONDS.unpack_from(data, at)
         at += _DOWN_SECONDS.size
-    (total, least, most, late, duplicate, corrupt, stray, causes), at = _read(data, at, 8)
-    failures = collections.Counter[FailureCause]()
+    (*numbers, causes), at = _read(data, at, 8)
+    failures = list[tuple[bytes, int]]()
     for _ in range(causes):
         (length,), at = _read(data, at, 1)
-        cause = FailureCause(data[at : at + length].decode())
+        name = data[at : at + length]
         (amount,), at = _read(data, at + length, 1)
-        failures[cause] = _unzigzag(amount)
+        failures.append((name, _unzigzag(amount)))
     (length,), at = _read(data, at, 1)
     middle = at + (length << (shape & 3))
     if middle + (length << (shape >> 2 & 3)) != len(data):
         raise ValueError(f"counts have {len(data)} bytes, which are not those of their buckets")
     steps = _unpacked(data[at:middle], shape & 3)
     amounts = _unpacked(data[middle:], shape >> 2 & 3)
-    found = collections.Counter(dict(zip(itertools.accumulate(steps), amounts, strict=True)))
-    latency = Histogram(found, found.total(), total, least, most)
-    late, duplicate, corrupt, stray = map(_unzigzag, (late, duplicate, corrupt, stray))
-    return Counts(latency, failures, late, duplicate, corrupt, stray, down)
+    return _Parts(down, numbers, failures, steps, amounts)
 
 
 def _width_of(numbers: Sequence[int]) -> int:

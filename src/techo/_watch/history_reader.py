@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, TypeAlias
 
 import attrs
 
+from techo._watch.columns import Columns, Texts, grade
 from techo._watch.counts import Counts, Span
 from techo._watch.events import Change
 from techo._watch.history_encoding import decode
@@ -20,7 +21,7 @@ SELECT start, target, counts FROM span
 WHERE seconds = :seconds AND start >= :low AND start < :high
 """
 
-_OF_ONE: Final = """
+_OF_SOME: Final = """
 WITH RECURSIVE starts (start) AS (
     SELECT min(start) FROM span WHERE seconds = :seconds AND start >= :low
     UNION ALL
@@ -29,7 +30,7 @@ WITH RECURSIVE starts (start) AS (
     ) FROM starts WHERE starts.start < :high
 )
 SELECT span.start, target, counts FROM starts CROSS JOIN span
-ON seconds = :seconds AND span.start = starts.start AND target = :target
+ON seconds = :seconds AND span.start = starts.start AND target IN ({targets})
 WHERE starts.start < :high
 """
 """Looks once at each start that there is: rows of all targets stand in between."""
@@ -45,6 +46,9 @@ _LAST: Final = """coalesce((
     ORDER BY at DESC LIMIT 1
 ), :since)
 """
+
+_Row: TypeAlias = tuple[int, int, bytes]
+"""When a span starts, the number of its target, and its counts."""
 
 _LENGTHS: Final = (MINUTE, HOUR, DAY)
 
@@ -95,13 +99,40 @@ class Reader:
         They are of that length, or longer where shorter ones are gone. What was not rolled up
         yet is, to be returned. Without a target they are those of all.
         """
+        return self._spans(target, self._pieces(since, until, seconds))
+
+    def columns(
+        self,
+        targets: Sequence[str],
+        since: float,
+        until: float,
+        seconds: int,
+        *,
+        texts: Texts,
+        paced: Callable[[Iterator[_Row]], Iterator[_Row]] = iter,
+    ) -> dict[str, Columns]:
+        """Return the same of some targets as `spans`, merged into columns of a multiple of 60.
+
+        What is yielded by `paced` is counted; `texts` are those of earlier times.
+        """
+        found = {target: Columns(seconds, texts) for target in targets}
+        names = {number: target for target in found for number in self._names(target)}
+        rolled = self._rolled()
+        for length, low, high in self._pieces(since, until, grade(seconds)):
+            for start, number, counts in paced(self._rows([*names], low, high, length, rolled)):
+                found[names[number]].add_encoded(start, length, counts)
+        return found
+
+    def _pieces(self, since: float, until: float, seconds: int) -> list[tuple[int, int, int]]:
+        """Return which spans are to be read: their length, from when on, and until when."""
         end, pieces = math.inf, list[tuple[int, int, int]]()
         for length, begin in self._begins().items():
             if length >= seconds:
                 low, high = _down(max(since, begin), length), _up(min(until, end), length)
-                pieces.append((length, low, high))
+                if low < high:
+                    pieces.append((length, low, high))
                 end = min(end, begin)
-        return self._spans(target, pieces)
+        return pieces
 
     def fewest(self, target: str, since: float) -> list[Span]:
         """Return as few spans of a target as have all that came since a moment, each once.
@@ -142,7 +173,7 @@ class Reader:
         """Return the spans in pieces of time, each with their length, its begin and its end."""
         names = self._names(target)
         only = None if target is None else [*names]
-        rolled = {each: level.rolled for each, level in levels_of(self._connection).items()}
+        rolled = self._rolled()
         spans = (
             Span(names[number], start, seconds, counts)
             for seconds, low, high in pieces
@@ -176,6 +207,9 @@ class Reader:
         rows = self._connection.execute(query, (in_database(target),))
         return {number: target for (number,) in rows}
 
+    def _rolled(self) -> dict[int, int]:
+        return {each: level.rolled for each, level in levels_of(self._connection).items()}
+
     def _added_up(
         self,
         only: list[int] | None,
@@ -185,31 +219,40 @@ class Reader:
         rolled: Mapping[int, int],
     ) -> dict[tuple[int, int], Counts]:
         """Return counts by start and target; `low` and `high` are multiples of `seconds`."""
-        values = {"seconds": seconds, "low": low, "high": high}
-        if only is None:
-            rows = self._connection.execute(_ALL, values).fetchall()
-        else:
-            rows = [
-                row
-                for number in only
-                for row in self._connection.execute(_OF_ONE, values | {"target": number})
-            ]
-        found = {(start, number): decode(counts) for start, number, counts in rows}
-        if seconds in FINER:
-            begin = max(low, rolled[seconds])
-            if begin < high:
-                finer = self._added_up(only, begin, high, FINER[seconds], rolled)
-                rest = dict[tuple[int, int], Counts]()
-                for (start, number), counts in finer.items():
-                    key = start - start % seconds, number
-                    if key in found:
-                        continue
-                    if key in rest:
-                        rest[key].add(counts)
-                    else:
-                        rest[key] = counts
-                found |= rest
+        found = dict[tuple[int, int], Counts]()
+        for start, number, data in self._rows(only, low, high, seconds, rolled):
+            counts = decode(data)
+            if (start, number) in found:
+                found[start, number].add(counts)
+            else:
+                found[start, number] = counts
         return found
+
+    def _rows(
+        self,
+        only: list[int] | None,
+        low: int,
+        high: int,
+        seconds: int,
+        rolled: Mapping[int, int],
+    ) -> Iterator[_Row]:
+        """Yield start, target and counts; of spans that were not rolled up yet, their parts."""
+        values = {"seconds": seconds, "low": low, "high": high}
+        query = _ALL
+        if only is not None:
+            query = _OF_SOME.format(targets=", ".join(map(str, only)))
+        begin = max(low, rolled[seconds]) if seconds in FINER else high
+        found = set[tuple[int, int]]()
+        for start, number, counts in self._connection.execute(query, values):
+            if start >= begin:
+                found.add((start, number))
+            yield start, number, counts
+        if begin < high:
+            finer = self._rows(only, begin, high, FINER[seconds], rolled)
+            for start, number, counts in finer:
+                whole = start - start % seconds
+                if (whole, number) not in found:
+                    yield whole, number, counts
 
 
 def _down(moment: float, seconds: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Final, TypeVar
 
 import trio
@@ -12,6 +12,9 @@ T = TypeVar("T")
 
 _TURN: Final = 0.002
 """Seconds that are computed at a time, about: probes should not wait for longer."""
+
+_PIECE: Final = 5e-4
+"""Seconds that are computed at a time in a thread, about."""
 
 _PAUSE: Final = 5e-5
 """Seconds: enough for the loop to take Python, which a thread else keeps for 5 ms."""
@@ -25,6 +28,20 @@ def let_the_loop_go_on() -> None:
     """
     trio.from_thread.check_cancelled()
     time.sleep(_PAUSE)
+
+
+def in_pieces(items: Iterable[T]) -> Iterator[T]:
+    """Yield items in a thread, and let the loop go on now and then.
+
+    Raises:
+        trio.Cancelled: who waits for the thread waits no more.
+    """
+    begun = time.perf_counter()
+    for item in items:
+        yield item
+        if time.perf_counter() - begun > _PIECE:
+            let_the_loop_go_on()
+            begun = time.perf_counter()
 
 
 async def in_turns(items: Iterable[T]) -> AsyncIterator[T]:

@@ -16,7 +16,7 @@ import trio
 
 from techo._operate.web import header, prolong, respond
 from techo._schema import headed
-from techo._watch.columns import MINUTE, Columns, events, flat, grade, look_back, merged
+from techo._watch.columns import MINUTE, Past, events, flat, grade, look_back, merged
 from techo._watch.events import Change, State
 from techo._watch.feed import Feed
 from techo._watch.history_file import HistoryError
@@ -200,27 +200,21 @@ class WatchApp:
             raise ValueError(
                 f"until is not after since, or above {MOST_COLUMNS} times {seconds} s after it"
             )
-        found = list[bytes]()
-        unknown = None
-        for each in targets:
-            try:
-                found.append(await self._strip(each, since, until, seconds))
-            except _RefusedError as error:
-                unknown = error  # one that has just been taken away: others are there
-                found.append(_json({"target": each, "spans": [], "events": []}))
-        if unknown is not None and len(targets) == 1:
-            raise unknown
-        return _with({}, "targets", found)
+        table, _ = await self._table.get()
+        rows = {each: table.by_name.get(each) for each in targets}
+        begins = {each: look_back(row, since) for each, row in rows.items()}
+        pasts = await self.feed.pasts(begins, since, until, seconds)
+        # Of several, one may have just been taken away.
+        if len(targets) == 1 and not (rows[targets[0]] or pasts[targets[0]].columns):
+            raise _RefusedError(404, _UNKNOWN)
 
-    async def _strip(self, target: str, since: float, until: float, seconds: int) -> bytes:
-        spans = await self.feed.spans(target, since, until, grade(seconds))
-        found = Columns(seconds)
-        async for each in in_turns(spans):
-            found.add(each)
-        row = await self._row(target, known=bool(spans))
-        changes = await self.feed.changes(target, look_back(row, since), time.time())
-        lasted = [each.to_json() for each in events(changes, row, since, until)]
-        return _json({"target": target, "spans": found.to_json(), "events": lasted})
+        def strip(target: str, past: Past) -> bytes:
+            lasted = events(past.changes, rows[target], since, until)
+            found = {"target": target, "events": [each.to_json() for each in lasted]}
+            return _json(found)[:-1] + f',"spans":{past.columns.to_text()}}}'.encode()
+
+        found = [strip(each, pasts[each]) async for each in in_turns(targets)]
+        return _with({}, "targets", found)
 
     async def _moment(self, query: _Query) -> bytes:
         """Return all that is known of what befell a target in one column of its strip."""
@@ -254,7 +248,7 @@ class WatchApp:
         table, _ = await self._table.get()
         found = table.by_name.get(target)
         if found is None and not known:
-            raise _RefusedError(404, "no target has this name")
+            raise _RefusedError(404, _UNKNOWN)
         return found
 
     async def _tell_events(self, scope: Mapping[str, Any], receive: Any, send: Any) -> None:
@@ -303,6 +297,8 @@ class WatchApp:
 _JSON: Final = "application/json"
 _TEXT: Final = "text/plain; charset=utf-8"
 _EVENTS: Final = "text/event-stream"
+
+_UNKNOWN: Final = "no target has this name"
 
 _LATEST: Final = 10**11
 """In Unix time: what is later no calendar here knows."""
