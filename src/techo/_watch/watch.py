@@ -306,6 +306,9 @@ class Watch(AsyncIterator[Change]):
         engine, now = watched.engine, trio.current_time()
         interval = watched.target.interval
         at = now + next(self._numbers) * _SPREAD % 1 * interval
+        if self.deadline is None:  # which begins now
+            with trio.move_on_at(at):  # so that many targets do not all begin at once
+                await engine.run.done.wait()
         async with engine.running() as nursery:
             engine.start(nursery, at)
             self._pace.add(engine)  # until the run is done
