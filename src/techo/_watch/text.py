@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -79,11 +80,13 @@ def table_of(
         worst = sorted(snapshots, key=lambda each: _WORST_FIRST.index(State(each.state)))
         shown = worst[: max(0, most)]
     room = max(_LEAST, width - sum(_WIDTHS) - len(_WIDTHS))
-    longest = min(room, max([len("target"), *(len(printable(each.target)) for each in shown)]))
+    longest = min(
+        room, max(map(_width_of, ["target", *(printable(each.target) for each in shown)]))
+    )
     heads = zip(_COLUMNS, _WIDTHS, strict=True)
     yield f"{'target':<{longest}} " + " ".join(f"{name:>{size}}" for name, size in heads)
     for each in shown:
-        yield f"{shortened(printable(each.target), longest):<{longest}} {_figures(each, at)}"
+        yield f"{_fitted(printable(each.target), longest)} {_figures(each, at)}"
     if len(shown) < len(snapshots):
         yield f"and {number_of(len(snapshots) - len(shown), 'other target')}"
 
@@ -95,10 +98,10 @@ def totals_of(found: Mapping[str, PingStatistics], width: int) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     names = ["target", *map(printable, found)]
     room = max(_LEAST, width - sum(widths) - len(widths))
-    longest = min(room, max(map(len, names)))
+    longest = min(room, max(map(_width_of, names)))
     for name, row in zip(names, rows, strict=True):
         cells = (f"{text:>{size}}" for text, size in zip(row, widths, strict=True))
-        yield f"{shortened(name, longest):<{longest}} {' '.join(cells)}"
+        yield f"{_fitted(name, longest)} {' '.join(cells)}"
 
 
 def _totals(found: PingStatistics) -> Iterator[str]:
@@ -136,12 +139,39 @@ def duration(seconds: float) -> str:
     return "".join(parts[:2]) or "0s"
 
 
+def _width_of(text: str) -> int:
+    """Return how many columns of a terminal a text takes; some characters take two."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        2 if unicodedata.east_asian_width(each) in "WF" else not unicodedata.combining(each)
+        for each in text
+    )
+
+
+def _fitted(text: str, width: int) -> str:
+    """Return a text of this width."""
+    text = shortened(text, width)
+    return text + " " * (width - _width_of(text))
+
+
 def shortened(text: str, most: int) -> str:
-    """Return a text, without its middle if it is too long."""
-    if len(text) <= most:
+    """Return a text, without its middle if it takes more columns than that."""
+    if _width_of(text) <= most:
         return text
-    left = (most - 1) // 2
-    return f"{text[:left]}…{text[len(text) - (most - 1 - left) :]}"
+    left = _beginning(text, (most - 1) // 2)
+    right = _beginning(text[::-1], most - 1 - (most - 1) // 2)[::-1]
+    return f"{left}…{right}"
+
+
+def _beginning(text: str, most: int) -> str:
+    """Return as much of a text as there is room for."""
+    taken = 0
+    for index, each in enumerate(text):
+        taken += _width_of(each)
+        if taken > most:
+            return text[:index]
+    return text
 
 
 def counts_of(snapshots: Sequence[Snapshot]) -> str:
