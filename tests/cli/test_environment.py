@@ -67,7 +67,8 @@ def test_an_argument_spares_its_variable() -> None:
 def test_a_server_s_endpoints_break_no_client(name: str, text: str) -> None:
     """A profile for both: a client takes the first that it can connect to."""
     options = parse(COMMANDS[name], [], {"TECHO_ENDPOINT": text})
-    assert str(options.endpoint) == "tcp://127.0.0.1:7"
+    found = options.endpoint if name == "ping" else [options.endpoint]  # it may have several
+    assert [*map(str, found)] == ["tcp://127.0.0.1:7"]
     assert len(parse(COMMANDS["serve"], [], {"TECHO_ENDPOINT": text}).endpoint) > 0
 
 
