@@ -400,3 +400,19 @@ async def test_a_name_that_moves_is_found_again(
             (found,) = watching.snapshot()
     assert found.total.lost >= 9
     assert [round(each) for each in asked] == [0, 4, 7, 10]
+
+
+async def test_probes_whose_number_is_given_begin_within_a_second(
+    autojump_clock: MockClock,
+) -> None:
+    """However long the interval is, since somebody waits for them."""
+    async with place() as there:
+        targets = [
+            techo.WatchTarget(endpoint=there.connect, name=name, interval=60.0)
+            for name in ("a", "b", "c")
+        ]
+        begun = trio.current_time()
+        async with begin(targets, count=1) as watching:
+            assert [each async for each in watching] == []
+            assert trio.current_time() - begun < 1
+            assert [each.total.received for each in watching.snapshot()] == [1, 1, 1]

@@ -50,6 +50,9 @@ _SPREAD: Final = (math.sqrt(5) - 1) / 2
 """Of the golden section: so many multiples of it, without their whole part, are spread evenly
 however many there are."""
 
+_SOON: Final = 1.0
+"""Seconds over which probes are spread whose number is given: somebody waits for them."""
+
 
 class Recorder(Protocol):
     """What keeps what is found out; see `_watch.history`. It must neither wait nor raise."""
@@ -305,7 +308,8 @@ class Watch(AsyncIterator[Change]):
         """Probe one target until that is over, or ended."""
         engine, now = watched.engine, trio.current_time()
         interval = watched.target.interval
-        at = now + next(self._numbers) * _SPREAD % 1 * interval
+        spread = interval if self._count is None else min(interval, _SOON)
+        at = now + next(self._numbers) * _SPREAD % 1 * spread
         if self.deadline is None:  # which begins now
             with trio.move_on_at(at):  # so that many targets do not all begin at once
                 await engine.run.done.wait()
