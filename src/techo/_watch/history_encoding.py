@@ -7,9 +7,9 @@ the distance from one bucket to the next, and how many are in each. Both are in 
 
 from __future__ import annotations
 
-import bisect
 import collections
 import itertools
+import re
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
@@ -29,6 +29,9 @@ _DOWN: Final = 0x10
 the next two that of amounts."""
 
 _DOWN_SECONDS: Final = struct.Struct("<d")
+
+_SEVEN: Final = re.compile(rb"(?:[\x80-\xff]*[\x00-\x7f]){7}")
+"""So many numbers, which are found in a tenth of the time that it takes to read them."""
 
 _T = TypeVar("_T")
 
@@ -88,7 +91,7 @@ class _Parts:
     """Counts as they are in bytes."""
 
     down: float
-    numbers: list[int]
+    numbers: bytes
     """Sum, least and most of the durations, and what is late, duplicate, corrupt, stray."""
     failures: list[tuple[bytes, int]]
     steps: Sequence[int]
@@ -105,22 +108,28 @@ def _decode(data: bytes) -> Counts:
     for name, amount in parts.failures:
         failures[FailureCause(name.decode())] = amount
     found = collections.Counter(dict(zip(parts.buckets(), parts.amounts, strict=True)))
-    latency = Histogram(found, found.total(), *parts.numbers[:3])
-    late, duplicate, corrupt, stray = map(_unzigzag, parts.numbers[3:])
+    numbers, at = list[int](), 0
+    while at < len(parts.numbers):
+        number, at = _read(parts.numbers, at)
+        numbers.append(number)
+    latency = Histogram(found, found.total(), *numbers[:3])
+    late, duplicate, corrupt, stray = map(_unzigzag, numbers[3:])
     return Counts(latency, failures, late, duplicate, corrupt, stray, parts.down)
 
 
 def _decode_coarse(data: bytes) -> Coarse:
     parts = _parts_of(data)
-    buckets, counted = [*parts.buckets()], [0, *itertools.accumulate(parts.amounts)]
-    found, at = dict[int, int](), 0
-    while at < len(buckets):  # there are far fewer coarse ones, and what is between is skipped
-        coarse = buckets[at] >> COARSE
-        after = bisect.bisect_left(buckets, coarse + 1 << COARSE, at)
-        found[coarse] = counted[after] - counted[at]
-        at = after
+    found, last, count, received = dict[int, int](), -1, 0, 0
+    for bucket, amount in zip(parts.buckets(), parts.amounts, strict=True):
+        if bucket >> COARSE != last:  # they rise, so that each coarse one is met once
+            found[last] = count
+            received += count
+            last, count = bucket >> COARSE, 0
+        count += amount
+    found[last] = count
+    found.pop(-1)
     lost = sum(amount for _, amount in parts.failures)
-    return Coarse(counted[-1], lost, parts.down, found)
+    return Coarse(received + count, lost, parts.down, found)
 
 
 def _parts_of(data: bytes) -> _Parts:
@@ -128,20 +137,23 @@ def _parts_of(data: bytes) -> _Parts:
     if shape & _DOWN:
         (down,) = _DOWN_SECONDS.unpack_from(data, at)
         at += _DOWN_SECONDS.size
-    (*numbers, causes), at = _read(data, at, 8)
+    numbers = _SEVEN.match(data, at)
+    if numbers is None:
+        raise IndexError
+    causes, at = _read(data, numbers.end())
     failures = list[tuple[bytes, int]]()
     for _ in range(causes):
-        (length,), at = _read(data, at, 1)
+        length, at = _read(data, at)
         name = data[at : at + length]
-        (amount,), at = _read(data, at + length, 1)
+        amount, at = _read(data, at + length)
         failures.append((name, _unzigzag(amount)))
-    (length,), at = _read(data, at, 1)
+    length, at = _read(data, at)
     middle = at + (length << (shape & 3))
     if middle + (length << (shape >> 2 & 3)) != len(data):
         raise ValueError(f"counts have {len(data)} bytes, which are not those of their buckets")
     steps = _unpacked(data[at:middle], shape & 3)
     amounts = _unpacked(data[middle:], shape >> 2 & 3)
-    return _Parts(down, numbers, failures, steps, amounts)
+    return _Parts(down, numbers[0], failures, steps, amounts)
 
 
 def _width_of(numbers: Sequence[int]) -> int:
@@ -173,14 +185,10 @@ def _write(data: bytearray, number: int) -> None:
     data.append(number)
 
 
-def _read(data: bytes, at: int, count: int) -> tuple[list[int], int]:
-    """Return so many numbers from a position on, and the position behind them."""
-    numbers = list[int]()
-    for _ in range(count):
-        number, shift = 0, 0
-        while (byte := data[at]) & 0x80:
-            number |= (byte & 0x7F) << shift
-            at, shift = at + 1, shift + 7
-        numbers.append(number | byte << shift)
-        at += 1
-    return numbers, at
+def _read(data: bytes, at: int) -> tuple[int, int]:
+    """Return the number at a position, and the position behind it."""
+    number, shift = 0, 0
+    while (byte := data[at]) & 0x80:
+        number |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+    return number | byte << shift, at + 1

@@ -13,8 +13,8 @@ T = TypeVar("T")
 _TURN: Final = 0.002
 """Seconds that are computed at a time, about: probes should not wait for longer."""
 
-_PIECE: Final = 5e-4
-"""Seconds that are computed at a time in a thread, about."""
+_PIECE: Final = 1e-3
+"""Seconds that are computed at a time in a thread, about: half of a turn of the loop."""
 
 _PAUSE: Final = 5e-5
 """Seconds: enough for the loop to take Python, which a thread else keeps for 5 ms."""
