@@ -147,6 +147,7 @@ async def test_each_path_has_what_the_page_needs(
     data = (await ask(app, "/data.json")).json
     assert [each["target"] for each in data["targets"]] == HOSTILE
     assert data["oldest"] == feed.since
+    assert set(data) == {"at", "oldest", "targets"}  # what has a schema says so
     rows = (await ask(app, "/rows.json")).json
     assert {each["target"] for each in rows["rows"]} == set(HOSTILE)
     assert f'data-version="{rows["version"]}"' in (await ask(app, "/")).body.decode()

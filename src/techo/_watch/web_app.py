@@ -15,7 +15,6 @@ import attrs
 import trio
 
 from techo._operate.web import header, prolong, respond
-from techo._schema import headed
 from techo._watch.columns import MINUTE, Past, events, flat, grade, look_back, merged
 from techo._watch.events import Change, State
 from techo._watch.feed import Feed
@@ -167,7 +166,7 @@ class WatchApp:
     async def _make_data(self) -> bytes:
         found = in_turns(self.feed.snapshots())
         targets = [_json(each.to_json()) async for each in found]
-        head = headed("targets", at=time.time(), oldest=await self._oldest())
+        head = {"at": time.time(), "oldest": await self._oldest()}
         return _with(head, "targets", targets)
 
     async def _oldest(self) -> float | None:
