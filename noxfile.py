@@ -149,7 +149,7 @@ def system(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Compare what a message costs techo and others; `-- --help` tells the options (Linux)."""
-    session.install(".", *groups("bench"))
+    session.install(".[metrics]", *groups("bench"))
     session.run("python", "-m", "bench", *session.posargs, env={"PYTHONPATH": "tests"})
 
 

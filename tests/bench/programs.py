@@ -36,6 +36,8 @@ COMMANDS: Final = {SOCAT, *WORKERS}
 HANDSHAKES: Final = "handshakes"
 PING: Final = "c-ping"
 IRTT: Final = "irtt"
+PAGE: Final = "chromium"
+"""What looks at the page."""
 
 LIBRARIES: Final = ("uvloop", "aiofastnet")
 """Peers are named for those that they need, which are not installed everywhere."""
@@ -73,6 +75,16 @@ class Programs:
             return [self.handshakes]
         if name == PING:
             return [self.ping]
+        if name == PAGE:
+            return [
+                sys.executable,
+                "-P",
+                "-c",
+                _AS_MODULE,
+                str(HERE.parent),
+                "bench.page",
+                name,
+            ]
         if name == IRTT or name.startswith(("techo-ping", "techo-watch")):
             module = "bench.watching" if name.startswith("techo-watch") else "bench.clock"
             return [sys.executable, "-P", "-c", _AS_MODULE, str(HERE.parent), module, name]
@@ -124,7 +136,9 @@ def missing(contender: str) -> str | None:
     for library in LIBRARIES:
         if library in contender.split("-") and not importlib.util.find_spec(library):
             return library
-    return contender if contender in {SOCAT, IRTT} and not shutil.which(contender) else None
+    return (
+        contender if contender in {SOCAT, IRTT, PAGE} and not shutil.which(contender) else None
+    )
 
 
 def present(row: Row) -> tuple[str, ...]:

@@ -58,7 +58,8 @@ class Report:
         place = "on a core each" if cores() else "NOT on cores of their own: there is only one"
         found = [
             f"Medians of {self.effort.rounds} rounds, {self.effort.seconds:g} s a turn.",
-            f"Servers, or clients, take turns; server and client {place}, but for row workers.",
+            f"Servers, or clients, take turns; server and client {place}.",
+            "In rows workers and page all share all cores.",
             "Ratios are of the same round, in brackets their quartiles.",
             ", ".join(f"{name} {version}" for name, version in environment().items()),
         ]

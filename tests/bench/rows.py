@@ -381,6 +381,23 @@ ROWS: Final = (
     ),
     exposition("watch-metrics", 1000),
     exposition("watch-metrics-5000", 5000),
+    Row(
+        name="page",
+        work="the page of watch: 100 targets, a week of hours, all strips in sight",
+        load=("100", "7"),
+        figures=(
+            Figure("first_there_ms", "until all are drawn, first time", "ms", (Target(1000),)),
+            Figure("there_ms", "again", "ms", (Target(1000),)),
+            Figure("drawing_ms", "drawing alone", "ms"),
+            Figure("first_server_ms", "CPU of watch, first time", "ms"),
+            Figure("server_ms", "CPU of watch, again", "ms"),
+        ),
+        server="techo",
+        subject="chromium",
+        least_seconds=5,
+        fresh=True,
+        pinned=False,
+    ),
     start("--help"),
     start("--version"),
 )
