@@ -21,7 +21,7 @@ _PAUSE: Final = 5e-5
 
 
 def let_the_loop_go_on() -> None:
-    """Let the loop have Python for a moment; call this in a thread, each half a millisecond.
+    """Let the loop have Python for a moment; call this in a thread, each millisecond at least.
 
     Raises:
         trio.Cancelled: who waits for the thread waits no more.
