@@ -65,7 +65,7 @@ def refused(*arguments: str) -> str:
             ["udp://[::1]", "80"],
             "'udp://[::1]' and '80' are two endpoints; write udp://[::1]:80",
         ),
-        (["ping", "9000", "9001"], "'9001' is one too many "),
+        (["talk", "9000", "9001"], "'9001' is one too many "),
         (["ping", "::1:8009"], "bad endpoint '::1:8009': write [::1]:8009, or "),
         (
             ["tcp:127.0.0.1:8009"],
