@@ -21,13 +21,16 @@ CHANGES = [change(BEGIN + number, State.UP, target="web") for number in range(3)
 
 HANGS = """
 exec 3>"$0"
+cat >/dev/null
 (trap "" TERM; echo ready >&3; exec sleep 600) &
 wait
 """
-"""A shell that ends when it is asked to, and a child of its own that does not."""
+"""A shell that ends when it is asked to, and a child of its own that does not. They are ready
+when they have been given the change, so that their time is running."""
 
 LEAVES = """
 exec 3>"$0"
+cat >/dev/null
 sleep 600 &
 echo ready >&3
 """

@@ -282,12 +282,13 @@ def test_a_fresh_connection_beside_handshakes_is_verified(
         done = load(compiled, addresses, f"{style} 3 0.05", programs.HANDSHAKES)
         assert (done.returncode, done.stdout) == (1, "")
         assert "a wrong byte" in done.stderr
-        silent.settimeout(PATIENCE)
-        peer, _ = silent.accept()
-        with peer, suppress(ConnectionResetError):
-            peer.settimeout(PATIENCE)
-            while peer.recv(4096):
-                pass
+        silent.settimeout(0)
+        with suppress(BlockingIOError):  # on a busy machine it may not have begun with them
+            peer, _ = silent.accept()
+            with peer, suppress(ConnectionResetError):
+                peer.settimeout(PATIENCE)
+                while peer.recv(4096):
+                    pass
 
 
 def test_load_says_what_is_no_handshake(compiled: programs.Programs) -> None:
