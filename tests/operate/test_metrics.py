@@ -372,9 +372,10 @@ def test_the_process_is_as_the_library_has_it() -> None:
         for collector in (ProcessCollector(), prometheus_client.ProcessCollector(registry=None))
     )
     assert ours.keys() == theirs.keys()
-    for name in ("process_max_fds", "process_virtual_memory_bytes"):
-        assert ours[name] == theirs[name]
-    assert abs(ours["process_open_fds"] - theirs["process_open_fds"]) <= 1
+    assert ours["process_max_fds"] == theirs["process_max_fds"]
+    for name in ("process_virtual_memory_bytes", "process_resident_memory_bytes"):
+        assert ours[name] == pytest.approx(theirs[name], rel=0.1)  # they are not read at once
+    assert abs(ours["process_open_fds"] - theirs["process_open_fds"]) <= 2
     assert ours["process_cpu_seconds_total"] == pytest.approx(
         theirs["process_cpu_seconds_total"], abs=1
     )
