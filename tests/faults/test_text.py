@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from helpers import call, serving
+from helpers import call, run, serving
 from techo import testing
 from techo._faults.text import parse_fault
 from techo.testing import Fault
@@ -109,7 +109,9 @@ def test_the_command_line_misbehaves_as_told() -> None:
     with serving("--reply=raw", *options) as process:
         endpoint = f"127.0.0.1:{process.port}"
         for _ in range(2):
-            _, out, _ = call("talk", endpoint, stdin=b"hello")
+            # Each in a process of its own: the thread that reads standard input is left alone
+            # when the server ends the conversation, and would read the next one's, too.
+            _, out, _ = run("talk", endpoint, stdin=b"hello")
             assert (out[:5], len(out)) == (b"hello", 7)
         code, _, err = process.finish()
     assert code == 0
