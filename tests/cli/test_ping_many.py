@@ -45,7 +45,9 @@ def test_a_deadline_ends_each_by_itself(good: str) -> None:
     assert (code, errors) == (1, f"techo: {gone}: none of 1 probe came back\n")
     found = [json.loads(line) for line in out.splitlines()]
     summaries = {each["endpoint"]: each for each in found if each["event"] == "summary"}
-    assert (summaries[good]["received"], summaries[gone]["lost"]) == (3, 1)
+    # One more may be in flight when the third comes back, on a slow machine.
+    assert summaries[good]["received"] in (3, 4)
+    assert summaries[gone]["lost"] == 1
     assert {each["target"] for each in found if each["event"] == "reply"} == {good}
 
 
