@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 import trio
@@ -69,15 +69,21 @@ def worst_first(failures: Iterable[OSError]) -> list[OSError]:
     )
 
 
-async def look_up(host: str, port: int, kind: int, family: int = socket.AF_UNSPEC) -> list[Any]:
-    """Look up a name, as `trio.socket.getaddrinfo` does.
+async def look_up(
+    host: str,
+    port: int,
+    kind: int,
+    family: int = socket.AF_UNSPEC,
+    find: Callable[..., Awaitable[list[Any]]] | None = None,
+) -> list[Any]:
+    """Look up a name, as `trio.socket.getaddrinfo` does, or `find`, which takes the same.
 
     Raises:
         socket.gaierror: the name is unknown.
         OSError: this machine has fallen short.
     """
     try:
-        return [*await trio.socket.getaddrinfo(host, port, family, kind)]
+        return [*await (find or trio.socket.getaddrinfo)(host, port, family, kind)]
     except socket.gaierror:
         # A resolver that can open neither file nor socket reports that it knows no such name.
         socket.socket().close()

@@ -7,6 +7,7 @@ import math
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 import pytest
@@ -343,10 +344,10 @@ async def test_a_look_up_that_hangs_holds_up_only_its_own_name(
     names = Names({f"slow{number}": trio.Event() for number in range(100)})
 
     async def in_a_thread(
-        function: functools.partial[object], *, limiter: trio.CapacityLimiter, **_: object
+        _function: object, host: str, *_: object, limiter: trio.CapacityLimiter, **_more: object
     ) -> object:
         async with limiter:
-            return await names.resolve(function.args[0])
+            return await names.resolve(host)
 
     monkeypatch.setattr(trio.to_thread, "run_sync", in_a_thread)
     async with trio.open_nursery() as nursery:
@@ -416,3 +417,41 @@ async def test_probes_whose_number_is_given_begin_within_a_second(
             assert [each async for each in watching] == []
             assert trio.current_time() - begun < 1
             assert [each.total.received for each in watching.snapshot()] == [1, 1, 1]
+
+
+async def test_the_programs_own_resolver_is_asked(autojump_clock: MockClock) -> None:
+    """As it is by everything else in the run; it stays the one that it was."""
+
+    class Own(trio.abc.HostnameResolver):
+        async def getaddrinfo(  # type: ignore[override]  # of all its forms, the one that is used
+            self, host: bytes, *_: object
+        ) -> list[object]:
+            await trio.lowlevel.checkpoint()
+            return [host]
+
+        async def getnameinfo(self, *_: object) -> tuple[str, str]:
+            raise NotImplementedError
+
+    own = Own()
+    trio.socket.set_custom_hostname_resolver(own)
+    async with trio.open_nursery() as nursery:
+        lookups = Lookups(nursery)
+        found: list[Any] = await lookups.look_up("one.example", 80, socket.SOCK_STREAM)
+    assert found == [b"one.example"]
+    assert trio.socket.set_custom_hostname_resolver(None) is own
+
+
+async def test_without_a_thread_to_look_up_in_a_probe_is_lost_here(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is this machine's fault, which ends neither the target nor the watch."""
+
+    async def no_thread(*_: object, **_more: object) -> object:
+        await trio.lowlevel.checkpoint()
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", no_thread)
+    async with begin(["one.example:8009"], count=2) as watching:
+        assert [change async for change in watching] == []
+    (found,) = watching.snapshot()
+    assert found.total.failures == {techo.FailureCause.LOCAL: 2}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -22,8 +22,6 @@ _SLOW_THREADS: Final = 16
 
 Name: TypeAlias = tuple[str, int, int, int]
 """Host, port, kind of socket, family."""
-
-LookUp: TypeAlias = Callable[[str, int, int, int], Awaitable[list[Found]]]
 
 
 @attrs.define(eq=False)
@@ -73,22 +71,31 @@ class Lookups:
         return list(running.found or ())
 
     async def _run(self, name: Name, running: _Running) -> None:
-        host, port, kind, family = name
-        began = trio.current_time()
+        host, began = name[0], trio.current_time()
         threads = self._slow_threads if host in self._slow else self._quick_threads
         self._slow.add(host)  # until it has proved to be quick: it may never end
         try:
-            running.found = await trio.to_thread.run_sync(
-                functools.partial(self.resolve, host, port, family, kind),
-                abandon_on_cancel=True,
-                limiter=threads,
-            )
-            if trio.current_time() - began < _SLOW:
-                self._slow.discard(host)
+            running.found = await look_up(*name, functools.partial(self._find, threads))
         except OSError as error:
             running.error = error
+        finally:
             if trio.current_time() - began < _SLOW:
                 self._slow.discard(host)
-        finally:
             del self._running[name]
             running.over.set()
+
+    async def _find(self, threads: trio.CapacityLimiter, *wanted: Any) -> list[Found]:
+        """Ask the system in one of these threads, or the program's own resolver."""
+        if _has_resolver():
+            return list(await trio.socket.getaddrinfo(*wanted))
+        found: list[Found] = await trio.to_thread.run_sync(
+            self.resolve, *wanted, abandon_on_cancel=True, limiter=threads
+        )
+        return found
+
+
+def _has_resolver() -> bool:
+    """Return whether the program looks up names by itself in this run, without a thread."""
+    found = trio.socket.set_custom_hostname_resolver(None)  # there is no other way to ask
+    trio.socket.set_custom_hostname_resolver(found)
+    return found is not None
