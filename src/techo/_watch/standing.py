@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable
-from typing import Final
 
 import attrs
 
@@ -78,9 +77,6 @@ class Turn:
     state: State
     ended: Event | None = None
     began: Event | None = None
-
-
-_LASTING: Final = {State.DOWN: EventKind.DOWN, State.DEGRADED: EventKind.DEGRADED}
 
 
 @attrs.define(eq=False)
