@@ -126,6 +126,7 @@ async def test_looking_often_makes_no_outage_longer(autojump_clock: MockClock) -
             for tenth in range(1200):
                 there.away = tenth < 595
                 await trio.sleep(0.1)
+                assert watching.minute("a") is not None
                 seen.append(watching.snapshot()[0].total.down_seconds)
             changes = [await watching.__anext__() for _ in range(2)]
     assert seen == sorted(seen)

@@ -24,13 +24,12 @@ from techo._probing.in_flight import Run
 from techo._probing.outages import Outages
 from techo._probing.setup import Setup
 from techo._probing.trip import Clock, Incident, IncidentKind, Trip, TripState
+from techo._tls.certificates import days_until
 from techo._transport.connect import Connected
 
 MOST_WAITING: Final = 10_000
 """Results that wait for being asked for; while there are so many no probe is sent."""
 
-_DAY: Final = 86_400
-"""Seconds."""
 
 _NO_PACKET: Final = Packet(b"")
 """Of which nothing is known, as where this program's clock timed the reply."""
@@ -160,6 +159,7 @@ class Records:
         """Return what is known by now, of which `engine` knows the sockets."""
         count = self._latency.count
         outages = self._outages.so_far()
+        days = days_until(self._setup.certificate_end, time.time())
         variance = count * self._squares - self._latency.sum**2  # times count squared; exact
         return PingStatistics(
             endpoint=self.endpoint,
@@ -187,9 +187,7 @@ class Records:
             path_mtu=self._path_mtu,
             path_mtu_from=self._path_mtu_from,
             certificate_end=self._setup.certificate_end,
-            certificate_days=None
-            if self._setup.certificate_end is None
-            else math.floor((self._setup.certificate_end - time.time()) / _DAY),
+            certificate_days=None if days is None else math.floor(days),
             setup=self._setup.durations(),
             mptcp=engine.mptcp,
             tcp=engine.tcp,

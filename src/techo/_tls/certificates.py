@@ -16,6 +16,8 @@ _VALIDITY: Final = 3
 _PIVOT: Final = 2050
 """UTCTime has years before it (RFC 5280, 4.1.2.5.1); `strptime` takes them up to 2068."""
 _LONG: Final = 0x80
+_DAY: Final = 86_400
+"""Seconds."""
 
 
 def end_of(certificate: bytes) -> float | None:
@@ -37,6 +39,11 @@ def end_of(certificate: bytes) -> float | None:
     if kind == _UTC_TIME and moment.year >= _PIVOT:
         moment = moment.replace(year=moment.year - 100)
     return moment.replace(tzinfo=dt.UTC).timestamp()
+
+
+def days_until(end: float | None, at: float) -> float | None:
+    """Return how many days are left at a Unix time, below 0 if it is over; None without an end."""
+    return None if end is None else (end - at) / _DAY
 
 
 def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
 from techo._probing.failure_cause import NEVER_REACHED, FailureCause
 from techo._probing.histogram import Histogram, copied, figures_to_json
 from techo._schema import headed
-
-_DAY: Final = 86_400
-"""Seconds."""
+from techo._tls.certificates import days_until
 
 
 @attrs.define
@@ -164,7 +162,7 @@ class Snapshot:
 
     def days_left(self, at: float) -> float | None:
         """Return how many days its certificate has left at a Unix time; None without one."""
-        return None if self.certificate_end is None else (self.certificate_end - at) / _DAY
+        return days_until(self.certificate_end, at)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON has it: whole nanoseconds where the name ends in _ns."""

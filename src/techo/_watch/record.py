@@ -13,6 +13,7 @@ from techo._probing.sequence import InSequence
 from techo._probing.setup import Setup
 from techo._probing.target import name_of
 from techo._probing.trip import Incident, IncidentKind, Trip, TripState
+from techo._tls.certificates import days_until
 from techo._transport.connect import Connected
 from techo._watch.counts import Counts, Snapshot, Span
 from techo._watch.events import Change, State
@@ -20,9 +21,6 @@ from techo._watch.standing import Fate, Moment, Standing, Turn
 from techo._watch.targets import WatchTarget
 
 MINUTE: Final = 60
-"""Seconds."""
-
-_DAY: Final = 86_400
 """Seconds."""
 
 
@@ -46,7 +44,7 @@ class Record:
     _before: Counts = attrs.field(factory=Counts, init=False)
     """Of the one before."""
     _minute_end: float = attrs.field(default=0.0, init=False)
-    """In the run's clock, as `_counted`."""
+    """In the run's clock."""
     _minute_at: int = attrs.field(default=0, init=False)
     """When it began, in Unix time."""
     _down_to: float | None = attrs.field(default=None, init=False)
@@ -79,8 +77,9 @@ class Record:
             self.total.duplicate += 1
             return
         if state is TripState.LOST and ending is not None:
-            self._lose(ending.cause, ending.reason, 1)
-            self._last_ns = None
+            self._minute.failures[ending.cause] += 1
+            self.total.failures[ending.cause] += 1
+            self._cause, self._reason, self._last_ns = ending.cause, ending.reason, None
             self._settle(trip, now, ending.cause, ending.reason)
             return
         self._last_ns = trip.duration_ns
@@ -92,11 +91,6 @@ class Record:
             self.total.failures[ending.cause] -= 1
         else:
             self._settle(trip, now)
-
-    def _lose(self, cause: FailureCause, reason: str, count: int) -> None:
-        self._minute.failures[cause] += count
-        self.total.failures[cause] += count
-        self._cause, self._reason = cause, reason
 
     def _settle(
         self, trip: Trip, now: float, cause: FailureCause | None = None, reason: str = ""
@@ -148,27 +142,29 @@ class Record:
             self.roll(now)
         moment = Moment(now, self.wall())
         if self.target.rules and self._standing.real in {State.UP, State.DEGRADED}:
-            recent, end = self._recent(), self._setup.certificate_end
-            days = None if end is None else (end - moment.at) / _DAY
+            recent, days = self._recent(), days_until(self._setup.certificate_end, moment.at)
             found = (rule.judge(recent, days) for rule in self.target.rules)
             self._standing.judge(next(filter(None, found), None), moment)
         self._standing.settle_down(moment)
 
     def roll(self, now: float) -> None:
         """End the minute that goes on, and begin the next."""
-        self._count_down(self._standing.down_since, self._standing.down_until)
+        self._count_down_so_far()
         over, start = self._minute, self._minute_at
         self._before, self._minute = over, Counts()
         self._begin_minute(now, self.wall())
         self.keep(Span(self.target.name, start, MINUTE, over))
 
-    def _count_down(self, since: float | None, until: float) -> None:
-        """Count how long it is down that is so since then, if it is."""
-        if since is not None:
-            seconds = max(0.0, until - max(since, self._down_to or since))
-            self._minute.down_seconds += seconds
-            self.total.down_seconds += seconds
-            self._down_to = until
+    def _count_down_so_far(self) -> None:
+        if self._standing.down_since is not None:
+            self._count_down(self._standing.down_since, self._standing.down_until)
+
+    def _count_down(self, since: float, until: float) -> None:
+        """Count how long it was down from one moment to the other, as far as it was not."""
+        seconds = max(0.0, until - max(since, self._down_to or since))
+        self._minute.down_seconds += seconds
+        self.total.down_seconds += seconds
+        self._down_to = until
 
     def _recent(self) -> Counts:
         recent = self._before.copy()
@@ -177,13 +173,13 @@ class Record:
 
     def minute(self) -> Span:
         """Return the minute that goes on, up to now."""
-        self._count_down(self._standing.down_since, self.run.clock())
+        self._count_down_so_far()
         return Span(self.target.name, self._minute_at, MINUTE, self._minute.copy())
 
     def snapshot(self) -> Snapshot:
         """Return what is known now."""
         target, standing = self.target, self._standing
-        self._count_down(standing.down_since, standing.down_until)
+        self._count_down_so_far()
         return Snapshot(
             target=target.name,
             endpoint=name_of(target.endpoint),
