@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "endpoint": {"_printable", "_protocols"},
     "reply": set[str](),
     "_addresses": {"endpoint", "trio"},
+    "_block": set[str](),
     "_nursery": {"trio"},
     "_printable": set[str](),
     "_protocols": {"_printable"},
@@ -154,6 +155,7 @@ MAY_IMPORT = {
         "trio",
     },
     "_ping": {
+        "_block",
         "_kernel",
         "_nursery",
         "_reprs",
@@ -179,6 +181,7 @@ MAY_IMPORT = {
         "trio",
     },
     "_watch": {
+        "_block",
         "_addresses",
         "_kernel",
         "_log",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import enum
 import itertools
 import math
 import ssl
@@ -14,6 +13,7 @@ from typing import Final, Literal, Self
 import attrs
 import trio
 
+from techo._block import BlockState
 from techo._kernel import stamps
 from techo._kernel.options import DEFAULT_OPTIONS, SocketOptions
 from techo._ping.connector import Connector
@@ -132,14 +132,6 @@ def _sizes(size: int | range) -> Iterator[int]:
     return itertools.chain.from_iterable(itertools.repeat(size))  # cycle would keep a copy
 
 
-class _State(enum.Enum):
-    NEW = enum.auto()
-    RUNNING = enum.auto()
-    """In its block."""
-    OVER = enum.auto()
-    """Behind it."""
-
-
 @attrs.define(eq=False)
 class Ping(AsyncIterator[PingResult]):
     """Probes of one target, and what has become of them; made by `ping`.
@@ -150,7 +142,7 @@ class Ping(AsyncIterator[PingResult]):
 
     _engine: Engine | Connector
     _records: Records
-    _state: _State = attrs.field(default=_State.NEW, init=False)
+    _state: BlockState = attrs.field(default=BlockState.NEW, init=False)
     _block: contextlib.AsyncExitStack = attrs.field(
         factory=contextlib.AsyncExitStack, init=False
     )
@@ -160,10 +152,9 @@ class Ping(AsyncIterator[PingResult]):
     """Whether who asked for results knows why there are no more; else leaving raises it."""
 
     def __repr__(self) -> str:
-        sent, over = self._engine.run.begun, self._state is _State.OVER
-        state = "over" if over else "running" if self._state is _State.RUNNING else "not begun"
+        sent = self._engine.run.begun
         probes = f", {sent} probes" * bool(sent)
-        return f"<Ping of {self._records.endpoint}, {state}{probes}>"
+        return f"<Ping of {self._records.endpoint}, {self._state}{probes}>"
 
     def __aiter__(self) -> Self:
         return self
@@ -176,7 +167,7 @@ class Ping(AsyncIterator[PingResult]):
             RuntimeError: there is no ``async with`` round it.
             Exception: what the user's function that connects raised.
         """
-        if self._state is _State.NEW:
+        if self._state is BlockState.NEW:
             raise RuntimeError(
                 "ping needs a block to run in: async with techo.ping(...) as ping: "
                 "async for result in ping: ..."
@@ -190,7 +181,7 @@ class Ping(AsyncIterator[PingResult]):
                 if self._engine.failure is not None:
                     self._failure_told = True
                     raise self._engine.failure
-                if self._state is _State.OVER or self._engine.run.done.is_set():
+                if self._state is BlockState.OVER or self._engine.run.done.is_set():
                     raise StopAsyncIteration
                 await self._records.changed.park()
         finally:
@@ -198,11 +189,11 @@ class Ping(AsyncIterator[PingResult]):
         return self._records.take()
 
     async def __aenter__(self) -> Self:
-        if self._state is not _State.NEW:
+        if self._state is not BlockState.NEW:
             raise RuntimeError("a ping can be run only once; make another")
         async with contextlib.AsyncExitStack() as block:
             nursery = await block.enter_async_context(self._engine.running())
-            self._state = _State.RUNNING
+            self._state = BlockState.RUNNING
             self._engine.start(nursery)
             nursery.start_soon(self._wake_when_done)
             if self._records.deadline is not None:
@@ -216,7 +207,7 @@ class Ping(AsyncIterator[PingResult]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        self._state = _State.OVER
+        self._state = BlockState.OVER
         self._records.results.clear()
         self._records.changed.unpark_all()
         # The block is the run's own, and closes in bounded time.

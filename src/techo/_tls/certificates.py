@@ -42,7 +42,7 @@ def end_of(certificate: bytes) -> float | None:
 
 
 def days_until(end: float | None, at: float) -> float | None:
-    """Return how many days are left at a Unix time, below 0 if it is over; None without an end."""
+    """Return how many days are left at a Unix time, below 0 if it is over; None without one."""
     return None if end is None else (end - at) / _DAY
 
 

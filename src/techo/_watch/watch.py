@@ -16,6 +16,7 @@ import attrs
 import trio
 
 from techo._addresses import is_literal
+from techo._block import BlockState
 from techo._nursery import alone, open_bare_nursery
 from techo._ping.connector import Connector
 from techo._ping.deadline import Deadline
@@ -38,13 +39,11 @@ from techo._watch.lookups import Lookups
 from techo._watch.pace import Pace
 from techo._watch.record import Record
 from techo._watch.targets import WatchTarget
+from techo._watch.turns import in_turns
 from techo.endpoint import Endpoint, Kind
 
 _TICK: Final = 5.0
 """Seconds between two looks at rules and minutes."""
-
-_AT_ONCE: Final = 100
-"""Targets that are looked at before other tasks have their turn."""
 
 _SPREAD: Final = (math.sqrt(5) - 1) / 2
 """Of the golden section: so many multiples of it, without their whole part, are spread evenly
@@ -94,8 +93,8 @@ def watch(
     where `results` takes each, `statistics` what ping would have of it.
 
     Probes are spread over the interval, over a connection each that is kept; a name is looked
-    up when there is none. What a user's function raises ends the
-    block, and leaves it as it was raised.
+    up when there is none. What a user's function raises ends the block, and leaves it as it was
+    raised. Cancelling who asks for a change loses none; leaving the block ends all probes.
 
     Raises:
         ValueError: two targets have the same name, a text is no endpoint, or `count` makes no
@@ -138,13 +137,12 @@ class Watch(AsyncIterator[Change]):
     _numbers: itertools.count[int] = attrs.field(factory=itertools.count, init=False)
     _running: int = attrs.field(default=0, init=False)
     """Targets whose probes are not all over."""
-    _begun: bool = attrs.field(default=False, init=False)
-    _over: bool = attrs.field(default=False, init=False)
+    _state: BlockState = attrs.field(default=BlockState.NEW, init=False)
 
     async def __aenter__(self) -> Self:
-        if self._begun:
+        if self._state is not BlockState.NEW:
             raise RuntimeError("a watch can be run only once; make another")
-        self._begun = True
+        self._state = BlockState.RUNNING
         async with contextlib.AsyncExitStack() as block:
             nursery = self._nursery = await block.enter_async_context(open_bare_nursery())
             self._pace, self._lookups = Pace(), Lookups(nursery)
@@ -169,7 +167,7 @@ class Watch(AsyncIterator[Change]):
                 raise
             raise failure from None
         finally:
-            self._over = True
+            self._state = BlockState.OVER
             for each in self._watched.values():
                 each.record.roll(trio.current_time())
             self._changes.end()
@@ -184,7 +182,7 @@ class Watch(AsyncIterator[Change]):
         Raises:
             RuntimeError: there is no ``async with`` round it.
         """
-        if not self._begun:
+        if self._state is BlockState.NEW:
             raise RuntimeError(
                 "watch needs a block to run in: async with techo.watch(...) as watch: "
                 "async for change in watch: ..."
@@ -196,7 +194,7 @@ class Watch(AsyncIterator[Change]):
         """Return another iterator of the changes from now on, for the length of a block."""
         changes = Changes()
         self._changes.others.append(changes)
-        if self._over:
+        if self._state is BlockState.OVER:
             changes.end()
         try:
             yield changes.iterate()
@@ -239,7 +237,7 @@ class Watch(AsyncIterator[Change]):
             ValueError: as `watch`; nothing has changed then.
             RuntimeError: this is not within the block.
         """
-        if not self._begun or self._over:
+        if self._state is not BlockState.RUNNING:
             raise RuntimeError("a watch takes other targets within its block only")
         wanted = _named(targets)
         gone = [
@@ -276,7 +274,7 @@ class Watch(AsyncIterator[Change]):
             sizes=itertools.repeat(0 if target.connect else target.size),
             pipeline=UNBOUNDED,
             timeout=target.timeout,
-            sink=record if records is None else Both(record, records),
+            sink=record if records is None else _Both(record, records),
             take=schedule.take_latest,
             timed_by=None,
         )
@@ -301,8 +299,7 @@ class Watch(AsyncIterator[Change]):
         endpoint = target.endpoint
         if target.tls is not None or not isinstance(endpoint, Endpoint):
             return target.tls
-        secure = endpoint.kind is Kind.TLS
-        return _default_context() if secure else None
+        return _default_context() if endpoint.kind is Kind.TLS else None
 
     async def _keep(self, watched: _Watched) -> None:
         """Probe one target until that is over, or ended."""
@@ -330,10 +327,8 @@ class Watch(AsyncIterator[Change]):
         """Look at all again and again, whether probes are over or not."""
         while True:
             await trio.sleep(_TICK)
-            for number, each in enumerate(tuple(self._watched.values()), 1):
+            async for each in in_turns(tuple(self._watched.values())):
                 each.record.tick(trio.current_time())
-                if not number % _AT_ONCE:
-                    await trio.lowlevel.checkpoint()
 
     def _keep_span(self, span: Span) -> None:
         if self.recorder is not None:
@@ -346,7 +341,7 @@ class Watch(AsyncIterator[Change]):
 
 
 @attrs.frozen
-class Both:
+class _Both:
     """A sink that is two."""
 
     one: Sink
