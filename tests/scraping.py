@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import attrs
 
 from documents import recipe
-from helpers import needs
+from helpers import free_port, needs, running, wait_until
 
 Alert: TypeAlias = tuple[str, int, str, str, Mapping[str, str]]
 """Its name, a minute at which it fires, its severity and summary, and whom it is about."""
@@ -79,6 +80,28 @@ class Prometheus:
         """Return the values of now of all series that a query finds."""
         found = self.ask("query", query=query) or {"result": []}
         return [float(each["value"][1]) for each in found["result"]]
+
+    def wait_for(self, query: str, wanted: Callable[[list[float]], object] = bool) -> None:
+        """Wait until what a query finds is as wanted: something, if nothing else is said."""
+        wait_until(lambda: wanted(self.values(query)), query)
+
+
+@contextlib.contextmanager
+def prometheus_in(folder: Path, *beside: list[str]) -> Iterator[Prometheus]:
+    """Run one with the prometheus.yml of a folder for a block, and other programs beside it."""
+    address = f"127.0.0.1:{free_port()}"
+    command = [
+        needs("prometheus"),
+        f"--config.file={folder}/prometheus.yml",
+        f"--storage.tsdb.path={folder}/data",
+        f"--web.listen-address={address}",
+        "--log.level=warn",
+    ]
+    with contextlib.ExitStack() as stack:
+        log = stack.enter_context((folder / "log").open("wb"))
+        for each in (*beside, command):
+            stack.enter_context(running(each, log))
+        yield Prometheus(address)
 
 
 def expressions(dashboard: dict[str, Any], variables: Mapping[str, str]) -> list[str]:

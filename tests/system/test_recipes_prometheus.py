@@ -19,6 +19,7 @@ from scraping import (
     Prometheus,
     check_alerts,
     expressions,
+    prometheus_in,
     promtool,
     read,
     values_of_variables,
@@ -79,7 +80,7 @@ def test_promtool_finds_nothing_wrong_with_the_configuration(tmp_path: Path) -> 
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """Run the recipes on this machine, scraping often, with clients of all kinds."""
     folder = tmp_path_factory.mktemp("prometheus")
-    port, metrics, exporter, own = (free_port() for _ in range(4))
+    port, metrics, exporter = (free_port() for _ in range(3))
     places = {
         "'*:8009' 'udp://*:8009'": f"tcp://*:{port} udp://*:{port}",
         "'*:9100'": f"*:{metrics}",
@@ -93,34 +94,22 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
     for name in ("techo.rules.yml", "blackbox.yml"):
         (folder / name).write_text(recipe(name, {}))
     (line,) = re.findall(r"^# techo (.*)$", text, re.MULTILINE)
-    commands = [
-        [
-            needs("prometheus-blackbox-exporter"),
-            f"--config.file={folder}/blackbox.yml",
-            f"--web.listen-address=127.0.0.1:{exporter}",
-        ],
-        [
-            needs("prometheus"),
-            f"--config.file={folder}/prometheus.yml",
-            f"--storage.tsdb.path={folder}/data",
-            f"--web.listen-address=127.0.0.1:{own}",
-            "--log.level=warn",
-        ],
+    blackbox = [
+        needs("prometheus-blackbox-exporter"),
+        f"--config.file={folder}/blackbox.yml",
+        f"--web.listen-address=127.0.0.1:{exporter}",
     ]
     with ExitStack() as stack:
         for host in HOSTS:
             words = shlex.split(line.replace("*:", f"{host}:"))
             stack.enter_context(serving(*words, sockets=2))
-        log = stack.enter_context((folder / "log").open("wb"))
-        for command in commands:
-            stack.enter_context(running(command, log))
-        yield Prometheus(f"127.0.0.1:{own}")
+        yield stack.enter_context(prometheus_in(folder, blackbox))
 
 
 def test_prometheus_finds_both_and_both_echo(prometheus: Prometheus) -> None:
     """Every target of both jobs is up, and blackbox_exporter gets its line back."""
     for query in ('up{job="techo"}', 'up{job="techo-echo"}', "probe_success"):
-        wait_until(lambda query=query: prometheus.values(query) == [1, 1], query)  # type: ignore[misc]
+        prometheus.wait_for(query, lambda values: values == [1, 1])
 
 
 def test_a_server_that_does_not_echo_fails_the_probe(tmp_path: Path) -> None:
@@ -156,7 +145,7 @@ def test_every_panel_of_the_dashboard_shows_something(prometheus: Prometheus) ->
     assert len(queries) > 15
     wait_until(lambda: prometheus.values("techo_accepted_connections_total > 2"), "probes")
     for query in queries:
-        wait_until(lambda query=query: prometheus.values(query), query)  # type: ignore[misc]
+        prometheus.wait_for(query)
     assert values_of_variables(prometheus, dashboard, VARIABLES) == [1, 2]
 
 

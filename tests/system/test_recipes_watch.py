@@ -9,7 +9,6 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from scraping import (
     Prometheus,
     check_alerts,
     expressions,
+    prometheus_in,
     promtool,
     read,
     values_of_variables,
@@ -130,21 +130,12 @@ def metrics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 @pytest.fixture(scope="module")
 def prometheus(metrics: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """Run the recipe on this machine, scraping often."""
-    folder, own = tmp_path_factory.mktemp("prometheus"), free_port()
+    folder = tmp_path_factory.mktemp("prometheus")
     places = {"interval: 15s": "interval: 200ms", "127.0.0.1:9110": f"127.0.0.1:{metrics}"}
     (folder / "prometheus.yml").write_text(recipe("watch.prometheus.yml", places))
     (folder / "watch.rules.yml").write_text(recipe("watch.rules.yml", {}))
-    command = [
-        needs("prometheus"),
-        f"--config.file={folder}/prometheus.yml",
-        f"--storage.tsdb.path={folder}/data",
-        f"--web.listen-address=127.0.0.1:{own}",
-        "--log.level=warn",
-    ]
-    with ExitStack() as stack:
-        log = stack.enter_context((folder / "log").open("wb"))
-        stack.enter_context(running(command, log))
-        yield Prometheus(f"127.0.0.1:{own}")
+    with prometheus_in(folder) as found:
+        yield found
 
 
 def test_promtool_finds_nothing_wrong_with_the_metrics(metrics: int) -> None:
@@ -172,7 +163,7 @@ def test_every_panel_of_the_dashboard_shows_something(prometheus: Prometheus) ->
     queries = expressions(dashboard, VARIABLES)
     assert len(queries) > 20
     for query in queries:
-        wait_until(lambda query=query: prometheus.values(query), query)  # type: ignore[misc]
+        prometheus.wait_for(query)
     assert values_of_variables(prometheus, dashboard, VARIABLES) == [1, 1, 2]
 
 
@@ -180,7 +171,7 @@ def test_every_record_has_values_that_make_sense(prometheus: Prometheus) -> None
     """The half of round trips, and the shares of what was lost and of being there."""
     records = re.findall(r"record: (\S+)", recipe("watch.rules.yml", {}))
     for record in records:
-        wait_until(lambda record=record: len(prometheus.values(record)) == 2, record)  # type: ignore[misc]
+        prometheus.wait_for(record, lambda values: len(values) == 2)
     for query, least, most in [
         ('techo_watch:round_trip_seconds:p50_5m{target="well"}', 1e-4, 2.5e-4),
         ('techo_watch:lost:ratio_5m{target="well"}', 0, 0),
@@ -188,7 +179,7 @@ def test_every_record_has_values_that_make_sense(prometheus: Prometheus) -> None
         ('techo_watch:available:ratio_1d{target="well"}', 1, 1),
     ]:
         within = f"{least} <= {query} <= {most}"
-        wait_until(lambda within=within: prometheus.values(within), within)  # type: ignore[misc]
+        prometheus.wait_for(within)
 
 
 def test_the_dashboard_leaves_out_no_metric(prometheus: Prometheus) -> None:
