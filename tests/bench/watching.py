@@ -22,7 +22,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import trio
@@ -112,7 +112,7 @@ class Command:
                 fail(f"no {what}: {self.errors.read_text().strip()[-500:]}")
             time.sleep(LOOK)  # another process: it sends no event to wait for
 
-    def objects(self, kind: str) -> list[dict[str, object]]:
+    def objects(self, kind: str) -> list[dict[str, Any]]:
         """Return what it has written so far of a kind."""
         lines = self.output.read_text().splitlines(keepends=True)
         # The last may be half a line.
@@ -171,7 +171,7 @@ def ask_command(
             for _ in range(SCRAPES):
                 if kept:
                     scrape(command)
-                time.sleep(seconds / SCRAPES)
+                time.sleep(seconds / SCRAPES)  # the time for which it is measured
             after = Used.by(pid)
             memory = resident(pid)
             command.end()
@@ -180,12 +180,12 @@ def ask_command(
 
 
 def figures_of(
-    states: list[dict[str, object]], before: Used, after: Used, rate: float
+    states: list[dict[str, Any]], before: Used, after: Used, rate: float
 ) -> dict[str, float]:
     """Return what it took, if it did what it was to do."""
-    due = sum(int(str(each["sent"])) for each in states)
-    missed = sum(int(str(each["missed"])) for each in states)
-    answered = sum(each["total"]["received"] for each in states)  # type: ignore[index]
+    due = sum(each["sent"] for each in states)
+    missed = sum(each["missed"] for each in states)
+    answered = sum(each["total"]["received"] for each in states)
     if answered < TIMELY * due - len(states):
         fail(f"{answered} of {due} probes were answered, and {missed} not sent")
     seconds, cpu = after.at - before.at, after.cpu - before.cpu
@@ -251,7 +251,7 @@ async def ask_for_memory(
             for _ in range(count):  # each comes up
                 await anext(watch)
         await fill(watch)
-        await trio.sleep(seconds)
+        await trio.sleep(seconds)  # the time for which it is measured
         memory = resident(os.getpid())
     return {"resident_mib": memory}
 

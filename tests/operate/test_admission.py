@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import trio
@@ -293,7 +294,7 @@ async def test_a_header_before_each_datagram() -> None:
         ({"max_connects_per_second": 0}, "max_connects_per_second"),
     ],
 )
-def test_values_that_make_no_sense_are_refused(values: dict[str, object], words: str) -> None:
+def test_values_that_make_no_sense_are_refused(values: dict[str, Any], words: str) -> None:
     """The text names the field and the value."""
     with pytest.raises(ValueError, match=words):
-        techo.Admission(**values)  # type: ignore[arg-type]
+        techo.Admission(**values)

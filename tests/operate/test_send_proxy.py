@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from typing import Any
 
 import pytest
 import trio
@@ -30,9 +31,9 @@ class Noting(techo.Admission):
         super().__init__(proxy_from=["127.0.0.1", "::1", "unix"])
         self.names: list[object] = []
 
-    async def identify(self, transport: object, peer: techo.Peer) -> techo.Peer:
+    async def identify(self, transport: Any, peer: techo.Peer) -> techo.Peer:
         """Note the name."""
-        found = await super().identify(transport, peer)  # type: ignore[arg-type]
+        found = await super().identify(transport, peer)
         self.names.append(found.name)
         return found
 

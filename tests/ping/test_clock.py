@@ -87,7 +87,7 @@ async def test_memory_and_unix_sockets_are_timed_by_this_program(tmp_path: Any) 
 def test_a_clock_that_there_is_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """By its name, and on another system than Linux by that."""
     with pytest.raises(ValueError, match="clock 'sun' is neither 'kernel' nor 'user'"):
-        techo.ping("8009", clock="sun")  # type: ignore[arg-type]
+        techo.ping("8009", clock="sun")  # type: ignore[arg-type]  # as a program without types might
     with pytest.raises(ValueError, match="clock kernel: connecting has none"):
         techo.ping("8009", clock="kernel", connect=True)
     monkeypatch.setattr(stamps, "AVAILABLE", False)

@@ -360,7 +360,7 @@ async def test_the_oldest_handshake_makes_room(
         clients = []
         for number in range(1, 4):
             clients.append(await dial(service, early=True))
-            await until(lambda: service.statistics().accepted == number)  # noqa: B023
+            await until(lambda: service.statistics().accepted == number)  # noqa: B023  -- called at once
         assert ended(await until_ended(service, 1)) == {"refused": 1}
         assert await clients[0].stream.receive_some() == b""
         for client in clients[1:]:

@@ -155,6 +155,7 @@ def test_a_server_that_stands_still_was_down_for_as_long(tmp_path: Path) -> None
             begun = time.monotonic()
             with still(server.popen.pid):
                 watch.until("it", "down")
+                # How long it stands still is what is asked for.
                 time.sleep(max(0.0, begun + STANDS_STILL - time.monotonic()))
             up = watch.until("it", "up")
             took = time.monotonic() - begun
@@ -172,7 +173,7 @@ def test_a_watch_that_stands_still_makes_nothing_up(tmp_path: Path) -> None:
         with watching("--json", "--config", file) as watch:
             assert len({watch.news() for _ in range(3)}) == 3
             with still(watch.popen.pid):
-                time.sleep(STANDS_STILL)
+                time.sleep(STANDS_STILL)  # that is what is asked for
             begun = len(watch.changes)
             time.sleep(1)  # for what would come now, and must not
             last = finish(watch)

@@ -44,7 +44,7 @@ async def test_no_turn_has_more_than_its_share(
     turns = Turns()
 
     async def shake_hands() -> None:
-        await HandshakeGate.of_this_run().step(Slow(clock, seconds))  # type: ignore[arg-type]
+        await HandshakeGate.of_this_run().step(Slow(clock, seconds))  # type: ignore[arg-type]  # in place of a handshake
         turns.steps[-1] += 1
 
     trio.lowlevel.add_instrument(turns)
@@ -69,7 +69,7 @@ async def test_who_is_cancelled_in_the_line_keeps_nobody_back(
 
     async def shake_hands(number: int, scope: trio.CancelScope) -> None:
         with scope:
-            await gate.step(Slow(clock, 1.0))  # type: ignore[arg-type]
+            await gate.step(Slow(clock, 1.0))  # type: ignore[arg-type]  # in place of a handshake
             done.append(number)
 
     scopes = [trio.CancelScope() for _ in range(10)]
@@ -93,7 +93,7 @@ async def test_who_comes_first_goes_first(monkeypatch: pytest.MonkeyPatch) -> No
     gate, done = HandshakeGate.of_this_run(), []
 
     async def shake_hands(number: int) -> None:
-        await gate.step(Slow(clock, 0.002 * (number % 4 == 0)))  # type: ignore[arg-type]
+        await gate.step(Slow(clock, 0.002 * (number % 4 == 0)))  # type: ignore[arg-type]  # in place of a handshake
         done.append(number)
 
     async with trio.open_nursery() as nursery:

@@ -8,6 +8,7 @@ import math
 import random
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
 import attrs
 import trio
@@ -219,7 +220,7 @@ def _outage(feed: FakeFeed, name: str, at: int, seconds: int) -> None:
     feed.changed.append(over)
 
 
-def change(target: str, at: float, **fields: object) -> Change:
+def change(target: str, at: float, **fields: Any) -> Change:
     """Return a change, to being down if nothing else is given."""
-    rest = {"group": "", "labels": {}, "before": State.UP, "state": State.DOWN}
-    return Change(target=target, at=at, **{**rest, **fields})  # type: ignore[arg-type]
+    rest: dict[str, Any] = {"group": "", "labels": {}, "before": State.UP, "state": State.DOWN}
+    return Change(target=target, at=at, **{**rest, **fields})

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 from html.parser import HTMLParser
+from typing import Any
 
 import attrs
 import pytest
 
 from techo._printable import printable
 from techo._probing.failure_cause import FailureCause
+from techo._watch.counts import Snapshot
 from techo._watch.events import State
 from techo._watch.page import page
 from techo._watch.table import COLUMNS, SYMBOLS, Table, row_of
@@ -64,10 +66,10 @@ class Parsed(HTMLParser):
             self.rows[-1][-1] += data
 
 
-def parsed(*snapshots: object, **options: object) -> Parsed:
+def parsed(*snapshots: Snapshot, **options: Any) -> Parsed:
     """Return what is in the page about these targets."""
-    rows = [row_of(each) for each in snapshots]  # type: ignore[arg-type]
-    return Parsed("".join(page(Table.of(rows, 0.0), **options)))  # type: ignore[arg-type]
+    rows = [row_of(each) for each in snapshots]
+    return Parsed("".join(page(Table.of(rows, 0.0), **options)))
 
 
 def test_a_row_has_a_target_in_words_and_figures() -> None:

@@ -195,7 +195,10 @@ async def test_a_count_ends_it(autojump_clock: MockClock) -> None:
             techo.WatchTarget(endpoint=there.connect, name="a"),
             techo.WatchTarget(endpoint=gone.connect, name="b"),
         ]
-        take = lambda target, result: results.append((target.name, result))  # noqa: E731
+
+        def take(target: techo.WatchTarget, result: techo.PingResult) -> None:
+            results.append((target.name, result))
+
         async with begin(targets, count=5, results=take) as watching:
             changes = [change async for change in watching]
             found = watching.statistics()

@@ -44,7 +44,7 @@ async def test_the_garbage_collector_overlooks_many_targets_when_they_are_there(
 ) -> None:
     """It does not look at them again from then on, and looks at all when it is over."""
     watch = Targets(some(count, 5.0))
-    watching = Watching(watch, lambda _change: None)  # type: ignore[arg-type]
+    watching = Watching(watch, lambda _change: None)  # type: ignore[arg-type]  # what it asks of a Watch
     watching.reloaded = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watching.settle)
@@ -61,7 +61,7 @@ async def test_after_a_reload_it_looks_at_all_until_the_new_targets_are_there(
 ) -> None:
     """What is gone is not kept for ever."""
     watch = Targets(some(200, 5.0))
-    watching = Watching(watch, lambda _change: None)  # type: ignore[arg-type]
+    watching = Watching(watch, lambda _change: None)  # type: ignore[arg-type]  # what it asks of a Watch
     watching.reloaded = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watching.settle)

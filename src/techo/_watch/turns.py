@@ -28,7 +28,7 @@ def let_the_loop_go_on() -> None:
         trio.Cancelled: who waits for the thread waits no more.
     """
     trio.from_thread.check_cancelled()
-    time.sleep(_PAUSE)
+    time.sleep(_PAUSE)  # in a thread: without the interpreter's lock, the loop has its turn
 
 
 def in_pieces(items: Iterable[T]) -> Iterator[T]:
