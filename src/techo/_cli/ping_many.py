@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -111,21 +111,22 @@ class _PingMany:
         if all(each.never_reached for each in found.values()):
             causes = sum((Counter(each.failures) for each in found.values()), Counter())
             return none_reached([*found], causes, self._reasons)
-        good = self.objects.complete
-        deadline, count = self.options.deadline, self.options.count or 0
-        for name, statistics in found.items():
-            if not statistics.received:
-                fail(f"{name}: none of {number_of(statistics.sent, 'probe')} came back")
-                good = False
-            elif deadline is not None and statistics.received < count:
-                came = f"{statistics.received:,} of {count:,}"
-                fail(f"{name}: {came} came back within {write_seconds(deadline)}")
-                good = False
-            figures = figures_of_ping(statistics)
-            for rule in self.options.fail_if:
-                if sentence := rule.judge(figures):
-                    fail(f"{name}: {sentence}")
-                    good = False
-        if not good:
+        bad = [
+            fail(f"{name}: {sentence}")
+            for name, each in found.items()
+            for sentence in self._complaints(each)
+        ]
+        if bad or not self.objects.complete:
             return 1
         return -signal.SIGINT if self._watching.stop == signal.SIGINT else 0
+
+    def _complaints(self, statistics: PingStatistics) -> Iterator[str]:
+        """Yield what was bad about one target."""
+        deadline, count = self.options.deadline, self.options.count or 0
+        if not statistics.received:
+            yield f"none of {number_of(statistics.sent, 'probe')} came back"
+        elif deadline is not None and statistics.received < count:
+            came = f"{statistics.received:,} of {count:,}"
+            yield f"{came} came back within {write_seconds(deadline)}"
+        figures = figures_of_ping(statistics)
+        yield from filter(None, (rule.judge(figures) for rule in self.options.fail_if))
