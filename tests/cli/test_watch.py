@@ -184,3 +184,17 @@ def test_json_on_a_terminal_is_not_broken(good: str) -> None:
     with on_a_terminal("watch", "--json", *QUICK, good) as terminal:
         terminal.read_until("\r\n")
         assert json.loads(terminal.seen)["state"] == "up"
+
+
+@pytest.mark.parametrize("words", [["--interval", "5"], ["--down-after", "5"], ["--ipv4"]])
+def test_an_option_of_targets_is_not_passed_over_where_none_is_named(
+    words: list[str], tmp_path: Path
+) -> None:
+    """Those of the file have their own, and who gives one expects it to hold."""
+    file = tmp_path / "watch.toml"
+    file.write_text('[[target]]\nendpoint = "8009"\n')
+    code, out, errors = call("watch", "--config", str(file), *words)
+    assert (code, out) == (2, b"")
+    assert errors == (
+        f"techo: {words[0]} is for targets that are named; the --config has its own\n"
+    )

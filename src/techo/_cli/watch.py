@@ -14,7 +14,7 @@ import attrs
 from techo._cli.endpoints import check_ports
 from techo._cli.errors import fail, none_reached, refuse
 from techo._cli.objects import OBJECT_OPTIONS, STANDARD_OUTPUT, Objects, taking_objects
-from techo._cli.options import ANY, TLS, Command, Group, Option, flag, option, switch
+from techo._cli.options import ANY, TLS, Command, Group, Option, flat, option, switch
 from techo._cli.output import print_error, print_lines
 from techo._cli.packets import PACKETS, check_privileges
 from techo._cli.process import has_terminal, shortage
@@ -72,24 +72,7 @@ def _read_command(text: str) -> list[str]:
 
 _COUNT: Final = count_form(whole(1, 1000))
 
-_OPTIONS: Final[Sequence[Option | Group]] = [
-    option(
-        "target",
-        Form("TARGET", Endpoint.parse, check=check_ports),
-        f"what to watch: {PING_FORMS}",
-        repeatable=True,
-        shown="those of --targets and --config",
-        named="",
-    ),
-    TARGETS_FILE,
-    option(
-        "--config",
-        FILE,
-        "a file in TOML of targets, each with options of its own; see the chapter watch",
-        shown="none",
-        named="",
-    ),
-    switch("--check-config", "say what is wrong in the --config, and watch nothing"),
+_OF_NAMED: Final[Sequence[Option | Group]] = [
     option("-i --interval", TIME, "from one probe of a target to the next", default=1.0),
     option(
         "-W --timeout",
@@ -123,6 +106,31 @@ _OPTIONS: Final[Sequence[Option | Group]] = [
             option("--flap-time", TIME, "see --flap-changes", default=300.0),
         ),
     ),
+    *TLS,
+    PACKETS,
+    ANY,
+]
+"""Options of targets that are named; a file has its own."""
+
+_OPTIONS: Final[Sequence[Option | Group]] = [
+    option(
+        "target",
+        Form("TARGET", Endpoint.parse, check=check_ports),
+        f"what to watch: {PING_FORMS}",
+        repeatable=True,
+        shown="those of --targets and --config",
+        named="",
+    ),
+    TARGETS_FILE,
+    option(
+        "--config",
+        FILE,
+        "a file in TOML of targets, each with options of its own; see the chapter watch",
+        shown="none",
+        named="",
+    ),
+    switch("--check-config", "say what is wrong in the --config, and watch nothing"),
+    *_OF_NAMED,
     Group(
         "What becomes of it",
         (
@@ -137,15 +145,9 @@ _OPTIONS: Final[Sequence[Option | Group]] = [
         ),
     ),
     KEEPING,
-    *TLS,
-    PACKETS,
-    ANY,
     switch("-q --quiet", "print the table at the end only"),
     *OBJECT_OPTIONS,
 ]
-
-_ALONE: Final = ("interval", "timeout", "size", "connect", "fail_if")
-"""Options of targets that are named; a file has its own."""
 
 
 def watch(options: argparse.Namespace) -> int:
@@ -204,9 +206,9 @@ def _targets(
     if not endpoints:
         if not found:
             raise ValueError("there is nothing to watch: name targets, or give --config FILE")
-        for name in _ALONE:
-            if name in options.given:
-                what = f"{flag(name)} is for targets that are named"
+        for each in flat(_OF_NAMED):
+            if each.dest in options.given:
+                what = f"{each.names[-1]} is for targets that are named"
                 raise ValueError(f"{what}; the --config has its own")
         return found
     if options.connect and "size" in options.given:
