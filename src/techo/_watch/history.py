@@ -146,6 +146,7 @@ class History:
         if self._queue:
             taken = self._taken
             self._hurry.set()
+            self._came.set()  # else what is being written now would have no next attempt soon
             await taken.wait()
 
     def _put(self, row: NewSpan | NewChange) -> None:
