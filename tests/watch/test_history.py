@@ -136,21 +136,6 @@ async def test_a_column_that_was_read_before_has_what_came_since(
     assert found["db"].changes == []
 
 
-async def test_a_flush_during_another_waits_for_no_other_row(
-    path: str, autojump_clock: trio.testing.MockClock
-) -> None:
-    """What is being written then is all that there is to wait for."""
-    async with open_history(path, clock=clock) as history:
-        await trio.sleep(5)  # by then the next look at what is old is a minute away
-        begun = trio.current_time()
-        history.put_span(span(BEGIN, 5000))
-        async with trio.open_nursery() as nursery, history._limiter:
-            for _ in range(2):
-                nursery.start_soon(history.flush)
-                await trio.testing.wait_all_tasks_blocked()
-        assert trio.current_time() == begun
-
-
 async def test_cancelled_it_writes_what_waits(path: str) -> None:
     """What ends the block does not end the last second's rows."""
     with trio.CancelScope() as scope:
