@@ -154,7 +154,7 @@ class _Load:
     async def run(self, stop_signals: Sequence[signal.Signals]) -> None:
         import trio
 
-        from techo._load.load import SECONDS as DURATION
+        from techo._load.plan import SECONDS as DURATION
         from techo._nursery import open_bare_nursery
 
         options, stop = self.options, trio.Event()

@@ -6,31 +6,20 @@ import itertools
 import math
 import ssl
 from collections.abc import Callable
-from typing import Final
 
 import trio
 
 from techo._kernel.options import DEFAULT_OPTIONS, SocketOptions
+from techo._load.plan import SECONDS, LoadPlan, is_lossy
 from techo._load.report import LoadReport
 from techo._load.run import LoadRun
 from techo._load.tally import Tally
 from techo._probing.engine import Engine, Reconnect
 from techo._probing.in_flight import Run
-from techo._probing.payloads import SIZE, Payloads
+from techo._probing.payloads import Payloads
 from techo._probing.schedule import Schedule
 from techo._probing.target import Target, name_of, opener_of
-from techo._validation import COUNT, SECONDS_ABOVE_0, SECONDS_FROM_0, TRIPS_PER_SECOND
-from techo.endpoint import Endpoint, Kind
-
-SECONDS: Final = 10.0
-"""How long trips begin by default."""
-
-_TIMEOUT: Final = 10.0
-_TIMEOUT_OF_DATAGRAMS: Final = 1.0
-"""Seconds for a reply. A datagram that is longer on its way is lost."""
-
-
-_DATAGRAMS: Final = (Kind.UDP, Kind.UNIXGRAM)
+from techo.endpoint import Endpoint
 
 
 async def load(
@@ -67,41 +56,66 @@ async def load(
     Raises:
         ValueError: an argument makes no sense; the text names it and its value.
     """
-    COUNT.check(connections=connections, pipeline=pipeline)
-    COUNT.or_off().check(trips=trips)
-    SIZE.check(size=size)
-    SECONDS_ABOVE_0.or_off().check(seconds=seconds, timeout=timeout)
-    TRIPS_PER_SECOND.or_off().check(rate=rate)
-    SECONDS_FROM_0.check(warm_up=warm_up)
-    if seconds is not None and trips is not None:
-        raise ValueError(f"seconds {seconds!r} and trips {trips!r}: give one of them")
-    opener = opener_of(target, tls, server_name, options, connections)
+    plan = LoadPlan(
+        connections=connections,
+        seconds=seconds,
+        trips=trips,
+        rate=rate,
+        size=size,
+        pipeline=pipeline,
+        warm_up=warm_up,
+        timeout=timeout,
+    )
+    return await carry_out(
+        plan,
+        target,
+        tls=tls,
+        server_name=server_name,
+        options=options,
+        watch=watch,
+        stop=stop,
+    )
+
+
+async def carry_out(
+    plan: LoadPlan,
+    target: Target,
+    *,
+    tls: ssl.SSLContext | None = None,
+    server_name: str | None = None,
+    options: SocketOptions = DEFAULT_OPTIONS,
+    watch: Callable[[LoadReport], None] | None = None,
+    stop: trio.Event | None = None,
+) -> LoadReport:
+    """Make a load of a plan; see `load`."""
+    opener = opener_of(target, tls, server_name, options, plan.connections)
     if isinstance(target, str):
         target = Endpoint.parse(target)
     kind = target.kind if isinstance(target, Endpoint) else None
-    if timeout is None:
-        timeout = _TIMEOUT_OF_DATAGRAMS if kind in _DATAGRAMS else _TIMEOUT
-    if seconds is None:
-        seconds = math.inf if trips is not None else SECONDS
-    tally = Tally(lossy=kind in _DATAGRAMS or kind is Kind.UNIXPACKET)
-    schedule = Schedule(math.inf, warm_up, seconds, trips, rate)
+    tally = Tally(lossy=is_lossy(kind))
+    schedule = _schedule(plan)
     run = tally.run = Run(
         schedule=schedule,
-        payloads=Payloads(size, least=size),
-        sizes=itertools.repeat(size),
-        pipeline=pipeline,
-        timeout=timeout,
+        payloads=Payloads(plan.size, least=plan.size),
+        sizes=itertools.repeat(plan.size),
+        pipeline=plan.pipeline,
+        timeout=plan.timeout_over(kind),
         sink=tally,
         take=schedule.take,
         clock=trio.lowlevel.current_clock().current_time,
     )
-    engine = Engine(run, opener, connections, Reconnect.AT_ONCE, size)
     return await LoadRun(
         name_of(target),
-        engine,
+        Engine(run, opener, plan.connections, Reconnect.AT_ONCE, plan.size),
         tally,
-        size,
-        pipeline,
+        plan,
         trio.Event() if stop is None else stop,
         (lambda _: None) if watch is None else watch,
     ).run()
+
+
+def _schedule(plan: LoadPlan) -> Schedule:
+    seconds = plan.seconds
+    if seconds is None:
+        seconds = SECONDS if plan.trips is None else math.inf
+    return Schedule(math.inf, plan.warm_up, seconds, plan.trips, plan.rate)

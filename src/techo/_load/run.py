@@ -10,6 +10,7 @@ from typing import Final
 import attrs
 import trio
 
+from techo._load.plan import LoadPlan
 from techo._load.report import LoadReport
 from techo._load.tally import Tally
 from techo._nursery import open_bare_nursery
@@ -34,8 +35,7 @@ class LoadRun:
     name: str
     engine: Engine
     tally: Tally
-    size: int
-    pipeline: int
+    plan: LoadPlan
     stop: trio.Event
     watch: Callable[[LoadReport], None]
     """Called with a report so far, now and then and when it is stopped."""
@@ -137,8 +137,8 @@ class LoadRun:
             endpoint=self.name,
             address=self.engine.address,
             connections=self.engine.connections,
-            size=self.size,
-            pipeline=self.pipeline,
+            size=self.plan.size,
+            pipeline=self.plan.pipeline,
             rate=schedule.rate,
             seconds=seconds,
             gave_up_after_seconds=None
