@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import attrs
 
 from techo._kernel.mptcp import MptcpPaths
+from techo._load.report_fields import counts, paths, texts
+from techo._load.sums import joined, sum_of, sum_of_failures, sum_of_paths
 from techo._probing.failure_cause import NEVER_REACHED, FailureCause
 from techo._probing.histogram import Histogram, figures_to_json
 from techo._probing.outages import Outage, outages_from_json, outages_to_json
 from techo._reprs import brief
 from techo._schema import SCHEMA, headed
-from techo._validation import AMOUNT, COUNT, FLAG, NATURAL, TEXT, Requirement
+from techo._validation import AMOUNT, FLAG, NATURAL, TEXT
 
 TIMES: Final = ("service", "response", "send_lag")
 """The fields that are histograms."""
@@ -46,49 +46,6 @@ _ADDED: Final = (
 
 _SHOWN: Final = 60
 """Characters of what is no report that an error quotes."""
-
-_COUNTS: Final = Requirement(
-    "a mapping from causes to whole numbers from 1",
-    lambda value: _maps_causes(value) and not any(map(COUNT.missing, value.values())),
-)
-
-_TEXTS: Final = Requirement(
-    "a mapping from causes to texts that can be printed",
-    lambda value: _maps_causes(value) and not any(map(TEXT.missing, value.values())),
-)
-
-_PATHS: Final = Requirement(
-    "a mapping of connections, plain and subflows to whole numbers",
-    lambda value: isinstance(value, MptcpPaths) or _are_paths(value),
-).or_off()
-
-
-def _are_paths(value: object) -> bool:
-    names = {each.name for each in attrs.fields(MptcpPaths)}
-    return (
-        isinstance(value, Mapping)
-        and value.keys() == names
-        and not any(map(NATURAL.missing, value.values()))
-    )
-
-
-def _maps_causes(value: object) -> bool:
-    return isinstance(value, Mapping) and set(FailureCause).issuperset(value)
-
-
-def _counts(failures: Any) -> dict[FailureCause, int]:
-    _COUNTS.check(failures=failures)
-    return {FailureCause(name): count for name, count in failures.items()}
-
-
-def _texts(reasons: Any) -> dict[FailureCause, str]:
-    _TEXTS.check(reasons=reasons)
-    return {FailureCause(name): text for name, text in reasons.items()}
-
-
-def _paths(mptcp: Any) -> MptcpPaths | None:
-    _PATHS.check(mptcp=mptcp)
-    return MptcpPaths(**mptcp) if isinstance(mptcp, Mapping) else mptcp
 
 
 @attrs.frozen(kw_only=True)
@@ -125,9 +82,9 @@ class LoadReport:
     """Messages that did not, or not in time."""
     in_flight: int = attrs.field(validator=NATURAL)
     """Messages that were still waited for: none in the last report that `load` gives."""
-    failures: Mapping[FailureCause, int] = attrs.field(converter=_counts)
+    failures: Mapping[FailureCause, int] = attrs.field(converter=counts)
     """What was lost, and what else went wrong, such as attempts to connect, by cause."""
-    reasons: Mapping[FailureCause, str] = attrs.field(converter=_texts)
+    reasons: Mapping[FailureCause, str] = attrs.field(converter=texts)
     """What the system said of such a cause last, for people; not every cause has one."""
     reconnects: int = attrs.field(validator=NATURAL)
     """Times that a connection was opened again."""
@@ -162,7 +119,7 @@ class LoadReport:
     time to tell."""
     client_was_limit: bool = attrs.field(validator=FLAG)
     """Whether that was so much that another client might measure more."""
-    mptcp: MptcpPaths | None = attrs.field(default=None, converter=_paths)
+    mptcp: MptcpPaths | None = attrs.field(default=None, converter=paths)
     """What the connections have become, if they were to be MPTCP; None if they were not."""
 
     def __repr__(self) -> str:
@@ -229,7 +186,7 @@ class LoadReport:
         rates = [each.rate for each in reports if each.rate is not None]
         return cls(
             endpoint=", ".join(dict.fromkeys(each.endpoint for each in reports)),
-            address=_joined(each.address for each in reports),
+            address=joined(each.address for each in reports),
             size=sizes[0],
             pipeline=max(each.pipeline for each in reports),
             rate=sum(rates) if rates else None,
@@ -242,11 +199,11 @@ class LoadReport:
                 ),
                 default=None,
             ),
-            failures=_sum_of_failures(reports),
+            failures=sum_of_failures([each.failures for each in reports]),
             reasons={cause: text for each in reports for cause, text in each.reasons.items()},
-            service=_sum_of(each.service for each in reports),
-            response=_sum_of(each.response for each in reports) if rates else None,
-            send_lag=_sum_of(each.send_lag for each in reports) if rates else None,
+            service=sum_of(each.service for each in reports),
+            response=sum_of(each.response for each in reports) if rates else None,
+            send_lag=sum_of(each.send_lag for each in reports) if rates else None,
             client_cpu_percent=max(
                 (
                     each.client_cpu_percent
@@ -261,7 +218,7 @@ class LoadReport:
                 default=None,
             ),
             client_was_limit=any(each.client_was_limit for each in reports),
-            mptcp=_sum_of_paths(each.mptcp for each in reports),
+            mptcp=sum_of_paths(each.mptcp for each in reports),
             **{name: sum(getattr(each, name) for each in reports) for name in _ADDED},
         )
 
@@ -351,27 +308,3 @@ def _checked(data: object) -> Mapping[str, Any]:
     if data.get("event") != "summary":
         raise ValueError(f"this is no summary of a load, as its event would say: {shown}")
     return data
-
-
-def _joined(addresses: Iterable[str | None]) -> str | None:
-    return ", ".join(dict.fromkeys(filter(None, addresses))) or None
-
-
-def _sum_of(histograms: Iterable[Histogram | None]) -> Histogram:
-    total = Histogram()
-    for each in histograms:
-        if each is not None:
-            total.add(each)
-    return total
-
-
-def _sum_of_paths(paths: Iterable[MptcpPaths | None]) -> MptcpPaths | None:
-    found = [each for each in paths if each is not None]
-    return functools.reduce(operator.add, found) if found else None
-
-
-def _sum_of_failures(reports: Sequence[LoadReport]) -> dict[FailureCause, int]:
-    totals = {
-        cause: sum(each.failures.get(cause, 0) for each in reports) for cause in FailureCause
-    }
-    return {cause: count for cause, count in totals.items() if count}
