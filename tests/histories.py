@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import Histogram
-from techo._watch.counts import Counts, Span
+from techo._watch.counts import DAY, MINUTE, Counts, Span
 from techo._watch.events import Change, Event, EventKind, State
-from techo._watch.history_file import DAY, MINUTE, open_to_write
+from techo._watch.history_file import open_to_write
 from techo._watch.history_writer import Keep, NewChange, NewSpan, Writer
 
 BEGIN = 20_000 * DAY

@@ -24,8 +24,8 @@ from typing import Final
 from browsers import Page, browser
 from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import Histogram
-from techo._watch.counts import Counts, Span
-from techo._watch.history_file import DAY, HOUR, MINUTE, open_to_write
+from techo._watch.counts import DAY, HOUR, MINUTE, Counts, Span
+from techo._watch.history_file import open_to_write
 from techo._watch.history_writer import Keep, NewSpan, Writer
 
 PATIENCE: Final = 60.0

@@ -11,9 +11,9 @@ import pytest
 
 from helpers import call
 from histories import BEGIN, change, outage, span, write
+from techo._watch.counts import HOUR, MINUTE
 from techo._watch.events import State
 from techo._watch.history import open_history
-from techo._watch.history_file import HOUR, MINUTE
 
 LONG = "a-target-whose-name-is-longer-than-its-column"
 

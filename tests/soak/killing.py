@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from histories import BEGIN, change, span
-from techo._watch.counts import Counts, Span
+from techo._watch.counts import DAY, HOUR, MINUTE, Counts, Span
 from techo._watch.events import Change, State
-from techo._watch.history_file import DAY, HOUR, MINUTE, open_to_write, opened_to_read
+from techo._watch.history_file import open_to_write, opened_to_read
 from techo._watch.history_reader import Reader
 from techo._watch.history_writer import Keep, NewChange, NewSpan, Writer
 

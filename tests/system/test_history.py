@@ -12,8 +12,8 @@ import pytest
 from helpers import needs
 from histories import BEGIN, span
 from soak import killing
+from techo._watch.counts import DAY, HOUR, MINUTE
 from techo._watch.history import open_history
-from techo._watch.history_file import DAY, HOUR, MINUTE
 
 WIDE = [int(1000 * 1.01**number) for number in range(1500)]
 """Durations in so many buckets that a row of them has more than a page."""

@@ -18,13 +18,10 @@ from hypothesis import strategies as st
 
 from histories import BEGIN, change, outage, span
 from techo._watch.columns import Texts
-from techo._watch.counts import Counts, Span
+from techo._watch.counts import DAY, HOUR, MINUTE, Counts, Span
 from techo._watch.events import State
 from techo._watch.history import open_history
 from techo._watch.history_file import (
-    DAY,
-    HOUR,
-    MINUTE,
     HistoryError,
     open_to_write,
     opened_to_read,

@@ -10,12 +10,10 @@ import trio
 import trio.testing
 
 from histories import BEGIN, change, span
+from techo._watch.counts import DAY, HOUR, MINUTE
 from techo._watch.events import State
 from techo._watch.history import open_history
 from techo._watch.history_file import (
-    DAY,
-    HOUR,
-    MINUTE,
     HistoryError,
     open_to_write,
     opened_to_read,

@@ -16,9 +16,8 @@ from trio.testing import MockClock
 
 import techo
 from techo import testing
-from techo._watch.counts import Counts, Span
+from techo._watch.counts import MINUTE, Counts, Span
 from techo._watch.lookups import Lookups
-from techo._watch.record import MINUTE
 from techo._watch.watch import watch
 from techo.testing import MemoryStream
 

@@ -9,14 +9,10 @@ from typing import Final
 import attrs
 
 from techo._watch.coarse import Coarse
-from techo._watch.counts import Counts, Span
+from techo._watch.counts import DAY, HOUR, MINUTE, Counts, Span
 from techo._watch.events import Change, Event, EventKind
 from techo._watch.history_encoding import decode_coarse
 from techo._watch.table import Row
-
-MINUTE: Final = 60
-HOUR: Final = 3600
-DAY: Final = 86400
 
 
 def grade(seconds: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -12,6 +12,11 @@ from techo._probing.failure_cause import NEVER_REACHED, FailureCause
 from techo._probing.histogram import Histogram, copied, figures_to_json
 from techo._schema import headed
 from techo._tls.certificates import days_until
+
+MINUTE: Final = 60
+HOUR: Final = 3600
+DAY: Final = 86400
+"""Seconds of the spans of time that are kept."""
 
 
 @attrs.define

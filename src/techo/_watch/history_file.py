@@ -20,10 +20,7 @@ from typing import Final
 import attrs
 
 from techo._printable import quoted
-
-MINUTE: Final = 60
-HOUR: Final = 3600
-DAY: Final = 86400
+from techo._watch.counts import DAY, HOUR, MINUTE
 
 FINER: Final = {HOUR: MINUTE, DAY: HOUR}
 """What spans of these lengths, in seconds, are made of."""

@@ -11,10 +11,10 @@ from typing import Final, TypeAlias
 import attrs
 
 from techo._watch.columns import Columns, Texts, grade
-from techo._watch.counts import Counts, Span
+from techo._watch.counts import DAY, HOUR, MINUTE, Counts, Span
 from techo._watch.events import Change
 from techo._watch.history_encoding import decode
-from techo._watch.history_file import DAY, FINER, HOUR, MINUTE
+from techo._watch.history_file import FINER
 
 _ALL: Final = """
 SELECT start, target, counts FROM span

@@ -16,10 +16,10 @@ from typing import Final, Self
 
 import attrs
 
-from techo._watch.counts import Counts, Span
+from techo._watch.counts import DAY, HOUR, MINUTE, Counts, Span
 from techo._watch.events import Change
 from techo._watch.history_encoding import decode, encode
-from techo._watch.history_file import DAY, FINER, HOUR, MINUTE, Writable
+from techo._watch.history_file import FINER, Writable
 from techo._watch.history_reader import Level, in_database, levels_of
 
 _GRACE: Final = 300

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 import attrs
 
@@ -15,13 +14,10 @@ from techo._probing.target import name_of
 from techo._probing.trip import Incident, IncidentKind, Trip, TripState
 from techo._tls.certificates import days_until
 from techo._transport.connect import Connected
-from techo._watch.counts import Counts, Snapshot, Span
+from techo._watch.counts import MINUTE, Counts, Snapshot, Span
 from techo._watch.events import Change, State
 from techo._watch.standing import Fate, Moment, Standing, Turn
 from techo._watch.targets import WatchTarget
-
-MINUTE: Final = 60
-"""Seconds."""
 
 
 @attrs.define(eq=False)

@@ -15,7 +15,8 @@ import attrs
 import trio
 
 from techo._operate.web import header, prolong, respond
-from techo._watch.columns import MINUTE, Past, events, flat, grade, look_back, merged
+from techo._watch.columns import Past, events, flat, grade, look_back, merged
+from techo._watch.counts import DAY, HOUR, MINUTE
 from techo._watch.events import Change, State
 from techo._watch.feed import Feed
 from techo._watch.history_file import HistoryError
@@ -191,10 +192,10 @@ class WatchApp:
 
     async def _spans(self, query: _Query) -> bytes:
         """Return columns in a range of time, and the events in it, for each target."""
-        targets, seconds = query.targets(), query.whole("seconds", 3600)
+        targets, seconds = query.targets(), query.whole("seconds", HOUR)
         _check_minutes(seconds)
         until = query.number("until", time.time())
-        since = query.number("since", until - 7 * 86400)
+        since = query.number("since", until - 7 * DAY)
         if not since < until <= since + MOST_COLUMNS * seconds:
             raise ValueError(
                 f"until is not after since, or above {MOST_COLUMNS} times {seconds} s after it"
@@ -238,7 +239,7 @@ class WatchApp:
 
     async def _changes(self, query: _Query) -> bytes:
         until = query.number("until", time.time())
-        since = query.number("since", until - 86400)
+        since = query.number("since", until - DAY)
         found = await self.feed.changes(query.text("target"), since, until)
         return _json({"changes": [each.to_json() for each in found]})
 
