@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "_validation": {"_printable"},
     "_quantities": {"_printable", "_validation"},
     "_rules": {"_printable", "_probing", "_quantities"},
+    "_figures": {"_load", "_ping", "_probing", "_rules"},
     "_schema": set[str](),
     "_kernel": {"_addresses", "_kernel", "_printable", "_validation", "endpoint"},
     "_shortage": {"_kernel", "trio"},
@@ -215,6 +216,7 @@ MAY_IMPORT = {
     },
     "_pump": {"_kernel", "_pump", "_tls", "reply", "trio"},
     "_cli": {
+        "_figures",
         "_protocols",
         "_raw",
         "_kernel",

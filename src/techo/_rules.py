@@ -186,15 +186,26 @@ class Rule:
 
     def judge(self, figures: Mapping[str, float | None]) -> str | None:
         """Return what was found if the rule fires, which it also does for lack of samples."""
+        if self.holds(figures) is False:
+            return None
+        return f"{self.text}: {self.found_in(figures)}"
+
+    def holds(self, figures: Mapping[str, float | None]) -> bool | None:
+        """Return whether the comparison holds; None if there are too few samples to tell."""
         found = figures[self.name]
         if found is None or math.isnan(found):
-            return f"{self.text}: cannot tell, {self.dimension.missing}"
-        if not _OPERATORS[self.comparison](found, self.limit):
             return None
+        return _OPERATORS[self.comparison](found, self.limit)
+
+    def found_in(self, figures: Mapping[str, float | None]) -> str:
+        """Return what its figure was, for people, or why there is none."""
+        found = figures[self.name]
+        if found is None or math.isnan(found):
+            return f"cannot tell, {self.dimension.missing}"
         if math.isinf(found):
-            return f"{self.text}: {self.name} was lost: so many did not come back"
+            return f"{self.name} was lost: so many did not come back"
         shown = f"{found / self.dimension.divisor:.10g}{self.dimension.unit}"
-        return f"{self.text}: {self.name} was {shown}"
+        return f"{self.name} was {shown}"
 
 
 def _hint(name: str, table: Table) -> str:

@@ -11,7 +11,7 @@ import trio
 import techo
 from helpers import PATIENCE, until
 from pings import see
-from techo._cli.figures import figures_of_ping
+from techo._figures import figures_of_ping
 from techo._kernel import stamps
 from techo._load.text import text_of
 from techo._ping.text import summary_of, table_of

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from techo._cli.errors import fail, fell_short, never_reached, refuse
-from techo._cli.figures import figures_of_ping
 from techo._cli.objects import OBJECT_OPTIONS, Objects, taking_objects
 from techo._cli.options import ANY, PINGED, TLS, Command, Group, Option, option, switch
 from techo._cli.output import print_error, print_lines
@@ -23,6 +22,7 @@ from techo._cli.rules import any_fired, names_of, rules_about
 from techo._cli.signals import held, release, stopping
 from techo._cli.targets import TARGETS_FILE, endpoints_of
 from techo._cli.tls import client_context
+from techo._figures import figures_of_ping
 from techo._ping.results import PingFailure, PingReply, PingResult
 from techo._ping.text import counts_of, line_of, summary_of, table_of
 from techo._printable import quoted

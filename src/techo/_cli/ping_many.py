@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import attrs
 
 from techo._cli.errors import fail, fell_short, none_reached, refuse
-from techo._cli.figures import figures_of_ping
 from techo._cli.objects import Objects, taking_objects
 from techo._cli.output import print_error, print_lines
 from techo._cli.process import shortage
 from techo._cli.signals import held, stopping
 from techo._cli.targets import targets_of
 from techo._cli.watching import Watching
+from techo._figures import figures_of_ping
 from techo._ping.results import PingFailure, PingReply, PingResult
 from techo._ping.text import line_of
 from techo._probing.failure_cause import FailureCause

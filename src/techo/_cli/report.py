@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Final
 
 from techo._cli.errors import fail, fell_short, never_reached
-from techo._cli.figures import figures_of_load
 from techo._cli.objects import OBJECT_OPTIONS, cannot_write, check_writable, taking_objects
 from techo._cli.options import option
 from techo._cli.output import writing
 from techo._cli.plot import check_can_plot, plot
 from techo._cli.readers import Form
 from techo._cli.rules import any_fired, rules_about
+from techo._figures import figures_of_load
 from techo._load.report import LoadReport
 from techo._printable import quoted
 from techo._probing.failure_cause import FailureCause

@@ -1,4 +1,4 @@
-"""Figures: what rules of --fail-if find in the results of ping and load."""
+"""Figures: what rules find in the results of ping and load."""
 
 from __future__ import annotations
 
