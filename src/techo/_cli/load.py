@@ -8,18 +8,25 @@ import math
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Final, cast
 
 import attrs
 
 from techo._cli.errors import refuse
 from techo._cli.intervals import DEFAULT, LEAST, Intervals
+from techo._cli.loading import (
+    CONNECTIONS,
+    MESSAGE_SIZE,
+    PIPELINE,
+    TwoSignals,
+    reply_timeout,
+)
 from techo._cli.options import CLIENT, Command, Group, Option, option, setter
-from techo._cli.output import Forgiving, print_error
+from techo._cli.output import Forgiving
 from techo._cli.packets import PACKETS, socket_options
 from techo._cli.process import shortage
-from techo._cli.readers import NUMBER, RATE, SIZE, TIME, TIME_OR_NONE, time_form
+from techo._cli.readers import NUMBER, RATE, TIME, TIME_OR_NONE, time_form
 from techo._cli.report import (
     REPORT_OPTIONS,
     check_deliverable,
@@ -35,9 +42,6 @@ if TYPE_CHECKING:
     import trio
 
     from techo._load.report import LoadReport
-
-_SOON: Final = 0.5
-"""Seconds after a signal within which it may end without a word about what it waits for."""
 
 _DESCRIPTION = """\
 Every byte that comes back is verified; any echo server will do. Without --rate, a connection
@@ -75,7 +79,7 @@ _INTERVAL: Final = Requirement(
 _OPTIONS: Final[Sequence[Option | Group]] = [
     *CLIENT,
     PACKETS,
-    option("-c --connections", NUMBER, "how many at the same time", default=10),
+    CONNECTIONS,
     option("-d --duration", TIME, "how long trips begin, after the warm-up", shown="10s"),
     option(
         "-n --trips",
@@ -89,20 +93,14 @@ _OPTIONS: Final[Sequence[Option | Group]] = [
         "how many are due in each second, over all connections",
         shown="the next when one has come back",
     ),
-    option("-s --size", SIZE, "of each message", default=64),
-    option(
-        "--pipeline", NUMBER, "messages in flight on each connection, at the most", default=1
-    ),
+    MESSAGE_SIZE,
+    PIPELINE,
     option(
         "--warm-up", TIME_OR_NONE, "how long to load before anything is counted", default=0.0
     ),
-    option(
-        "-W --timeout",
-        TIME,
-        "how long to wait for a reply or a connection. If nothing has come back at all, or "
-        "nothing does any more with -n, the load gives up after this time. Over udp and "
-        "unixgram it does so after ten times as long",
-        shown="10s; 1s over udp and unixgram",
+    reply_timeout(
+        "If nothing has come back at all, or nothing does any more with -n, the load gives up "
+        "after this time. Over udp and unixgram it does so after ten times as long"
     ),
     option(
         "--report-every",
@@ -136,9 +134,8 @@ def load(options: argparse.Namespace) -> int:
     except ValueError as error:
         return refuse(str(error))
     if command.report is None:
-        return -signal.SIGINT if command.stopped_by == signal.SIGINT else 1
-    code = deliver(command.report, options)
-    return -signal.SIGINT if not code and command.stopped_by == signal.SIGINT else code
+        return command.signals.exit_code or 1
+    return deliver(command.report, options) or command.signals.exit_code
 
 
 @attrs.define(eq=False)
@@ -148,8 +145,7 @@ class _Load:
     options: argparse.Namespace
     report: LoadReport | None = None
     """The last there was: that of the end, or after a second signal the one before."""
-    stopped_by: int = 0
-    """The signal that asked for the end."""
+    signals: TwoSignals = attrs.field(factory=TwoSignals)
 
     async def run(self, stop_signals: Sequence[signal.Signals]) -> None:
         import trio
@@ -162,7 +158,7 @@ class _Load:
         with trio.open_signal_receiver(*stop_signals) as signals, progress as show:
             release(stop_signals)
             async with open_bare_nursery() as nursery:
-                nursery.start_soon(self._heed, signals, nursery, stop)
+                nursery.start_soon(self.signals.heed, signals, nursery, stop)
                 self.report = await self._measure(show, stop)
                 nursery.cancel_scope.cancel(reason="the load is over")
 
@@ -200,22 +196,6 @@ class _Load:
         )
         intervals.finish(report)
         return report
-
-    async def _heed(
-        self, signals: AsyncIterator[int], nursery: trio.Nursery, stop: trio.Event
-    ) -> None:
-        self.stopped_by = await anext(signals)
-        stop.set()
-        nursery.start_soon(_explain)
-        self.stopped_by = await anext(signals)
-        nursery.cancel_scope.cancel(reason="a second signal")
-
-
-async def _explain() -> None:
-    import trio
-
-    await trio.sleep(_SOON)
-    print_error("techo: waiting for trips in flight; again to stop now")
 
 
 class _AtTheLeft(Forgiving):

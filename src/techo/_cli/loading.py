@@ -1,0 +1,65 @@
+"""What load and capacity have in common: options, and the signals that end a measurement."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from techo._cli.options import Option, option
+from techo._cli.output import print_error
+from techo._cli.readers import NUMBER, SIZE, TIME
+
+if TYPE_CHECKING:
+    import trio
+
+_SOON: Final = 0.5
+"""Seconds after a signal within which it may end without a word about what it waits for."""
+
+CONNECTIONS: Final = option("-c --connections", NUMBER, "how many at the same time", default=10)
+MESSAGE_SIZE: Final = option("-s --size", SIZE, "of each message", default=64)
+PIPELINE: Final = option(
+    "--pipeline", NUMBER, "messages in flight on each connection, at the most", default=1
+)
+
+
+def reply_timeout(more: str) -> Option:
+    """Return the option that says how long to wait, with a sentence about what then happens."""
+    return option(
+        "-W --timeout",
+        TIME,
+        f"how long to wait for a reply or a connection. {more}",
+        shown="10s; 1s over udp and unixgram",
+    )
+
+
+@attrs.define(eq=False)
+class TwoSignals:
+    """The signals that end a measurement: the first asks for its end, the second ends it."""
+
+    stopped_by: int = 0
+    """The signal that came last; 0 for none."""
+
+    @property
+    def exit_code(self) -> int:
+        """What the process ends with if there is nothing worse: see `Command.run`."""
+        return -signal.SIGINT if self.stopped_by == signal.SIGINT else 0
+
+    async def heed(
+        self, signals: AsyncIterator[int], nursery: trio.Nursery, stop: trio.Event
+    ) -> None:
+        """Set `stop` at the first signal, and cancel `nursery` at the second."""
+        self.stopped_by = await anext(signals)
+        stop.set()
+        nursery.start_soon(_explain)
+        self.stopped_by = await anext(signals)
+        nursery.cancel_scope.cancel(reason="a second signal")
+
+
+async def _explain() -> None:
+    import trio
+
+    await trio.sleep(_SOON)
+    print_error("techo: waiting for trips in flight; again to stop now")
