@@ -22,7 +22,7 @@ from techo._watch.watch import watch
 from techo.testing import MemoryStream
 
 AHEAD = 1_000_000_020.0
-"""Unix time when the run's clock is 0: 20 s into a minute."""
+"""Unix time when the run's clock is 0, which is when a minute begins."""
 
 
 @attrs.define

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import attrs
@@ -43,8 +44,8 @@ class Record:
     """In the run's clock."""
     _minute_at: int = attrs.field(default=0, init=False)
     """When it began, in Unix time."""
-    _down_to: float | None = attrs.field(default=None, init=False)
-    """Up to when it was counted how long it is down; None while it is not."""
+    _down_to: float = attrs.field(default=-math.inf, init=False)
+    """Up to when it was counted how long it was down, in the run's clock."""
     _sequence: InSequence[Fate] = attrs.field(factory=InSequence, init=False)
     _last_ns: int | None = attrs.field(default=None, init=False)
     _cause: FailureCause | None = attrs.field(default=None, init=False)
@@ -101,7 +102,6 @@ class Record:
                 self.renew()
             if was_down is not None and self._standing.down_since is None:
                 self._count_down(was_down, self._standing.changed)
-                self._down_to = None
 
     def _take_turn(self, turn: Turn) -> None:
         target = self.target
@@ -157,7 +157,7 @@ class Record:
 
     def _count_down(self, since: float, until: float) -> None:
         """Count how long it was down from one moment to the other, as far as it was not."""
-        seconds = max(0.0, until - max(since, self._down_to or since))
+        seconds = max(0.0, until - max(since, self._down_to))
         self._minute.down_seconds += seconds
         self.total.down_seconds += seconds
         self._down_to = until
