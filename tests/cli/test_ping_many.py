@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,12 +43,14 @@ def test_a_deadline_ends_each_by_itself(good: str) -> None:
     """With -w, -n is how many replies are enough, and an error ends what cannot answer."""
     gone = free_endpoint("tcp")
     code, out, errors = call("ping", "-n", "3", "-w", "60", "--json", *QUICK, good, gone)
-    assert (code, errors) == (1, f"techo: {gone}: none of 1 probe came back\n")
+    # More of them are due before the error ends it, on a slow machine.
+    assert re.fullmatch(f"techo: {gone}: none of [0-9]+ probes? came back\n", errors)
+    assert code == 1
     found = [json.loads(line) for line in out.splitlines()]
     summaries = {each["endpoint"]: each for each in found if each["event"] == "summary"}
     # One more may be in flight when the third comes back, on a slow machine.
     assert summaries[good]["received"] in (3, 4)
-    assert summaries[gone]["lost"] == 1
+    assert summaries[gone]["lost"] == summaries[gone]["sent"]
     assert {each["target"] for each in found if each["event"] == "reply"} == {good}
 
 
