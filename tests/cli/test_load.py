@@ -379,6 +379,7 @@ def test_the_picture_is_drawn(name: str, begins: bytes, tmp_path: Path, port: st
         assert b"service time, n = 200" in drawn
         assert (b"response time, n = 200" in drawn) == bool(rate)
         assert b"10 x 64 bytes, 0 lost (0 %), 20" in drawn  # and the date
+        assert b"seconds since counting began" in drawn
 
 
 def test_the_picture_of_an_endpoint_with_dollars_has_them(tmp_path: Path) -> None:

@@ -44,11 +44,11 @@ class Intervals:
 
     def finish(self, report: LoadReport) -> None:
         """Print the rest, if there was a line at all."""
-        end = report.seconds
-        if report.gave_up_after_seconds is not None:  # what was asked for goes on without it
-            end = min(end, report.gave_up_after_seconds)
-        if self._last is not None and end > self._last.seconds:
-            self._print(attrs.evolve(report, seconds=end))
+        from techo._load.interval import until_given_up
+
+        report = until_given_up(report)
+        if self._last is not None and report.seconds > self._last.seconds:
+            self._print(report)
 
     def _print(self, report: LoadReport) -> None:
         from techo._load.interval import Interval

@@ -35,6 +35,7 @@ from techo._cli.report import (
 from techo._cli.rules import names_of
 from techo._cli.signals import held, release, stopping
 from techo._cli.tls import client_context
+from techo._load.timeline import Timeline
 from techo._rules import LOAD
 from techo._validation import Requirement
 
@@ -126,7 +127,8 @@ def load(options: argparse.Namespace) -> int:
     if (short := shortage(options.connections)) is not None:
         return refuse(f"{short} or lower --connections")
     stop = stopping()
-    command = _Load(options)
+    drawn_every = None if options.report_every == math.inf else options.report_every
+    command = _Load(options, Timeline(drawn_every))
     try:
         check_deliverable(options, scheduled=options.rate is not None)
         with held(stop):  # a load that is stopped twice delivers its report all the same
@@ -135,7 +137,8 @@ def load(options: argparse.Namespace) -> int:
         return refuse(str(error))
     if command.report is None:
         return command.signals.exit_code or 1
-    return deliver(command.report, options) or command.signals.exit_code
+    intervals = () if options.plot is None else command.timeline.intervals(command.report)
+    return deliver(command.report, options, intervals) or command.signals.exit_code
 
 
 @attrs.define(eq=False)
@@ -143,6 +146,8 @@ class _Load:
     """One load, and the signals that end it."""
 
     options: argparse.Namespace
+    timeline: Timeline
+    """What is drawn over time."""
     report: LoadReport | None = None
     """The last there was: that of the end, or after a second signal the one before."""
     signals: TwoSignals = attrs.field(factory=TwoSignals)
@@ -176,6 +181,8 @@ class _Load:
             self.report = report
             if every < math.inf:
                 intervals.take(report)
+            if options.plot is not None:
+                self.timeline.take(report)
             show(report)
 
         report = await load(

@@ -17,6 +17,7 @@ from techo._cli.plot import check_can_plot, plot
 from techo._cli.readers import Form
 from techo._cli.rules import any_fired, rules_about
 from techo._figures import figures_of_load
+from techo._load.interval import Interval
 from techo._load.report import LoadReport
 from techo._printable import quoted
 from techo._probing.failure_cause import FailureCause
@@ -38,7 +39,8 @@ REPORT_OPTIONS: Final = (
     option(
         "--plot",
         Form("FILE", _read_picture),
-        "draw the percentiles there, as .svg or .png; needs the extra plot",
+        "draw the percentiles there, as .svg or .png, and of a load how it went over time; "
+        "needs the extra plot",
         shown="no",
     ),
     rules_about(LOAD),
@@ -67,10 +69,15 @@ def check_deliverable(options: argparse.Namespace, *, scheduled: bool) -> None:
             )
 
 
-def deliver(report: LoadReport, options: argparse.Namespace) -> int:
-    """Do with a report what the options say; return the exit code for it."""
+def deliver(
+    report: LoadReport, options: argparse.Namespace, intervals: Sequence[Interval] = ()
+) -> int:
+    """Do with a report what the options say; return the exit code for it.
+
+    The `intervals` are drawn beside it, if there are some.
+    """
     # Files first: standard output may be gone, and must not cost what was to be kept.
-    drawn = options.plot is None or _draw(report, options.plot)
+    drawn = options.plot is None or _draw(report, intervals, options.plot)
     with taking_objects(options.output, printed=options.json) as objects:
         objects.put(report.to_json())
     if not options.json:
@@ -82,9 +89,9 @@ def deliver(report: LoadReport, options: argparse.Namespace) -> int:
     return _verdict(report, options.fail_if) or (0 if drawn and objects.complete else 1)
 
 
-def _draw(report: LoadReport, name: str) -> bool:
+def _draw(report: LoadReport, intervals: Sequence[Interval], name: str) -> bool:
     try:
-        plot(report, Path(name))
+        plot(report, intervals, Path(name))
     except OSError as error:
         cannot_write(name, error)
         return False

@@ -82,6 +82,13 @@ class Interval:
         )
 
 
+def until_given_up(report: LoadReport) -> LoadReport:
+    """Return a report without the seconds that it was asked for after it gave up."""
+    if report.gave_up_after_seconds is None:
+        return report
+    return attrs.evolve(report, seconds=min(report.seconds, report.gave_up_after_seconds))
+
+
 _NOTHING: Final[dict[str, Any]] = {
     "seconds": 0.0,
     "received": 0,

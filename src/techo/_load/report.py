@@ -26,6 +26,9 @@ _JSON_NAMES: Final = {"size": "size_bytes", "rate": "wanted_trips_per_second"}
 _OUTAGES: Final = ("outages", "outage_seconds", "longest_outage")
 """The fields that JSON has in one object."""
 
+_NOT_IN_JSON: Final = ("outage_spans",)
+"""The fields that are of this run alone."""
+
 _ADDED: Final = (
     "connections",
     "received",
@@ -104,6 +107,9 @@ class LoadReport:
     """Of all of them together."""
     longest_outage: Outage | None
     """The longest of these; None if there was none."""
+    outage_spans: Sequence[tuple[float, float]] = attrs.field(default=(), eq=False)
+    """From when to when they were, the first thousand, in seconds since counting began. JSON
+    has none, and merged reports have none: each machine has a beginning of its own."""
     unsent: int = attrs.field(validator=NATURAL)
     """Trips that were due and could not be sent in the end."""
     service: Histogram
@@ -225,6 +231,8 @@ class LoadReport:
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON has it: whole nanoseconds where the name ends in _ns."""
         fields = attrs.asdict(self, recurse=False)
+        for name in _NOT_IN_JSON:
+            del fields[name]
         times = {name: fields.pop(name) for name in TIMES}
         outages = [fields.pop(name) for name in _OUTAGES]
         for name, in_json in _JSON_NAMES.items():
@@ -269,7 +277,7 @@ class LoadReport:
             fields = {
                 name: found[in_json]
                 for name, in_json in names.items()
-                if name not in (*TIMES, *_OUTAGES)
+                if name not in (*TIMES, *_OUTAGES, *_NOT_IN_JSON)
             }
             for name in TIMES:
                 histogram = found[f"{name}_histogram"]

@@ -159,6 +159,10 @@ class LoadRun:
             outages=silences.count,
             outage_seconds=silences.seconds,
             longest_outage=silences.longest,
+            outage_spans=[
+                (max(0.0, since - schedule.counts_from), max(0.0, until - schedule.counts_from))
+                for since, until in silences.spans
+            ],
             unsent=unsent,
             service=tally.service.copy(),
             response=tally.response.copy() if scheduled else None,

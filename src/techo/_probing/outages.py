@@ -12,6 +12,9 @@ from techo._probing.sequence import InSequence
 from techo._probing.trip import Trip, TripState
 from techo._validation import NATURAL
 
+_MOST_SPANS: Final = 1000
+"""Outages of which both ends are kept: a picture of a thousand shows no more."""
+
 _MOMENT: Final = attrs.evolve(NATURAL, also=None)
 """Nanoseconds of Unix time are more than anything that is measured."""
 
@@ -163,6 +166,8 @@ class Silences(_Counted):
     _since: float = 0.0
     _since_at: float = 0.0
     _probes: int = 0
+    spans: list[tuple[float, float]] = attrs.field(factory=list)
+    """From when to when they were, of the first so many."""
 
     def failed(self, since: float, now: float, at: float, *, probes: int) -> None:
         """Note that what was sent at `since` has failed; nothing has come back from then on."""
@@ -175,13 +180,18 @@ class Silences(_Counted):
         """Note that what was sent at `sent` has come back, which ends what is open."""
         if sent > self._since:  # or there was none: it was on its way all the time
             until = at - (now - sent)
-            self._add(Outage(self._since_at, until, sent - self._since, self._probes))
+            self._end(Outage(self._since_at, until, sent - self._since, self._probes))
         self.open, self._probes = False, 0
 
     def so_far(self, end: float) -> Self:
         """Return a copy in which an open outage has lasted until `end`."""
-        copy = attrs.evolve(self)
+        copy = attrs.evolve(self, spans=self.spans.copy())
         if self.open:
             seconds = max(0.0, end - self._since)
-            copy._add(Outage(self._since_at, None, seconds, self._probes))  # noqa: SLF001  -- ours
+            copy._end(Outage(self._since_at, None, seconds, self._probes))  # noqa: SLF001  -- ours
         return copy
+
+    def _end(self, outage: Outage) -> None:
+        self._add(outage)
+        if len(self.spans) < _MOST_SPANS:
+            self.spans.append((self._since, self._since + outage.seconds))
