@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import trio
 
@@ -26,11 +26,19 @@ async def open_bare_nursery() -> AsyncIterator[trio.Nursery]:
                 failure = error
                 raise
     except BaseExceptionGroup as group:
-        _, errors = group.split(trio.Cancelled)
-        if errors is None or errors.exceptions != (failure,):
+        # One by one: of a group that the body raised, trio makes another one.
+        if failure is None or [*_errors_of(group)] != [*_errors_of(failure)]:
             raise
     if failure is not None:
         raise failure
+
+
+def _errors_of(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _errors_of(each)
+    elif not isinstance(error, trio.Cancelled):
+        yield error
 
 
 def alone(error: Exception) -> Exception:

@@ -39,6 +39,15 @@ def test_each_result_is_a_line_and_a_table_ends_it(good: str, tmp_path: Path) ->
     assert third.split()[:5] == [gone, "2", "2", "100", "%"]
 
 
+def test_a_file_of_too_many_targets_is_refused(tmp_path: Path) -> None:
+    """Nothing is sent then; the limit is named."""
+    path = tmp_path / "targets"
+    path.write_text("127.0.0.1:1\n" * 10_001)
+    code, out, errors = call("ping", "-n", "1", "--targets", str(path))
+    assert (code, out) == (2, b"")
+    assert errors.startswith(f"techo: {path}: 10,001 targets are too many; 10,000 are allowed")
+
+
 def test_a_deadline_ends_each_by_itself(good: str) -> None:
     """With -w, -n is how many replies are enough, and an error ends what cannot answer."""
     gone = free_endpoint("tcp")

@@ -141,12 +141,20 @@ async def test_an_unknown_host_is_a_gaierror_that_names_the_endpoint() -> None:
     assert caught.value.filename == "tcp://no-such-host.invalid:1"
 
 
-async def test_what_the_block_raises_comes_out_bare_and_everything_is_closed() -> None:
-    """An embedder's own errors are not wrapped in a group."""
+@pytest.mark.parametrize(
+    "error",
+    [KeyError("mine"), ExceptionGroup("mine", [KeyError(1), OSError(2)])],
+    ids=["one", "group"],
+)
+async def test_what_the_block_raises_comes_out_bare_and_everything_is_closed(
+    error: Exception,
+) -> None:
+    """An embedder's own error is in no group but the one it may be."""
     before = await open_descriptors()
-    with pytest.raises(KeyError, match="mine"):
+    with pytest.raises(type(error), match="mine") as raised:
         async with techo.open_server(ANY) as server, await connect(server):
-            raise KeyError("mine")
+            raise error
+    assert raised.value is error
     assert await open_descriptors() == before
     assert server.statistics().active == 0
 

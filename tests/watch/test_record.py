@@ -101,7 +101,8 @@ def test_what_comes_in_another_minute_is_taken_from_that(watched: Watched) -> No
     watched.now = 40.5
     watched.answer(trip, TripState.LATE)
     assert figures(watched.spans[0].counts) == (0, 1, 0)
-    assert watched.record.minute().counts.failures == {FailureCause.TIMEOUT_REPLY: -1}
+    minute = watched.record.minute().counts
+    assert (minute.failures, minute.lost) == ({FailureCause.TIMEOUT_REPLY: -1}, 0)
     assert figures(watched.record.snapshot().recent) == (1, 0, 1)
 
 

@@ -7,6 +7,7 @@ import math
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -18,7 +19,7 @@ import techo
 from techo import testing
 from techo._watch.counts import MINUTE, Counts, Span
 from techo._watch.lookups import Lookups
-from techo._watch.watch import watch
+from techo._watch.watch import _look_up_again, watch
 from techo.testing import MemoryStream
 
 AHEAD = 1_000_000_020.0
@@ -294,6 +295,19 @@ async def test_what_a_function_raises_leaves_the_block(autojump_clock: MockClock
         await run()
 
 
+async def test_what_the_block_raises_leaves_it_as_it_was(autojump_clock: MockClock) -> None:
+    """Even a group of one error stays the same group, with the same cause."""
+    cause = OSError("why")
+    group = ExceptionGroup("of the block", [KeyError("one")])
+    async with place() as there:
+        target = techo.WatchTarget(endpoint=there.connect, name="a")
+        with pytest.raises(ExceptionGroup) as raised:
+            async with begin([target]):
+                raise group from cause
+    assert raised.value is group
+    assert (group.__cause__, group.__suppress_context__) == (cause, True)
+
+
 async def test_everybody_who_subscribes_hears_each_change(autojump_clock: MockClock) -> None:
     """From when they did, and until the watch is over."""
     async with place() as there:
@@ -404,6 +418,22 @@ async def test_a_name_that_moves_is_found_again(
             (found,) = watching.snapshot()
     assert found.total.lost >= 9
     assert [round(each) for each in asked] == [0, 4, 7, 10]
+
+
+@pytest.mark.parametrize(("connectionless", "aborted"), [(True, 1), (False, 0)])
+def test_only_a_socket_for_datagrams_is_left_for_the_name_to_be_looked_up(
+    connectionless: Any, aborted: int
+) -> None:
+    """A connection may still work, and otherwise it will break."""
+    endings = list[object]()
+    transport = SimpleNamespace(connectionless=connectionless)
+    driver = SimpleNamespace(transport=transport, abort=endings.append)
+    engine: Any = SimpleNamespace(drivers={"the only one": driver})
+    _look_up_again(techo.WatchTarget(endpoint="target.example:8009"), engine)
+    assert len(endings) == aborted
+    endings.clear()
+    _look_up_again(techo.WatchTarget(endpoint="127.0.0.1:8009"), engine)
+    assert not endings
 
 
 async def test_probes_whose_number_is_given_begin_within_a_second(
