@@ -46,6 +46,10 @@ class Dimension:
 TIME: Final = Dimension("times", "5ms", read_nanoseconds, 1_000_000, " ms")
 SHARE: Final = Dimension("shares", "0.1%", read_percent, unit=" %")
 RATE: Final = Dimension("rates (round trips per second)", "10000", read_rate, unit="/s")
+CONNECT_TIME: Final = attrs.evolve(
+    TIME, what="times of connecting", missing="too few connections were opened"
+)
+CONNECT_RATE: Final = attrs.evolve(RATE, what="rates of connecting (connections per second)")
 SIZE: Final = Dimension("sizes", "64k", read_size, unit=" bytes")
 COUNT: Final = Dimension("counts", "0", read_number)
 DAYS: Final = Dimension(
@@ -57,7 +61,18 @@ SUBFLOWS: Final = Dimension(
 SEGMENTS: Final = Dimension(
     "segments (of tcp and tls)", "0", read_number, missing="TCP says nothing of it"
 )
-DIMENSIONS: Final = (TIME, SHARE, RATE, SIZE, COUNT, DAYS, SUBFLOWS, SEGMENTS)
+DIMENSIONS: Final = (
+    TIME,
+    SHARE,
+    RATE,
+    SIZE,
+    COUNT,
+    CONNECT_TIME,
+    CONNECT_RATE,
+    DAYS,
+    SUBFLOWS,
+    SEGMENTS,
+)
 
 Table: TypeAlias = Mapping[str, Dimension]
 """The figures that the rules of a command can be about."""
@@ -103,6 +118,9 @@ LOAD: Final[Table] = _SHARED | {
     "rate": RATE,
     "received_bytes": SIZE,
     "unsent": COUNT,
+    **{f"connect.{name}": CONNECT_TIME for name in _LATENCIES},
+    "connects": COUNT,
+    "connect_rate": CONNECT_RATE,
 }
 
 WATCH: Final[Table] = {
@@ -117,7 +135,8 @@ _TABLES: Final = {"ping": PING, "load and merge": LOAD, "watch": WATCH}
 
 ALSO_CALLED: Final = {
     "loss_percent": "loss",
-    **{name.replace(".9", "_9"): name for name in ("p99.9", "service.p99.9", "response.p99.9")},
+    "connects_per_second": "connect_rate",
+    **{f"{which}p99_9": f"{which}p99.9" for which in ("", "service.", "response.", "connect.")},
 }
 """Figures as JSON has them, which are as good."""
 

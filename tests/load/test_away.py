@@ -156,6 +156,7 @@ async def test_what_can_not_be_sent_ends_the_connection(
         ending = await driver.run()
         await driver.close()
     lost = 1 if conversation == "pump" else 8
+    assert ending is not None
     assert ending.cause is techo.FailureCause.REFUSED
     assert dict(tally.failures) == {techo.FailureCause.REFUSED: lost}
     assert (tally.lost, run.in_flight, run.begun) == (lost, 0, lost)

@@ -71,6 +71,7 @@ def reports(draw: st.DrawFn, *, scheduled: bool | None = None) -> techo.LoadRepo
         service=draw(histograms(count)),
         response=draw(histograms(count)) if scheduled else None,
         send_lag=draw(histograms(count)) if scheduled else None,
+        connect=draw(st.integers(0, 20).flatmap(histograms)),
         gave_up_after_seconds=draw(st.none() | AMOUNTS),
         client_cpu_seconds=draw(AMOUNTS),
         client_cpu_percent=draw(st.none() | AMOUNTS),
@@ -160,7 +161,7 @@ def test_merging_adds_up(several: list[techo.LoadReport]) -> None:
     total = techo.LoadReport.merged(several)
     for name in ADDED:
         assert getattr(total, name) == sum(getattr(each, name) for each in several)
-    for name in ("service", "response", "send_lag"):
+    for name in ("service", "response", "send_lag", "connect"):
         added = techo.Histogram()
         for each in several:
             if (histogram := getattr(each, name)) is not None:
@@ -191,6 +192,15 @@ def test_other_messages_are_other_trips() -> None:
     """Reports of messages of different sizes do not add up."""
     with pytest.raises(ValueError, match=r"messages of different sizes: \[64, 100\]"):
         techo.LoadReport.merged([report(size=100), report()])
+
+
+def test_other_connections_are_other_trips() -> None:
+    """Reports whose connections were good for another number of trips do not add up."""
+    few, many = report(reconnect_every=1), report(reconnect_every=5)
+    assert techo.LoadReport.merged([few, few]).reconnect_every == 1
+    for others in ([few, many], [few, report()]):
+        with pytest.raises(ValueError, match="the reports differ in reconnect_every: 1, "):
+            techo.LoadReport.merged(others)
 
 
 def test_percentiles_are_not_averaged() -> None:
@@ -246,7 +256,7 @@ def test_no_line_of_the_text_ends_in_blanks(
     assert not re.findall(r" (?:\x1b\[0m)?$", text, re.MULTILINE)
 
 
-DERIVED = {"sent", "loss_percent", "trips_per_second"}
+DERIVED = {"sent", "loss_percent", "trips_per_second", "connects", "connects_per_second"}
 GIVEN = sorted(set(report().to_json()) - {"schema", "event", *DERIVED})
 
 
@@ -307,6 +317,8 @@ NATURALS = (*ADDED, "pipeline")
         ({"wanted_trips_per_second": 5.0}, "lacks a histogram"),
         ({"wanted_trips_per_second": "5"}, "lacks a histogram"),
         ({"service_histogram": None}, "lacks a histogram"),
+        ({"connect_histogram": None}, "lacks a histogram"),
+        ({"reconnect_every": 0}, "reconnect_every 0 is not a whole number from 1, or None"),
         ({"response_histogram": techo.Histogram().to_json()}, "lacks a histogram"),
         ({"service_histogram": {"bits": 3}}, "a histogram has bits 6"),
         ({"service_histogram": {"bits": 6}}, "the histogram lacks 'buckets'"),

@@ -143,8 +143,18 @@ async def load(stop: trio.Event) -> techo.LoadReport:
 
     endpoint = techo.Endpoint(kind=techo.Kind.UDP)
     report = await techo.load(
-        endpoint, rate=100, trips=10, options=techo.SocketOptions(), watch=watch, stop=stop
+        endpoint,
+        rate=100,
+        trips=10,
+        reconnect_every=5,
+        options=techo.SocketOptions(),
+        watch=watch,
+        stop=stop,
     )
+    assert_type(report.reconnect_every, int | None)
+    assert_type(report.connect, techo.Histogram)
+    assert_type(report.connects, int)
+    assert_type(report.connects_per_second, float)
     assert_type(report, techo.LoadReport)
     assert_type(report.response, techo.Histogram | None)
     assert_type(report.failures, Mapping[techo.FailureCause, int])

@@ -51,8 +51,8 @@ comes back. Then each has two times: service time from when it was sent, respons
 it was due."""
 
 _EXAMPLES: Final = (
-    ("techo load -c 50 -n 10000 -s 1400 8009", "10,000 messages of 1,400 bytes"),
     ("techo load -r 2000 -d 5 udp://localhost:8009", "2,000 datagrams a second"),
+    ("techo load -c 50 --reconnect-every 1 8009", "connections a second, 50 at a time"),
     ("techo load -d 1 --fail-if 'rate<100'", "exit status 1 if it is slow"),
 )
 
@@ -66,7 +66,8 @@ _EXITS: Final = (
 _NOTES = f"""\
 {names_of(LOAD)}
   With --rate, min to max are of the response time, otherwise of the service time.
-  send_lag is the most by which a trip was sent too late.
+  send_lag is the most by which a trip was sent too late. connect.p99 and the like are of the
+  connections that were opened after the warm-up, as with --reconnect-every.
 
 Ctrl-C ends it with the summary; a second one does not wait for trips in flight. SIGTERM ends it
 like Ctrl-C, without changing the status; so does SIGHUP, unless it was ignored at the start
@@ -96,6 +97,13 @@ _OPTIONS: Final[Sequence[Option | Group]] = [
     ),
     MESSAGE_SIZE,
     PIPELINE,
+    option(
+        "--reconnect-every",
+        NUMBER,
+        "trips over a connection, which is then closed and replaced at once; with 1, each trip "
+        "has a connection of its own, and a handshake over tls",
+        shown="never",
+    ),
     option(
         "--warm-up", TIME_OR_NONE, "how long to load before anything is counted", default=0.0
     ),
@@ -195,6 +203,7 @@ class _Load:
             pipeline=options.pipeline,
             warm_up=options.warm_up,
             timeout=options.timeout,
+            reconnect_every=options.reconnect_every,
             tls=tls,
             server_name=None if tls is None else options.tls_server_name,
             options=socket_options(options, options.connections),

@@ -33,6 +33,7 @@ async def load(
     pipeline: int = 1,
     warm_up: float = 0.0,
     timeout: float | None = None,  # noqa: ASYNC109  -- of each reply, not of the call
+    reconnect_every: int | None = None,
     tls: ssl.SSLContext | None = None,
     server_name: str | None = None,
     options: SocketOptions = DEFAULT_OPTIONS,
@@ -45,7 +46,9 @@ async def load(
     up to `pipeline` messages of `size` bytes in flight, each its own, of which every byte is
     verified. Without `rate`, the next is sent when one comes back; with it, `rate` trips are
     due in each second, whatever comes back, and those for which there is no room are sent
-    later, and counted from when they were due. A broken connection is opened again.
+    later, and counted from when they were due. A broken connection is opened again. With
+    `reconnect_every`, one that has made so many trips is closed, and replaced at once: what is
+    due meanwhile waits. Datagrams then leave from a new socket.
 
     Times are in seconds. `warm_up` comes first and is not counted. A reply is waited for up
     to `timeout` (by default 10 s, for datagrams 1 s), also behind the end. `watch` is called
@@ -65,6 +68,7 @@ async def load(
         pipeline=pipeline,
         warm_up=warm_up,
         timeout=timeout,
+        reconnect_every=reconnect_every,
     )
     return await carry_out(
         plan,
@@ -103,6 +107,7 @@ async def carry_out(
         sink=tally,
         take=schedule.take,
         clock=trio.lowlevel.current_clock().current_time,
+        trips_each=plan.reconnect_every,
     )
     return await LoadRun(
         name_of(target),

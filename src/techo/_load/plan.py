@@ -41,6 +41,7 @@ class LoadPlan:
     pipeline: int = attrs.field(default=1, validator=COUNT)
     warm_up: float = attrs.field(default=0.0, validator=SECONDS_FROM_0)
     timeout: float | None = attrs.field(default=None, validator=SECONDS_ABOVE_0.or_off())
+    reconnect_every: int | None = attrs.field(default=None, validator=COUNT.or_off())
 
     def __attrs_post_init__(self) -> None:
         if self.seconds is not None and self.trips is not None:

@@ -15,10 +15,13 @@ from techo._probing.histogram import Histogram, figures_to_json
 from techo._probing.outages import Outage, outages_from_json, outages_to_json
 from techo._reprs import brief
 from techo._schema import SCHEMA, headed
-from techo._validation import AMOUNT, FLAG, NATURAL, TEXT
+from techo._validation import AMOUNT, COUNT, FLAG, NATURAL, TEXT
 
-TIMES: Final = ("service", "response", "send_lag")
+TIMES: Final = ("service", "response", "send_lag", "connect")
 """The fields that are histograms."""
+
+OF_NO_TRIP: Final = ("send_lag", "connect")
+"""Those in which lost trips have no part: they were sent all the same, over a connection."""
 
 _JSON_NAMES: Final = {"size": "size_bytes", "rate": "wanted_trips_per_second"}
 """What has no unit in its name, with its name in JSON."""
@@ -90,7 +93,9 @@ class LoadReport:
     reasons: Mapping[FailureCause, str] = attrs.field(converter=texts)
     """What the system said of such a cause last, for people; not every cause has one."""
     reconnects: int = attrs.field(validator=NATURAL)
-    """Times that a connection was opened again."""
+    """Times that a connection was opened again that had broken."""
+    reconnect_every: int | None = attrs.field(default=None, validator=COUNT.or_off())
+    """Trips after which a connection was closed and replaced; None for never."""
     late: int = attrs.field(validator=NATURAL)
     """Replies that came after they had been given up, which are failures too; or so long
     after that nothing else is known of them."""
@@ -118,6 +123,10 @@ class LoadReport:
     """And from when they should have been; None without a rate."""
     send_lag: Histogram | None
     """How much later than they should they were sent; None without a rate."""
+    connect: Histogram = attrs.field(factory=Histogram)
+    """How long it took to open the connections that were opened after the warm-up, each until
+    it could be used: looking up the name and TLS included. Not those that were there before
+    the first trip."""
     client_cpu_seconds: float = attrs.field(validator=AMOUNT)
     """What this process used from the end of the warm-up until no trip was in flight."""
     client_cpu_percent: float | None = attrs.field(validator=AMOUNT.or_off())
@@ -145,6 +154,16 @@ class LoadReport:
     def trips_per_second(self) -> float:
         """How many came back in each second."""
         return self.received / self.seconds if self.seconds else 0.0
+
+    @property
+    def connects(self) -> int:
+        """Connections that were opened after the warm-up."""
+        return self.connect.count
+
+    @property
+    def connects_per_second(self) -> float:
+        """How many were opened in each second."""
+        return self.connects / self.seconds if self.seconds else 0.0
 
     @property
     def latency(self) -> Histogram:
@@ -180,7 +199,8 @@ class LoadReport:
 
         Raises:
             ValueError: there is none; some have a rate and others have not; or messages differ
-                in size, which makes other trips of them.
+                in size, or connections in how many trips they made, which makes other trips of
+                them.
         """
         if not reports:
             raise ValueError("there is no report to merge")
@@ -189,6 +209,10 @@ class LoadReport:
         sizes = sorted({each.size for each in reports})
         if len(sizes) > 1:
             raise ValueError(f"the reports are of messages of different sizes: {sizes}")
+        every = {each.reconnect_every for each in reports}
+        if len(every) > 1:
+            listed = ", ".join(sorted(map(str, every)))
+            raise ValueError(f"the reports differ in reconnect_every: {listed}")
         rates = [each.rate for each in reports if each.rate is not None]
         return cls(
             endpoint=", ".join(dict.fromkeys(each.endpoint for each in reports)),
@@ -196,6 +220,7 @@ class LoadReport:
             size=sizes[0],
             pipeline=max(each.pipeline for each in reports),
             rate=sum(rates) if rates else None,
+            reconnect_every=reports[0].reconnect_every,
             seconds=max(each.seconds for each in reports),
             gave_up_after_seconds=min(
                 (
@@ -210,6 +235,7 @@ class LoadReport:
             service=sum_of(each.service for each in reports),
             response=sum_of(each.response for each in reports) if rates else None,
             send_lag=sum_of(each.send_lag for each in reports) if rates else None,
+            connect=sum_of(each.connect for each in reports),
             client_cpu_percent=max(
                 (
                     each.client_cpu_percent
@@ -247,13 +273,14 @@ class LoadReport:
             sent=self.sent,
             loss_percent=self.loss,
             trips_per_second=self.trips_per_second,
+            connects=self.connects,
+            connects_per_second=self.connects_per_second,
             outages=outages_to_json(*outages),
             latency_ns=figures_to_json(self.latency, lost=self.lost),
             **{
-                # What was lost was sent all the same: it has no part in how late that was.
                 f"{name}_ns": None
                 if each is None
-                else figures_to_json(each, lost=0 if name == "send_lag" else self.lost)
+                else figures_to_json(each, lost=0 if name in OF_NO_TRIP else self.lost)
                 for name, each in times.items()
             },
             **{
@@ -286,7 +313,8 @@ class LoadReport:
         except KeyError as error:
             raise ValueError(f"the report lacks {error}") from None
         absent = [fields[name] is None for name in ("rate", "response", "send_lag")]
-        if fields["service"] is None or any(absent) != all(absent):
+        lacking = fields["service"] is None or fields["connect"] is None
+        if lacking or any(absent) != all(absent):
             raise ValueError("the report lacks a histogram")
         report = cls(**fields)
         if any(

@@ -153,6 +153,8 @@ class LoadRun:
                 cause: tally.reasons[cause] for cause in failures if cause in tally.reasons
             },
             reconnects=tally.reconnects,
+            reconnect_every=self.plan.reconnect_every,
+            connect=tally.connect.copy(),
             late=tally.late,
             duplicate=tally.duplicate,
             stray=tally.stray,

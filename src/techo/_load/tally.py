@@ -45,6 +45,8 @@ class Tally:
     reasons: dict[FailureCause, str] = attrs.field(factory=dict)
     """What the system reported of a cause last."""
     reconnects: int = 0
+    connect: Histogram = attrs.field(factory=Histogram)
+    """How long it took to open connections."""
     late: int = 0
     duplicate: int = 0
     stray: int = 0
@@ -124,9 +126,13 @@ class Tally:
             if corrupt or self.run.overdue:
                 self._give_up_if_hopeless(cause)
 
-    def connected(self, _connected: Connected, *, again: bool) -> None:
-        """Count a connection that was opened again; see `Sink`."""
-        self.reconnects += again and not self.run.schedule.warming_up(self.run.clock())
+    def connected(self, connected: Connected, *, again: bool) -> None:
+        """Count a connection that was opened while trips are counted; see `Sink`."""
+        schedule, now = self.run.schedule, self.run.clock()
+        self.reconnects += again and not schedule.warming_up(now)
+        if schedule.counts(now):  # which those are not that were there at the beginning
+            steps = attrs.astuple(connected.times)
+            self.connect.record(int(sum(filter(None, steps)) * NANOSECONDS))
 
     def _give_up_if_hopeless(self, cause: FailureCause) -> None:
         """End the load if nothing has come back for long, and time alone won't end it.

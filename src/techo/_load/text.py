@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from techo._load.report import TIMES, LoadReport
+from techo._load.report import OF_NO_TRIP, TIMES, LoadReport
 from techo._probing.failure_cause import NEVER_REACHED
 from techo._probing.histogram import Histogram
 from techo._probing.text import (
@@ -74,11 +74,13 @@ def show(report: LoadReport, file: IO[str], *, colours: bool) -> None:
 
 def _counts(report: LoadReport) -> Iterator[str]:
     over = number_of(report.connections, "connection")
+    every = report.reconnect_every
+    renewed = "" if every is None else f"each replaced after {number_of(every, 'trip')}"
     wanted = "" if report.rate is None else f"{report.rate:,.10g} trips/s wanted"
     pipeline = "" if report.pipeline == 1 else f"up to {report.pipeline:,} in flight on each"
     place, size = where(report.endpoint, report.address), number_of(report.size, "byte")
     yield f"{place}: {over} x {size}"
-    if plan := ", ".join(filter(None, (pipeline, wanted))):
+    if plan := ", ".join(filter(None, (renewed, pipeline, wanted))):
         yield plan
     rate = report.trips_per_second
     megabits = 8 * rate * report.received_bytes / max(1, report.received) / _MEGA
@@ -86,6 +88,9 @@ def _counts(report: LoadReport) -> Iterator[str]:
         f"{number_of(report.received, 'round trip')} in {report.seconds:.3f} s: "
         f"{rate:,.1f}/s, {decimal(megabits)} Mbit/s"
     )
+    if report.reconnect_every is not None:
+        opened = number_of(report.connects, "connection")
+        yield f"{opened} opened: {report.connects_per_second:,.1f}/s"
     if report.gave_up_after_seconds is not None:
         yield f"gave up after {report.gave_up_after_seconds:.3f} s: nothing came back any more"
     loss = "" if report.loss is None else f" ({report.loss:.4g} %)"
@@ -126,10 +131,9 @@ def _times(report: LoadReport) -> Table:
     columns = [("n", "min", "mean", *(f"p{percent}" for percent in _PERCENTS), "max")]
     for name in TIMES:
         histogram: Histogram | None = getattr(report, name)
-        if histogram is not None:
+        if histogram is not None and (name != "connect" or histogram.count):
             table.add_column(name.replace("_", " "), justify="right")
-            # What was lost was sent all the same: it has no part in how late that was.
-            lost = 0 if name == "send_lag" else report.lost
+            lost = 0 if name in OF_NO_TRIP else report.lost
             percentiles = [histogram.percentile(each, lost=lost) for each in _PERCENTS]
             times = [histogram.min, histogram.mean, *percentiles, histogram.max]
             columns.append((f"{histogram.count:,}", *map(milliseconds, times)))

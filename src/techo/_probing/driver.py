@@ -36,9 +36,10 @@ class Driver(abc.ABC):
     _aborted: Ending | None = attrs.field(default=None, init=False)
     _reported: Exception | None = attrs.field(default=None, init=False)
     """The error of the last message that could not be sent, which is lost already."""
+    _finished: bool = attrs.field(default=False, init=False)
 
-    async def run(self) -> Ending:
-        """Make trips until the connection is over; return why.
+    async def run(self) -> Ending | None:
+        """Make trips until the connection is over; return why, or None if it was finished.
 
         An error about one message costs that one trip. A connection goes on after it, and a
         socket for datagrams does while other trips are in flight. Cancellation leaves trips in
@@ -47,6 +48,8 @@ class Driver(abc.ABC):
         begin, connectionless = True, self.transport.connectionless
         while True:
             ending = await self._run_once(begin=begin)
+            if self._finished:
+                return None
             over = self._aborted is not None or not self._is_about_one_message(ending.error)
             if ending.error is None or ending.error is not self._reported:
                 trips = list(self.in_flight.trips)
@@ -77,6 +80,11 @@ class Driver(abc.ABC):
         """End the run of this connection for a reason of our own."""
         self._aborted = ending
         self._scope.cancel(reason=ending.reason)
+
+    def finish(self) -> None:
+        """End the run of this connection: all its trips are made."""
+        self._finished = True
+        self._scope.cancel(reason="all trips over this connection are made")
 
     async def close(self) -> None:
         """Close gracefully; see `close_in_time`."""

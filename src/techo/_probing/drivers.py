@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from techo._probing.driver import Driver
-from techo._probing.in_flight import InFlight, Run
+from techo._probing.in_flight import FewInFlight, InFlight, Run
 from techo._probing.kernel_driver import KernelDriver, switch_stamps_on
 from techo._probing.pump_driver import PumpDriver
 from techo._probing.task_driver import TaskDriver
@@ -18,7 +18,16 @@ def driver_for(transport: Transport, run: Run) -> Driver:
     Raises:
         ValueError: the kernel's clock was asked for, and there is none for this connection.
     """
-    in_flight = InFlight(run, transport.keeps_messages)
+    if run.trips_each is None:
+        return _driver(transport, InFlight(run, transport.keeps_messages))
+    few = FewInFlight(run, transport.keeps_messages)
+    driver = _driver(transport, few)
+    few.all_made = driver.finish
+    return driver
+
+
+def _driver(transport: Transport, in_flight: InFlight) -> Driver:
+    run = in_flight.run
     if run.timed_by is not Clock.USER:
         if switch_stamps_on(transport):
             return KernelDriver(transport, in_flight)

@@ -162,20 +162,21 @@ class Engine:
 
     async def _keep_one(self, task_status: trio.TaskStatus[None]) -> NoReturn:
         """Have a connection, one after the other."""
-        pause, again, first = _FIRST_PAUSE, False, True
+        pause, broken, first = _FIRST_PAUSE, False, True
         while True:
             if self.reconnect is Reconnect.WHEN_DUE:
                 await self._wait_until_due()
-            driver = await self._connect(again=again)
+            driver = await self._connect(again=broken)
             if first:
                 task_status.started()
                 first = False
             if driver is not None:
-                again = True
-                await self._carry(driver)
+                broken = await self._carry(driver) is not None
+                if not broken:
+                    await self._wait_if_over()
             if self.reconnect is Reconnect.WHEN_DUE:
                 continue
-            if driver is not None and driver.in_flight.answered:
+            if driver is not None and (driver.in_flight.answered or not broken):
                 pause = _FIRST_PAUSE
                 continue
             # Nothing came of it, and nothing would of asking again at once, for ever.
@@ -192,6 +193,11 @@ class Engine:
             await trio.sleep_forever()
         else:
             await trio.sleep_until(due)
+
+    async def _wait_if_over(self) -> None:
+        """Wait until the block is left if no trip is due any more: no connection is needed."""
+        if self.run.schedule.next_due(self.run.clock()) is None:
+            await trio.sleep_forever()
 
     async def _connect(self, *, again: bool) -> Driver | None:
         """Connect, or note why that failed."""
@@ -225,15 +231,20 @@ class Engine:
         )
         self.run.sink.note(incident)
 
-    async def _carry(self, driver: Driver) -> None:
-        """Make trips over a connection, when trips may begin, until it is over."""
+    async def _carry(self, driver: Driver) -> Ending | None:
+        """Make trips over a connection, when trips may begin, until it is over.
+
+        Return why it broke, or None if all its trips are made.
+        """
         try:
             await self.started.wait()
             self.drivers[driver.in_flight] = driver
             ending = await driver.run()
-            if self.reconnect is Reconnect.WHEN_DUE and driver.in_flight.traffic.send_pending:
+            stuck = driver.in_flight.traffic.send_pending
+            if self.reconnect is Reconnect.WHEN_DUE and stuck and ending is not None:
                 # It could not be sent behind what was stuck, which is for so long at the most.
                 self.run.lose_due(ending, self.run.clock() - self.run.timeout)
+            return ending
         finally:
             self.run.idle.pop(driver.in_flight, None)
             self.drivers.pop(driver.in_flight, None)

@@ -43,6 +43,8 @@ class Run:
     """The run's clock, in seconds."""
     timed_by: Clock | None = Clock.USER
     """What times the trips; None for the kernel where it can."""
+    trips_each: int | None = None
+    """Trips over one connection, which is then closed and replaced; None for any number."""
     begun: int = 0
     """Trips that have begun."""
     in_flight: int = 0
@@ -129,10 +131,13 @@ class InFlight:
     """Whether a trip was lost."""
     timed: Callable[[Trip], None] | None = None
     """Called with a trip that has arrived, before that is reported."""
+    most: float = attrs.field(init=False)
+    """Trips in flight at the same time."""
     _matching: InOrder[Trip] | OneByOne[Trip] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._matching = OneByOne(self.run.payloads) if self.keeps_messages else InOrder()
+        self.most = self.run.pipeline
 
     def answer(self, chunk: bytes) -> bytes:
         """Take in what has arrived; return what to send now, of messages one at the most.
@@ -164,7 +169,7 @@ class InFlight:
             self.traffic.send_pending
         ):  # what is sent next must not overtake the rest of what was
             return b""
-        while len(self.trips) < run.pipeline and (trip := run.begin_trip(now)) is not None:
+        while len(self.trips) < self.most and (trip := run.begin_trip(now)) is not None:
             self.trips[trip] = None
             self._matching.expect(trip)
             pieces.append(trip.payload)
@@ -176,7 +181,7 @@ class InFlight:
 
     def _wait_for_due(self) -> None:
         self.run.idle.pop(self, None)
-        if len(self.trips) < self.run.pipeline:
+        if len(self.trips) < self.most:
             self.run.idle[self] = None
             self.run.freed.set()
 
@@ -256,3 +261,29 @@ class InFlight:
     def missing(self) -> int:
         """How many messages have to come back over a stream before the next can."""
         return self._matching.owed if isinstance(self._matching, InOrder) else 0
+
+
+@attrs.define(eq=False)
+class FewInFlight(InFlight):
+    """The trips in flight over a connection that is good for `Run.trips_each` of them."""
+
+    left: int = attrs.field(init=False)
+    """Trips that it is still good for."""
+    all_made: Callable[[], None] = attrs.field(init=False)
+    """Called when none is left, and none is in flight; maybe again."""
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        assert self.run.trips_each is not None  # noqa: S101  -- see `driver_for`
+        self.left = self.run.trips_each
+
+    def next(self, now: float) -> bytes:
+        """Begin the trips that there is room for; return what to send for them."""
+        before = len(self.trips)
+        self.most = min(self.run.pipeline, before + self.left)
+        data = super().next(now)
+        self.left -= len(self.trips) - before
+        if not self.left and not self.trips:
+            self.run.see_whether_done(now)
+            self.all_made()
+        return data
