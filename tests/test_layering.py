@@ -181,6 +181,20 @@ MAY_IMPORT = {
         "endpoint",
         "trio",
     },
+    "_capacity": {
+        "_capacity",
+        "_figures",
+        "_kernel",
+        "_load",
+        "_nursery",
+        "_printable",
+        "_probing",
+        "_reprs",
+        "_rules",
+        "_schema",
+        "_validation",
+        "trio",
+    },
     "_watch": {
         "_block",
         "_addresses",
@@ -216,6 +230,7 @@ MAY_IMPORT = {
     },
     "_pump": {"_kernel", "_pump", "_tls", "reply", "trio"},
     "_cli": {
+        "_capacity",
         "_figures",
         "_protocols",
         "_raw",
@@ -247,6 +262,7 @@ MAY_IMPORT = {
         "techo",
     },
     "__init__": {
+        "_capacity",
         "_kernel",
         "_fields",
         "_echo_service",

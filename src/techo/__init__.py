@@ -7,7 +7,7 @@
             trip = await client.round_trip(b"hello")
 
 `EchoService` has a handler for your own listeners. `ping` and `load` measure loss and latency,
-`watch` does it for days.
+`capacity` finds the highest rate that holds, `watch` measures for days.
 A reply is `raw`, `stamped` or your own function. `techo.testing` has servers that misbehave.
 `techo help library` prints the chapter that lists every name here; `embed` and `test` go on.
 """
@@ -18,6 +18,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from techo._capacity.capacity import capacity
+    from techo._capacity.report import Capacity, CapacityOutcome
+    from techo._capacity.step import CapacityStep, StepVerdict
     from techo._client.client import EchoClient, RoundTrip, open_client
     from techo._client.comparison import EchoError, EchoMismatch, ShortReply
     from techo._echo_service import EchoService, open_server
@@ -49,6 +52,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Admission",
+    "Capacity",
+    "CapacityOutcome",
+    "CapacityStep",
     "Change",
     "Clock",
     "Counts",
@@ -84,9 +90,11 @@ __all__ = [
     "SocketOptions",
     "State",
     "Statistics",
+    "StepVerdict",
     "Thresholds",
     "Watch",
     "WatchTarget",
+    "capacity",
     "load",
     "open_client",
     "open_server",
@@ -97,6 +105,9 @@ __all__ = [
 ]
 
 _ROOMS = {
+    "_capacity.capacity": ("capacity",),
+    "_capacity.report": ("Capacity", "CapacityOutcome"),
+    "_capacity.step": ("CapacityStep", "StepVerdict"),
     "_client.client": ("EchoClient", "RoundTrip", "open_client"),
     "_client.comparison": ("EchoError", "EchoMismatch", "ShortReply"),
     "_probing.failure_cause": ("FailureCause",),

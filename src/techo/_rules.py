@@ -131,6 +131,15 @@ WATCH: Final[Table] = {
     "certificate_days": DAYS,
 }
 
+_NO_SLO: Final = {
+    *("sent", "received", "received_bytes", "rate", "send_lag", "subflows"),
+    *(name for name in LOAD if name.startswith(("service.", "response.", "connect"))),
+}
+"""What grows with the rate by itself, is about the client, or forgives a server that halts; and
+the response time under its other name."""
+
+SLO: Final[Table] = {name: found for name, found in LOAD.items() if name not in _NO_SLO}
+
 _TABLES: Final = {"ping": PING, "load and merge": LOAD, "watch": WATCH}
 
 ALSO_CALLED: Final = {

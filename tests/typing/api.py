@@ -135,6 +135,24 @@ async def ping(connect: Callable[[], Awaitable[trio.abc.Stream]]) -> techo.PingS
     return statistics
 
 
+async def capacity(stop: trio.Event) -> techo.Capacity:
+    """A search that reports each step."""
+
+    def watch(step: techo.CapacityStep) -> None:
+        assert_type(step.verdict, techo.StepVerdict)
+        assert_type(step.report, techo.LoadReport)
+        assert_type(step.missed, tuple[str, ...])
+
+    found = await techo.capacity(
+        "udp://[::1]:1", ["p99<5ms", "loss<0.1%"], max_rate=100, watch=watch, stop=stop
+    )
+    assert_type(found.rate, float | None)
+    assert_type(found.outcome, techo.CapacityOutcome)
+    assert_type(found.steps, tuple[techo.CapacityStep, ...])
+    assert_type(found.to_json(), dict[str, Any])
+    return found
+
+
 async def load(stop: trio.Event) -> techo.LoadReport:
     """A load that reports as it goes, and the sum of two."""
 

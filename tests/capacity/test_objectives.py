@@ -1,0 +1,149 @@
+"""What must hold: how it is read, how many trips show it, and when all is in vain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+
+import techo
+from capacities import MS, report
+from techo._capacity.client import shortcoming
+from techo._capacity.objectives import Objectives, read_objective
+from techo._capacity.plan import SearchPlan
+from techo._capacity.search import Trial
+from techo._probing.failure_cause import FailureCause
+
+
+def missed(slo: str, found: techo.LoadReport) -> list[str]:
+    """What did not hold of one SLO, as text."""
+    return [str(each) for each in Objectives.of([slo]).missed(found)]
+
+
+@pytest.mark.parametrize(
+    ("slo", "fields", "expected"),
+    [
+        ("p99<5ms", {}, []),
+        ("p99<1ms", {}, ["p99<1ms (was 1.000 ms)"]),
+        ("p99<5ms", {"unsent": 2}, ["p99<5ms (so many were lost)", "unsent==0 (was 2)"]),
+        ("loss<1%", {"unsent": 2}, ["loss<1% (was 1.961 %)", "unsent==0 (was 2)"]),
+        ("p99.9<5ms", {}, ["p99.9<5ms (there were too few round trips)"]),
+        ("p50<5ms", {"reconnects": 3}, ["reconnects==0 (was 3)"]),
+        ("reconnects<5", {"reconnects": 3}, []),
+        (
+            "p50<5ms",
+            {"failures": {"refused": 2}},
+            ["2 failures beside lost trips (refused 2)"],
+        ),
+        ("failures<5", {"failures": {"refused": 2}}, []),
+        ("loss<3%", {"lost": 2, "failures": {"timeout-reply": 2}}, []),
+    ],
+)
+def test_what_does_not_hold_is_named(
+    slo: str, fields: dict[str, Any], expected: list[str]
+) -> None:
+    """What was lost, unsent or broken counts, and too few trips never pass."""
+    assert missed(slo, report(**fields)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("p99>5ms", "did you mean p99<5ms"),
+        ("loss>=1%", "did you mean loss<=1%"),
+        ("lost!=0", "did you mean lost<=0"),
+        ("rate<100", "no figure 'rate'"),
+        ("service.p99<5ms", "no figure 'service.p99'"),
+        ("p98<5ms", "no figure 'p98'"),
+        ("p99<5", "did you mean"),
+    ],
+)
+def test_what_can_not_hold_up_to_a_capacity_is_refused(text: str, reason: str) -> None:
+    """The other way round, about what the rate itself is, or without a unit."""
+    if text == "p99<5":
+        assert read_objective(text).limit == 5e9  # a bare number is seconds
+        return
+    with pytest.raises(ValueError, match=reason):
+        read_objective(text)
+
+
+@pytest.mark.parametrize(
+    ("slo", "rate", "short", "long"),
+    [
+        ("p99<5ms", 1000, 5000, 15_000),
+        ("p99<5ms", 10, 100, 300),
+        ("p99.9<5ms", 10, 1000, 3000),
+        ("loss<0.1%", 10, 1000, 3000),
+        ("loss==0%", 10, 50, 150),
+        ("p50<1s", 10, 50, 500),  # a queue that grows by 2 % is a second long after 50 s
+    ],
+)
+def test_a_step_has_as_many_trips_as_its_figures_need(
+    slo: str, rate: float, short: int, long: int
+) -> None:
+    """However low the rate is; and what confirms lasts until a queue would be seen."""
+    plan = SearchPlan(slo=slo)
+    assert plan.trips(Trial(rate, confirming=False)) == short
+    assert plan.trips(Trial(rate, confirming=True)) == long
+
+
+@pytest.mark.parametrize(
+    ("slo", "slow", "fields", "hopeless"),
+    [
+        ("p99<5ms", 10, {}, False),
+        ("p99<5ms", 11, {}, True),
+        ("loss<1%", 0, {"lost": 9, "failures": {"timeout-reply": 9}}, False),
+        ("loss<1%", 0, {"lost": 10, "failures": {"timeout-reply": 10}}, True),
+        ("max<5ms", 1, {}, True),
+        ("p50<5ms", 90, {"unsent": 900}, False),
+        ("p50<5ms", 0, {"reconnects": 1}, True),
+        ("p50<5ms", 0, {"failures": {"refused": 1}}, True),
+    ],
+)
+def test_a_load_is_hopeless_when_the_best_end_would_not_help(
+    slo: str,
+    slow: int,
+    fields: dict[str, Any],
+    hopeless: bool,  # noqa: FBT001  -- what is expected
+) -> None:
+    """Of 1,000 trips in all 100 are over, of which some were slow."""
+    found = report([MS] * (100 - slow) + [9 * MS] * slow, **fields)
+    assert bool(Objectives.of([slo]).hopeless(found, 1000)) is hopeless
+
+
+def shortcoming_of(
+    slo: str, found: techo.LoadReport, *lags: int, quickest: float | None = None
+) -> str:
+    """Why the client was the limit, if it was, of a load that has missed an SLO."""
+    not_held = Objectives.of([slo]).missed(found)
+    assert not_held
+    short = shortcoming(found, not_held, techo.Histogram.of(lags), quickest)
+    return "" if short is None else f"{short.why}; {short.remedy}"
+
+
+def test_a_client_that_was_the_limit_says_why() -> None:
+    """Its processor, its own delay, its buffers, its connections or its machine."""
+    slow = report([9 * MS] * 100)
+    assert shortcoming_of("p99<5ms", slow) == ""
+    busy = attrs.evolve(slow, client_cpu_percent=97.0, client_was_limit=True)
+    assert "97 % of a core" in shortcoming_of("p99<5ms", busy)
+    assert "4.000 ms late itself" in shortcoming_of("p99<5ms", slow, *[4 * MS] * 100)
+    assert shortcoming_of("p99<5ms", slow, *[MS] * 100) == ""
+    # Its delay explains no connections that are lost.
+    broken = attrs.evolve(slow, reconnects=1)
+    assert shortcoming_of("p99<5ms", broken, *[4 * MS] * 100) == ""
+    dropped = report(lost=4, failures={FailureCause.TIMEOUT_REPLY: 4}, dropped_here=2)
+    assert "2 datagrams came back" in shortcoming_of("loss<1%", dropped)
+    local = report(failures={FailureCause.LOCAL: 2})
+    assert "2 failures of this machine" in shortcoming_of("loss<1%", local)
+
+
+def test_connections_that_are_all_busy_are_too_few_unless_the_server_is_slower() -> None:
+    """Ten that wait 9 ms for each of 1,100 trips a second have no room to spare."""
+    full = report([9 * MS] * 1100)
+    assert "all 10 connections were busy" in shortcoming_of("p99<5ms", full, quickest=8e6)
+    assert shortcoming_of("p99<5ms", full, quickest=MS) == ""
+    assert shortcoming_of("p99<5ms", full) == ""
+    spare = attrs.evolve(full, connections=20)
+    assert shortcoming_of("p99<5ms", spare, quickest=8e6) == ""
