@@ -21,7 +21,7 @@ for name in sys.modules:
 sys.exit(code)
 """
 
-MEASURING = {"techo._ping", "techo._load", "techo._checking"}
+MEASURING = {"techo._ping", "techo._load", "techo._checking", "techo._capacity"}
 SERVING = {"techo._server", "techo._faults"}
 DRAWING = {"matplotlib", "numpy"}
 HELPING = {"rich.markdown", "techo._cli.pager", "importlib.metadata", "difflib"}

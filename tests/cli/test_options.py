@@ -196,7 +196,9 @@ def test_the_limits_of_the_command_line_are_those_of_the_library() -> None:
         assert getattr(options, name) == value
 
 
-@pytest.mark.parametrize("name", ["serve", "talk", "check", "ping", "load", "merge", "history"])
+@pytest.mark.parametrize(
+    "name", ["serve", "talk", "check", "ping", "load", "capacity", "merge", "history"]
+)
 def test_what_was_typed_does_nothing_to_the_terminal(name: str) -> None:
     """Escapes in what no command knows are shown, and not obeyed."""
     code, out, err = call(name, "--\x1b[31mno-such")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shlex
 import signal
 import socket
 from pathlib import Path
@@ -39,6 +40,8 @@ def test_it_is_a_schema() -> None:
         ("cause", techo.FailureCause),
         ("outcome", techo.Outcome),
         ("drop_reason", techo.DropReason),
+        ("step_verdict", techo.StepVerdict),
+        ("capacity_outcome", techo.CapacityOutcome),
         ("watch_state", State),
         ("watch_kind", EventKind),
     ],
@@ -88,6 +91,10 @@ def kinds_of(text: str) -> set[str]:
     return {kind_of(json.loads(line)) for line in text.splitlines() if line.startswith("{")}
 
 
+CAPACITY = shlex.split("--slo 'loss<50%' --start 100 --max-rate 100 -d 50ms --warm-up 0")
+"""Options of a search that is over after two short steps."""
+
+
 def test_commands_print_what_is_described(tmp_path: Path) -> None:
     """Every kind of object that a command prints is in the schema, and was seen."""
     seen = set[str]()
@@ -106,6 +113,7 @@ def test_commands_print_what_is_described(tmp_path: Path) -> None:
             ("load", "--json", "--output", second, "-n", "20", bad),
             ("ping", "--json", "-n", "3", "-i", "10ms", bad),
             ("merge", "--json", first, second),
+            ("capacity", "--json", *CAPACITY, port),
             ("history", "--json", "--every", "day", kept),
             ("watch", "--json", "--for", "100ms", "-i", "10ms", port),
             ("ping", "--json", "-n", "2", "-i", "10ms", port, bad),

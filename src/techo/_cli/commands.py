@@ -13,6 +13,7 @@ SUMMARIES: Final = {
     "check": "try out whether a server is a good echo",
     "ping": "measure loss and latency, probe by probe",
     "load": "make many round trips over many connections, and measure those",
+    "capacity": "find the highest rate at which a server holds what it must",
     "watch": "watch many targets for as long as you like, and say when each was away",
     "merge": "add up the reports of several loads",
     "history": "report what watch has written down, over days",
@@ -29,7 +30,7 @@ DEFAULT: Final = "serve"
 GROUPS: Final = {
     "Serve": ("serve",),
     "Try out a server": ("talk", "check"),
-    "Measure one": ("ping", "load", "merge"),
+    "Measure one": ("ping", "load", "merge", "capacity"),
     "Watch many": ("watch", "history"),
     "Learn": ("help", "completion"),
 }

@@ -1,0 +1,259 @@
+"""The capacity command: finds the highest rate that holds, and reports each step on the way."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from techo._cli.errors import fail, fell_short, never_reached, refuse
+from techo._cli.loading import (
+    CONNECTIONS,
+    MESSAGE_SIZE,
+    PIPELINE,
+    TwoSignals,
+    reply_timeout,
+)
+from techo._cli.objects import OBJECT_OPTIONS, Objects, taking_objects
+from techo._cli.options import CLIENT, Command, Group, Option, option
+from techo._cli.output import print_lines
+from techo._cli.packets import PACKETS, socket_options
+from techo._cli.process import shortage
+from techo._cli.readers import NUMBER, RATE, TIME, TIME_OR_NONE, Form, checked
+from techo._cli.rules import names_of
+from techo._cli.signals import held, release, stopping
+from techo._cli.tls import client_context
+from techo._probing.failure_cause import FailureCause
+from techo._quantities import read_share, write_share
+from techo._rules import SLO, Rule
+from techo._validation import number
+
+if TYPE_CHECKING:
+    import signal
+
+    import trio
+
+    from techo._capacity.report import Capacity
+    from techo._capacity.step import CapacityStep
+
+_DESCRIPTION = """\
+It loads a server at one rate after the other, and finds the highest at which all that must hold
+does. Trips are due at the rate whatever comes back, and their times count from when they were
+due: a server that halts is not forgiven. The rate is doubled until one fails; then the gap is
+halved until it is small; then the winner is tried for three times as long. If that fails, the
+search goes on below, with steps as long."""
+
+_EXAMPLES: Final = (
+    ("techo capacity --slo 'p99<5ms' echo.example", "TCP, on port 8009"),
+    ("techo capacity --slo 'p99<50ms' --slo 'loss<0.1%' udp://echo.example", "two SLOs"),
+    ("techo capacity --slo 'p99.9<1s' --start 1000 -c 100 tls://echo.example", "from 1,000/s"),
+)
+
+_EXITS: Final = (
+    ("0", "found: the rate held, also for longer"),
+    ("1", "the lowest rate fails already"),
+    ("2", "the client was the limit, nobody was there, wrong usage, or steps ran out"),
+    ("130", "by SIGINT, after Ctrl-C"),
+)
+
+_ABOUT = names_of(SLO, "They are of the response time, and every SLO must hold.").replace(
+    "--fail-if", "--slo"
+)
+
+_NOTES = f"""\
+{_ABOUT}
+Besides, no connection may be lost, no trip be unsent and no outage happen, unless an SLO is
+about that: --slo 'reconnects<5'. What could not be sent counts as lost.
+
+A rate has failed if it did so in two steps: one pause of some machine is no lack of capacity.
+A step ends early when nothing can hold any more. It is longer than --duration if a figure takes
+more trips: p99 takes 100, p99.9 takes 1,000, and loss<0.1% takes 1,000.
+If the first rate fails, it is halved, down to a 64th of it.
+
+Ctrl-C ends it with what was found so far; a second one does not wait for trips in flight."""
+
+_SHARE: Final = Form("SHARE", checked(read_share, number(above=0, most=1)), write=write_share)
+
+
+def _read_slo(text: str) -> Rule:
+    from techo._capacity.objectives import read_objective
+
+    return read_objective(text)
+
+
+_OPTIONS: Final[Sequence[Option | Group]] = [
+    *CLIENT,
+    PACKETS,
+    option(
+        "--slo",
+        Form("RULE", _read_slo),
+        "what must hold, at least one: a figure, one of < <= ==, and a limit, such as "
+        "'p99<5ms'",
+        repeatable=True,
+        shown="none",
+    ),
+    option("--start", RATE, "the first rate", default=100.0, shown="100/s"),
+    option(
+        "--max-rate", RATE, "the highest rate that is tried", shown="whatever the client can do"
+    ),
+    option(
+        "--precision",
+        _SHARE,
+        "how far the next rate that failed may be above the one that held",
+        default=0.02,
+    ),
+    option("-d --duration", TIME, "how long a step is, at least", default=5.0),
+    option("--max-steps", NUMBER, "after how many steps to give up", default=100),
+    option(
+        "--warm-up", TIME_OR_NONE, "how long to load in each step before it counts", default=0.5
+    ),
+    CONNECTIONS,
+    MESSAGE_SIZE,
+    PIPELINE,
+    reply_timeout("What comes later is lost"),
+    *OBJECT_OPTIONS,
+]
+
+
+def capacity(options: argparse.Namespace) -> int:
+    """Search until the end and return the exit code: minus the signal's number for SIGINT."""
+    import trio
+
+    if not options.slo:
+        return refuse("capacity needs what must hold: --slo 'p99<5ms', for example")
+    if options.max_rate is not None and options.start > options.max_rate:
+        return refuse(
+            f"--start {options.start:g} is above --max-rate {options.max_rate:g}; lower it"
+        )
+    if (short := shortage(options.connections)) is not None:
+        return refuse(f"{short} or lower --connections")
+    stop = stopping()
+    try:
+        with held(stop), taking_objects(options.output, printed=options.json) as objects:
+            command = _Search(options, objects)
+            trio.run(command.run, stop)
+    except ValueError as error:
+        return refuse(str(error))
+    if command.found is None:
+        return command.signals.exit_code or 2
+    if command.found.outcome == "unfinished" and command.signals.stopped_by:
+        return command.signals.exit_code or 2
+    return _verdict(command.found, options) or int(not objects.complete)
+
+
+@attrs.define(eq=False)
+class _Search:
+    """One search, and the signals that end it."""
+
+    options: argparse.Namespace
+    objects: Objects
+    signals: TwoSignals = attrs.field(factory=TwoSignals)
+    found: Capacity | None = None
+    """None if a second signal ended it."""
+    steps: int = 0
+    """How many were reported."""
+
+    async def run(self, stop_signals: Sequence[signal.Signals]) -> None:
+        import trio
+
+        from techo._nursery import open_bare_nursery
+
+        stop = trio.Event()
+        with trio.open_signal_receiver(*stop_signals) as signals:
+            release(stop_signals)
+            async with open_bare_nursery() as nursery:
+                nursery.start_soon(self.signals.heed, signals, nursery, stop)
+                self.found = await self._find(stop)
+                nursery.cancel_scope.cancel(reason="the search is over")
+        if self.found is not None:
+            self.objects.put(self.found.to_json())
+            if not self.options.json:
+                from techo._capacity.text import summary_of
+
+                print_lines(*summary_of(self.found))
+
+    async def _find(self, stop: trio.Event) -> Capacity:
+        from techo._capacity.capacity import find
+        from techo._capacity.plan import SearchPlan
+        from techo._load.load import carry_out
+        from techo._load.plan import LoadPlan
+
+        options = self.options
+        tls = client_context(options)
+        plan = SearchPlan(
+            slo=[rule.text for rule in options.slo],
+            start=options.start,
+            max_rate=options.max_rate,
+            precision=options.precision,
+            seconds=options.duration,
+            max_steps=options.max_steps,
+        )
+        load_plan = LoadPlan(
+            connections=options.connections,
+            size=options.size,
+            pipeline=options.pipeline,
+            warm_up=options.warm_up,
+            timeout=options.timeout,
+        )
+        loader = functools.partial(
+            carry_out,
+            target=options.endpoint,
+            tls=tls,
+            server_name=None if tls is None else options.tls_server_name,
+            options=socket_options(options, options.connections),
+        )
+        return await find(
+            plan, load_plan, loader, str(options.endpoint), watch=self._show, stop=stop
+        )
+
+    def _show(self, step: CapacityStep) -> None:
+        self.objects.put(step.to_json())
+        if not self.options.json:
+            from techo._capacity.text import HEADING, row_of
+
+            heading = [] if self.steps else [HEADING]
+            print_lines(*heading, row_of(step))
+        self.steps += 1
+
+
+def _verdict(found: Capacity, options: argparse.Namespace) -> int:
+    """Report why no capacity was found, if so, and return the exit code."""
+    from techo._capacity.report import CapacityOutcome
+    from techo._capacity.text import per_second
+
+    outcome, last = found.outcome, found.steps[-1]
+    if outcome is CapacityOutcome.FOUND:
+        return 0
+    report = last.report
+    if outcome is CapacityOutcome.NEVER_REACHED:
+        return never_reached(found.endpoint, report.failures, report.reasons)
+    if short := report.failures.get(FailureCause.LOCAL):
+        reason = report.reasons.get(FailureCause.LOCAL, "")
+        return fell_short(found.endpoint, short, reason)
+    if outcome is CapacityOutcome.CLIENT_LIMIT:
+        tight = found.failed[-1]
+        what = f"the client was the limit, and not {found.endpoint}: {tight.client}"
+        return refuse(f"{what}; {tight.remedy}")
+    if outcome is CapacityOutcome.LOWEST_FAILED:
+        return fail(f"the lowest rate that was tried, {per_second(last.rate)}, fails already")
+    return refuse(
+        f"{options.max_steps:,} steps were too few; raise --max-steps, or --precision "
+        f"{write_share(options.precision)}"
+    )
+
+
+COMMAND: Final = Command(
+    "capacity",
+    "capacity --slo RULE [OPTION]... [ENDPOINT]",
+    _DESCRIPTION,
+    _OPTIONS,
+    capacity,
+    variables="TECHO_SLO='p99<5ms' or TECHO_START=1000",
+    examples=_EXAMPLES,
+    exits=_EXITS,
+    chapters=("capacity", "load", "json"),
+    notes=_NOTES,
+)
