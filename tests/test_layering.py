@@ -171,6 +171,7 @@ MAY_IMPORT = {
     },
     "_load": {
         "_kernel",
+        "_operate",
         "_schema",
         "_reprs",
         "_validation",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from techo._kernel.mptcp import MptcpPaths
     from techo._kernel.options import SocketOptions
     from techo._load.load import load
+    from techo._load.part import LoadPart
     from techo._load.report import LoadReport
     from techo._operate.admission import Admission
     from techo._ping.ping import Ping, ping
@@ -71,6 +72,7 @@ __all__ = [
     "Histogram",
     "Kind",
     "Limits",
+    "LoadPart",
     "LoadReport",
     "MptcpPaths",
     "Outage",
@@ -115,6 +117,7 @@ _ROOMS = {
     "_kernel.mptcp": ("MptcpPaths",),
     "_kernel.options": ("SocketOptions",),
     "_load.load": ("load",),
+    "_load.part": ("LoadPart",),
     "_load.report": ("LoadReport",),
     "_operate.admission": ("Admission",),
     "_ping.ping": ("Ping", "ping"),

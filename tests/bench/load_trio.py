@@ -65,6 +65,20 @@ async def load(endpoint: str, count: int, size: int, seconds: float) -> Counted:
     return Counted(report.received, report.seconds, report.client_cpu_seconds)
 
 
+async def load_in_processes(endpoint: str, count: int, size: int, seconds: float) -> Counted:
+    """Ask with the command, which divides the load among processes."""
+    done = await trio.run_process(
+        [
+            *(sys.executable, "-P", "-m", "techo", "load", "--json", endpoint),
+            *("--processes", sys.argv[1].split("-")[1], "-c", str(count), "-s", str(size)),
+            *("-d", str(seconds), "--warm-up", str(WARM_UP), "-W", str(PATIENCE)),
+        ],
+        capture_stdout=True,
+    )
+    report = techo.LoadReport.from_json(json.loads(done.stdout))
+    return Counted(report.received, report.seconds, report.client_cpu_seconds)
+
+
 async def ask_with_client(endpoint: str, count: int, size: int, seconds: float) -> Counted:
     """Ask with techo's client in a task for each connection, which verifies every byte."""
     async with contextlib.AsyncExitStack() as stack:
@@ -126,7 +140,13 @@ async def ask_in_tasks(
     )
 
 
-CLIENTS: Final = {"techo": load, "techo-tasks": ask_with_client, "trio": ask_plainly}
+CLIENTS: Final = {
+    "techo": load,
+    "techo-1-process": load_in_processes,
+    "techo-2-processes": load_in_processes,
+    "techo-tasks": ask_with_client,
+    "trio": ask_plainly,
+}
 
 
 def main(

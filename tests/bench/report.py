@@ -59,7 +59,7 @@ class Report:
         found = [
             f"Medians of {self.effort.rounds} rounds, {self.effort.seconds:g} s a turn.",
             f"Servers, or clients, take turns; server and client {place}.",
-            "In rows workers and page all share all cores.",
+            "In rows workers, processes and page all share all cores.",
             "Ratios are of the same round, in brackets their quartiles.",
             ", ".join(f"{name} {version}" for name, version in environment().items()),
         ]

@@ -359,6 +359,23 @@ ROWS: Final = (
         server="techo",  # which does less than any client on trio that compares the bytes
         also=("c",),
     ),
+    Row(
+        name="processes",
+        work="techo load --processes: 100 connections x 64 B, closed loop, on all cores",
+        load=("echo", "100", "64"),
+        figures=(
+            Figure(
+                "load_cpu_us",
+                "client CPU per round trip",
+                "µs",
+                against({"techo-1-process": 1.15}),
+            ),
+            Figure("messages_per_second", "round trips a second", "/s"),
+        ),
+        server="c",
+        subject="techo-2-processes",
+        pinned=False,
+    ),
     # An echo's time should be the network's and the server's, and no client's, however busy.
     clock(
         "", "timed by ping's kernel clock and by others", times(50, {"c-ping": 1.0})[:1], "irtt"

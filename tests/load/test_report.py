@@ -38,6 +38,20 @@ OUTAGES = st.builds(
 )
 
 
+PARTS = st.builds(
+    techo.LoadPart,
+    name=st.sampled_from(["process 1", "10.0.0.2"]),
+    received=COUNTS,
+    lost=COUNTS,
+    unsent=COUNTS,
+    p50=st.none() | COUNTS,
+    p99=st.none() | COUNTS,
+    client_cpu_percent=st.none() | AMOUNTS,
+    client_was_limit=st.booleans(),
+    died=st.sampled_from([None, "it was ended by signal 9"]),
+)
+
+
 @st.composite
 def reports(draw: st.DrawFn, *, scheduled: bool | None = None) -> techo.LoadReport:
     """Any report, with a rate or without."""
@@ -76,6 +90,7 @@ def reports(draw: st.DrawFn, *, scheduled: bool | None = None) -> techo.LoadRepo
         client_cpu_seconds=draw(AMOUNTS),
         client_cpu_percent=draw(st.none() | AMOUNTS),
         client_was_limit=draw(st.booleans()),
+        parts=draw(st.lists(PARTS, max_size=2)),
     )
 
 
@@ -185,6 +200,7 @@ def test_merging_adds_up(several: list[techo.LoadReport]) -> None:
     rates = [each.rate for each in several if each.rate is not None]
     assert total.rate == (sum(rates) if rates else None)
     assert total.client_was_limit == any(each.client_was_limit for each in several)
+    assert [*total.parts] == [part for each in several for part in each.parts]
     assert total.client_cpu_seconds == sum(each.client_cpu_seconds for each in several)
 
 
@@ -272,6 +288,11 @@ def test_a_report_that_lacks_something_is_refused(name: str) -> None:
             techo.LoadReport.from_json(data)
 
 
+PART = (
+    *("name", "received", "lost", "unsent", "p50_ns", "p99_ns"),
+    *("client_cpu_percent", "client_was_limit", "died"),
+)
+
 NATURALS = (*ADDED, "pipeline")
 
 
@@ -342,6 +363,9 @@ NATURALS = (*ADDED, "pipeline")
             {"outages": {"count": 1, "total_ns": 0, "longest": 5}},
             "an outage has from_ns, to_ns, duration_ns, probes",
         ),
+        ({"parts": None}, "parts None is not a list of parts, each with name, received, lost"),
+        ({"parts": [{"name": "process 1"}]}, "is not a list of parts, each with name"),
+        ({"parts": [dict.fromkeys(PART, 1)]}, "name 1 is not a text that can be printed"),
         ({"event": "reply"}, "no summary of a load"),
         ({"schema": 1}, "no report of schema 2, but of 1: measure again"),
         ({"schema": None}, "no report of schema 2, but of None"),

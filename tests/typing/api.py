@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, assert_type
 
 import trio
@@ -176,6 +176,8 @@ async def load(stop: trio.Event) -> techo.LoadReport:
     assert_type(report, techo.LoadReport)
     assert_type(report.response, techo.Histogram | None)
     assert_type(report.failures, Mapping[techo.FailureCause, int])
+    assert_type(report.parts, Sequence[techo.LoadPart])
+    assert_type([each.died for each in report.parts], list[str | None])
     return techo.LoadReport.merged([report, techo.LoadReport.from_json(report.to_json())])
 
 

@@ -15,6 +15,7 @@ import attrs
 
 from techo._cli.errors import refuse
 from techo._cli.intervals import DEFAULT, LEAST, Intervals
+from techo._cli.load_plan import plan_of, settle
 from techo._cli.loading import (
     CONNECTIONS,
     MESSAGE_SIZE,
@@ -22,10 +23,11 @@ from techo._cli.loading import (
     TwoSignals,
     reply_timeout,
 )
-from techo._cli.options import CLIENT, Command, Group, Option, option, setter
+from techo._cli.options import CLIENT, Command, Group, Option, option
 from techo._cli.output import Forgiving
 from techo._cli.packets import PACKETS, socket_options
 from techo._cli.process import shortage
+from techo._cli.processes import PROCESSES, processes_of
 from techo._cli.readers import NUMBER, RATE, TIME, TIME_OR_NONE, time_form
 from techo._cli.report import (
     REPORT_OPTIONS,
@@ -117,6 +119,7 @@ _OPTIONS: Final[Sequence[Option | Group]] = [
         "how often to print a line of what was measured since the last one",
         shown="1s; off with --json",
     ),
+    PROCESSES,
     *REPORT_OPTIONS,
 ]
 
@@ -125,13 +128,10 @@ def load(options: argparse.Namespace) -> int:
     """Load until the end and return the exit code: minus the signal's number for SIGINT."""
     import trio
 
-    if options.duration is not None and options.trips is not None:
-        # Of the two, one may come from the environment, and then the other was meant.
-        left_out = {"duration", "trips"}.difference(options.given)
-        if len(left_out) != 1:
-            both = " and ".join(setter(options, name) for name in ("duration", "trips"))
-            return refuse(f"{both}: give one of them")
-        setattr(options, left_out.pop(), None)
+    try:
+        settle(options)
+    except ValueError as error:
+        return refuse(str(error))
     if (short := shortage(options.connections)) is not None:
         return refuse(f"{short} or lower --connections")
     stop = stopping()
@@ -178,10 +178,8 @@ class _Load:
     async def _measure(
         self, show: Callable[[LoadReport], None], stop: trio.Event
     ) -> LoadReport:
-        from techo._load.load import load
-
         options = self.options
-        tls = client_context(options)
+        plan = plan_of(options)
         every = options.report_every or (math.inf if options.json else DEFAULT)
         intervals = Intervals(every, options.json)
 
@@ -193,23 +191,21 @@ class _Load:
                 self.timeline.take(report)
             show(report)
 
-        report = await load(
-            options.endpoint,
-            connections=options.connections,
-            seconds=options.duration,
-            trips=options.trips,
-            rate=options.rate,
-            size=options.size,
-            pipeline=options.pipeline,
-            warm_up=options.warm_up,
-            timeout=options.timeout,
-            reconnect_every=options.reconnect_every,
-            tls=tls,
-            server_name=None if tls is None else options.tls_server_name,
-            options=socket_options(options, options.connections),
-            watch=watch,
-            stop=stop,
-        )
+        if options.processes is not None:
+            report = await processes_of(options, plan, watch, stop).run()
+        else:
+            from techo._load.load import carry_out
+
+            tls = client_context(options)
+            report = await carry_out(
+                plan,
+                options.endpoint,
+                tls=tls,
+                server_name=None if tls is None else options.tls_server_name,
+                options=socket_options(options, options.connections),
+                watch=watch,
+                stop=stop,
+            )
         intervals.finish(report)
         return report
 

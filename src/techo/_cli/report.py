@@ -106,6 +106,11 @@ def _verdict(report: LoadReport, rules: Sequence[Rule]) -> int:
     if report.never_reached:
         return never_reached(report.endpoint, report.failures, report.reasons)
     fired = any_fired(rules, figures_of_load(report))
+    died = [each for each in report.parts if each.died]
+    for each in died:
+        fail(f"{each.name} died: {each.died}; {each.unsent:,} trips of its share are unsent")
+    if died:
+        return 1
     if report.failed:
         return fail(f"{number_of(report.failed, 'failure')} ({counted(report.failures)})")
     if not report.received:

@@ -12,7 +12,7 @@ import trio
 from techo._kernel.options import DEFAULT_OPTIONS, SocketOptions
 from techo._load.plan import SECONDS, LoadPlan, is_lossy
 from techo._load.report import LoadReport
-from techo._load.run import LoadRun
+from techo._load.run import Agree, LoadRun
 from techo._load.tally import Tally
 from techo._probing.engine import Engine, Reconnect
 from techo._probing.in_flight import Run
@@ -90,8 +90,9 @@ async def carry_out(
     options: SocketOptions = DEFAULT_OPTIONS,
     watch: Callable[[LoadReport], None] | None = None,
     stop: trio.Event | None = None,
+    agree: Agree | None = None,
 ) -> LoadReport:
-    """Make a load of a plan; see `load`."""
+    """Make a load of a plan; see `load`, and `Agree` for when it begins."""
     opener = opener_of(target, tls, server_name, options, plan.connections)
     if isinstance(target, str):
         target = Endpoint.parse(target)
@@ -116,6 +117,7 @@ async def carry_out(
         plan,
         trio.Event() if stop is None else stop,
         (lambda _: None) if watch is None else watch,
+        agree,
     ).run()
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import attrs
 
 from techo._kernel.mptcp import MptcpPaths
+from techo._load.part import LoadPart, parts_of
 from techo._load.report_fields import counts, paths, texts
 from techo._load.sums import joined, sum_of, sum_of_failures, sum_of_paths
 from techo._probing.failure_cause import NEVER_REACHED, FailureCause
@@ -136,6 +137,8 @@ class LoadReport:
     """Whether that was so much that another client might measure more."""
     mptcp: MptcpPaths | None = attrs.field(default=None, converter=paths)
     """What the connections have become, if they were to be MPTCP; None if they were not."""
+    parts: Sequence[LoadPart] = attrs.field(default=(), converter=parts_of)
+    """What each process or machine had of it; empty if it was one process."""
 
     def __repr__(self) -> str:
         return brief(self)
@@ -251,6 +254,7 @@ class LoadReport:
             ),
             client_was_limit=any(each.client_was_limit for each in reports),
             mptcp=sum_of_paths(each.mptcp for each in reports),
+            parts=[part for each in reports for part in each.parts],
             **{name: sum(getattr(each, name) for each in reports) for name in _ADDED},
         )
 
@@ -265,6 +269,7 @@ class LoadReport:
             fields[in_json] = fields.pop(name)
         if self.mptcp is not None:
             fields["mptcp"] = attrs.asdict(self.mptcp)
+        fields["parts"] = [each.to_json() for each in self.parts]
         for name in ("failures", "reasons"):
             fields[name] = {str(cause): each for cause, each in fields[name].items()}
         return headed(

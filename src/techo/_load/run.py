@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
 
 import attrs
 import trio
@@ -27,6 +27,10 @@ _ENOUGH: Final = 0.1
 _WATCHED: Final = 0.2
 """Seconds between two calls of `watch`."""
 
+Agree: TypeAlias = Callable[[bool], Awaitable[float | None]]
+"""Awaited when each connection was tried once, with whether there is one. It returns when to
+begin, in trio's clock, or None for not at all; a load that is stopped cancels it."""
+
 
 @attrs.define(eq=False)
 class LoadRun:
@@ -39,12 +43,14 @@ class LoadRun:
     stop: trio.Event
     watch: Callable[[LoadReport], None]
     """Called with a report so far, now and then and when it is stopped."""
+    agree: Agree | None = None
+    """By default it begins at once, if there is a connection."""
     _counted_from: tuple[float, float] | None = None
     """When counting began, and the CPU that this process had used by then, in seconds."""
     _over: tuple[float, float] | None = None
     """The same of when no trip was in flight any more: closing connections takes some, too."""
     _ending: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    """Ends the wait for the end."""
+    """Ends the wait for the beginning, then that for the end."""
 
     async def run(self) -> LoadReport:
         """Connect, make all trips, and report.
@@ -57,8 +63,9 @@ class LoadRun:
         async with open_bare_nursery() as nursery:
             nursery.start_soon(self._heed_stop)
             async with engine.running() as running:
-                if engine.reached and engine.failure is None and not self.stop.is_set():
-                    self._start(running)
+                moment = None if engine.failure is not None else await self._until_begin()
+                if moment is not None:
+                    self._start(running, moment)
                     await self._until_done()
                     self._over = self._now()
             nursery.cancel_scope.cancel(reason="the load is over")
@@ -66,8 +73,21 @@ class LoadRun:
             raise engine.failure
         return self.report()
 
-    def _start(self, nursery: trio.Nursery) -> None:
-        self.engine.start(nursery)
+    async def _until_begin(self) -> float | None:
+        """Return when to begin, when it is time; None if there is nothing to begin."""
+        if self.stop.is_set():
+            return None
+        if self.agree is None:
+            return self.engine.run.clock() if self.engine.reached else None
+        with self._ending:
+            moment = await self.agree(self.engine.reached)
+            if moment is not None:
+                await trio.sleep_until(moment)
+            return moment
+        return None
+
+    def _start(self, nursery: trio.Nursery, at: float) -> None:
+        self.engine.start(nursery, at)
         self.tally.last = self.engine.run.schedule.begin
         if self.engine.run.schedule.warm_up:
             nursery.start_soon(self._begin_counting)

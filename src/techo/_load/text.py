@@ -63,13 +63,15 @@ def show(report: LoadReport, file: IO[str], *, colours: bool) -> None:
     console.width = max(console.width, _LEAST_WIDTH)
     for line in fitted(_counts(report)):
         console.print(line, soft_wrap=True)
+    tables = [_parts(report)] if report.parts else []
     if report.latency.count:
-        for each in (_times(report), _histogram(report, console.encoding)):
-            console.print()
-            with console.capture() as capture:
-                console.print(Padding(each, (0, 0, 0, _INDENT), expand=False))
-            # Tables are filled with blanks, which stand in the way where a text is kept.
-            file.write(_BLANKS.sub(r"\1", capture.get()))
+        tables += [_times(report), _histogram(report, console.encoding)]
+    for each in tables:
+        console.print()
+        with console.capture() as capture:
+            console.print(Padding(each, (0, 0, 0, _INDENT), expand=False))
+        # Tables are filled with blanks, which stand in the way where a text is kept.
+        file.write(_BLANKS.sub(r"\1", capture.get()))
 
 
 def _counts(report: LoadReport) -> Iterator[str]:
@@ -108,21 +110,43 @@ def _counts(report: LoadReport) -> Iterator[str]:
         outages = report.outages, report.outage_seconds
         yield outages_in_words(*outages, report.longest_outage)
     reached = NEVER_REACHED.isdisjoint(report.failures)
-    if report.unsent and report.rate is not None and reached:
+    dead = sum(each.unsent for each in report.parts if each.died)
+    if report.unsent > dead and report.rate is not None and reached:
         yield "unsent: no connection was free; try more of them, or a longer pipeline"
     if report.failures:
         yield f"failures: {counted(report.failures)}"
         yield from (f"  {cause}: {text}" for cause, text in report.reasons.items())
     yield _client(report)
+    yield from (f"{each.name} died: {each.died}" for each in report.parts if each.died)
 
 
 def _client(report: LoadReport) -> str:
     used = f"client CPU {report.client_cpu_seconds:.2f} s"
     if report.client_cpu_percent is not None:
-        used += f", {report.client_cpu_percent:.0f} % of a core"
+        most = " at most" * bool(report.parts)
+        used += f", {report.client_cpu_percent:.0f} % of a core{most}"
     if report.client_was_limit:
-        used += ": THE CLIENT WAS THE LIMIT; share the load among more of them (techo merge)"
+        limits = ", ".join(each.name for each in report.parts if each.client_was_limit)
+        limit = f"{limits} WAS ITS OWN LIMIT" if limits else "THE CLIENT WAS THE LIMIT"
+        used += f": {limit}; share the load among more of them (--processes, techo merge)"
     return used
+
+
+def _parts(report: LoadReport) -> Table:
+    """Return a table of what each process or machine had."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("")
+    for name in ("received", "lost", "unsent", "p50 ms", "p99 ms", "CPU %"):
+        table.add_column(name, justify="right")
+    for each in report.parts:
+        used = each.client_cpu_percent
+        table.add_row(
+            each.name,
+            *(f"{count:,}" for count in (each.received, each.lost, each.unsent)),
+            *map(milliseconds, (each.p50, each.p99)),
+            "-" if used is None else f"{used:.0f}",
+        )
+    return table
 
 
 def _times(report: LoadReport) -> Table:

@@ -1,0 +1,51 @@
+"""Processes: the option of load that divides it among several, and what it makes."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from techo._cli.options import option
+from techo._cli.packets import socket_options
+from techo._cli.readers import Form
+from techo._cli.workers import read_workers
+
+if TYPE_CHECKING:
+    import trio
+
+    from techo._load.plan import LoadPlan
+    from techo._load.processes import LoadProcesses
+    from techo._load.report import LoadReport
+
+PROCESSES: Final = option(
+    "--processes",
+    Form("N", read_workers, choices=lambda: ("auto", "off")),
+    "divide the load among this many processes, as many as there are cores for auto. "
+    "Connections, trips and the rate are divided; all begin at one moment",
+    shown="off",
+)
+
+
+def processes_of(
+    options: argparse.Namespace,
+    plan: LoadPlan,
+    watch: Callable[[LoadReport], None],
+    stop: trio.Event,
+) -> LoadProcesses:
+    """Return the processes that the options ask for.
+
+    Raises:
+        ValueError: there can be none here, or not so many.
+    """
+    if sys.platform == "win32":
+        raise ValueError("--processes is not for Windows")
+    from techo._cli.load_process import command_line
+    from techo._load.processes import LoadProcesses
+
+    socket_options(options, plan.connections)  # before each checks only its own share
+    count: int = options.processes
+    command = functools.partial(command_line, options.arguments, count)
+    return LoadProcesses(str(options.endpoint), plan, count, command, watch, stop)
