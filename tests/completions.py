@@ -20,6 +20,8 @@ TYPED = [
     ("techo load --output oth", "other.json"),
     ("techo talk --tls-ca oth", "other.json"),
     ("techo merge one.json oth", "other.json"),
+    ("techo compare one.json oth", "other.json"),
+    ("techo compare --after one.json oth", "other.json"),
     ("techo history oth", "other.json"),
     ("techo history --every h", "hour"),
     ("techo completion f", "fish"),

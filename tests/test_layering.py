@@ -196,6 +196,7 @@ MAY_IMPORT = {
         "_validation",
         "trio",
     },
+    "_comparing": {"_comparing", "_load", "_probing", "_schema"},
     "_watch": {
         "_block",
         "_addresses",
@@ -252,6 +253,7 @@ MAY_IMPORT = {
         "_faults",
         "_cli",
         "_checking",
+        "_comparing",
         "_server",
         "_client",
         "_tls",
@@ -264,6 +266,7 @@ MAY_IMPORT = {
     },
     "__init__": {
         "_capacity",
+        "_comparing",
         "_kernel",
         "_fields",
         "_echo_service",

@@ -7,7 +7,8 @@
             trip = await client.round_trip(b"hello")
 
 `EchoService` has a handler for your own listeners. `ping` and `load` measure loss and latency,
-`capacity` finds the highest rate that holds, `watch` measures for days.
+`capacity` finds the highest rate that holds, `compare` what has changed between loads, and
+`watch` measures for days.
 A reply is `raw`, `stamped` or your own function. `techo.testing` has servers that misbehave.
 `techo help library` prints the chapter that lists every name here; `embed` and `test` go on.
 """
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from techo._capacity.step import CapacityStep, StepVerdict
     from techo._client.client import EchoClient, RoundTrip, open_client
     from techo._client.comparison import EchoError, EchoMismatch, ShortReply
+    from techo._comparing.compare import compare
+    from techo._comparing.comparison import ComparedFigure, Comparison, Verdict
     from techo._echo_service import EchoService, open_server
     from techo._kernel.mptcp import MptcpPaths
     from techo._kernel.options import SocketOptions
@@ -58,6 +61,8 @@ __all__ = [
     "CapacityStep",
     "Change",
     "Clock",
+    "ComparedFigure",
+    "Comparison",
     "Counts",
     "DatagramStatistics",
     "DropReason",
@@ -94,9 +99,11 @@ __all__ = [
     "Statistics",
     "StepVerdict",
     "Thresholds",
+    "Verdict",
     "Watch",
     "WatchTarget",
     "capacity",
+    "compare",
     "load",
     "open_client",
     "open_server",
@@ -112,6 +119,8 @@ _ROOMS = {
     "_capacity.step": ("CapacityStep", "StepVerdict"),
     "_client.client": ("EchoClient", "RoundTrip", "open_client"),
     "_client.comparison": ("EchoError", "EchoMismatch", "ShortReply"),
+    "_comparing.compare": ("compare",),
+    "_comparing.comparison": ("ComparedFigure", "Comparison", "Verdict"),
     "_probing.failure_cause": ("FailureCause",),
     "_probing.histogram": ("Histogram",),
     "_kernel.mptcp": ("MptcpPaths",),

@@ -53,6 +53,7 @@ TIME: Final = "a time, such as 500ms, 2s or 1m"
 SIZE: Final = "a size, such as 1000, 64k or 1M"
 SIZES: Final = "a range of sizes, such as 1-1400 or 1k-64k/1k"
 SHARE: Final = "a share, such as 1%"
+CHANGE: Final = "a change, such as +10% or -5%"
 RATE: Final = "a rate, such as 1000 or 1000/s"
 
 HELP: Final = {
@@ -217,6 +218,24 @@ def read_percent(text: str) -> float:
         ValueError: it is none; the text names it and what would be right.
     """
     return _read_percent(text).times(0)
+
+
+def read_change(text: str) -> float:
+    """Read a change by a share, which -5% gives as -5; it needs its sign.
+
+    Raises:
+        ValueError: it is none; the text names it and what would be right.
+    """
+    bare = text.strip()
+    signed = bare[:1] in {"+", "-"}
+    written = _split(bare[signed:])
+    if written is None or written.unit not in {"", "%"}:
+        raise _wrong(text, CHANGE)
+    if not signed:
+        raise _wrong(text, CHANGE, f"write +{written.number}% or -{written.number}%")
+    if not written.unit:
+        raise _wrong(text, CHANGE, f"write {bare[0]}{written.number}%")
+    return _finite(written.times(0), text) * (-1 if bare[0] == "-" else 1)
 
 
 def _read_percent(text: str) -> _Written:

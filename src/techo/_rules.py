@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Self, TypeAlias
 
 import attrs
@@ -17,6 +17,7 @@ from techo._printable import quoted
 from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import PERCENTS, Histogram
 from techo._quantities import (
+    read_change,
     read_nanoseconds,
     read_number,
     read_percent,
@@ -41,6 +42,10 @@ class Dimension:
     """What it is shown in."""
     missing: str = "there were too few round trips"
     """Why there may be no such figure."""
+    found: str = "was {:.10g}"
+    """How a rule that fires says what it has found, before the unit."""
+    comparisons: Sequence[str] = ()
+    """Those that make sense; empty for all."""
 
 
 TIME: Final = Dimension("times", "5ms", read_nanoseconds, 1_000_000, " ms")
@@ -61,7 +66,20 @@ SUBFLOWS: Final = Dimension(
 SEGMENTS: Final = Dimension(
     "segments (of tcp and tls)", "0", read_number, missing="TCP says nothing of it"
 )
+CHANGE: Final = Dimension(
+    "changes", "+10%", read_change, unit=" %", found="changed by {:+.4g}", comparisons="><"
+)
+POINTS: Final = Dimension(
+    "changes in percentage points",
+    "+0.1%",
+    read_change,
+    unit=" percentage points",
+    found="changed by {:+.4g}",
+    comparisons="><",
+)
 DIMENSIONS: Final = (
+    CHANGE,
+    POINTS,
     TIME,
     SHARE,
     RATE,
@@ -140,6 +158,13 @@ the response time under its other name."""
 
 SLO: Final[Table] = {name: found for name, found in LOAD.items() if name not in _NO_SLO}
 
+COMPARE: Final[Table] = {
+    **dict.fromkeys((name for name in _LATENCIES if name not in {"min", "max"}), CHANGE),
+    "rate": CHANGE,
+    "loss": POINTS,
+}
+"""What `compare` compares."""
+
 _TABLES: Final = {"ping": PING, "load and merge": LOAD, "watch": WATCH}
 
 ALSO_CALLED: Final = {
@@ -203,13 +228,19 @@ class Rule:
         name = ALSO_CALLED.get(name, name)
         if name not in table:
             raise reader.wrong(f"no figure {quoted(name)}: {_hint(name, table)}", 0)
-        comparison = reader.take("[<>]=?|[=!]=", "expected one of " + " ".join(_OPERATORS))
-        dimension = table[name]
+        dimension, at = table[name], reader.at
+        expected = "expected one of " + " ".join(dimension.comparisons or _OPERATORS)
+        comparison = reader.take("[<>]=?|[=!]=", expected)
+        if dimension.comparisons and comparison not in dimension.comparisons:
+            raise reader.wrong(f"{expected}, as in {name}>{dimension.example}", at)
         try:
             limit = dimension.read(reader.rest)
         except ValueError as error:
             example = f"{name}{comparison}{dimension.example}"
             raise reader.wrong(f"{error}; as in {example}") from None
+        if dimension.comparisons and (math.copysign(1, limit) < 0) != (comparison == "<"):
+            right = f"{name}>+5% or {name}<-5%"
+            raise reader.wrong(f"> goes with +, and < with -, as in {right}", at)
         return cls(text, name, dimension, comparison, limit)
 
     def judge(self, figures: Mapping[str, float | None]) -> str | None:
@@ -232,8 +263,8 @@ class Rule:
             return f"cannot tell, {self.dimension.missing}"
         if math.isinf(found):
             return f"{self.name} was lost: so many did not come back"
-        shown = f"{found / self.dimension.divisor:.10g}{self.dimension.unit}"
-        return f"{self.name} was {shown}"
+        shown = self.dimension.found.format(found / self.dimension.divisor)
+        return f"{self.name} {shown}{self.dimension.unit}"
 
 
 def _hint(name: str, table: Table) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from comparisons import write_sides
 from helpers import PATIENCE, call, serving, serving_both
 from histories import BEGIN, span, write
 from techo._cli import commands, page
@@ -131,7 +132,7 @@ def is_server(line: str) -> bool:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as examples expect it: a `techo` to run, two reports of load, a history."""
+    """A folder as examples expect it: a `techo` to run, reports of load, a history."""
     folder = tmp_path_factory.mktemp("examples")
     techo = folder / "techo"
     techo.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m techo "$@"\n')
@@ -141,6 +142,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("a.json", "b.json"):
         (folder / name).write_bytes(report)
     write(str(folder / "watch.db"), [span(BEGIN, 5000)])
+    write_sides(folder)
     return folder
 
 

@@ -95,12 +95,18 @@ def test_a_client_imports_what_it_uses(
     assert not found & spared
 
 
-def test_merge_needs_no_trio(tmp_path: Path, port: str) -> None:
-    """It adds up reports, and talks to nobody."""
+def test_merge_and_compare_need_no_trio(tmp_path: Path, port: str) -> None:
+    """They read reports, and talk to nobody."""
     report = tmp_path / "report"
     report.write_bytes(call("load", "-n", "5", "--json", port)[1])
     found = imported("merge", "--json", str(report))
     assert not found & (CLIENT | {"trio", "ssl", "rich", "techo._ping", "techo._checking"})
+    other = tmp_path / "other"
+    for each in (report, other):  # of five runs, as many as it takes
+        each.write_bytes(report.read_bytes().splitlines(keepends=True)[0] * 5)
+    found = imported("compare", "--json", str(report), str(other))
+    assert "techo._comparing" in found
+    assert not found & (CLIENT | {"trio", "ssl", "rich", "matplotlib", "techo._ping"})
 
 
 def test_history_needs_no_trio(tmp_path: Path) -> None:

@@ -34,7 +34,12 @@ from techo._validation import COUNT, SECONDS_ABOVE_0
 COMMANDS: list[Command] = [
     importlib.import_module(f"techo._cli.{name}").COMMAND for name in NAMES
 ]
-REQUIRED = {("merge", "files"), ("history", "files"), ("completion", "shell")}
+REQUIRED = {
+    ("merge", "files"),
+    ("compare", "files"),
+    ("history", "files"),
+    ("completion", "shell"),
+}
 OPTIONS = [(each.name, found) for each in COMMANDS for found in each.all_options]
 
 
@@ -197,7 +202,8 @@ def test_the_limits_of_the_command_line_are_those_of_the_library() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["serve", "talk", "check", "ping", "load", "capacity", "merge", "history"]
+    "name",
+    ["serve", "talk", "check", "ping", "load", "capacity", "merge", "compare", "history"],
 )
 def test_what_was_typed_does_nothing_to_the_terminal(name: str) -> None:
     """Escapes in what no command knows are shown, and not obeyed."""

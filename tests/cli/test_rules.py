@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import techo
 from techo._cli.rules import names_of
-from techo._rules import LOAD, PING, Rule, Table
+from techo._rules import COMPARE, LOAD, PING, Rule, Table
 
 OPERATORS = {
     ">": operator.gt,
@@ -127,3 +127,51 @@ def test_what_was_lost_is_slower_than_any_limit(limit: str) -> None:
     said = Rule.parse(f"p99>{limit}", PING).judge({"p99": math.inf})
     assert said == f"p99>{limit}: p99 was lost: so many did not come back"
     assert Rule.parse(f"p99<{limit}", PING).judge({"p99": math.inf}) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "change", "said"),
+    [
+        ("p99>+10%", 12.345, "p99>+10%: p99 changed by +12.35 %"),
+        ("p99>+10%", 10.0, None),
+        ("p99 < -10 %", -10.5, "p99 < -10 %: p99 changed by -10.5 %"),
+        ("rate<-0.5%", 3.0, None),
+        ("p50>+0%", 0.0, None),
+        ("p50<-0%", -0.1, "p50<-0%: p50 changed by -0.1 %"),
+        ("loss>+0.1%", 0.25, "loss>+0.1%: loss changed by +0.25 percentage points"),
+    ],
+)
+def test_a_change_has_a_sign(text: str, change: float, said: str | None) -> None:
+    """A rule about a change compares it with its limit, sign included."""
+    rule = Rule.parse(text, COMPARE)
+    assert rule.judge({rule.name: change}) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "reason"),
+    [
+        ("p99>10%", 5, "'10%' is not a change, such as +10% or -5%; write +10% or -10%"),
+        (
+            "p99>+10",
+            5,
+            "'+10' is not a change, such as +10% or -5%; write +10%; as in",
+        ),
+        ("loss>0.1", 6, "write +0.1% or -0.1%; as in loss>+0.1%"),
+        ("p99>5ms", 5, "'5ms' is not a change, such as +10% or -5%; as in p99>+10%"),
+        ("p99>", 5, "'' is not a change"),
+        ("p99>+-5%", 5, "'+-5%' is not a change"),
+        ("p99>+1e999%", 5, "too large"),
+        ("p99>-5%", 4, "> goes with +, and < with -, as in p99>+5% or p99<-5%"),
+        ("rate<+5%", 5, "> goes with +, and < with -"),
+        ("p99>=+5%", 4, "expected one of > <, as in p99>+10%"),
+        ("p99!=+5%", 4, "expected one of > <, as in p99>+10%"),
+        ("max>+5%", 1, "no figure 'max'"),
+        ("unsent>+5%", 1, "no figure 'unsent': only load and merge have it"),
+    ],
+)
+def test_a_bad_rule_about_a_change_is_named(text: str, place: int, reason: str) -> None:
+    """The error has the place, what is wrong there and an example of what is right."""
+    with pytest.raises(ValueError, match="rule") as caught:
+        Rule.parse(text, COMPARE)
+    assert f"rule {text!r}, character {place}: " in str(caught.value)
+    assert reason in str(caught.value)

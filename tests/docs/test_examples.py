@@ -15,6 +15,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from comparisons import write_sides
 from documents import (
     CHAPTERS,
     Block,
@@ -202,6 +203,8 @@ def test_commands_work(name: str, port: int, monkeypatch: pytest.MonkeyPatch) ->
     """Those that need only this machine do what they should, in the order of the chapter."""
     with tempfile.TemporaryDirectory() as folder:  # short enough for a Unix socket
         monkeypatch.chdir(folder)
+        if name == "compare":
+            write_sides(Path(folder))
         environment = make_environment(Path(folder))
         environment["PATH"] = f"{folder}/.venv/bin:{environment['PATH']}"
         session = Session(Path(folder), port, environment)

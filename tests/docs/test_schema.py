@@ -44,6 +44,7 @@ def test_it_is_a_schema() -> None:
         ("capacity_outcome", techo.CapacityOutcome),
         ("watch_state", State),
         ("watch_kind", EventKind),
+        ("comparison_verdict", techo.Verdict),
     ],
 )
 def test_its_words_are_those_of_the_code(name: str, words: Any) -> None:
@@ -114,6 +115,7 @@ def test_commands_print_what_is_described(tmp_path: Path) -> None:
             ("ping", "--json", "-n", "3", "-i", "10ms", bad),
             ("merge", "--json", first, second),
             ("capacity", "--json", *CAPACITY, port),
+            ("compare", "--json", first, second),
             ("history", "--json", "--every", "day", kept),
             ("watch", "--json", "--for", "100ms", "-i", "10ms", port),
             ("ping", "--json", "-n", "2", "-i", "10ms", port, bad),

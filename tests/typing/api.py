@@ -178,6 +178,11 @@ async def load(stop: trio.Event) -> techo.LoadReport:
     assert_type(report.failures, Mapping[techo.FailureCause, int])
     assert_type(report.parts, Sequence[techo.LoadPart])
     assert_type([each.died for each in report.parts], list[str | None])
+    comparison = techo.compare([report] * 5, iter([report] * 5), seed=1)
+    assert_type(comparison, techo.Comparison)
+    assert_type(comparison.figures, Mapping[str, techo.ComparedFigure])
+    assert_type(comparison.figures["p99"].change, float | None)
+    assert_type(comparison.figures["p99"].verdict, techo.Verdict)
     return techo.LoadReport.merged([report, techo.LoadReport.from_json(report.to_json())])
 
 

@@ -14,8 +14,9 @@ SUMMARIES: Final = {
     "ping": "measure loss and latency, probe by probe",
     "load": "make many round trips over many connections, and measure those",
     "capacity": "find the highest rate at which a server holds what it must",
-    "watch": "watch many targets for as long as you like, and say when each was away",
+    "watch": "watch many targets for days, and say when each was away",
     "merge": "add up the reports of several loads",
+    "compare": "say what has changed between loads, and what may be chance",
     "history": "report what watch has written down, over days",
     "help": "show a chapter, such as the tour, or a command's help",
     "completion": "print what completes command lines in bash, zsh or fish",
@@ -30,7 +31,7 @@ DEFAULT: Final = "serve"
 GROUPS: Final = {
     "Serve": ("serve",),
     "Try out a server": ("talk", "check"),
-    "Measure one": ("ping", "load", "merge", "capacity"),
+    "Measure one": ("ping", "load", "merge", "compare", "capacity"),
     "Watch many": ("watch", "history"),
     "Learn": ("help", "completion"),
 }

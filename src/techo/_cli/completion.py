@@ -153,6 +153,8 @@ def _add(parser: argparse.ArgumentParser, each: Option) -> None:
         keywords |= {"metavar": each.form.metavar, "choices": each.form.choices() or None}
     if each.positional:
         keywords["nargs"] = "*" if each.repeatable else "?"
+    elif each.several:
+        keywords |= {"action": "extend", "nargs": "+"}
     elif each.repeatable:
         keywords["action"] = "append"
     action: Any = parser.add_argument(*each.names, **keywords)

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 from techo._cli.errors import refuse
-from techo._cli.objects import STANDARD_OUTPUT
 from techo._cli.options import Command, option
 from techo._cli.readers import FILE
 from techo._cli.report import REPORT_OPTIONS, check_deliverable, deliver
+from techo._cli.report_files import check_different, read_reports
 from techo._cli.rules import names_of
 from techo._load.report import LoadReport
-from techo._printable import quoted
 from techo._rules import LOAD
 
 _DESCRIPTION = """\
@@ -61,7 +55,9 @@ _OPTIONS: Final = [
 def merge(options: argparse.Namespace) -> int:
     """Read all reports, add them up, and return the exit code for the sum."""
     try:
-        merged = LoadReport.merged([each for name in _names(options) for each in _read(name)])
+        merged = LoadReport.merged(
+            [each for name in _names(options) for each in read_reports(name)]
+        )
         check_deliverable(options, scheduled=merged.rate is not None)
     except ValueError as error:
         return refuse(str(error))
@@ -77,46 +73,8 @@ def _names(options: argparse.Namespace) -> list[str]:
     names: list[str] = options.files
     if not names:
         raise ValueError("merge needs the reports: FILE... of techo load --output FILE")
-    seen = set[str]()
-    for name in names:
-        path = os.path.realpath(name)
-        if path in seen:
-            raise ValueError(f"{quoted(name)} is named twice, and would count twice")
-        seen.add(path)
+    check_different(names)
     return names
-
-
-def _read(name: str) -> Iterator[LoadReport]:
-    """Read the reports in a file, one on each line.
-
-    Raises:
-        ValueError: it cannot be read, or has none, or something else in it; the text names the
-            file and the line.
-    """
-    try:
-        if name != STANDARD_OUTPUT:
-            text = Path(name).read_text("utf-8", "replace")
-        else:  # which the parent process may have closed
-            text = (
-                "" if sys.stdin is None else sys.stdin.buffer.read().decode("utf-8", "replace")
-            )
-    except OSError as error:
-        reason = os.strerror(error.errno or 0).lower()
-        raise ValueError(f"cannot read {quoted(name)}: {reason}") from None
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    if not lines:
-        raise ValueError(f"{quoted(name)} has no report in it")
-    for number, line in lines:
-        try:
-            found = json.loads(line)
-            if isinstance(found, dict) and found.get("event") == "interval":
-                continue  # all of it is in the summary, too
-            yield LoadReport.from_json(found)
-        except json.JSONDecodeError as error:
-            what = f"no JSON ({error.msg}), and so no report of techo load --output"
-            raise ValueError(f"{quoted(name)}, line {number}: {what}") from None
-        except (ValueError, RecursionError) as error:  # what json and the report raise
-            raise ValueError(f"{quoted(name)}, line {number}: {error}") from None
 
 
 COMMAND: Final = Command(

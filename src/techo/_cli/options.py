@@ -34,6 +34,8 @@ class Option:
     """None for a switch, which the environment cannot set."""
     default: Any
     repeatable: bool = False
+    several: bool = False
+    """Whether it takes several values at once, as a shell's pattern gives them."""
     named: str | None = None
     """What follows TECHO_ in its variable; by default its own name, and nothing if empty."""
 
@@ -63,7 +65,7 @@ class Option:
             return names
         if self.positional:
             return self.form.metavar
-        return f"{names} {self.form.metavar}"
+        return f"{names} {self.form.metavar}" + "..." * self.several
 
     def add_to(self, parser: Container) -> None:
         """Add it to a parser of argparse. It sets nothing unless it is given."""
@@ -75,7 +77,9 @@ class Option:
             keywords["action"] = "store_false" if self.default else "store_true"
         else:
             keywords["type"] = _explaining(self.form.read)
-            if self.repeatable:
+            if self.several:
+                keywords |= {"action": "extend", "nargs": "+"}
+            elif self.repeatable:
                 keywords["action"] = "append"
         parser.add_argument(*self.names, **keywords)
 
@@ -116,6 +120,7 @@ def option(
     default: Any = None,
     shown: str | None = None,
     repeatable: bool = False,
+    several: bool = False,
     named: str | None = None,
 ) -> Option:
     """Return an option that takes a value; its help ends in the default.
@@ -126,9 +131,9 @@ def option(
         shown = form.write(default)
     again = "repeatable; " * (repeatable and names.startswith("-"))
     text = help + f" ({again}default: {shown})" * bool(shown)
-    if repeatable and default is None:
+    if (repeatable or several) and default is None:
         default = ()
-    return Option(tuple(names.split()), text, form, default, repeatable, named)
+    return Option(tuple(names.split()), text, form, default, repeatable, several, named)
 
 
 def switch(names: str, help: str, *, default: bool = False) -> Option:  # noqa: A002  -- likewise

@@ -80,15 +80,30 @@ def _draw_percentiles(axes: Any, report: LoadReport) -> None:
     for name in ("response", "service"):
         histogram: Histogram | None = getattr(report, name)
         if histogram is not None:
-            # The longest has none above it: there is no place for it on this axis. What was
-            # lost is above all: the curve ends where it begins.
-            curve = histogram.curve(lost=report.lost)
-            points = [(1 / (1 - share), ns) for share, ns in curve if share < 1]
-            ranks, durations = zip(*points, strict=True) if points else ((), ())
-            milliseconds = [ns / _MILLISECOND for ns in durations]
             label = f"{name} time, n = {histogram.count:,}"
-            axes.step(ranks, milliseconds, where="pre", label=label)
-    most = max(10, report.latency.count + report.lost)
+            draw_curve(axes, histogram, report.lost, label=label)
+    lost = "" if report.loss is None else f" ({report.loss:.4g} %)"
+    finish_percentiles(
+        axes,
+        report.latency.count + report.lost,
+        f"{report.endpoint}: {report.trips_per_second:,.0f} round trips/s\n"
+        f"{report.connections:,} x {report.size:,} bytes, {report.lost:,} lost{lost}",
+    )
+
+
+def draw_curve(axes: Any, histogram: Histogram, lost: int, **style: Any) -> None:
+    """Draw the percentile curve of some times, and of what was lost."""
+    # The longest has none above it: there is no place for it on this axis. What was lost is
+    # above all: the curve ends where it begins.
+    curve = histogram.curve(lost=lost)
+    points = [(1 / (1 - share), ns) for share, ns in curve if share < 1]
+    ranks, durations = zip(*points, strict=True) if points else ((), ())
+    axes.step(ranks, [ns / _MILLISECOND for ns in durations], where="pre", **style)
+
+
+def finish_percentiles(axes: Any, count: int, title: str) -> None:
+    """Put scales for so many trips and a title, which ends in the date, to drawn curves."""
+    most = max(10, count)
     ticks = {label: place for label, place in _TICKS.items() if place <= most}
     axes.set_xscale("log")
     axes.set_xlim(1, most)
@@ -97,11 +112,8 @@ def _draw_percentiles(axes: Any, report: LoadReport) -> None:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("percentile of round trips")
     axes.set_ylabel("time in ms")
-    lost = "" if report.loss is None else f" ({report.loss:.4g} %)"
     axes.set_title(
-        f"{report.endpoint}: {report.trips_per_second:,.0f} round trips/s\n"
-        f"{report.connections:,} x {report.size:,} bytes, {report.lost:,} lost{lost}, "
-        f"{dt.datetime.now(dt.UTC).astimezone():%Y-%m-%d %H:%M}",
+        f"{title}, {dt.datetime.now(dt.UTC).astimezone():%Y-%m-%d %H:%M}",
         fontsize="medium",
         parse_math=False,  # an endpoint may have $ in it
     )

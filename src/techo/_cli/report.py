@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from techo._cli.errors import fail, fell_short, never_reached
 from techo._cli.objects import OBJECT_OPTIONS, cannot_write, check_writable, taking_objects
-from techo._cli.options import option
+from techo._cli.options import Option, option
 from techo._cli.output import writing
 from techo._cli.plot import check_can_plot, plot
 from techo._cli.readers import Form
@@ -34,15 +34,19 @@ def _read_picture(text: str) -> str:
     return check_writable(text)
 
 
-REPORT_OPTIONS: Final = (
-    *OBJECT_OPTIONS,
-    option(
+def picture_option(what: str) -> Option:
+    """Return the option that draws `what` into a file."""
+    return option(
         "--plot",
         Form("FILE", _read_picture),
-        "draw the percentiles there, as .svg or .png, and of a load how it went over time; "
-        "needs the extra plot",
+        f"draw {what}, as .svg or .png; needs the extra plot",
         shown="no",
-    ),
+    )
+
+
+REPORT_OPTIONS: Final = (
+    *OBJECT_OPTIONS,
+    picture_option("the percentiles there, and of a load how it went over time"),
     rules_about(LOAD),
 )
 """What load and merge have in common: to keep a report, to draw it, and to judge it."""
@@ -54,19 +58,29 @@ def check_deliverable(options: argparse.Namespace, *, scheduled: bool) -> None:
     Raises:
         ValueError: something is not installed, or a rule is about what is not measured.
     """
-    if options.plot is not None:
-        check_can_plot()
-        output = options.output
-        if output and os.path.realpath(output) == os.path.realpath(options.plot):
-            raise ValueError(
-                f"--plot and --output both name {quoted(options.plot)}; give two files"
-            )
+    check_can_draw(options)
     for rule in options.fail_if:
         if not scheduled and rule.name.startswith(("response.", "send_lag")):
             raise ValueError(
                 f"rule {quoted(rule.text)}: without --rate there is no {rule.name}, only "
                 "service time"
             )
+
+
+def check_can_draw(options: argparse.Namespace) -> None:
+    """Check before anything else whether a picture that is wanted can be drawn.
+
+    Raises:
+        ValueError: what draws it is not installed, or its file has another use.
+    """
+    if options.plot is None:
+        return
+    check_can_plot()
+    output = options.output
+    if output and os.path.realpath(output) == os.path.realpath(options.plot):
+        raise ValueError(
+            f"--plot and --output both name {quoted(options.plot)}; give two files"
+        )
 
 
 def deliver(
@@ -77,7 +91,7 @@ def deliver(
     The `intervals` are drawn beside it, if there are some.
     """
     # Files first: standard output may be gone, and must not cost what was to be kept.
-    drawn = options.plot is None or _draw(report, intervals, options.plot)
+    drawn = draw(options.plot, lambda path: plot(report, intervals, path))
     with taking_objects(options.output, printed=options.json) as objects:
         objects.put(report.to_json())
     if not options.json:
@@ -89,9 +103,12 @@ def deliver(
     return _verdict(report, options.fail_if) or (0 if drawn and objects.complete else 1)
 
 
-def _draw(report: LoadReport, intervals: Sequence[Interval], name: str) -> bool:
+def draw(name: str | None, plot: Callable[[Path], None]) -> bool:
+    """Have a picture drawn if one is wanted, and return whether nothing was in the way."""
+    if name is None:
+        return True
     try:
-        plot(report, intervals, Path(name))
+        plot(Path(name))
     except OSError as error:
         cannot_write(name, error)
         return False

@@ -18,13 +18,15 @@ def any_fired(rules: Sequence[Rule], figures: Mapping[str, float | None]) -> boo
     return bool(sentences)
 
 
-def rules_about(table: Table) -> Option:
-    """Return the option that takes rules about these figures."""
+def rules_about(
+    table: Table,
+    written: str = "a figure, one of > >= < <= == !=, and a limit, such as 'p99>5ms'",
+) -> Option:
+    """Return the option that takes rules about these figures, which are `written` so."""
     return option(
         "--fail-if",
         Form("RULE", lambda text: Rule.parse(text, table)),
-        "exit with 1 if this holds: a figure, one of > >= < <= == !=, and a limit, such as "
-        "'p99>5ms'",
+        f"exit with 1 if this holds: {written}",
         repeatable=True,
         shown="none",
     )

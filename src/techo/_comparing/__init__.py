@@ -1,0 +1,1 @@
+"""The comparing room: what has changed between some runs of a load and some others."""

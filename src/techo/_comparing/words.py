@@ -1,0 +1,58 @@
+"""A comparison in words: how its figures, changes and verdicts are written for people."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from techo._comparing.comparison import FEWEST, ComparedFigure, Comparison, Verdict
+from techo._probing.text import milliseconds
+
+_SHOWN: Final = {Verdict.NOT_SHOWN: "no change shown", Verdict.UNKNOWN: "cannot tell"}
+
+_WORDS: Final = {
+    "ns": {Verdict.WORSE: "slower", Verdict.BETTER: "faster"},
+    "percent": {Verdict.WORSE: "more lost", Verdict.BETTER: "less lost"},
+    "per_second": {Verdict.WORSE: "slower", Verdict.BETTER: "faster"},
+}
+"""Verdicts in words, by what a figure is."""
+
+
+def in_words(figure: ComparedFigure) -> str:
+    """Return the verdict as people read it."""
+    return (_WORDS[figure.unit] | _SHOWN)[figure.verdict]
+
+
+def amount(figure: ComparedFigure, value: float | None) -> str:
+    """Return a value of the figure without its unit; times are in milliseconds."""
+    if figure.unit == "ns" or value is None:
+        return milliseconds(value)
+    return f"{value:,.4g}" if figure.unit == "percent" else f"{value:,.1f}"
+
+
+def change(figure: ComparedFigure) -> str:
+    """Return by how much the figure has changed."""
+    return "-" if figure.change is None else f"{_signed(figure, figure.change)} {_of(figure)}"
+
+
+def interval(figure: ComparedFigure) -> str:
+    """Return what the change can be for all that is known."""
+    if figure.low is None or figure.high is None:
+        return "-"
+    low, high = (_signed(figure, each) for each in (figure.low, figure.high))
+    return f"{low} to {high} {_of(figure)}"
+
+
+def too_few(comparison: Comparison) -> str:
+    """Return why nothing can be told of a comparison that has too few runs."""
+    counts = f"{len(comparison.before)} before and {len(comparison.after)} after"
+    return (
+        f"cannot tell: it takes {FEWEST} runs on each side, and there are {counts}; take more"
+    )
+
+
+def _signed(figure: ComparedFigure, change: float) -> str:
+    return f"{change:+.3g}" if figure.unit == "percent" else f"{change:+,.1f}"
+
+
+def _of(figure: ComparedFigure) -> str:
+    return "points" if figure.unit == "percent" else "%"

@@ -1,0 +1,135 @@
+"""The bootstrap: it agrees with scipy's, holds its level, and Holm's correction is closed."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from techo._comparing.bootstrap import ERROR_RATE, Bootstrap, holm
+
+BEFORE = [10.1, 9.7, 10.4, 10.0, 9.9, 12.5, 10.2]
+AFTER = [11.9, 11.2, 12.4, 12.0, 11.1]
+
+
+def test_it_agrees_with_scipy() -> None:
+    """Difference and error are those of Welch's test, margin and p of its bootstrap."""
+    import numpy as np  # noqa: PLC0415  -- it takes a second, which no other test should
+    from scipy import stats  # noqa: PLC0415  -- likewise
+
+    def studentized(before: Any, after: Any, axis: int) -> Any:
+        variances = [each.var(axis, ddof=1) / each.shape[axis] for each in (before, after)]
+        with np.errstate(divide="ignore"):
+            return np.abs(after.mean(axis) - before.mean(axis)) / np.sqrt(sum(variances))
+
+    found = Bootstrap.of(len(BEFORE), len(AFTER), seed=0).difference(BEFORE, AFTER)
+    assert found is not None
+    welch = stats.ttest_ind(AFTER, BEFORE, equal_var=False)
+    assert found.value / found.error == pytest.approx(welch.statistic)
+    centred = [np.array(each) - np.mean(each) for each in (BEFORE, AFTER)]
+    theirs = stats.bootstrap(
+        centred, studentized, n_resamples=9_999, method="percentile", rng=1
+    ).bootstrap_distribution
+    for error_rate in (0.05, 0.01):
+        margin = np.quantile(theirs, 1 - error_rate) * found.error
+        assert found.margin(error_rate) == pytest.approx(margin, rel=0.1)
+    assert found.p == pytest.approx(np.mean(theirs >= abs(welch.statistic)), rel=0.2)
+
+
+def test_it_is_the_same_again_in_any_order() -> None:
+    """A seed has one answer, whatever the order of the numbers; another has nearly the same."""
+    first, again, other = (
+        Bootstrap.of(7, 5, seed=seed, resamples=1999).difference(before, AFTER)
+        for seed, before in ((1, BEFORE), (1, BEFORE[::-1]), (2, BEFORE))
+    )
+    assert first is not None
+    assert other is not None
+    assert first == again
+    assert first != other
+    assert first.margin(0.05) == pytest.approx(other.margin(0.05), rel=0.2)
+
+
+FEW = Bootstrap.of(5, 5, seed=0, resamples=99)
+
+
+@given(st.integers(0, 10**6), st.floats(0.001, 0.2))
+def test_the_interval_and_p_say_the_same(seed: int, error_rate: float) -> None:
+    """The interval for an error rate has no 0 in it exactly if p is not above that."""
+    chance = random.Random(seed)  # noqa: S311  -- the same again for a seed
+    before, after = ([chance.gauss(mean, 1) for _ in range(5)] for mean in (0, 1))
+    found = FEW.difference(before, after)
+    assert found is not None
+    assert (abs(found.value) > found.margin(error_rate)) == (found.p <= error_rate)
+
+
+def test_numbers_without_noise_are_not_judged() -> None:
+    """Where all of each group are equal there is nothing; where those of one are, there is."""
+    bootstrap = Bootstrap.of(5, 5, seed=0)
+    assert bootstrap.difference([0.1] * 5, [0.2] * 5) is None
+    found = bootstrap.difference([0.1] * 5, [0.1, 0.1, 0.1, 0.1, 0.2])
+    assert found is not None
+    assert found.p > 0.3
+    assert found.margin(ERROR_RATE) == math.inf
+    found = bootstrap.difference([0.0] * 5, [1.0, 1.1, 0.9, 1.2, 0.8])
+    assert found is not None
+    assert found.p < 0.01
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
+def test_holm_is_the_closure_of_bonferroni(chances: list[float]) -> None:
+    """An adjusted p is the worst that Bonferroni makes of any set with the figure in it."""
+    everything = range(len(chances))
+    for at, (adjusted, error_rate) in enumerate(holm(chances)):
+        sets = (
+            some
+            for count in range(1, len(chances) + 1)
+            for some in itertools.combinations(everything, count)
+            if at in some
+        )
+        worst = max(min(1, len(some) * min(chances[each] for each in some)) for some in sets)
+        assert adjusted == pytest.approx(worst)
+        assert ERROR_RATE / len(chances) <= error_rate <= ERROR_RATE
+        if abs(adjusted - ERROR_RATE) > 1e-9:
+            assert (chances[at] <= error_rate) == (adjusted <= ERROR_RATE)
+
+
+NOISE: dict[str, Callable[[random.Random], float]] = {
+    "even": lambda chance: chance.gauss(0, 0.03),
+    "skewed": lambda chance: 0.03 * chance.expovariate(1),
+    "rare slow runs": lambda chance: chance.gauss(0, 0.03) + 0.3 * (chance.random() < 0.1),
+}
+
+
+def test_a_tenth_more_is_found() -> None:
+    """With ten runs a side and 3 % of noise, one of eight figures that moved is shown."""
+    chance = random.Random(5)  # noqa: S311  -- the same again in every test
+    bootstrap = Bootstrap.of(10, 10, seed=0, resamples=999)
+    for _ in range(20):
+        before, after = ([chance.gauss(mean, 0.03) for _ in range(10)] for mean in (0, 0.0953))
+        found = bootstrap.difference(before, after)
+        assert found is not None
+        assert found.p <= ERROR_RATE / 8
+
+
+@pytest.mark.parametrize("noise", NOISE)
+@pytest.mark.parametrize("count", [5, 10])
+def test_chance_seldom_looks_like_a_change(count: int, noise: str) -> None:
+    """Of sets of figures without a change at most 5 % show one, whatever the noise is."""
+    chance = random.Random(4)  # noqa: S311  -- the same again in every test
+    bootstrap = Bootstrap.of(count, count, seed=0, resamples=399)
+    alarms, sets = 0, 40
+    for _ in range(sets):
+        chances = []
+        for _ in range(4):
+            before, after = ([NOISE[noise](chance) for _ in range(count)] for _ in "12")
+            found = bootstrap.difference(before, after)
+            assert found is not None
+            chances.append(found.p)
+        alarms += min(adjusted for adjusted, _ in holm(chances)) <= ERROR_RATE
+    assert alarms <= ERROR_RATE * sets
