@@ -43,7 +43,7 @@ def test_people_get_a_table(folder: Path) -> None:
     assert " % " in rows["p50"].partition(" to ")[2]
     (loss,) = (line.split("   ") for line in out.splitlines() if line.startswith("loss"))
     cells = [cell.strip() for cell in loss if cell]
-    assert cells == ["loss %", "0", "0", "+0 points", "-", "no change shown"]
+    assert cells == ["loss %", "0", "0", "0 points", "-", "no change shown"]
 
 
 def test_machines_get_an_object(folder: Path, tmp_path: Path) -> None:

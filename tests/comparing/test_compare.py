@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -147,6 +148,25 @@ def test_what_cannot_be_compared_is_refused(
     """The error says what differs."""
     with pytest.raises(ValueError, match=told):
         techo.compare(before, after)
+
+
+@pytest.mark.parametrize(
+    ("fields", "note"),
+    [
+        ({"pipeline": 4}, "not the same: messages in flight on each, 1 before, 1 or 4 after"),
+        (
+            {"reconnect_every": 10},
+            "not the same: trips until each reconnects, none before, 10 or none after",
+        ),
+        ({"gave_up_after_seconds": 1.5}, "it gave up early in 1 of 2 runs after"),
+        ({"trips": 0}, "nothing came back in 1 of 2 runs after"),
+    ],
+)
+def test_one_run_that_is_not_like_the_others_is_named(
+    fields: dict[str, Any], note: str
+) -> None:
+    """It is named on its side, even if others of that side are like the other side."""
+    assert techo.compare([run()], [run(), run(**fields)]).notes == [note]
 
 
 def test_other_differences_are_named() -> None:

@@ -8,16 +8,19 @@ from typing import Final
 from techo._load.report import LoadReport
 from techo._probing.failure_cause import FailureCause
 
-_PLAN: Final[dict[str, Callable[[LoadReport], object]]] = {
+_PLAN: Final[dict[str, Callable[[LoadReport], float | None]]] = {
     "connections": lambda run: run.connections,
     "messages in flight on each": lambda run: run.pipeline,
     "trips/s wanted": lambda run: run.rate,
+    "trips until each reconnects": lambda run: run.reconnect_every,
+    "processes or machines": lambda run: len(run.parts) or 1,
 }
 """What was asked for and should be the same, but may be what is tried out."""
 
 _DOUBTS: Final[dict[str, Callable[[LoadReport], bool]]] = {
     "the client was the limit": lambda run: run.client_was_limit,
     "the client's own machine fell short": lambda run: FailureCause.LOCAL in run.failures,
+    "a process died": lambda run: any(part.died is not None for part in run.parts),
     "it gave up early": lambda run: run.gave_up_after_seconds is not None,
     "nothing came back": lambda run: not run.received,
 }
@@ -66,7 +69,7 @@ def notes_on(before: Sequence[LoadReport], after: Sequence[LoadReport]) -> Itera
 def _values(
     before: Sequence[LoadReport],
     after: Sequence[LoadReport],
-    value: Callable[[LoadReport], object],
+    value: Callable[[LoadReport], float | None],
 ) -> str:
     sides = ((before, "before"), (after, "after"))
     texts = (
@@ -76,5 +79,5 @@ def _values(
     return ", ".join(texts)
 
 
-def _text(value: object) -> str:
-    return f"{value:,.10g}" if isinstance(value, int | float) else str(value)
+def _text(value: float | None) -> str:
+    return "none" if value is None else f"{value:,.10g}"

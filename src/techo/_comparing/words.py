@@ -7,6 +7,9 @@ from typing import Final
 from techo._comparing.comparison import FEWEST, ComparedFigure, Comparison, Verdict
 from techo._probing.text import milliseconds
 
+_MOST: Final = 1_000
+"""Per cent; of a larger change, how much larger it is says nothing more."""
+
 _SHOWN: Final = {Verdict.NOT_SHOWN: "no change shown", Verdict.UNKNOWN: "cannot tell"}
 
 _WORDS: Final = {
@@ -51,7 +54,11 @@ def too_few(comparison: Comparison) -> str:
 
 
 def _signed(figure: ComparedFigure, change: float) -> str:
-    return f"{change:+.3g}" if figure.unit == "percent" else f"{change:+,.1f}"
+    if figure.unit == "percent":
+        return f"{change:+.3g}" if change else "0"
+    if change > _MOST:
+        return f"over +{_MOST:,}"
+    return f"{change:+,.1f}" if round(change, 1) else "0.0"
 
 
 def _of(figure: ComparedFigure) -> str:
