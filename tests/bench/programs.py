@@ -36,6 +36,7 @@ COMMANDS: Final = {SOCAT, *WORKERS}
 HANDSHAKES: Final = "handshakes"
 PING: Final = "c-ping"
 IRTT: Final = "irtt"
+CAPACITY: Final = "techo-capacity"
 PAGE: Final = "chromium"
 """What looks at the page."""
 
@@ -83,6 +84,16 @@ class Programs:
                 _AS_MODULE,
                 str(HERE.parent),
                 "bench.page",
+                name,
+            ]
+        if name == CAPACITY:
+            return [
+                sys.executable,
+                "-P",
+                "-c",
+                _AS_MODULE,
+                str(HERE.parent),
+                "bench.finding",
                 name,
             ]
         if name == IRTT or name.startswith(("techo-ping", "techo-watch")):

@@ -399,6 +399,20 @@ ROWS: Final = (
     exposition("watch-metrics", 1000),
     exposition("watch-metrics-5000", 5000),
     Row(
+        name="capacity",
+        work="techo.capacity of a server whose reply costs 10 ms, one at a time",
+        load=("10", "p99<100ms", "5"),
+        figures=(
+            # Each single search that is further off fails the row.
+            Figure("off_percent", "found, off what theory says", "%", (Target(5),)),
+            Figure("found_per_second", "round trips a second", "/s"),
+            Figure("search_seconds", "time for a search", "s"),
+        ),
+        server="techo-costly",
+        subject="techo-capacity",
+        fresh=True,
+    ),
+    Row(
         name="page",
         work="the page of watch: 100 targets, a week of hours, all strips in sight",
         load=("100", "7"),

@@ -36,6 +36,12 @@ async def stay(probe: str | None) -> None:
             print(f"{wanted:.6f} {time.monotonic() - wanted:.6f}", file=notes)
 
 
+COST: Final = 0.01
+"""Seconds that a costly reply takes. It sleeps, so that a busy machine makes it no dearer."""
+SPIN: Final = 0.0005
+"""Seconds of that for which it does not, because a sleep ends late."""
+
+
 def announce(places: dict[str, int | str]) -> None:
     """Tell who started this where it listens, by kind."""
     print(",".join(f"{kind}:{place}" for kind, place in places.items()), flush=True)
@@ -60,6 +66,15 @@ async def serve_techo(where: str, probe: str | None, reply: techo.Reply = techo.
     async with techo.open_server(*endpoints, reply=reply, tls=tls) as server:
         announce({each.kind: each.path or each.port for each in server.endpoints})
         await stay(probe)
+
+
+def costly(data: bytes) -> bytes:
+    """Reply after as long as it is said to cost, in which nothing else is done."""
+    end = time.perf_counter() + COST
+    time.sleep(COST - SPIN)
+    while time.perf_counter() < end:
+        pass
+    return data
 
 
 async def serve_portable(where: str, probe: str | None) -> None:
@@ -107,6 +122,7 @@ async def serve_sslstream(where: str, probe: str | None) -> None:
 SERVERS: Final[dict[str, Callable[[str, str | None], Awaitable[None]]]] = {
     "techo": serve_techo,
     "techo-stamped": functools.partial(serve_techo, reply=techo.stamped),
+    "techo-costly": functools.partial(serve_techo, reply=costly),
     "techo-portable": serve_portable,
     "techo-sslstream": serve_sslstream,
     "trio": serve_plain,

@@ -115,6 +115,10 @@ def test_a_client_says_how_much_it_did_and_whether_it_had_to_wait() -> None:
             attrs.evolve(rows.chosen(["watch-metrics"])[0], load=("metrics", "5", "1")),
             "turn_ms",
         ),
+        (
+            attrs.evolve(rows.chosen(["capacity"])[0], load=("10", "p50<30ms", "100")),
+            "off_percent",
+        ),
         (attrs.evolve(rows.chosen(["page"])[0], load=("5", "1")), "first_server_ms"),
         (rows.chosen(["help"])[0], "start_cpu_ms"),
         (rows.chosen(["version"])[0], "start_cpu_ms"),
