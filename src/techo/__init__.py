@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from techo._ping.ping import Ping, ping
     from techo._ping.results import PingFailure, PingReply, PingResult
     from techo._ping.statistics import PingStatistics
+    from techo._probing.arrivals import Arrivals
     from techo._probing.failure_cause import FailureCause
     from techo._probing.histogram import Histogram
     from techo._probing.outages import Outage
@@ -56,6 +57,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Admission",
+    "Arrivals",
     "Capacity",
     "CapacityOutcome",
     "CapacityStep",
@@ -121,6 +123,7 @@ _ROOMS = {
     "_client.comparison": ("EchoError", "EchoMismatch", "ShortReply"),
     "_comparing.compare": ("compare",),
     "_comparing.comparison": ("ComparedFigure", "Comparison", "Verdict"),
+    "_probing.arrivals": ("Arrivals",),
     "_probing.failure_cause": ("FailureCause",),
     "_probing.histogram": ("Histogram",),
     "_kernel.mptcp": ("MptcpPaths",),

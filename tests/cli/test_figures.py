@@ -22,7 +22,7 @@ NUMBERS_WITHOUT_UNITS = {
     *("unsent", "reconnects", "passed", "failed", "not_applicable", "failures", "buckets"),
     *("skipped", "not_tried", "kernel", "user"),
     *("accepted", "active", "parked", "chunks", "echoed", "outcomes", "dropped"),
-    *("connects", "reconnect_every"),
+    *("connects", "reconnect_every", "seeds"),
     *("dropped_here", "samples", "retransmits", "reorderings", "congestion_window"),
 }
 """What is counted, or has no unit."""

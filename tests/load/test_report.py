@@ -67,6 +67,9 @@ def reports(draw: st.DrawFn, *, scheduled: bool | None = None) -> techo.LoadRepo
         size=draw(COUNTS),
         pipeline=draw(COUNTS),
         rate=draw(AMOUNTS) if scheduled else None,
+        arrivals=draw(st.sampled_from(techo.Arrivals)) if scheduled else None,
+        seeds=draw(st.lists(st.integers(0, 2**40), max_size=2)),
+        ramp_seconds=draw(st.none() | AMOUNTS),
         seconds=draw(AMOUNTS),
         received=count,
         received_bytes=draw(COUNTS),
@@ -172,7 +175,7 @@ ADDED = (
 )
 def test_merging_adds_up(several: list[techo.LoadReport]) -> None:
     """Counts, causes and every bucket; time is the longest, as all ran at the same time."""
-    several = [attrs.evolve(each, size=64) for each in several]
+    several = [attrs.evolve(each, size=64, arrivals=several[0].arrivals) for each in several]
     total = techo.LoadReport.merged(several)
     for name in ADDED:
         assert getattr(total, name) == sum(getattr(each, name) for each in several)
@@ -197,6 +200,9 @@ def test_merging_adds_up(several: list[techo.LoadReport]) -> None:
         each.client_cpu_percent for each in several if each.client_cpu_percent is not None
     ]
     assert total.client_cpu_percent == (max(shares) if shares else None)
+    assert [*total.seeds] == [seed for each in several for seed in each.seeds]
+    ramps = [each.ramp_seconds for each in several if each.ramp_seconds is not None]
+    assert total.ramp_seconds == (max(ramps) if ramps else None)
     rates = [each.rate for each in several if each.rate is not None]
     assert total.rate == (sum(rates) if rates else None)
     assert total.client_was_limit == any(each.client_was_limit for each in several)
@@ -217,6 +223,14 @@ def test_other_connections_are_other_trips() -> None:
     for others in ([few, many], [few, report()]):
         with pytest.raises(ValueError, match="the reports differ in reconnect_every: 1, "):
             techo.LoadReport.merged(others)
+
+
+def test_other_arrivals_are_other_trips() -> None:
+    """What comes at random waits longer than what comes evenly."""
+    even, at_random = report(arrivals="uniform"), report(arrivals="poisson", seeds=[5])
+    assert techo.LoadReport.merged([at_random, at_random]).seeds == (5, 5)
+    with pytest.raises(ValueError, match="the reports differ in arrivals: poisson, uniform"):
+        techo.LoadReport.merged([even, at_random])
 
 
 def test_percentiles_are_not_averaged() -> None:
@@ -339,6 +353,10 @@ NATURALS = (*ADDED, "pipeline")
         ({"wanted_trips_per_second": "5"}, "lacks a histogram"),
         ({"service_histogram": None}, "lacks a histogram"),
         ({"connect_histogram": None}, "lacks a histogram"),
+        ({"arrivals": "often"}, "arrivals 'often' are neither 'uniform' nor 'poisson'"),
+        ({"seeds": [-1]}, "seeds .-1. is not a list of whole numbers from 0"),
+        ({"seeds": None}, "seeds None is not a list of whole numbers from 0"),
+        ({"ramp_seconds": -1}, "ramp_seconds -1 is not a number from 0"),
         ({"reconnect_every": 0}, "reconnect_every 0 is not a whole number from 1, or None"),
         ({"response_histogram": techo.Histogram().to_json()}, "lacks a histogram"),
         ({"service_histogram": {"bits": 3}}, "a histogram has bits 6"),

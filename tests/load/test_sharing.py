@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from techo._load.plan import LoadPlan
 from techo._load.sharing import divide, head_start
+from techo._probing.arrivals import Arrivals
 
 SHARES = st.integers(1, 40)
 
@@ -56,6 +57,13 @@ def test_what_is_not_divided_is_the_same_for_all() -> None:
     plan = LoadPlan(seconds=3.0, size=7, pipeline=4, warm_up=1.0, timeout=2.0)
     for part in divide(plan, 3):
         assert attrs.evolve(part, connections=10) == plan
+
+
+def test_seeds_are_counted_on() -> None:
+    """No two shares have their trips due at the same random moments."""
+    plan = LoadPlan(rate=90.0, arrivals=Arrivals.POISSON, seed=5)
+    assert [each.seed for each in divide(plan, 3)] == [5, 6, 7]
+    assert {each.seed for each in divide(attrs.evolve(plan, seed=None), 3)} == {None}
 
 
 @pytest.mark.parametrize(

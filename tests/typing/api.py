@@ -165,11 +165,17 @@ async def load(stop: trio.Event) -> techo.LoadReport:
         rate=100,
         trips=10,
         reconnect_every=5,
+        arrivals="poisson",
+        seed=1,
+        ramp=0.5,
         options=techo.SocketOptions(),
         watch=watch,
         stop=stop,
     )
     assert_type(report.reconnect_every, int | None)
+    assert_type(report.arrivals, techo.Arrivals | None)
+    assert_type(report.seeds, Sequence[int])
+    assert_type(report.ramp_seconds, float | None)
     assert_type(report.connect, techo.Histogram)
     assert_type(report.connects, int)
     assert_type(report.connects_per_second, float)

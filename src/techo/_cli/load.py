@@ -28,7 +28,7 @@ from techo._cli.output import Forgiving
 from techo._cli.packets import PACKETS, socket_options
 from techo._cli.process import shortage
 from techo._cli.processes import PROCESSES, processes_of
-from techo._cli.readers import NUMBER, RATE, TIME, TIME_OR_NONE, time_form
+from techo._cli.readers import NUMBER, RATE, TIME, TIME_OR_NONE, choice, count_form, time_form
 from techo._cli.report import (
     REPORT_OPTIONS,
     check_deliverable,
@@ -38,8 +38,9 @@ from techo._cli.rules import names_of
 from techo._cli.signals import held, release, stopping
 from techo._cli.tls import client_context
 from techo._load.timeline import Timeline
+from techo._probing.arrivals import Arrivals
 from techo._rules import LOAD
-from techo._validation import Requirement
+from techo._validation import NATURAL, Requirement
 
 if TYPE_CHECKING:
     import trio
@@ -96,6 +97,26 @@ _OPTIONS: Final[Sequence[Option | Group]] = [
         RATE,
         "how many are due in each second, over all connections",
         shown="the next when one has come back",
+    ),
+    option(
+        "--arrivals",
+        choice(*Arrivals),
+        "with --rate, when trips are due: as long after each other, or at random, as if from "
+        "many users (gaps are exponential)",
+        default=Arrivals.UNIFORM,
+    ),
+    option(
+        "--seed",
+        count_form(NATURAL),
+        "of --arrivals poisson; the report has it, and the same one repeats the times",
+        shown="a new one",
+    ),
+    option(
+        "--ramp",
+        TIME,
+        "how long the rate rises evenly from 0 to --rate or, without --rate, connections begin "
+        "one after the other. It is counted unless --warm-up, which begins with it, is as long",
+        shown="none",
     ),
     MESSAGE_SIZE,
     PIPELINE,

@@ -45,4 +45,7 @@ def plan_of(options: argparse.Namespace) -> LoadPlan:
         warm_up=options.warm_up,
         timeout=options.timeout,
         reconnect_every=options.reconnect_every,
+        arrivals=options.arrivals,
+        seed=options.seed,
+        ramp=options.ramp,
     )

@@ -47,5 +47,8 @@ def processes_of(
 
     socket_options(options, plan.connections)  # before each checks only its own share
     count: int = options.processes
-    command = functools.partial(command_line, options.arguments, count)
+    arguments, seeded = options.arguments, plan.seeded()
+    if seeded.seed != plan.seed:  # or each would draw its own, and --seed could not repeat them
+        plan, arguments = seeded, [f"--seed={seeded.seed}", *arguments]
+    command = functools.partial(command_line, arguments, count)
     return LoadProcesses(str(options.endpoint), plan, count, command, watch, stop)

@@ -6,6 +6,7 @@ import itertools
 import math
 import ssl
 from collections.abc import Callable
+from typing import Literal
 
 import trio
 
@@ -14,6 +15,13 @@ from techo._load.plan import SECONDS, LoadPlan, is_lossy
 from techo._load.report import LoadReport
 from techo._load.run import Agree, LoadRun
 from techo._load.tally import Tally
+from techo._probing.arrivals import (
+    Arrivals,
+    ArrivalSchedule,
+    DueTimes,
+    RisingRate,
+    arrivals_of,
+)
 from techo._probing.engine import Engine, Reconnect
 from techo._probing.in_flight import Run
 from techo._probing.payloads import Payloads
@@ -34,6 +42,9 @@ async def load(
     warm_up: float = 0.0,
     timeout: float | None = None,  # noqa: ASYNC109  -- of each reply, not of the call
     reconnect_every: int | None = None,
+    arrivals: Arrivals | Literal["uniform", "poisson"] = "uniform",
+    seed: int | None = None,
+    ramp: float | None = None,
     tls: ssl.SSLContext | None = None,
     server_name: str | None = None,
     options: SocketOptions = DEFAULT_OPTIONS,
@@ -49,6 +60,10 @@ async def load(
     later, and counted from when they were due. A broken connection is opened again. With
     `reconnect_every`, one that has made so many trips is closed, and replaced at once: what is
     due meanwhile waits. Datagrams then leave from a new socket.
+
+    The trips of a rate are due evenly, or at random (`arrivals`), drawn from a generator with
+    `seed`; the report names a fresh one. Within `ramp`, the rate rises evenly from 0. Without a
+    rate, connections begin one after the other. It begins together with the warm-up.
 
     Times are in seconds. `warm_up` comes first and is not counted. A reply is waited for up
     to `timeout` (by default 10 s, for datagrams 1 s), also behind the end. `watch` is called
@@ -69,6 +84,9 @@ async def load(
         warm_up=warm_up,
         timeout=timeout,
         reconnect_every=reconnect_every,
+        arrivals=arrivals_of(arrivals),
+        seed=seed,
+        ramp=ramp,
     )
     return await carry_out(
         plan,
@@ -93,6 +111,7 @@ async def carry_out(
     agree: Agree | None = None,
 ) -> LoadReport:
     """Make a load of a plan; see `load`, and `Agree` for when it begins."""
+    plan = plan.seeded()
     opener = opener_of(target, tls, server_name, options, plan.connections)
     if isinstance(target, str):
         target = Endpoint.parse(target)
@@ -112,7 +131,14 @@ async def carry_out(
     )
     return await LoadRun(
         name_of(target),
-        Engine(run, opener, plan.connections, Reconnect.AT_ONCE, plan.size),
+        Engine(
+            run,
+            opener,
+            plan.connections,
+            Reconnect.AT_ONCE,
+            plan.size,
+            spread=0.0 if plan.ramp is None or plan.rate is not None else plan.ramp,
+        ),
         tally,
         plan,
         trio.Event() if stop is None else stop,
@@ -125,4 +151,8 @@ def _schedule(plan: LoadPlan) -> Schedule:
     seconds = plan.seconds
     if seconds is None:
         seconds = SECONDS if plan.trips is None else math.inf
-    return Schedule(math.inf, plan.warm_up, seconds, plan.trips, plan.rate)
+    timing = math.inf, plan.warm_up, seconds, plan.trips, plan.rate
+    if plan.rate is None or (plan.ramp is None and plan.arrivals is Arrivals.UNIFORM):
+        return Schedule(*timing)
+    times = DueTimes(RisingRate(plan.rate, plan.ramp or 0.0), plan.seed)
+    return ArrivalSchedule(*timing, times=times)

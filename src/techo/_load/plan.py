@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+import secrets
+from typing import Final, Self
 
 import attrs
 
+from techo._probing.arrivals import Arrivals, arrivals_of
 from techo._probing.payloads import SIZE
 from techo._validation import (
     COUNT,
+    NATURAL,
     SECONDS_ABOVE_0,
     SECONDS_FROM_0,
     TRIPS_PER_SECOND,
@@ -21,6 +24,9 @@ SECONDS: Final = 10.0
 _TIMEOUT: Final = 10.0
 _TIMEOUT_OF_DATAGRAMS: Final = 1.0
 """Seconds for a reply. A datagram that is longer on its way is lost."""
+
+_SEED_BITS: Final = 32
+"""Of a seed that nobody has chosen: short enough to be typed again."""
 
 _DATAGRAMS: Final = (Kind.UDP, Kind.UNIXGRAM)
 
@@ -42,12 +48,25 @@ class LoadPlan:
     warm_up: float = attrs.field(default=0.0, validator=SECONDS_FROM_0)
     timeout: float | None = attrs.field(default=None, validator=SECONDS_ABOVE_0.or_off())
     reconnect_every: int | None = attrs.field(default=None, validator=COUNT.or_off())
+    arrivals: Arrivals = attrs.field(default=Arrivals.UNIFORM, converter=arrivals_of)
+    seed: int | None = attrs.field(default=None, validator=NATURAL.or_off())
+    ramp: float | None = attrs.field(default=None, validator=SECONDS_ABOVE_0.or_off())
 
     def __attrs_post_init__(self) -> None:
         if self.seconds is not None and self.trips is not None:
             raise ValueError(
                 f"seconds {self.seconds!r} and trips {self.trips!r}: give one of them"
             )
+        if self.arrivals is Arrivals.POISSON and self.rate is None:
+            raise ValueError("arrivals poisson: give a rate, too, which is their mean")
+        if self.arrivals is not Arrivals.POISSON and self.seed is not None:
+            raise ValueError(f"seed {self.seed}: give arrivals poisson, which alone have one")
+
+    def seeded(self) -> Self:
+        """Return the plan with a seed, a fresh one if it needs one and has none."""
+        if self.arrivals is not Arrivals.POISSON or self.seed is not None:
+            return self
+        return attrs.evolve(self, seed=secrets.randbits(_SEED_BITS))
 
     def timeout_over(self, kind: Kind | None) -> float:
         """Return how many seconds a reply over such a transport is waited for."""

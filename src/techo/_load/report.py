@@ -9,8 +9,9 @@ import attrs
 
 from techo._kernel.mptcp import MptcpPaths
 from techo._load.part import LoadPart, parts_of
-from techo._load.report_fields import counts, paths, texts
+from techo._load.report_fields import counts, maybe_arrivals, paths, seeds_of, texts
 from techo._load.sums import joined, sum_of, sum_of_failures, sum_of_paths
+from techo._probing.arrivals import Arrivals
 from techo._probing.failure_cause import NEVER_REACHED, FailureCause
 from techo._probing.histogram import Histogram, figures_to_json
 from techo._probing.outages import Outage, outages_from_json, outages_to_json
@@ -75,6 +76,13 @@ class LoadReport:
     """Messages in flight on each connection, at the most."""
     rate: float | None = attrs.field(validator=AMOUNT.or_off())
     """Trips per second that were wanted; None for as many as possible."""
+    arrivals: Arrivals | None = attrs.field(default=None, converter=maybe_arrivals)
+    """How the trips of a rate followed each other; None without a rate."""
+    seeds: Sequence[int] = attrs.field(default=(), converter=seeds_of)
+    """What they were drawn from, if they were: one for each machine."""
+    ramp_seconds: float | None = attrs.field(default=None, validator=AMOUNT.or_off())
+    """How long the rate rose or, without one, connections began, from the beginning of the
+    warm-up on; None if all began at once. Of several machines the longest."""
     seconds: float = attrs.field(validator=AMOUNT)
     """From the end of the warm-up until the fate of the last trip was known, but at least what
     was asked for: so long, or as long as so many trips at the rate take."""
@@ -202,8 +210,8 @@ class LoadReport:
 
         Raises:
             ValueError: there is none; some have a rate and others have not; or messages differ
-                in size, or connections in how many trips they made, which makes other trips of
-                them.
+                in size, or connections in how many trips they made, or rates in how trips
+                follow each other, which makes other trips of them.
         """
         if not reports:
             raise ValueError("there is no report to merge")
@@ -212,10 +220,11 @@ class LoadReport:
         sizes = sorted({each.size for each in reports})
         if len(sizes) > 1:
             raise ValueError(f"the reports are of messages of different sizes: {sizes}")
-        every = {each.reconnect_every for each in reports}
-        if len(every) > 1:
-            listed = ", ".join(sorted(map(str, every)))
-            raise ValueError(f"the reports differ in reconnect_every: {listed}")
+        for name in ("reconnect_every", "arrivals"):
+            different = {str(getattr(each, name)) for each in reports}
+            if len(different) > 1:
+                listed = ", ".join(sorted(different))
+                raise ValueError(f"the reports differ in {name}: {listed}")
         rates = [each.rate for each in reports if each.rate is not None]
         return cls(
             endpoint=", ".join(dict.fromkeys(each.endpoint for each in reports)),
@@ -224,6 +233,12 @@ class LoadReport:
             pipeline=max(each.pipeline for each in reports),
             rate=sum(rates) if rates else None,
             reconnect_every=reports[0].reconnect_every,
+            arrivals=reports[0].arrivals,
+            seeds=[seed for each in reports for seed in each.seeds],
+            ramp_seconds=max(
+                (each.ramp_seconds for each in reports if each.ramp_seconds is not None),
+                default=None,
+            ),
             seconds=max(each.seconds for each in reports),
             gave_up_after_seconds=min(
                 (
@@ -270,6 +285,7 @@ class LoadReport:
         if self.mptcp is not None:
             fields["mptcp"] = attrs.asdict(self.mptcp)
         fields["parts"] = [each.to_json() for each in self.parts]
+        fields["seeds"] = [*self.seeds]
         for name in ("failures", "reasons"):
             fields[name] = {str(cause): each for cause, each in fields[name].items()}
         return headed(

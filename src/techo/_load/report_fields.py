@@ -1,4 +1,4 @@
-"""Fields of reports that are mappings: what they have to be, and how they are read."""
+"""Fields of reports that are no single figure: what they have to be, and how they are read."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Final
 import attrs
 
 from techo._kernel.mptcp import MptcpPaths
+from techo._probing.arrivals import Arrivals, arrivals_of
 from techo._probing.failure_cause import FailureCause
 from techo._validation import COUNT, NATURAL, TEXT, Requirement
 
@@ -25,6 +26,11 @@ _PATHS: Final = Requirement(
     "a mapping of connections, plain and subflows to whole numbers",
     lambda value: isinstance(value, MptcpPaths) or _are_paths(value),
 ).or_off()
+
+_SEEDS: Final = Requirement(
+    "a list of whole numbers from 0",
+    lambda value: isinstance(value, list | tuple) and not any(map(NATURAL.missing, value)),
+)
 
 
 def _are_paths(value: object) -> bool:
@@ -68,3 +74,22 @@ def paths(mptcp: Any) -> MptcpPaths | None:
     """
     _PATHS.check(mptcp=mptcp)
     return MptcpPaths(**mptcp) if isinstance(mptcp, Mapping) else mptcp
+
+
+def maybe_arrivals(arrivals: Any) -> Arrivals | None:
+    """Return how the trips of a rate follow each other, if there is one.
+
+    Raises:
+        ValueError: it is no word for that.
+    """
+    return None if arrivals is None else arrivals_of(arrivals)
+
+
+def seeds_of(seeds: Any) -> tuple[int, ...]:
+    """Return seeds of generators.
+
+    Raises:
+        ValueError: one of them is none.
+    """
+    _SEEDS.check(seeds=seeds)
+    return tuple(seeds)

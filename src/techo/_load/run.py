@@ -160,6 +160,9 @@ class LoadRun:
             size=self.plan.size,
             pipeline=self.plan.pipeline,
             rate=schedule.rate,
+            arrivals=self.plan.arrivals if scheduled else None,
+            seeds=() if self.plan.seed is None else (self.plan.seed,),
+            ramp_seconds=self.plan.ramp,
             seconds=seconds,
             gave_up_after_seconds=None
             if tally.gave_up is None

@@ -14,6 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from techo._load.report import OF_NO_TRIP, TIMES, LoadReport
+from techo._probing.arrivals import Arrivals
 from techo._probing.failure_cause import NEVER_REACHED
 from techo._probing.histogram import Histogram
 from techo._probing.text import (
@@ -78,11 +79,10 @@ def _counts(report: LoadReport) -> Iterator[str]:
     over = number_of(report.connections, "connection")
     every = report.reconnect_every
     renewed = "" if every is None else f"each replaced after {number_of(every, 'trip')}"
-    wanted = "" if report.rate is None else f"{report.rate:,.10g} trips/s wanted"
     pipeline = "" if report.pipeline == 1 else f"up to {report.pipeline:,} in flight on each"
     place, size = where(report.endpoint, report.address), number_of(report.size, "byte")
     yield f"{place}: {over} x {size}"
-    if plan := ", ".join(filter(None, (renewed, pipeline, wanted))):
+    if plan := ", ".join(filter(None, (renewed, pipeline, *_wanted(report)))):
         yield plan
     rate = report.trips_per_second
     megabits = 8 * rate * report.received_bytes / max(1, report.received) / _MEGA
@@ -118,6 +118,21 @@ def _counts(report: LoadReport) -> Iterator[str]:
         yield from (f"  {cause}: {text}" for cause, text in report.reasons.items())
     yield _client(report)
     yield from (f"{each.name} died: {each.died}" for each in report.parts if each.died)
+
+
+def _wanted(report: LoadReport) -> Iterator[str]:
+    """Yield when trips were due or, without a rate, connections began."""
+    ramp = report.ramp_seconds
+    if report.rate is None:
+        if ramp is not None:
+            yield f"begun one after the other within {ramp:g} s"
+        return
+    yield f"{report.rate:,.10g} trips/s wanted"
+    if ramp is not None:
+        yield f"after a ramp of {ramp:g} s"
+    if report.arrivals is Arrivals.POISSON:
+        several = "s" * (len(report.seeds) > 1)
+        yield f"poisson arrivals, seed{several} {', '.join(map(str, report.seeds))}"
 
 
 def _client(report: LoadReport) -> str:

@@ -76,6 +76,9 @@ class Engine:
     timed_apart: bool = False
     """Whether its owner, who has many of them, calls `send_due` and `give_up_overdue` when it
     is time, instead of tasks here."""
+    spread: float = 0.0
+    """Seconds within which connections are opened one after the other, from the beginning of
+    the run on; 0 for all of them before that."""
     drivers: dict[InFlight, Driver] = attrs.field(factory=dict, init=False)
     """Those of the connections there are."""
     started: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -115,8 +118,9 @@ class Engine:
     async def running(self) -> AsyncIterator[trio.Nursery]:
         """Keep all connections for the length of a block.
 
-        Where they are opened at once, each has been tried once when the block begins. Leaving
-        it closes them, and loses what is in flight. Return the nursery of their tasks.
+        Where they are opened at once, each has been tried once when the block begins, but for
+        those that are opened later. Leaving it closes them, and loses what is in flight.
+        Return the nursery of their tasks.
         """
         async with open_bare_nursery() as nursery:
             if not self.timed_apart:
@@ -124,8 +128,9 @@ class Engine:
             if self.reconnect is Reconnect.AT_ONCE:
                 with self._opening:
                     async with trio.open_nursery() as opening:
-                        for _ in range(self.connections):
-                            opening.start_soon(nursery.start, self._keep)
+                        for number in range(self.connections):
+                            wait = self.spread * number / self.connections
+                            opening.start_soon(nursery.start, self._keep, wait)
             else:
                 nursery.start_soon(self._keep)  # noqa: ASYNC113  -- it may begin later
             yield nursery
@@ -152,9 +157,18 @@ class Engine:
         self.run.done.set()
 
     async def _keep(  # noqa: ASYNC128  -- `_keep_one` calls it
-        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        self,
+        wait: float = 0.0,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         try:
+            if wait:
+                task_status.started()
+                task_status = trio.TASK_STATUS_IGNORED
+                await self.started.wait()
+                await trio.sleep_until(self.run.schedule.begin + wait)
+                await self._wait_if_over()
             await self._keep_one(task_status)
         except Exception as error:  # noqa: BLE001  -- anybody's function; raised by our caller
             self.fail(error)

@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-_ROUNDING: Final = 1e-9
+ROUNDING: Final = 1e-9
 """Seconds by which two ways to the same moment may differ. Trio's clock begins at up to a
 million seconds, of which a float knows a tenth of that."""
 
@@ -42,8 +42,8 @@ class Schedule:
         self._settle()
 
     def _settle(self) -> None:
-        self._first_counted = self.counts_from - _ROUNDING
-        self._last_due = -math.inf if self._closed else self.end - _ROUNDING
+        self._first_counted = self.counts_from - ROUNDING
+        self._last_due = -math.inf if self._closed else self.end - ROUNDING
 
     def start(self, now: float) -> None:
         """Let the run begin now."""
@@ -78,8 +78,7 @@ class Schedule:
         if self.rate is None:
             return now
         return (
-            self.begin
-            + (math.floor((now - self.begin + _ROUNDING) * self.rate) + 1) / self.rate
+            self.begin + (math.floor((now - self.begin + ROUNDING) * self.rate) + 1) / self.rate
         )
 
     def take(self, now: float) -> float | None:
@@ -106,7 +105,7 @@ class Schedule:
     def miss(self, now: float) -> None:
         """Leave out all that were due before the one that was due last."""
         if self.rate is not None and self.next_due(now) is not None:
-            latest = math.floor((now - self.begin + _ROUNDING) * self.rate) + self.paused
+            latest = math.floor((now - self.begin + ROUNDING) * self.rate) + self.paused
             skipped = max(0, latest - self._taken)
             self.missed += skipped
             self._taken += skipped
@@ -118,7 +117,7 @@ class Schedule:
         """
         end = self.end
         if self.trips is not None:
-            last = self.counts_from + self.trips / self.rate if self.rate else -math.inf
+            last = self.counts_from + self._seconds_of(self.trips) if self.rate else -math.inf
             end = min(end, last)
         return max(0.0, min(now, end) - self.counts_from) if self.begin < math.inf else 0.0
 
@@ -129,10 +128,20 @@ class Schedule:
             return self.trips - self._counted
         if self.rate is None:
             return 0
-        due = math.ceil(round((min(self.end, now) - self.begin) * self.rate, 6))
+        return max(0, self._due_before(min(self.end, now)) - self._taken)
+
+    def _seconds_of(self, trips: int) -> float:
+        """Return how long so many trips take after the warm-up; there is a rate."""
+        assert self.rate is not None  # noqa: S101  -- the caller has seen to it
+        return trips / self.rate
+
+    def _due_before(self, moment: float) -> int:
+        """Return how many trips are due before a moment; there is a rate."""
+        assert self.rate is not None  # noqa: S101  -- the caller has seen to it
+        due = math.ceil(round((moment - self.begin) * self.rate, 6))
         if self.trips is not None:
             due = min(due, self.trips + math.ceil(round(self.warm_up * self.rate, 6)))
-        return max(0, due - self._taken)
+        return due
 
     def stop(self, now: float) -> None:
         """Let no more trips be due than were by now."""
