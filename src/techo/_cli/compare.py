@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _DESCRIPTION = """\
 The runs are what techo load has written with --output, five or more on each side. Take them in
 turns, one before, one after, so that whatever else changes meanwhile is on both sides. For each
-figure there is the change, the interval that it must be in, and whether a change is shown or
-could be chance."""
+figure there is the change, the interval that it is likely to be in, and whether a change is
+shown or could be chance."""
 
 _EXAMPLES: Final = (
     ("techo compare --before old*.json --after new*.json", "a file for each run"),
@@ -48,9 +48,9 @@ _NOTES = f"""\
   Times are response times where there is a rate, otherwise service times.
 
 A file may have several runs, one on each line; - is standard input. Each run counts once,
-whatever its length. Runs of different sizes, or with a rate and without, are refused; other
-differences are only named. Of nothing but chance, a comparison shows changes in at most 5 of
-100 cases, all figures together."""
+whatever its length. Messages of different sizes are refused, and so are runs with a rate beside
+runs without; other differences are only named. Where nothing has changed, a comparison shows a
+change all the same in at most 5 of 100 cases, all figures together."""
 
 _OPTIONS: Final = [
     option(

@@ -141,7 +141,7 @@ def _obstacle(figure: _Figure, *sides: Sequence[float | None]) -> str:
         for why, count in (
             (figure.missing, sum(each is None for each in values)),
             ("lost so many trips that it is among them", values.count(math.inf)),
-            ("has 0", values.count(0) if figure.by_ratio else 0),
+            ("had 0", values.count(0) if figure.by_ratio else 0),
         ):
             if count:
                 return f"{count} of {len(values)} runs {side} {why}"

@@ -96,9 +96,12 @@ def _table(comparison: Comparison) -> Table:
 
 def _remarks(comparison: Comparison) -> Iterator[str]:
     if comparison.enough:
+        reasons = dict[str, list[str]]()
         for figure in comparison.figures.values():
             if figure.reason:
-                yield f"{figure.name}: cannot tell, {figure.reason}"
+                reasons.setdefault(figure.reason, []).append(figure.name)
+        for reason, names in reasons.items():
+            yield f"{', '.join(names)}: cannot tell, {reason}"
     else:
         yield too_few(comparison)
     yield from comparison.notes
