@@ -151,7 +151,8 @@ WATCH: Final[Table] = {
 
 _NO_SLO: Final = {
     *("sent", "received", "received_bytes", "rate", "send_lag", "subflows"),
-    *(name for name in LOAD if name.startswith(("service.", "response.", "connect"))),
+    *("connects", "connect_rate"),
+    *(name for name in LOAD if name.startswith(("service.", "response."))),
 }
 """What grows with the rate by itself, is about the client, or forgives a server that halts; and
 the response time under its other name."""

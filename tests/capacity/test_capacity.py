@@ -87,6 +87,24 @@ async def test_the_capacity_of_a_known_queue_is_what_theory_says(
     assert found.held_trips == sum(round(each.seconds * each.rate) for each in found.held)
 
 
+async def test_a_queue_that_grows_is_no_capacity_even_if_all_of_it_is_answered(
+    autojump_clock: Clock, nursery: trio.Nursery
+) -> None:
+    """An SLO about loss alone holds at any rate, but no server keeps up with any."""
+    found = await techo.capacity(
+        connecting(nursery, one_at_a_time(COST)),
+        "loss<1%",
+        start=100,
+        seconds=1,
+        precision=0.1,
+        warm_up=0.05,
+    )
+    assert found.outcome is techo.CapacityOutcome.FOUND
+    assert found.rate is not None
+    assert 1 / COST / 1.15 <= found.rate <= 1 / COST * 1.15
+    assert found.failed[-1].missed[0].startswith("it fell behind: took ")
+
+
 async def test_a_server_that_halts_gets_no_credit(
     autojump_clock: Clock, nursery: trio.Nursery
 ) -> None:
@@ -118,7 +136,7 @@ async def test_too_few_connections_are_the_client_s_limit(
     assert few.outcome is techo.CapacityOutcome.CLIENT_LIMIT
     assert few.rate == 200
     assert few.failed[-1].client == (
-        "all 2 connections were busy, and the server no slower than before"
+        "all connections (2) were busy, and the server no slower than before"
     )
     assert str(few).splitlines()[-3].endswith(": at least 200/s with p90<20ms")
     many = await techo.capacity(connect, "p90<20ms", connections=8, **options)

@@ -18,7 +18,7 @@ from techo._probing.failure_cause import FailureCause
 
 def missed(slo: str, found: techo.LoadReport) -> list[str]:
     """What did not hold of one SLO, as text."""
-    return [str(each) for each in Objectives.of([slo]).missed(found)]
+    return [str(each) for each in Objectives.of([slo], 0.02).missed(found, 100)]
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,9 @@ def missed(slo: str, found: techo.LoadReport) -> list[str]:
             ["2 failures beside lost trips (refused 2)"],
         ),
         ("failures<5", {"failures": {"refused": 2}}, []),
+        ("loss<1%", {"seconds": 1.09}, []),
+        ("loss<1%", {"seconds": 1.2}, ["it fell behind: took 1.2 s for what was due in 1.0 s"]),
+        ("p99<200ms", {"seconds": 1.2}, []),
         ("loss<3%", {"lost": 2, "failures": {"timeout-reply": 2}}, []),
     ],
 )
@@ -84,8 +87,17 @@ def test_a_step_has_as_many_trips_as_its_figures_need(
 ) -> None:
     """However low the rate is; and what confirms lasts until a queue would be seen."""
     plan = SearchPlan(slo=slo)
-    assert plan.trips(Trial(rate, confirming=False)) == short
-    assert plan.trips(Trial(rate, confirming=True)) == long
+    assert plan.trips(Trial(rate, confirming=False), None) == short
+    assert plan.trips(Trial(rate, confirming=True), None) == long
+
+
+def test_times_of_connecting_take_connections() -> None:
+    """As many as trips otherwise; where they stay open there are none."""
+    plan = SearchPlan(slo="connect.p99<50ms")
+    assert plan.trips(Trial(10, confirming=False), 1) == 100
+    assert plan.trips(Trial(10, confirming=False), 5) == 500
+    with pytest.raises(ValueError, match="connections stay open"):
+        plan.trips(Trial(10, confirming=False), None)
 
 
 @pytest.mark.parametrize(
@@ -109,14 +121,14 @@ def test_a_load_is_hopeless_when_the_best_end_would_not_help(
 ) -> None:
     """Of 1,000 trips in all 100 are over, of which some were slow."""
     found = report([MS] * (100 - slow) + [9 * MS] * slow, **fields)
-    assert bool(Objectives.of([slo]).hopeless(found, 1000)) is hopeless
+    assert bool(Objectives.of([slo], 0.02).hopeless(found, 1000)) is hopeless
 
 
 def shortcoming_of(
     slo: str, found: techo.LoadReport, *lags: int, quickest: float | None = None
 ) -> str:
     """Why the client was the limit, if it was, of a load that has missed an SLO."""
-    not_held = Objectives.of([slo]).missed(found)
+    not_held = Objectives.of([slo], 0.02).missed(found, 100)
     assert not_held
     short = shortcoming(found, not_held, techo.Histogram.of(lags), quickest)
     return "" if short is None else f"{short.why}; {short.remedy}"
@@ -142,7 +154,7 @@ def test_a_client_that_was_the_limit_says_why() -> None:
 def test_connections_that_are_all_busy_are_too_few_unless_the_server_is_slower() -> None:
     """Ten that wait 9 ms for each of 1,100 trips a second have no room to spare."""
     full = report([9 * MS] * 1100)
-    assert "all 10 connections were busy" in shortcoming_of("p99<5ms", full, quickest=8e6)
+    assert r"all connections (10) were busy" in shortcoming_of("p99<5ms", full, quickest=8e6)
     assert shortcoming_of("p99<5ms", full, quickest=MS) == ""
     assert shortcoming_of("p99<5ms", full) == ""
     spare = attrs.evolve(full, connections=20)

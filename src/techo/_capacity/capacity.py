@@ -47,6 +47,7 @@ async def capacity(
     connections: int = 10,
     size: int = 64,
     pipeline: int = 1,
+    reconnect_every: int | None = None,
     warm_up: float = WARM_UP,
     timeout: float | None = None,  # noqa: ASYNC109  -- of each reply, not of the call
     tls: ssl.SSLContext | None = None,
@@ -64,11 +65,12 @@ async def capacity(
     that length. A rate has failed if it did so twice.
     If `start` fails, lower ones are tried, down to a 64th of it.
 
-    Besides the `slo` no connection may be lost, no trip be left unsent and nothing be away,
-    unless it has a limit of its own, such as ``"reconnects<5"``. Steps are of so many
-    `seconds`, or longer if a figure needs more trips. `watch` is called after each step. Set
-    `stop` to end the search; what was found until then is returned. Cancellation gives none.
-    For everything else see `load`.
+    Besides the `slo` no connection may be lost, no trip be left unsent and no outage happen,
+    unless it has a limit of its own, such as ``"reconnects<5"``. And the server has to keep up:
+    what is due must be done in about the time in which it is. Steps are of so many `seconds`,
+    or longer if a figure needs more trips. `watch` is called after each step. Set `stop` to end
+    the search; what was found until then is returned. Cancellation gives none. For everything
+    else see `load`.
 
     Raises:
         ValueError: an argument makes no sense; the text names it and its value.
@@ -87,6 +89,7 @@ async def capacity(
         pipeline=pipeline,
         warm_up=warm_up,
         timeout=timeout,
+        reconnect_every=reconnect_every,
     )
     loader = functools.partial(
         carry_out, target=target, tls=tls, server_name=server_name, options=options
@@ -188,7 +191,8 @@ class _Attempt:
     trips: int = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.trips = self.finder.plan.trips(self.trial)
+        reconnect_every = self.finder.load_plan.reconnect_every
+        self.trips = self.finder.plan.trips(self.trial, reconnect_every)
 
     @property
     def seconds(self) -> float:
@@ -221,7 +225,7 @@ class _Attempt:
 
     def judge(self, report: LoadReport) -> CapacityStep:
         """Return the step, with its verdict."""
-        missed = self.finder.plan.objectives.missed(report, self.hopeless)
+        missed = self.finder.plan.objectives.missed(report, self.trips, self.hopeless)
         client = None
         if report.never_reached:
             verdict = StepVerdict.NEVER_REACHED

@@ -84,7 +84,7 @@ def shortcoming(
         was = f"this program was {milliseconds(late[0])} ms late itself"
         return Shortcoming(was, "let nothing else run beside it, or allow for more time")
     if _connections_were_few(report, quickest):
-        busy = f"all {number_of(report.connections, 'connection')} were busy"
+        busy = f"all connections ({report.connections:,}) were busy"
         return Shortcoming(
             f"{busy}, and the server no slower than before",
             "have more of them (-c), or more in flight on each (--pipeline)",

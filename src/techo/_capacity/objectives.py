@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import attrs
@@ -15,12 +15,15 @@ from techo._load.report import LoadReport
 from techo._printable import quoted
 from techo._probing.histogram import Histogram, fewest
 from techo._probing.text import counted, milliseconds, number_of
-from techo._rules import SLO, TIME, Figures, Rule
+from techo._rules import CONNECT_TIME, SLO, TIME, Figures, Rule
 
 _RIGHT: Final = {">": "<", ">=": "<=", "!=": "<="}
 """Comparisons that hold above a capacity rather than below, and what may have been meant."""
 
 NANOSECONDS: Final = 1_000_000_000
+
+_GRACE: Final = 0.1
+"""Seconds by which the last replies may be late on any machine, which shows nothing."""
 
 _ALWAYS: Final = ("unsent==0", "reconnects==0", "outages==0")
 """What must hold unless an objective of the user's is about the same."""
@@ -60,9 +63,11 @@ class Objectives:
     """What the user has asked for."""
     always: tuple[Rule, ...]
     """What nobody has to ask for."""
+    precision: float
+    """How much more than is asked for a load may take, as a share of it."""
 
     @classmethod
-    def of(cls, texts: Iterable[str]) -> Objectives:
+    def of(cls, texts: Iterable[str], precision: float) -> Objectives:
         """Read what must hold, and add what nobody has to ask for.
 
         Raises:
@@ -73,12 +78,16 @@ class Objectives:
             raise ValueError("there is no SLO: give what must hold, such as 'p99<5ms'")
         named = {rule.name for rule in given}
         rules = (Rule.parse(text, SLO) for text in _ALWAYS)
-        return cls(given, tuple(rule for rule in rules if rule.name not in named))
+        always = tuple(rule for rule in rules if rule.name not in named)
+        return cls(given, always, precision)
 
-    @property
-    def trips(self) -> int:
-        """How many trips are needed for all figures to mean something."""
-        return max(map(_needed, self.given))
+    def trips(self, reconnect_every: int | None) -> int:
+        """Return how many trips are needed for all figures to mean something.
+
+        Raises:
+            ValueError: a figure is about connecting, and no connection is opened meanwhile.
+        """
+        return max(_needed(each, reconnect_every) for each in self.given)
 
     @property
     def longest(self) -> float:
@@ -86,8 +95,10 @@ class Objectives:
         times = (each.limit for each in self.given if each.dimension is TIME)
         return max(times, default=0) / NANOSECONDS
 
-    def missed(self, report: LoadReport, hopeless: Sequence[Missed] = ()) -> list[Missed]:
-        """Return what did not hold, for certain or for lack of trips.
+    def missed(
+        self, report: LoadReport, due: int, hopeless: Sequence[Missed] = ()
+    ) -> list[Missed]:
+        """Return what did not hold of a load of so many trips, or is not known to have held.
 
         Trips that could not be sent count as lost, unless a load was ended early because it
         was `hopeless`: then nobody knows what would have become of them.
@@ -103,7 +114,7 @@ class Objectives:
                 found.append(known[rule])
             elif not holds:
                 found.append(Missed(rule, _in_words("was", rule, figures)))
-        return [*found, *self._others(report)] or list(hopeless)
+        return [*found, *self._others(report, due)] or list(hopeless)
 
     def hopeless(self, report: LoadReport, due: int) -> list[Missed]:
         """Return what cannot hold any more, however good the rest of the trips is.
@@ -125,17 +136,30 @@ class Objectives:
         found = [
             Missed(rule, _in_words("at least", rule, figures))
             for rule in (*self.given, *self.always)
-            if rule.holds(figures) is False
+            if not _is_about_connecting(rule) and rule.holds(figures) is False
         ]
-        return [*found, *self._others(report)]
+        return [*found, *self._others(report, due)]
 
-    def _others(self, report: LoadReport) -> list[Missed]:
-        """Return what else went wrong, such as attempts to connect."""
+    def _others(self, report: LoadReport, due: int) -> Iterator[Missed]:
+        """Yield what else went wrong: attempts to connect, and what was done too slowly."""
         others = report.failed - report.lost
-        if others <= 0 or any(rule.name == "failures" for rule in self.given):
-            return []
-        what = f"{number_of(others, 'failure')} beside lost trips ({counted(report.failures)})"
-        return [Missed(None, what)]
+        if others > 0 and not any(rule.name == "failures" for rule in self.given):
+            what = number_of(others, "failure")
+            yield Missed(None, f"{what} beside lost trips ({counted(report.failures)})")
+        if report.rate is not None:
+            asked = due / report.rate
+            if report.seconds - asked > self._allowed(report, asked):
+                took = f"took {report.seconds:.1f} s for what was due in {asked:.1f} s"
+                yield Missed(None, f"it fell behind: {took}")
+
+    def _allowed(self, report: LoadReport, asked: float) -> float:
+        """Return how many seconds the last reply may come after the last trip was due.
+
+        A server that answers all in the end, but is asked for more than it can do, needs more
+        the longer it is asked.
+        """
+        trip = 2 * (report.service.mean or 0) / NANOSECONDS
+        return max(self.precision * asked, _GRACE) + max(self.longest, trip)
 
 
 def _in_words(verb: str, rule: Rule, figures: Figures) -> str:
@@ -144,22 +168,34 @@ def _in_words(verb: str, rule: Rule, figures: Figures) -> str:
         return rule.dimension.missing
     if math.isinf(found):
         return "so many were lost"
-    if rule.dimension is TIME:
+    if rule.dimension in {TIME, CONNECT_TIME}:
         return f"{verb} {milliseconds(found)} ms"
     return f"{verb} {found:,.4g}{rule.dimension.unit}"
 
 
 def percent_of(rule: Rule) -> float | None:
     """Return which percentile a rule is about; None for another figure."""
-    found = re.fullmatch("p([0-9.]+)", rule.name)
+    found = re.fullmatch(r"(?:connect\.)?p([0-9.]+)", rule.name)
     return None if found is None else float(found[1])
 
 
-def _needed(rule: Rule) -> int:
+def _is_about_connecting(rule: Rule) -> bool:
+    return rule.dimension is CONNECT_TIME
+
+
+def _needed(rule: Rule, reconnect_every: int | None) -> int:
     """Return how many trips show whether a rule holds."""
+    each = 1
+    if _is_about_connecting(rule):
+        if reconnect_every is None:
+            raise ValueError(
+                f"{quoted(rule.text)}: connections stay open; have them replaced, with "
+                "reconnect_every 1 for example"
+            )
+        each = reconnect_every
     percent = percent_of(rule)
     if percent is not None:
-        return fewest(percent)
+        return each * fewest(percent)
     if rule.name == "loss" and rule.limit > 0:
         return math.ceil(round(100 / rule.limit, 6))  # of fewer, one would be too much
     return 1

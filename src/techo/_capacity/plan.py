@@ -55,7 +55,7 @@ class SearchPlan:
     objectives: Objectives = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "objectives", Objectives.of(self.slo))
+        object.__setattr__(self, "objectives", Objectives.of(self.slo, self.precision))
         if self.max_rate is not None and self.start > self.max_rate:
             raise ValueError(f"start {self.start!r} is above max_rate {self.max_rate!r}")
 
@@ -68,13 +68,13 @@ class SearchPlan:
             most=self.max_steps,
         )
 
-    def trips(self, trial: Trial) -> int:
+    def trips(self, trial: Trial, reconnect_every: int | None) -> int:
         """Return how many trips a trial takes: for so long, but enough for all figures.
 
         A queue that grows is seen when it takes longer than is allowed. So what confirms lasts
         until one would be seen that grows for being asked for more than the precision too much.
         """
-        trips = max(_whole(self.seconds * trial.rate), self.objectives.trips)
+        trips = max(_whole(self.seconds * trial.rate), self.objectives.trips(reconnect_every))
         if not trial.confirming:
             return trips
         seen = self.objectives.longest / self.precision

@@ -14,6 +14,7 @@ from techo._cli.loading import (
     CONNECTIONS,
     MESSAGE_SIZE,
     PIPELINE,
+    RECONNECT_EVERY,
     TwoSignals,
     reply_timeout,
 )
@@ -49,7 +50,10 @@ search goes on below, with steps as long."""
 _EXAMPLES: Final = (
     ("techo capacity --slo 'p99<5ms' echo.example", "TCP, on port 8009"),
     ("techo capacity --slo 'p99<50ms' --slo 'loss<0.1%' udp://echo.example", "two SLOs"),
-    ("techo capacity --slo 'p99.9<1s' --start 1000 -c 100 tls://echo.example", "from 1,000/s"),
+    (
+        "techo capacity --slo 'connect.p99<50ms' --reconnect-every 1 tls://echo.example",
+        "handshakes a second",
+    ),
 )
 
 _EXITS: Final = (
@@ -66,7 +70,8 @@ _ABOUT = names_of(SLO, "They are of the response time, and every SLO must hold."
 _NOTES = f"""\
 {_ABOUT}
 Besides, no connection may be lost, no trip be unsent and no outage happen, unless an SLO is
-about that: --slo 'reconnects<5'. What could not be sent counts as lost.
+about that: --slo 'reconnects<5'. What could not be sent counts as lost. A server must also keep
+up: replies may not come later and later. Times of connecting take --reconnect-every.
 
 A rate has failed if it did so in two steps: one pause of some machine is no lack of capacity.
 A step ends early when nothing can hold any more. It is longer than --duration if a figure takes
@@ -113,6 +118,7 @@ _OPTIONS: Final[Sequence[Option | Group]] = [
     CONNECTIONS,
     MESSAGE_SIZE,
     PIPELINE,
+    RECONNECT_EVERY,
     reply_timeout("What comes later is lost"),
     *OBJECT_OPTIONS,
 ]
@@ -197,6 +203,7 @@ class _Search:
             pipeline=options.pipeline,
             warm_up=options.warm_up,
             timeout=options.timeout,
+            reconnect_every=options.reconnect_every,
         )
         loader = functools.partial(
             carry_out,

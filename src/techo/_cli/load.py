@@ -20,6 +20,7 @@ from techo._cli.loading import (
     CONNECTIONS,
     MESSAGE_SIZE,
     PIPELINE,
+    RECONNECT_EVERY,
     TwoSignals,
     reply_timeout,
 )
@@ -120,13 +121,7 @@ _OPTIONS: Final[Sequence[Option | Group]] = [
     ),
     MESSAGE_SIZE,
     PIPELINE,
-    option(
-        "--reconnect-every",
-        NUMBER,
-        "trips over a connection, which is then closed and replaced at once; with 1, each trip "
-        "has a connection of its own, and a handshake over tls",
-        shown="never",
-    ),
+    RECONNECT_EVERY,
     option(
         "--warm-up", TIME_OR_NONE, "how long to load before anything is counted", default=0.0
     ),

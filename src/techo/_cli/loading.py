@@ -24,6 +24,14 @@ PIPELINE: Final = option(
     "--pipeline", NUMBER, "messages in flight on each connection, at the most", default=1
 )
 
+RECONNECT_EVERY: Final = option(
+    "--reconnect-every",
+    NUMBER,
+    "trips over a connection, which is then closed and replaced at once; with 1, each trip "
+    "has a connection of its own, and a handshake over tls",
+    shown="never",
+)
+
 
 def reply_timeout(more: str) -> Option:
     """Return the option that says how long to wait, with a sentence about what then happens."""
