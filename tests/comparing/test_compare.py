@@ -160,6 +160,10 @@ def test_what_cannot_be_compared_is_refused(
             {"reconnect_every": 10},
             "not the same: trips until each reconnects, none before, 10 or none after",
         ),
+        (
+            {"rate": 9.0, "arrivals": "poisson"},
+            "not the same: arrivals, uniform before, poisson or uniform after",
+        ),
         ({"gave_up_after_seconds": 1.5}, "it gave up early in 1 of 2 runs after"),
         ({"trips": 0}, "nothing came back in 1 of 2 runs after"),
     ],
@@ -168,7 +172,8 @@ def test_one_run_that_is_not_like_the_others_is_named(
     fields: dict[str, Any], note: str
 ) -> None:
     """It is named on its side, even if others of that side are like the other side."""
-    assert techo.compare([run()], [run(), run(**fields)]).notes == [note]
+    plain = run(rate=9.0, arrivals="uniform") if "arrivals" in fields else run()
+    assert techo.compare([plain], [plain, run(**fields)]).notes == [note]
 
 
 def test_other_differences_are_named() -> None:

@@ -8,10 +8,12 @@ from typing import Final
 from techo._load.report import LoadReport
 from techo._probing.failure_cause import FailureCause
 
-_PLAN: Final[dict[str, Callable[[LoadReport], float | None]]] = {
+_PLAN: Final[dict[str, Callable[[LoadReport], float | str | None]]] = {
     "connections": lambda run: run.connections,
     "messages in flight on each": lambda run: run.pipeline,
     "trips/s wanted": lambda run: run.rate,
+    "arrivals": lambda run: run.arrivals,
+    "seconds of ramp": lambda run: run.ramp_seconds,
     "trips until each reconnects": lambda run: run.reconnect_every,
     "processes or machines": lambda run: len(run.parts) or 1,
 }
@@ -69,7 +71,7 @@ def notes_on(before: Sequence[LoadReport], after: Sequence[LoadReport]) -> Itera
 def _values(
     before: Sequence[LoadReport],
     after: Sequence[LoadReport],
-    value: Callable[[LoadReport], float | None],
+    value: Callable[[LoadReport], float | str | None],
 ) -> str:
     sides = ((before, "before"), (after, "after"))
     texts = (
@@ -79,5 +81,7 @@ def _values(
     return ", ".join(texts)
 
 
-def _text(value: float | None) -> str:
-    return "none" if value is None else f"{value:,.10g}"
+def _text(value: float | str | None) -> str:
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else f"{value:,.10g}"
