@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from techo._kernel.options import SocketOptions
     from techo._load.load import load
     from techo._load.part import LoadPart
+    from techo._load.probe_report import ProbePhase, ProbeReport
     from techo._load.report import LoadReport
     from techo._operate.admission import Admission
     from techo._ping.ping import Ping, ping
@@ -90,6 +91,8 @@ __all__ = [
     "PingReply",
     "PingResult",
     "PingStatistics",
+    "ProbePhase",
+    "ProbeReport",
     "RefusedError",
     "Reply",
     "RoundTrip",
@@ -130,6 +133,7 @@ _ROOMS = {
     "_kernel.options": ("SocketOptions",),
     "_load.load": ("load",),
     "_load.part": ("LoadPart",),
+    "_load.probe_report": ("ProbePhase", "ProbeReport"),
     "_load.report": ("LoadReport",),
     "_operate.admission": ("Admission",),
     "_ping.ping": ("Ping", "ping"),

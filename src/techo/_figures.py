@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import PERCENTS, Histogram, nanoseconds
-from techo._rules import BOTH, Figures
+from techo._rules import BOTH, PROBED, Figures
 
 if TYPE_CHECKING:
+    from techo._load.probe_report import ProbeReport
     from techo._load.report import LoadReport
     from techo._ping.statistics import PingStatistics
 
@@ -38,10 +39,25 @@ def figures_of_load(report: LoadReport) -> Figures:
         **_latencies("connect.", report.connect, 0),
         "connects": report.connects,
         "connect_rate": report.connects_per_second,
+        **_figures_of_probe(report.probe),
         "rate": report.trips_per_second,
         "received_bytes": report.received_bytes,
         "unsent": report.unsent,
     }
+
+
+def _figures_of_probe(probe: ProbeReport | None) -> Figures:
+    if probe is None:
+        return dict.fromkeys(PROBED)
+    found = {
+        **_latencies("probe.", probe.loaded.latency, probe.loaded.lost),
+        **_latencies("probe.idle.", probe.idle.latency, probe.idle.lost),
+        **_latencies("probe.after.", probe.after.latency, probe.after.lost),
+        "probe.growth": probe.growth,
+        "probe.lost": probe.loaded.lost,
+        "responsiveness": probe.round_trips_per_minute,
+    }
+    return {name: found[name] for name in PROBED}
 
 
 def _figures_of_both(found: PingStatistics | LoadReport) -> Figures:

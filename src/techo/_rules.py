@@ -50,6 +50,13 @@ class Dimension:
 
 TIME: Final = Dimension("times", "5ms", read_nanoseconds, 1_000_000, " ms")
 SHARE: Final = Dimension("shares", "0.1%", read_percent, unit=" %")
+PER_MINUTE: Final = Dimension(
+    "responsiveness (round trips per minute)",
+    "1000",
+    read_number,
+    unit=" round trips a minute",
+    missing="there were too few probes",
+)
 RATE: Final = Dimension("rates (round trips per second)", "10000", read_rate, unit="/s")
 CONNECT_TIME: Final = attrs.evolve(
     TIME, what="times of connecting", missing="too few connections were opened"
@@ -83,6 +90,7 @@ DIMENSIONS: Final = (
     TIME,
     SHARE,
     RATE,
+    PER_MINUTE,
     SIZE,
     COUNT,
     CONNECT_TIME,
@@ -101,6 +109,9 @@ Figures: TypeAlias = dict[str, float | None]
 _LATENCIES: Final = tuple(
     name.replace("_", ".") for name in Histogram().figures(*PERCENTS) if name != "count"
 )
+
+_FEW: Final = ("p50", "p90", "max")
+"""Latencies for which there are enough probes without load."""
 
 BOTH: Final = (
     "sent",
@@ -130,9 +141,19 @@ PING: Final[Table] = _SHARED | {
     "certificate_days": DAYS,
 }
 
+PROBED: Final[Table] = {
+    **{f"probe.{name}": TIME for name in _LATENCIES},
+    **{f"probe.{when}.{name}": TIME for when in ("idle", "after") for name in _FEW},
+    "probe.growth": TIME,
+    "probe.lost": COUNT,
+    "responsiveness": PER_MINUTE,
+}
+"""What there is of the probe beside a load: under load, if the name does not say otherwise."""
+
 LOAD: Final[Table] = _SHARED | {
     **{f"{which}.{name}": TIME for which in ("service", "response") for name in _LATENCIES},
     "send_lag": TIME,
+    **PROBED,
     "rate": RATE,
     "received_bytes": SIZE,
     "unsent": COUNT,
@@ -150,12 +171,12 @@ WATCH: Final[Table] = {
 }
 
 _NO_SLO: Final = {
-    *("sent", "received", "received_bytes", "rate", "send_lag", "subflows"),
+    *("sent", "received", "received_bytes", "rate", "send_lag", "subflows", *PROBED),
     *("connects", "connect_rate"),
     *(name for name in LOAD if name.startswith(("service.", "response."))),
 }
-"""What grows with the rate by itself, is about the client, or forgives a server that halts; and
-the response time under its other name."""
+"""What grows with the rate by itself, is about the client or a probe, or forgives a server that
+halts; and the response time under its other name."""
 
 SLO: Final[Table] = {name: found for name, found in LOAD.items() if name not in _NO_SLO}
 
@@ -168,10 +189,12 @@ COMPARE: Final[Table] = {
 
 _TABLES: Final = {"ping": PING, "load and merge": LOAD, "watch": WATCH}
 
+_PREFIXES: Final = ("", "service.", "response.", "connect.", "probe.")
+
 ALSO_CALLED: Final = {
     "loss_percent": "loss",
     "connects_per_second": "connect_rate",
-    **{f"{which}p99_9": f"{which}p99.9" for which in ("", "service.", "response.", "connect.")},
+    **{f"{which}p99_9": f"{which}p99.9" for which in _PREFIXES},
 }
 """Figures as JSON has them, which are as good."""
 

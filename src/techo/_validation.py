@@ -104,6 +104,8 @@ AMOUNT: Final = number()
 SHARE: Final = number(most=1)
 TRIPS_PER_SECOND: Final = number(above=0, most=10**9, unit="trips per second")
 """More of them a clock of nanoseconds can't tell apart."""
+PROBES_PER_SECOND: Final = number(above=0, most=1000, unit="probes per second")
+"""More of them beside a load are a load of their own."""
 FLAG: Final = Requirement("true or false", lambda value: type(value) is bool)
 TEXT: Final = Requirement(
     "a text that can be printed", lambda value: type(value) is str and value.isprintable()

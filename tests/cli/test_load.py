@@ -249,6 +249,11 @@ def test_rules_decide(rule: str, code: int, told: str, port: str) -> None:
         (["--fail-if", "p98>5ms"], "'p98>5ms'"),
         (["--fail-if", "response.p99>5ms"], "'response.p99>5ms': without --rate"),
         (["--fail-if", "send_lag>5ms"], "'send_lag>5ms': without --rate"),
+        (["--fail-if", "probe.p99>5ms"], "'probe.p99>5ms': without --probe there is no probe"),
+        (
+            ["--probe", "2000"],
+            "'2000' is not a number of probes per second above 0, up to 1000",
+        ),
         (["--output", "-"], "'-' is not a file; --json prints to standard output"),
         (["--output", "/nowhere/a.json"], "no folder '/nowhere'"),
         (["--output", "/"], "it is a folder"),

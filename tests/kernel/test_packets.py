@@ -134,11 +134,12 @@ def test_the_error_queue_tells_stamps_from_errors() -> None:
 
 
 @linux
-def test_datagrams_are_stamped_in_order(datagrams: Pair) -> None:
+@pytest.mark.parametrize("sending", stamps.Sending)
+def test_datagrams_are_stamped_in_order(datagrams: Pair, sending: stamps.Sending) -> None:
     """Each has its number and both its times, which lie between two looks at the clock."""
     one, other = datagrams
-    assert stamps.switch_on(one, tcp=False)
-    assert stamps.switch_on(other, tcp=False)
+    assert stamps.switch_on(one, tcp=False, sending=sending)
+    assert stamps.switch_on(other, tcp=False, sending=sending)
     ask_for_headers(other)
     for number in range(3):
         before = time.time_ns()
@@ -184,7 +185,8 @@ def test_a_refusal_is_read_with_the_message_it_is_about(host: str) -> None:
 
 
 @linux
-def test_tcp_is_stamped_by_bytes(host: str) -> None:
+@pytest.mark.parametrize("sending", stamps.Sending)
+def test_tcp_is_stamped_by_bytes(host: str, sending: stamps.Sending) -> None:
     """A send has the number of its last byte, counted from when stamps were switched on."""
     with (
         socket.create_server((host, 0), family=family_of(host)) as listener,
@@ -192,7 +194,7 @@ def test_tcp_is_stamped_by_bytes(host: str) -> None:
         listener.accept()[0] as other,
     ):
         one.send(b"before")
-        assert stamps.switch_on(one, tcp=True)
+        assert stamps.switch_on(one, tcp=True, sending=sending)
         assert stamps.switch_on(other, tcp=True)
         assert other.recv(6) == b"before"
         last = -1

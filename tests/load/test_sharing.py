@@ -81,3 +81,9 @@ def test_a_share_of_nothing_is_refused(plan: LoadPlan, words: str) -> None:
     """There is at least one connection and one trip for each, or the text has the remedy."""
     with pytest.raises(ValueError, match=words):
         divide(plan, 4)
+
+
+def test_one_share_probes_for_all() -> None:
+    """At the rate that was asked for: a probe is no load to be divided."""
+    parts = divide(LoadPlan(connections=3, probe=10), 3)
+    assert [each.probe for each in parts] == [10, None, None]

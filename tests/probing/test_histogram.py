@@ -101,6 +101,18 @@ def test_a_percentile_needs_enough_samples(percent: float, count: int) -> None:
     assert Histogram.of([1] * count).percentile(percent) == 1
 
 
+@given(st.lists(st.integers(0, 2**40), min_size=20, max_size=200), st.integers(0, 9))
+def test_the_mean_of_the_fastest_is_that_of_the_sorted(durations: list[int], lost: int) -> None:
+    """What was lost is slower than any, and makes it infinite if too few came back."""
+    wanted = math.ceil((len(durations) + lost) * 95 / 100)
+    found = Histogram.of(durations).mean_of_fastest(95, lost=lost)
+    if wanted > len(durations):
+        assert found == math.inf
+    else:
+        assert found == pytest.approx(sum(sorted(durations)[:wanted]) / wanted, rel=0.008)
+    assert Histogram.of(durations[:19]).mean_of_fastest(95) is None
+
+
 def test_figures_have_names() -> None:
     """As JSON has them; what can't be told is none, and of nothing nothing can."""
     assert Histogram.of([1, 3]).figures(50, 99.9) == {

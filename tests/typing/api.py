@@ -168,6 +168,7 @@ async def load(stop: trio.Event) -> techo.LoadReport:
         arrivals="poisson",
         seed=1,
         ramp=0.5,
+        probe=10,
         options=techo.SocketOptions(),
         watch=watch,
         stop=stop,
@@ -189,6 +190,14 @@ async def load(stop: trio.Event) -> techo.LoadReport:
     assert_type(comparison.figures, Mapping[str, techo.ComparedFigure])
     assert_type(comparison.figures["p99"].change, float | None)
     assert_type(comparison.figures["p99"].verdict, techo.Verdict)
+    probe = report.probe
+    assert_type(probe, techo.ProbeReport | None)
+    if probe is not None:
+        assert_type(probe.loaded, techo.ProbePhase)
+        assert_type(probe.growth, float | None)
+        assert_type(probe.loaded.latency, techo.Histogram)
+        assert_type(probe.round_trips_per_minute, float | None)
+        assert_type(probe.clocks, Mapping[techo.Clock, int])
     return techo.LoadReport.merged([report, techo.LoadReport.from_json(report.to_json())])
 
 

@@ -29,7 +29,16 @@ from techo._cli.output import Forgiving
 from techo._cli.packets import PACKETS, socket_options
 from techo._cli.process import shortage
 from techo._cli.processes import PROCESSES, processes_of
-from techo._cli.readers import NUMBER, RATE, TIME, TIME_OR_NONE, choice, count_form, time_form
+from techo._cli.readers import (
+    NUMBER,
+    PROBE_RATE,
+    RATE,
+    TIME,
+    TIME_OR_NONE,
+    choice,
+    count_form,
+    time_form,
+)
 from techo._cli.report import (
     REPORT_OPTIONS,
     check_deliverable,
@@ -72,6 +81,8 @@ _NOTES = f"""\
   With --rate, min to max are of the response time, otherwise of the service time.
   send_lag is the most by which a trip was sent too late. connect.p99 and the like are of the
   connections that were opened after the warm-up, as with --reconnect-every.
+  probe.min to probe.max and responsiveness are of --probe under load, probe.idle.p50 and the
+  like of before it.
 
 Ctrl-C ends it with the summary; a second one does not wait for trips in flight. SIGTERM ends it
 like Ctrl-C, without changing the status; so does SIGHUP, unless it was ignored at the start
@@ -130,6 +141,13 @@ _OPTIONS: Final[Sequence[Option | Group]] = [
         "after this time. Over udp and unixgram it does so after ten times as long"
     ),
     option(
+        "--probe",
+        PROBE_RATE,
+        "send so many small messages a second beside the load, and for at least 2 s before and "
+        "after it, on a connection of their own. Their latency idle and under load is shown",
+        shown="none",
+    ),
+    option(
         "--report-every",
         time_form(_INTERVAL),
         "how often to print a line of what was measured since the last one",
@@ -154,7 +172,9 @@ def load(options: argparse.Namespace) -> int:
     drawn_every = None if options.report_every == math.inf else options.report_every
     command = _Load(options, Timeline(drawn_every))
     try:
-        check_deliverable(options, scheduled=options.rate is not None)
+        check_deliverable(
+            options, scheduled=options.rate is not None, probed=options.probe is not None
+        )
         with held(stop):  # a load that is stopped twice delivers its report all the same
             trio.run(command.run, stop)
     except ValueError as error:
@@ -180,10 +200,13 @@ class _Load:
         import trio
 
         from techo._load.plan import SECONDS as DURATION
+        from techo._load.probe import idle_seconds
         from techo._nursery import open_bare_nursery
 
         options, stop = self.options, trio.Event()
-        progress = _progress(options.warm_up, options.duration or DURATION, options.trips)
+        idle = 0.0 if options.probe is None else idle_seconds(options.probe)
+        seconds = options.duration or DURATION
+        progress = _progress(options.warm_up, seconds, options.trips, idle)
         with trio.open_signal_receiver(*stop_signals) as signals, progress as show:
             release(stop_signals)
             async with open_bare_nursery() as nursery:
@@ -241,11 +264,12 @@ class _AtTheLeft(Forgiving):
 
 @contextlib.contextmanager
 def _progress(
-    warm_up: float, seconds: float, trips: int | None
+    warm_up: float, seconds: float, trips: int | None, idle: float
 ) -> Iterator[Callable[[LoadReport], None]]:
     """Show a bar on a terminal; give the function that takes reports so far.
 
-    The bar is of the trips where their number is given, else of the seconds with the warm-up.
+    The bar is of the trips where their number is given, else of the seconds with the warm-up,
+    and with as many `idle` ones before and after as a probe has.
     """
     # Not what rich's console says: FORCE_COLOR makes it take everything for a terminal.
     if not sys.stderr.isatty():
@@ -268,7 +292,7 @@ def _progress(
         transient=True,
         redirect_stdout=sys.stdout.isatty(),  # lines of intervals go above the bar
     ) as progress:
-        task = progress.add_task("connecting", total=trips or warm_up + seconds)
+        task = progress.add_task("connecting", total=trips or warm_up + seconds + 2 * idle)
         started: float | None = None
 
         def show(report: LoadReport) -> None:
@@ -276,7 +300,11 @@ def _progress(
             started = started or time.monotonic()  # when the first report came
             elapsed = time.monotonic() - started
             over = report.received + report.lost
-            description = "warming up" if elapsed < warm_up and not over else _so_far(report)
+            description = _so_far(report)
+            if not over and elapsed < idle + warm_up:
+                description = "probing, idle" if elapsed < idle else "warming up"
+            elif report.probe is not None and report.probe.after.received:
+                description = "probing, idle again"
             completed = over if trips else elapsed
             progress.update(task, completed=completed, description=description, refresh=True)
 

@@ -48,4 +48,5 @@ def plan_of(options: argparse.Namespace) -> LoadPlan:
         arrivals=options.arrivals,
         seed=options.seed,
         ramp=options.ramp,
+        probe=options.probe,
     )

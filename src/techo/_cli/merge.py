@@ -58,7 +58,9 @@ def merge(options: argparse.Namespace) -> int:
         merged = LoadReport.merged(
             [each for name in _names(options) for each in read_reports(name)]
         )
-        check_deliverable(options, scheduled=merged.rate is not None)
+        check_deliverable(
+            options, scheduled=merged.rate is not None, probed=merged.probe is not None
+        )
     except ValueError as error:
         return refuse(str(error))
     return deliver(merged, options)

@@ -18,6 +18,7 @@ from techo._quantities import (
 )
 from techo._validation import (
     COUNT,
+    PROBES_PER_SECOND,
     SECONDS_ABOVE_0,
     SECONDS_FROM_0,
     TRIPS_PER_SECOND,
@@ -126,5 +127,6 @@ TIME_OR_NONE: Final = time_form(SECONDS_FROM_0)
 NUMBER: Final = count_form(COUNT)
 SIZE: Final = size_form(COUNT)
 RATE: Final = Form("RATE", checked(read_rate, TRIPS_PER_SECOND))
+PROBE_RATE: Final = Form("RATE", checked(read_rate, PROBES_PER_SECOND))
 MODE: Final = Form("OCTAL", _read_mode)
 SEED: Final = Form("N", _read_seed)

@@ -22,7 +22,7 @@ from techo._load.report import LoadReport
 from techo._printable import quoted
 from techo._probing.failure_cause import FailureCause
 from techo._probing.text import counted, number_of
-from techo._rules import LOAD, Rule
+from techo._rules import LOAD, PROBED, Rule
 
 _PICTURES: Final = {".svg", ".png"}
 """What can be drawn."""
@@ -52,7 +52,7 @@ REPORT_OPTIONS: Final = (
 """What load and merge have in common: to keep a report, to draw it, and to judge it."""
 
 
-def check_deliverable(options: argparse.Namespace, *, scheduled: bool) -> None:
+def check_deliverable(options: argparse.Namespace, *, scheduled: bool, probed: bool) -> None:
     """Check before a measurement what could not be done with its report.
 
     Raises:
@@ -64,6 +64,10 @@ def check_deliverable(options: argparse.Namespace, *, scheduled: bool) -> None:
             raise ValueError(
                 f"rule {quoted(rule.text)}: without --rate there is no {rule.name}, only "
                 "service time"
+            )
+        if not probed and rule.name in PROBED:
+            raise ValueError(
+                f"rule {quoted(rule.text)}: without --probe there is no {rule.name}"
             )
 
 

@@ -7,6 +7,7 @@ count from `switch_on`, in 32 bits.
 
 from __future__ import annotations
 
+import enum
 import socket
 import struct
 from collections.abc import Iterable
@@ -19,15 +20,24 @@ _SO_TIMESTAMPING: Final = 37
 """Of asm-generic/socket.h; Python has no names for what this file asks for."""
 
 # SOF_TIMESTAMPING_... of linux/net_tstamp.h.
-_TX_SOFTWARE: Final = 1 << 1
 _RX_SOFTWARE: Final = 1 << 3
 _SOFTWARE: Final = 1 << 4
 _OPT_ID: Final = 1 << 7
 _OPT_TSONLY: Final = 1 << 11
 _OPT_ID_TCP: Final = 1 << 16
 
-_WANTED: Final = _TX_SOFTWARE | _RX_SOFTWARE | _SOFTWARE | _OPT_ID | _OPT_TSONLY
+_WANTED: Final = _RX_SOFTWARE | _SOFTWARE | _OPT_ID | _OPT_TSONLY
 """Without what was sent (TSONLY), which only some users may see (tstamp_allow_data)."""
+
+
+class Sending(enum.Enum):
+    """Which moment of sending is stamped."""
+
+    QUEUED = 1 << 8  # TX_SCHED
+    """When it comes to the queue of this machine's interface."""
+    LEFT = 1 << 1  # TX_SOFTWARE
+    """When it leaves that."""
+
 
 IDS: Final = 2**32
 """Numbers of what was sent; then they begin again."""
@@ -42,7 +52,7 @@ Ancillary: TypeAlias = Iterable[tuple[int, int, bytes]]
 """What `socket.recvmsg` returns beside the data."""
 
 
-def switch_on(sock: socket.socket, *, tcp: bool) -> bool:
+def switch_on(sock: socket.socket, *, tcp: bool, sending: Sending = Sending.LEFT) -> bool:
     """Ask for stamps of all that `sock` sends and receives from now on.
 
     Return whether there will be any: not for Unix sockets, which have none, nor MPTCP, which
@@ -52,11 +62,12 @@ def switch_on(sock: socket.socket, *, tcp: bool) -> bool:
         return False
     if sock.proto == _IPPROTO_MPTCP:
         return False
+    wanted = _WANTED | sending.value
     if not tcp:
-        return _ask(sock, _WANTED)
+        return _ask(sock, wanted)
     # Before Linux 6.2, bytes are counted from the first that was not acknowledged.
-    return _ask(sock, _WANTED | _OPT_ID_TCP) or (
-        not _unacknowledged(sock) and _ask(sock, _WANTED)
+    return _ask(sock, wanted | _OPT_ID_TCP) or (
+        not _unacknowledged(sock) and _ask(sock, wanted)
     )
 
 

@@ -12,6 +12,7 @@ import trio
 
 from techo._kernel.options import DEFAULT_OPTIONS, SocketOptions
 from techo._load.plan import SECONDS, LoadPlan, is_lossy
+from techo._load.probe import probe_at
 from techo._load.report import LoadReport
 from techo._load.run import Agree, LoadRun
 from techo._load.tally import Tally
@@ -45,6 +46,7 @@ async def load(
     arrivals: Arrivals | Literal["uniform", "poisson"] = "uniform",
     seed: int | None = None,
     ramp: float | None = None,
+    probe: float | None = None,
     tls: ssl.SSLContext | None = None,
     server_name: str | None = None,
     options: SocketOptions = DEFAULT_OPTIONS,
@@ -64,6 +66,10 @@ async def load(
     The trips of a rate are due evenly, or at random (`arrivals`), drawn from a generator with
     `seed`; the report names a fresh one. Within `ramp`, the rate rises evenly from 0. Without a
     rate, connections begin one after the other. It begins together with the warm-up.
+
+    With `probe`, so many messages of 64 bytes a second go over a connection of their own, for
+    at least 2 s before the load, while it runs, and as long after it. The report's `probe` has
+    how long they took in each of the three.
 
     Times are in seconds. `warm_up` comes first and is not counted. A reply is waited for up
     to `timeout` (by default 10 s, for datagrams 1 s), also behind the end. `watch` is called
@@ -87,6 +93,7 @@ async def load(
         arrivals=arrivals_of(arrivals),
         seed=seed,
         ramp=ramp,
+        probe=probe,
     )
     return await carry_out(
         plan,
@@ -112,7 +119,8 @@ async def carry_out(
 ) -> LoadReport:
     """Make a load of a plan; see `load`, and `Agree` for when it begins."""
     plan = plan.seeded()
-    opener = opener_of(target, tls, server_name, options, plan.connections)
+    probes = plan.probe is not None
+    opener = opener_of(target, tls, server_name, options, plan.connections + probes)
     if isinstance(target, str):
         target = Endpoint.parse(target)
     kind = target.kind if isinstance(target, Endpoint) else None
@@ -144,6 +152,7 @@ async def carry_out(
         trio.Event() if stop is None else stop,
         (lambda _: None) if watch is None else watch,
         agree,
+        probe=None if plan.probe is None else probe_at(plan.probe, opener, run.timeout),
     ).run()
 
 

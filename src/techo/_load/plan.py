@@ -12,6 +12,7 @@ from techo._probing.payloads import SIZE
 from techo._validation import (
     COUNT,
     NATURAL,
+    PROBES_PER_SECOND,
     SECONDS_ABOVE_0,
     SECONDS_FROM_0,
     TRIPS_PER_SECOND,
@@ -51,6 +52,7 @@ class LoadPlan:
     arrivals: Arrivals = attrs.field(default=Arrivals.UNIFORM, converter=arrivals_of)
     seed: int | None = attrs.field(default=None, validator=NATURAL.or_off())
     ramp: float | None = attrs.field(default=None, validator=SECONDS_ABOVE_0.or_off())
+    probe: float | None = attrs.field(default=None, validator=PROBES_PER_SECOND.or_off())
 
     def __attrs_post_init__(self) -> None:
         if self.seconds is not None and self.trips is not None:

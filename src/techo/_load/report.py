@@ -9,6 +9,7 @@ import attrs
 
 from techo._kernel.mptcp import MptcpPaths
 from techo._load.part import LoadPart, parts_of
+from techo._load.probe_report import ProbeReport
 from techo._load.report_fields import counts, maybe_arrivals, paths, seeds_of, texts
 from techo._load.sums import joined, sum_of, sum_of_failures, sum_of_paths
 from techo._probing.arrivals import Arrivals
@@ -147,6 +148,9 @@ class LoadReport:
     """What the connections have become, if they were to be MPTCP; None if they were not."""
     parts: Sequence[LoadPart] = attrs.field(default=(), converter=parts_of)
     """What each process or machine had of it; empty if it was one process."""
+    probe: ProbeReport | None = None
+    """What was probed beside the load, before and after; None if nothing was. Of several
+    machines, those that have one are added up."""
 
     def __repr__(self) -> str:
         return brief(self)
@@ -270,6 +274,7 @@ class LoadReport:
             client_was_limit=any(each.client_was_limit for each in reports),
             mptcp=sum_of_paths(each.mptcp for each in reports),
             parts=[part for each in reports for part in each.parts],
+            probe=ProbeReport.merged([each.probe for each in reports]),
             **{name: sum(getattr(each, name) for each in reports) for name in _ADDED},
         )
 
@@ -286,6 +291,8 @@ class LoadReport:
             fields["mptcp"] = attrs.asdict(self.mptcp)
         fields["parts"] = [each.to_json() for each in self.parts]
         fields["seeds"] = [*self.seeds]
+        if self.probe is not None:
+            fields["probe"] = self.probe.to_json()
         for name in ("failures", "reasons"):
             fields[name] = {str(cause): each for cause, each in fields[name].items()}
         return headed(
@@ -325,8 +332,10 @@ class LoadReport:
             fields = {
                 name: found[in_json]
                 for name, in_json in names.items()
-                if name not in (*TIMES, *_OUTAGES, *_NOT_IN_JSON)
+                if name not in (*TIMES, *_OUTAGES, *_NOT_IN_JSON, "probe")
             }
+            probe = found["probe"]
+            fields["probe"] = None if probe is None else ProbeReport.from_json(probe)
             for name in TIMES:
                 histogram = found[f"{name}_histogram"]
                 fields[name] = None if histogram is None else Histogram.from_json(histogram)

@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from techo._load.plan import LoadPlan
+from techo._load.probe import Phase, Probe
 from techo._load.report import LoadReport
 from techo._load.tally import Tally
 from techo._nursery import open_bare_nursery
@@ -45,6 +46,8 @@ class LoadRun:
     """Called with a report so far, now and then and when it is stopped."""
     agree: Agree | None = None
     """By default it begins at once, if there is a connection."""
+    probe: Probe | None = None
+    """What probes before the load, beside it and after it, if anything does."""
     _counted_from: tuple[float, float] | None = None
     """When counting began, and the CPU that this process had used by then, in seconds."""
     _over: tuple[float, float] | None = None
@@ -62,16 +65,31 @@ class LoadRun:
         engine = self.engine
         async with open_bare_nursery() as nursery:
             nursery.start_soon(self._heed_stop)
+            if self.probe is not None:
+                nursery.start_soon(self.probe.run)
+                await self._stay_idle(self.probe, Phase.IDLE)
             async with engine.running() as running:
                 moment = None if engine.failure is not None else await self._until_begin()
                 if moment is not None:
                     self._start(running, moment)
                     await self._until_done()
                     self._over = self._now()
+            if self.probe is not None:
+                if self._over is not None:
+                    await self._stay_idle(self.probe, Phase.AFTER)
+                await self.probe.finish()
             nursery.cancel_scope.cancel(reason="the load is over")
-        if engine.failure is not None:
-            raise engine.failure
+        for each in (engine, *(() if self.probe is None else (self.probe.engine,))):
+            if each.failure is not None:
+                raise each.failure
         return self.report()
+
+    async def _stay_idle(self, probe: Probe, phase: Phase) -> None:
+        """Have a phase of the probe without load, and report progress meanwhile."""
+        async with open_bare_nursery() as nursery:
+            nursery.start_soon(self._report_progress)
+            await probe.wait_idle(phase, self.stop)
+            nursery.cancel_scope.cancel(reason="the idle phase is over")
 
     async def _until_begin(self) -> float | None:
         """Return when to begin, when it is time; None if there is nothing to begin."""
@@ -89,6 +107,8 @@ class LoadRun:
     def _start(self, nursery: trio.Nursery, at: float) -> None:
         self.engine.start(nursery, at)
         self.tally.last = self.engine.run.schedule.begin
+        if self.probe is not None:
+            self.probe.enter(Phase.LOADED, self.engine.run.schedule.counts_from)
         if self.engine.run.schedule.warm_up:
             nursery.start_soon(self._begin_counting)
         else:
@@ -112,6 +132,8 @@ class LoadRun:
             with trio.move_on_after(self.engine.run.timeout):
                 await run.done.wait()
             run.stop_sending()
+        if self.probe is not None:  # from now on the load is what it leaves behind
+            self.probe.enter(None)
         run.see_whether_done(run.clock())
         await run.done.wait()
 
@@ -197,4 +219,5 @@ class LoadRun:
             client_was_limit=share is not None and share >= _LIMIT,
             mptcp=self.engine.mptcp,
             dropped_here=self.engine.dropped_here,
+            probe=None if self.probe is None else self.probe.report(),
         )

@@ -13,6 +13,7 @@ def divide(plan: LoadPlan, shares: int) -> list[LoadPlan]:
     Each has as many connections as any other, or one more, and so with trips. The same holds
     for the rate, if it is whole and there is enough of it; otherwise all have the same. Seeds
     are counted on, so that what comes at random does not come to all at the same moments.
+    The first one probes for all.
 
     Raises:
         ValueError: there is not one connection, or not one trip, for each.
@@ -31,6 +32,7 @@ def divide(plan: LoadPlan, shares: int) -> list[LoadPlan]:
             trips=None if plan.trips is None else _share(plan.trips, number, shares),
             rate=None if plan.rate is None else _share_of_rate(plan.rate, number, shares),
             seed=None if plan.seed is None else plan.seed + number,
+            probe=None if number else plan.probe,
         )
         for number in range(shares)
     ]

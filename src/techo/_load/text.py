@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
+from techo._load.probe_text import probe_lines, probe_table
 from techo._load.report import OF_NO_TRIP, TIMES, LoadReport
 from techo._probing.arrivals import Arrivals
 from techo._probing.failure_cause import NEVER_REACHED
@@ -67,12 +68,17 @@ def show(report: LoadReport, file: IO[str], *, colours: bool) -> None:
     tables = [_parts(report)] if report.parts else []
     if report.latency.count:
         tables += [_times(report), _histogram(report, console.encoding)]
+    if report.probe is not None:
+        tables.append(probe_table(report.probe))
     for each in tables:
         console.print()
         with console.capture() as capture:
             console.print(Padding(each, (0, 0, 0, _INDENT), expand=False))
         # Tables are filled with blanks, which stand in the way where a text is kept.
         file.write(_BLANKS.sub(r"\1", capture.get()))
+    if report.probe is not None:
+        for line in fitted(probe_lines(report.probe)):
+            console.print(line, soft_wrap=True)
 
 
 def _counts(report: LoadReport) -> Iterator[str]:

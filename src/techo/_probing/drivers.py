@@ -29,7 +29,7 @@ def driver_for(transport: Transport, run: Run) -> Driver:
 def _driver(transport: Transport, in_flight: InFlight) -> Driver:
     run = in_flight.run
     if run.timed_by is not Clock.USER:
-        if switch_stamps_on(transport):
+        if switch_stamps_on(transport, run.stamped):
             return KernelDriver(transport, in_flight)
         if run.timed_by is Clock.KERNEL:
             where = transport.address or "a connection of the program's own"

@@ -136,6 +136,26 @@ class Histogram:
         """
         return self._percentiles([percent], lost)[0]
 
+    def mean_of_fastest(self, percent: float, *, lost: int = 0) -> float | None:
+        """Return the mean of the fastest `percent` of all, in nanoseconds, to within 0.8 %.
+
+        Infinity if some of these are among the `lost`; None if there are too few to tell which
+        they are: as for `percentile`, at least one has to lie above.
+
+        Raises:
+            ValueError: `percent` is not between 0 and 100.
+        """
+        if self.count + lost < fewest(percent):
+            return None
+        wanted = left = math.ceil(_rounded((self.count + lost) * percent / 100))
+        if wanted > self.count:
+            return math.inf
+        total = 0
+        for duration, count in self.durations():
+            total += duration * min(count, left)
+            left -= min(count, left)
+        return total / wanted
+
     def _percentiles(self, percents: Iterable[float], lost: int) -> list[float | None]:
         """Return percentiles, for which the buckets are put in order once."""
         count = self.count + lost

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import attrs
 import trio
 
+from techo._kernel.stamps import Sending
 from techo._probing.failure_cause import FailureCause
 from techo._probing.matching import InOrder, OneByOne, State
 from techo._probing.payloads import HEADER, Payloads
@@ -43,6 +44,8 @@ class Run:
     """The run's clock, in seconds."""
     timed_by: Clock | None = Clock.USER
     """What times the trips; None for the kernel where it can."""
+    stamped: Sending = Sending.LEFT
+    """From which moment on the kernel times them."""
     trips_each: int | None = None
     """Trips over one connection, which is then closed and replaced; None for any number."""
     begun: int = 0

@@ -40,7 +40,9 @@ _TRY_EVERY: Final = 0.001
 """How often is looked whether stamps have begun, and seconds between; mostly two are enough."""
 
 
-def switch_stamps_on(transport: Transport) -> bool:
+def switch_stamps_on(
+    transport: Transport, sending: stamps.Sending = stamps.Sending.LEFT
+) -> bool:
     """Have the kernel stamp what `transport` sends and receives; return whether it does.
 
     Of several addresses nothing is stamped until one of them is kept.
@@ -54,7 +56,8 @@ def switch_stamps_on(transport: Transport) -> bool:
     if transport.socket.fileno() < 0:
         return False
     with standard(transport.socket.fileno()) as sock:
-        return stamps.switch_on(sock, tcp=not transport.keeps_messages)
+        tcp = not transport.keeps_messages
+        return stamps.switch_on(sock, tcp=tcp, sending=sending)
 
 
 @functools.cache
@@ -187,7 +190,7 @@ class KernelDriver(Driver):
         finally:
             self._reported = self._race._reported  # noqa: SLF001  -- likewise
             self._race = None
-        if switch_stamps_on(self.transport):
+        if switch_stamps_on(self.transport, self.in_flight.run.stamped):
             self._stamping.restart()
 
     async def _receive_all(self, sock: trio.socket.SocketType) -> None:
@@ -377,7 +380,7 @@ class KernelDriver(Driver):
     def _renumber(self, sock: socket.socket) -> None:
         if not self._stamping.bytewise:
             stamps.switch_off(sock)
-            stamps.switch_on(sock, tcp=False)
+            stamps.switch_on(sock, tcp=False, sending=self.in_flight.run.stamped)
             self._stamping.restart()
 
     async def _send_rests(self, sock: trio.socket.SocketType) -> None:
