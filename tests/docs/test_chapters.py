@@ -89,7 +89,7 @@ def test_every_public_name_is_in_a_chapter() -> None:
     assert not [name for name in techo.__all__ if not re.search(rf"\b{name}\b", text)]
 
 
-@pytest.mark.parametrize("name", ["open_client", "ping", "load", "capacity"])
+@pytest.mark.parametrize("name", ["open_client", "ping", "load", "capacity", "compare"])
 def test_the_library_lists_what_a_function_takes(name: str) -> None:
     """Every parameter is there, with its default."""
     (listed,) = re.findall(rf"^\| `{name}\((.*?)\)`", chapter("library"), re.MULTILINE)

@@ -40,7 +40,7 @@ _EXITS: Final = (
     ("2", "fewer than five runs on a side, runs that cannot be compared, or wrong usage"),
 )
 
-_FIRES: Final = "A rule fires if a change is shown and beyond the limit, or cannot be told."
+_FIRES: Final = "A rule fires if a change is shown and beyond the limit, or if it is unknown."
 
 _NOTES = f"""\
 {names_of(COMPARE, _FIRES)}

@@ -68,7 +68,7 @@ def compare(
 
     Every run counts once, whatever its length. For each figure a bootstrap over the runs gives
     the interval of its change, and Holm's correction makes all of them together show a change
-    where there is none in at most 5 % of comparisons. It takes five runs on each side to tell
+    where there is none in at most 5 % of comparisons. It takes five runs on each side to know
     anything. The same runs and `seed` give the same answer, in whichever order they are.
 
     Raises:
@@ -79,7 +79,7 @@ def compare(
     counts = [len(runs) for runs in sides]
     bootstrap = Bootstrap.of(*counts, seed=seed) if min(counts) >= FEWEST else None
     found = [_observed(figure, *sides, bootstrap) for figure in _FIGURES]
-    # What cannot be told counts in the correction: it may be chance that it is missing.
+    # An unknown change counts in the correction: it may be chance that it is unknown.
     chances = [1.0 if each.difference is None else each.difference.p for each in found]
     corrected = holm(chances)
     figures = [_judged(*each) for each in zip(found, corrected, strict=True)]
@@ -99,7 +99,7 @@ class _Observed:
     before: float | None
     after: float | None
     reason: str = ""
-    """Why its change cannot be told; empty if it can."""
+    """Why its change is unknown; empty if it is not."""
     difference: Difference | None = None
     """None if nothing varies, too, which is no change."""
 
@@ -136,7 +136,7 @@ def _mean(figure: _Figure, values: Sequence[float | None]) -> float | None:
 
 
 def _obstacle(figure: _Figure, *sides: Sequence[float | None]) -> str:
-    """Return why a change of the figure cannot be told; empty if nothing is in the way."""
+    """Return why a change of the figure is unknown; empty if nothing is in the way."""
     for values, side in zip(sides, ("before", "after"), strict=True):
         for why, count in (
             (figure.missing, sum(each is None for each in values)),

@@ -45,7 +45,7 @@ class ComparedFigure:
     after: float | None
     """The same over the runs after."""
     change: float | None = None
-    """In per cent, or of a loss in percentage points; None if it cannot be told."""
+    """In per cent, or of a loss in percentage points; None if it is unknown."""
     low: float | None = None
     """Where the interval of the change begins; None if it has no bounds."""
     high: float | None = None
@@ -57,7 +57,7 @@ class ComparedFigure:
     verdict: Verdict = Verdict.UNKNOWN
     """Whether a change is shown, and of which kind."""
     reason: str = ""
-    """Why nothing can be told; empty if something can."""
+    """Why the change is unknown; empty if it is not."""
 
     @property
     def change_unit(self) -> str:
@@ -111,7 +111,7 @@ class Comparison:
 
     @property
     def enough(self) -> bool:
-        """Whether there are enough runs on both sides to tell anything."""
+        """Whether there are enough runs on both sides to know anything."""
         return min(len(self.before), len(self.after)) >= FEWEST
 
     def to_json(self) -> dict[str, Any]:

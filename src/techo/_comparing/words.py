@@ -46,7 +46,7 @@ def interval(figure: ComparedFigure) -> str:
 
 
 def too_few(comparison: Comparison) -> str:
-    """Return why nothing can be told of a comparison that has too few runs."""
+    """Return why nothing is known of a comparison that has too few runs."""
     counts = f"{len(comparison.before)} before and {len(comparison.after)} after"
     return (
         f"cannot tell: it takes {FEWEST} runs on each side, and there are {counts}; take more"
