@@ -116,6 +116,10 @@ async def test_without_a_rate_connections_begin_one_after_the_other(
         ({"rate": 5, "seed": 1}, "seed 1: give arrivals poisson, which alone"),
         ({"rate": 5, "seed": -1, "arrivals": "poisson"}, "seed -1 is not a whole number"),
         ({"ramp": 0}, "ramp 0 is not a number of seconds above 0"),
+        (
+            {"reconnect_every": 1, "options": techo.SocketOptions(source_port=7)},
+            "source port 7: a port is for one connection, and reconnect_every 1 has many",
+        ),
         ({"reconnect_every": 0}, "reconnect_every 0 is not a whole number from 1"),
     ],
     ids=str,
@@ -123,4 +127,4 @@ async def test_without_a_rate_connections_begin_one_after_the_other(
 async def test_what_makes_no_sense_is_refused(options: dict[str, Any], words: str) -> None:
     """Before anything is connected, with the value and the remedy."""
     with pytest.raises(ValueError, match=words):
-        await techo.load("127.0.0.1:1", **options)
+        await techo.load("127.0.0.1:1", connections=1, **options)

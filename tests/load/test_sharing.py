@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import attrs
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from techo._load.plan import LoadPlan
 from techo._load.sharing import divide, head_start
-from techo._probing.arrivals import Arrivals
+from techo._probing.arrivals import Arrivals, DueTimes, RisingRate
 
 SHARES = st.integers(1, 40)
 
@@ -50,6 +52,20 @@ def test_together_they_are_due_one_by_one(shares: int, rate: float, rounds: int)
     due = sorted(begin + turn * shares * gap for begin in begins for turn in range(rounds))
     assert due == pytest.approx([number * gap for number in range(shares * rounds)])
     assert head_start(attrs.evolve(plan, rate=None), shares - 1) == 0
+
+
+@pytest.mark.parametrize("shares", [1, 2, 3, 7])
+def test_together_they_rise_as_one(shares: int) -> None:
+    """The trips of shares of a ramp are due when those of the whole are."""
+    plan = LoadPlan(connections=shares, rate=84.0, ramp=2.0)
+    whole = DueTimes(RisingRate(84.0, 2.0))
+    parts = [
+        DueTimes(RisingRate(each.rate or 0, each.ramp or 0), first=each.first)
+        for each in divide(plan, shares)
+    ]
+    due = sorted(moment for each in parts for moment in itertools.islice(each, 420 // shares))
+    assert due == pytest.approx([*itertools.islice(whole, 420)])
+    assert {head_start(plan, number) for number in range(shares)} == {0}
 
 
 def test_what_is_not_divided_is_the_same_for_all() -> None:

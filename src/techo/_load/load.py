@@ -121,6 +121,11 @@ async def carry_out(
     plan = plan.seeded()
     probes = plan.probe is not None
     opener = opener_of(target, tls, server_name, options, plan.connections + probes)
+    if options.source_port and plan.reconnect_every is not None:
+        raise ValueError(
+            f"source port {options.source_port}: a port is for one connection, and "
+            f"reconnect_every {plan.reconnect_every} has many; leave one of the two out"
+        )
     if isinstance(target, str):
         target = Endpoint.parse(target)
     kind = target.kind if isinstance(target, Endpoint) else None
@@ -163,5 +168,5 @@ def _schedule(plan: LoadPlan) -> Schedule:
     timing = math.inf, plan.warm_up, seconds, plan.trips, plan.rate
     if plan.rate is None or (plan.ramp is None and plan.arrivals is Arrivals.UNIFORM):
         return Schedule(*timing)
-    times = DueTimes(RisingRate(plan.rate, plan.ramp or 0.0), plan.seed)
+    times = DueTimes(RisingRate(plan.rate, plan.ramp or 0.0), plan.seed, plan.first)
     return ArrivalSchedule(*timing, times=times)

@@ -15,6 +15,7 @@ from techo._validation import (
     PROBES_PER_SECOND,
     SECONDS_ABOVE_0,
     SECONDS_FROM_0,
+    SHARE,
     TRIPS_PER_SECOND,
 )
 from techo.endpoint import Kind
@@ -53,6 +54,9 @@ class LoadPlan:
     seed: int | None = attrs.field(default=None, validator=NATURAL.or_off())
     ramp: float | None = attrs.field(default=None, validator=SECONDS_ABOVE_0.or_off())
     probe: float | None = attrs.field(default=None, validator=PROBES_PER_SECOND.or_off())
+    first: float = attrs.field(default=0.0, validator=SHARE)
+    """Not of `load`: when an even rate that rises has its first trip, as a share of one; so
+    that the trips of several such rates are due one after the other."""
 
     def __attrs_post_init__(self) -> None:
         if self.seconds is not None and self.trips is not None:

@@ -12,7 +12,8 @@ def divide(plan: LoadPlan, shares: int) -> list[LoadPlan]:
 
     Each has as many connections as any other, or one more, and so with trips. The same holds
     for the rate, if it is whole and there is enough of it; otherwise all have the same. Seeds
-    are counted on, so that what comes at random does not come to all at the same moments.
+    are counted on, so that what comes at random does not come to all at the same moments, and
+    in a ramp the trips of one share are due between those of the others.
     The first one probes for all.
 
     Raises:
@@ -33,6 +34,7 @@ def divide(plan: LoadPlan, shares: int) -> list[LoadPlan]:
             rate=None if plan.rate is None else _share_of_rate(plan.rate, number, shares),
             seed=None if plan.seed is None else plan.seed + number,
             probe=None if number else plan.probe,
+            first=0.0 if plan.ramp is None else number / shares,
         )
         for number in range(shares)
     ]
@@ -44,7 +46,9 @@ def head_start(plan: LoadPlan, number: int) -> float:
     Otherwise trips of all shares would be due at the same moments, in bursts: the server would
     see another load than that of one client at the same rate.
     """
-    return 0.0 if plan.rate is None else number / plan.rate
+    if plan.rate is None or plan.ramp is not None:
+        return 0.0  # while a rate rises, that is another time for each trip: see `divide`
+    return number / plan.rate
 
 
 def _share(total: int, number: int, shares: int) -> int:

@@ -135,7 +135,7 @@ def _wanted(report: LoadReport) -> Iterator[str]:
         return
     yield f"{report.rate:,.10g} trips/s wanted"
     if ramp is not None:
-        yield f"after a ramp of {ramp:g} s"
+        yield f"rising from 0 for {ramp:g} s"
     if report.arrivals is Arrivals.POISSON:
         several = "s" * (len(report.seeds) > 1)
         yield f"poisson arrivals, seed{several} {', '.join(map(str, report.seeds))}"

@@ -68,13 +68,15 @@ class DueTimes:
     rate: RisingRate
     seed: int | None = None
     """Of the generator that they are drawn from; None if they are evenly spread."""
+    first: float = 0.0
+    """The number of the first trip where they are even; the others count on from it."""
 
     def __iter__(self) -> Iterator[float]:
         return map(self.rate.seconds_for, self._numbers())
 
     def _numbers(self) -> Iterator[float]:
         if self.seed is None:
-            return itertools.count()
+            return map(self.first.__add__, itertools.count())
         import random  # noqa: PLC0415  -- the words of this file are wanted where it is not
 
         draw = random.Random(self.seed).expovariate  # noqa: S311  -- nobody is to be fooled
