@@ -16,7 +16,7 @@ from techo._probing.schedule import Schedule
 MANY = 20_000
 """Gaps, enough to tell distributions apart."""
 
-RATES = st.builds(RisingRate, st.integers(1, 200), st.sampled_from([0.0, 0.5, 2.0, 10.0]))
+RATES = st.builds(RisingRate, st.integers(1, 60), st.sampled_from([0.0, 0.5, 2.0, 10.0]))
 TIMES = st.builds(DueTimes, RATES, st.none() | st.integers(0, 2**32))
 MOMENTS = st.integers(0, 500).map(lambda hundredths: hundredths / 100)
 BEGINS = st.one_of(st.just(0.0), st.floats(0, 10**6))
@@ -55,10 +55,10 @@ def test_as_many_are_due_as_the_rate_has_brought(rate: RisingRate, moment: float
 @given(TIMES)
 def test_due_times_do_not_decrease_and_are_always_the_same(times: DueTimes) -> None:
     """What is asked for again has not changed, whoever has taken how much of it."""
-    first = [*itertools.islice(times, 500)]
+    first = [*itertools.islice(times, 300)]
     assert first == sorted(first)
     assert first[0] >= 0
-    assert first == [*itertools.islice(times, 500)]
+    assert first == [*itertools.islice(times, 300)]
 
 
 def distance_to_exponential(gaps: list[float]) -> float:
@@ -92,7 +92,7 @@ def test_what_is_due_was_sent_or_is_unsent(  # noqa: PLR0917  -- they are drawn
     schedule = scheduled(times, begin=begin, warm_up=warm_up, seconds=seconds)
     now = begin + elapsed
     begun = sum(schedule.take(now) is not None for _ in range(some))
-    due = [each for each in itertools.islice(times, 3000) if each < warm_up + seconds - 1e-9]
+    due = [each for each in itertools.islice(times, 1000) if each < warm_up + seconds - 1e-9]
     by_now = sum(each < elapsed - 1e-9 for each in due)
     assert schedule.unsent(now) == max(0, by_now - begun)
     taken = take_all(schedule, begin + 1000)
@@ -111,7 +111,7 @@ def test_a_number_of_trips_is_that_of_the_counted(
 ) -> None:
     """Those of the warm-up come before; in the end nothing is unsent, and none too many."""
     schedule = scheduled(times, begin=begin, warm_up=warm_up, trips=trips)
-    in_warm_up = sum(each < warm_up - 1e-9 for each in itertools.islice(times, 3000))
+    in_warm_up = sum(each < warm_up - 1e-9 for each in itertools.islice(times, 1000))
     later = begin + 1000
     assert schedule.unsent(later) == in_warm_up + trips
     taken = take_all(schedule, later)
@@ -128,7 +128,7 @@ def test_a_number_of_trips_is_that_of_the_counted(
 def test_looking_back_changes_nothing(times: DueTimes, moments: list[float]) -> None:
     """However moments follow each other, each has its own count, and its own next trip."""
     schedule = scheduled(times)
-    due = [*itertools.islice(times, 3000)]
+    due = [*itertools.islice(times, 1000)]
     for moment in moments:
         assert schedule.unsent(moment) == sum(each < moment - 1e-9 for each in due)
         assert schedule.due_after(moment) == min(each for each in due if each > moment + 1e-9)
@@ -143,7 +143,7 @@ def test_what_is_missed_is_all_but_the_last(
     """Where nothing may be sent in a burst; paused, the last is left out as well."""
     schedule = scheduled(times)
     schedule.paused = paused
-    due = [each for each in itertools.islice(times, 3000) if each <= moment]
+    due = [each for each in itertools.islice(times, 1000) if each <= moment]
     latest = schedule.take_latest(moment)
     assert latest == (None if paused or not due else due[-1])
     assert schedule.missed == max(0, len(due) - (not paused))
@@ -152,8 +152,8 @@ def test_what_is_missed_is_all_but_the_last(
 @pytest.mark.parametrize("seed", [None, 4711])
 def test_stopping_and_closing_leave_what_was_due(seed: int | None) -> None:
     """What was due when it was stopped may still be sent; closed, it is unsent for ever."""
-    times = DueTimes(RisingRate(100, 2), seed)
-    due = [*itertools.islice(times, 3000)]
+    times = DueTimes(RisingRate(50, 2), seed)
+    due = [*itertools.islice(times, 1000)]
     schedule = scheduled(times, seconds=10)
     by_then = sum(each < 3.001 for each in due)
     assert schedule.unsent(3.001) == by_then
