@@ -278,6 +278,21 @@ def test_rules_are_about_the_probe(report: techo.LoadReport) -> None:
     assert {without[name] for name in PROBED} == {None}
 
 
+async def test_one_port_is_not_for_two() -> None:
+    """The text says whose the other connection is."""
+    options = techo.SocketOptions(source_port=9)
+    with pytest.raises(ValueError, match=r"source port 9: .* probe 10 has one of its own"):
+        await techo.load("tcp://127.0.0.1:9", connections=1, probe=10, options=options)
+
+
+async def test_too_short_a_load_is_said_to_be(autojump_clock: Clock) -> None:
+    """There are no figures of a few probes that look like figures of many."""
+    report, probe = await probed(Queue(), seconds=1.0)
+    assert probe.loaded.received == pytest.approx(10, abs=1)
+    assert probe.round_trips_per_minute is None
+    assert "responsiveness takes 20 probes under load: load for longer" in str(report)
+
+
 @pytest.mark.parametrize("rate", [0, -1, 1001, True, math.inf])
 async def test_a_rate_that_makes_no_sense_is_refused(rate: float) -> None:
     """The text names it."""

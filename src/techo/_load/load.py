@@ -119,13 +119,8 @@ async def carry_out(
 ) -> LoadReport:
     """Make a load of a plan; see `load`, and `Agree` for when it begins."""
     plan = plan.seeded()
-    probes = plan.probe is not None
-    opener = opener_of(target, tls, server_name, options, plan.connections + probes)
-    if options.source_port and plan.reconnect_every is not None:
-        raise ValueError(
-            f"source port {options.source_port}: a port is for one connection, and "
-            f"reconnect_every {plan.reconnect_every} has many; leave one of the two out"
-        )
+    opener = opener_of(target, tls, server_name, options, plan.connections)
+    _check_port(plan, options)
     if isinstance(target, str):
         target = Endpoint.parse(target)
     kind = target.kind if isinstance(target, Endpoint) else None
@@ -159,6 +154,24 @@ async def carry_out(
         agree,
         probe=None if plan.probe is None else probe_at(plan.probe, opener, run.timeout),
     ).run()
+
+
+def _check_port(plan: LoadPlan, options: SocketOptions) -> None:
+    """Refuse a source port where one connection of the load is not the only one.
+
+    Raises:
+        ValueError: there are others; the text says which.
+    """
+    others = ""
+    if plan.reconnect_every is not None:
+        others = f"reconnect_every {plan.reconnect_every} has many"
+    elif plan.probe is not None:
+        others = f"probe {plan.probe:g} has one of its own"
+    if options.source_port and others:
+        raise ValueError(
+            f"source port {options.source_port}: a port is for one connection, and {others}; "
+            "leave one of the two out"
+        )
 
 
 def _schedule(plan: LoadPlan) -> Schedule:

@@ -29,10 +29,12 @@ def probe_lines(probe: ProbeReport) -> Iterator[str]:
         idle = probe.idle.round_trips_per_minute
         compared = "" if idle is None else f", idle {idle:,.0f}"
         yield f"responsiveness: {loaded:,.0f} round trips a minute{compared}"
+    elif probe.after.received:  # or it was ended before its time
+        yield "responsiveness takes 20 probes under load: load for longer"
     for name, shown in _NAMES.items():
         phase = getattr(probe, name)
         if phase.failures:
-            yield f"probes lost {shown}: {counted(phase.failures)}"
+            yield f"lost probes, {shown}: {counted(phase.failures)}"
     if probe.missed:
         yield f"{number_of(probe.missed, 'probe')} not sent: this program was busy"
     if probe.clocks.get(Clock.USER, 0) > probe.clocks.get(Clock.KERNEL, 0):
