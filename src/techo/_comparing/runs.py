@@ -15,6 +15,7 @@ _PLAN: Final[dict[str, Callable[[LoadReport], float | str | None]]] = {
     "arrivals": lambda run: run.arrivals,
     "seconds of ramp": lambda run: run.ramp_seconds,
     "trips until each reconnects": lambda run: run.reconnect_every,
+    "probes/s beside the load": lambda run: None if run.probe is None else run.probe.rate,
     "processes or machines": lambda run: len(run.parts) or 1,
 }
 """What was asked for and should be the same, but may be what is tried out."""
