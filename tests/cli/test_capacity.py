@@ -12,10 +12,11 @@ import pytest
 
 import techo
 from capacities import found, step
-from helpers import call, free_endpoint, started
+from helpers import PATIENCE, call, free_endpoint, started
 from schemas import kind_of
 from techo._capacity import capacity
 from techo._capacity.text import row_of
+from terminals import on_a_terminal
 
 BRIEF = shlex.split("--slo 'loss<50%' --start 100 -d 50ms --warm-up 0")
 """Options of a search whose steps are short, and hold on any machine."""
@@ -139,6 +140,18 @@ def test_ctrl_c_ends_it_with_what_is_known(port: str) -> None:
     assert (popen.returncode, err) == (-signal.SIGINT, b"")
     assert b"at least 100/s with p50<1h\n  held in 1 of 1 step" in out
     assert b"not confirmed\n" in out
+
+
+def test_a_terminal_shows_what_is_tried_until_its_row_is_there(port: str) -> None:
+    """Under the rows a bar says at which rate, and whether it is to be confirmed."""
+    arguments = ["capacity", "--slo", "p50<1h", "--start", "100", "--max-rate", "200"]
+    with on_a_terminal(*arguments, "-d", "300ms", "--warm-up", "0", port) as terminal:
+        terminal.read_until("trying 100/s: ")
+        terminal.read_until("held")
+        terminal.read_until("confirming 200/s: ")
+        terminal.type(b"\x03")
+        terminal.read_until("not confirmed")
+        assert terminal.popen.wait(PATIENCE) == -signal.SIGINT
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import functools
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from techo._cli.bar import Show, open_bar, so_far
 from techo._cli.errors import fail, fell_short, never_reached, refuse
 from techo._cli.loading import (
     CONNECTIONS,
@@ -37,8 +39,12 @@ if TYPE_CHECKING:
 
     import trio
 
+    from techo._capacity.plan import SearchPlan
     from techo._capacity.report import Capacity
+    from techo._capacity.search import Trial
     from techo._capacity.step import CapacityStep
+    from techo._load.plan import LoadPlan
+    from techo._load.report import LoadReport
 
 _DESCRIPTION = """\
 It loads a server at one rate after the other, and finds the highest at which all that must hold
@@ -161,6 +167,8 @@ class _Search:
     """None if a second signal ended it."""
     steps: int = 0
     """How many were reported."""
+    draw: Show | None = None
+    """Draws how far a step is; None where there is no terminal."""
 
     async def run(self, stop_signals: Sequence[signal.Signals]) -> None:
         import trio
@@ -172,7 +180,8 @@ class _Search:
             release(stop_signals)
             async with open_bare_nursery() as nursery:
                 nursery.start_soon(self.signals.heed, signals, nursery, stop)
-                self.found = await self._find(stop)
+                with open_bar(1) as self.draw:
+                    self.found = await self._find(stop)
                 nursery.cancel_scope.cancel(reason="the search is over")
         if self.found is not None:
             self.objects.put(self.found.to_json())
@@ -213,8 +222,37 @@ class _Search:
             options=socket_options(options, options.connections),
         )
         return await find(
-            plan, load_plan, loader, str(options.endpoint), watch=self._show, stop=stop
+            plan,
+            load_plan,
+            loader,
+            str(options.endpoint),
+            watch=self._show,
+            progress=self._progress(plan, load_plan),
+            stop=stop,
         )
+
+    def _progress(
+        self, plan: SearchPlan, load_plan: LoadPlan
+    ) -> Callable[[Trial, LoadReport], None] | None:
+        """Return what shows how far a step is, from reports so far."""
+        from techo._capacity.text import per_second
+
+        draw = self.draw
+        if draw is None:
+            return None
+        latest, began = -1, 0.0
+
+        def show(trial: Trial, report: LoadReport) -> None:
+            nonlocal latest, began
+            if self.steps != latest:
+                latest, began = self.steps, time.monotonic()
+            trips = plan.trips(trial, load_plan.reconnect_every)
+            total = load_plan.warm_up + trips / trial.rate
+            elapsed = min(time.monotonic() - began, total)
+            what = "confirming" if trial.confirming else "trying"
+            draw(elapsed, total, f"{what} {per_second(trial.rate)}: {so_far(report)}")
+
+        return show
 
     def _show(self, step: CapacityStep) -> None:
         self.objects.put(step.to_json())

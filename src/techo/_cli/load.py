@@ -6,13 +6,13 @@ import argparse
 import contextlib
 import math
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO, TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from techo._cli.bar import open_bar, so_far
 from techo._cli.errors import refuse
 from techo._cli.intervals import DEFAULT, LEAST, Intervals
 from techo._cli.load_plan import plan_of, settle
@@ -25,7 +25,6 @@ from techo._cli.loading import (
     reply_timeout,
 )
 from techo._cli.options import CLIENT, Command, Group, Option, option
-from techo._cli.output import Forgiving
 from techo._cli.packets import PACKETS, socket_options
 from techo._cli.process import shortage
 from techo._cli.processes import PROCESSES, processes_of
@@ -249,19 +248,6 @@ class _Load:
         return report
 
 
-class _AtTheLeft(Forgiving):
-    """Standard error that leaves the cursor at the left.
-
-    There the terminal echoes Ctrl-C. Behind a bar as wide as the terminal it would begin a new
-    line, and the bar would stay when only that line is taken away.
-    """
-
-    def write(self, text: str) -> int:
-        """Write, if that can be done."""
-        super().write(text + "\r")
-        return len(text)
-
-
 @contextlib.contextmanager
 def _progress(
     warm_up: float, seconds: float, trips: int | None, idle: float
@@ -271,28 +257,11 @@ def _progress(
     The bar is of the trips where their number is given, else of the seconds with the warm-up,
     and with as many `idle` ones before and after as a probe has.
     """
-    # Not what rich's console says: FORCE_COLOR makes it take everything for a terminal.
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(file=cast("IO[str]", _AtTheLeft()), markup=False)
-    if console.is_dumb_terminal:
-        yield lambda _: None
-        return
-    bar = BarColumn(complete_style="default", finished_style="default")  # red is for failures
-    columns = (bar, TimeRemainingColumn(), TextColumn("{task.description}"))
-    # Without a thread, whose turns would be part of what is measured.
-    with Progress(
-        *columns,
-        console=console,
-        auto_refresh=False,
-        transient=True,
-        redirect_stdout=sys.stdout.isatty(),  # lines of intervals go above the bar
-    ) as progress:
-        task = progress.add_task("connecting", total=trips or warm_up + seconds + 2 * idle)
+    total = trips or warm_up + seconds + 2 * idle
+    with open_bar(total) as draw:
+        if draw is None:
+            yield lambda _: None
+            return
         started: float | None = None
 
         def show(report: LoadReport) -> None:
@@ -300,27 +269,14 @@ def _progress(
             started = started or time.monotonic()  # when the first report came
             elapsed = time.monotonic() - started
             over = report.received + report.lost
-            description = _so_far(report)
+            description = so_far(report)
             if not over and elapsed < idle + warm_up:
                 description = "probing, idle" if elapsed < idle else "warming up"
             elif report.probe is not None and report.probe.after.received:
                 description = "probing, idle again"
-            completed = over if trips else elapsed
-            progress.update(task, completed=completed, description=description, refresh=True)
+            draw(over if trips else elapsed, total, description)
 
-        progress.refresh()
-        console.show_cursor()  # or whatever ends us at once would leave it hidden
         yield show
-
-
-def _so_far(report: LoadReport) -> str:
-    from techo._probing.text import milliseconds, number_of
-
-    p99 = report.percentile(99)
-    known = p99 is not None and math.isfinite(p99)  # neither too few trips nor too many lost
-    latency = [f"p99 {milliseconds(p99)} ms"] if known else []
-    errors = number_of(report.failed, "error")
-    return ", ".join([f"{report.trips_per_second:,.0f}/s", *latency, errors])
 
 
 COMMAND: Final = Command(
