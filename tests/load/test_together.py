@@ -194,3 +194,22 @@ def test_the_text_names_who_was_its_own_limit() -> None:
         )
     text = " ".join(str(shares.report()).split())
     assert "97 % of a core at most: process 2 WAS ITS OWN LIMIT; share the load" in text
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        LoadPlan(connections=2, trips=4, ramp=0.5, reconnect_every=2),
+        LoadPlan(connections=2, trips=4, rate=8.0, ramp=0.5),
+        LoadPlan(connections=2, trips=4, rate=8.0, ramp=0.5, arrivals="poisson", seed=7),
+    ],
+    ids=["closed", "uniform", "poisson"],
+)
+async def test_one_may_report_before_another_has(autojump_clock: Clock, plan: LoadPlan) -> None:
+    """As one that probes does: all that is known of the others is their plan."""
+    first, second = divide(plan, 2)
+    async with open_memory_server(faults=[Delay(0.125)]) as server:
+        report = await carry_out(first, server.connect)
+    merged = techo.LoadReport.merged([report, nothing(PLACE, second)])
+    assert (merged.arrivals, merged.ramp_seconds) == (report.arrivals, 0.5)
+    assert merged.received == 2
