@@ -152,7 +152,7 @@ def _draw_times(axes: Any, report: LoadReport, intervals: Sequence[Interval]) ->
 def _draw_rates(axes: Any, intervals: Sequence[Interval]) -> None:
     rates = [each.trips_per_second for each in intervals]
     axes.stairs(rates, _ends(intervals), baseline=None, color="tab:blue")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.1 * max(rates) or 1)
     axes.set_ylabel("round trips/s")
     length = sorted(each.seconds for each in intervals)[len(intervals) // 2]
     axes.set_xlabel(f"seconds since counting began, in steps of about {length:.2g} s")
