@@ -28,6 +28,8 @@ def probe_lines(probe: ProbeReport) -> Iterator[str]:
     if (loaded := probe.round_trips_per_minute) is not None:
         idle = probe.idle.round_trips_per_minute
         compared = "" if idle is None else f", idle {idle:,.0f}"
+        if not loaded:
+            compared += "; more than 5 % were lost"
         yield f"responsiveness: {loaded:,.0f} round trips a minute{compared}"
     elif probe.after.received:  # or it was ended before its time
         yield "responsiveness takes 20 probes under load: load for longer"
