@@ -12,6 +12,7 @@ from techo._load.load import carry_out
 from techo._load.plan import LoadPlan
 from techo._load.sharing import divide
 from techo._load.together import Together, abandoned, nothing
+from techo._probing.arrivals import Arrivals
 from techo.testing import Delay, open_memory_server
 
 Clock = trio.testing.MockClock
@@ -155,12 +156,15 @@ async def test_reports_are_shown_when_all_have_reported(autojump_clock: Clock) -
         (LoadPlan(trips=101), 51 - 7),
         (LoadPlan(rate=30, seconds=2.0), 30 - 7),
         (LoadPlan(rate=30), 150 - 7),
+        (LoadPlan(rate=30, seconds=2.0, ramp=2.0), 15 - 7),
+        (LoadPlan(rate=30, seconds=2.0, ramp=2.0, warm_up=2.0), 30 - 7),
+        (LoadPlan(rate=30, seconds=2.0, arrivals=Arrivals.POISSON), 30 - 7),
         (LoadPlan(), 2),
     ],
-    ids=["trips", "rate", "rate by default", "as many as possible"],
+    ids=["trips", "rate", "rate by default", "ramp", "ramped", "poisson", "no limit"],
 )
 def test_what_the_dead_did_not_report_is_unsent(plan: LoadPlan, unsent: int) -> None:
-    """It keeps what it had told; what was in flight is unsent where nothing else is known."""
+    """It keeps what it reported; what was in flight is unsent where nothing else is known."""
     shares = together(plan)
     first, second = shares.shares
     shares.take(first, attrs.evolve(some(first.plan, 7), in_flight=2))
@@ -174,6 +178,31 @@ def test_what_the_dead_did_not_report_is_unsent(plan: LoadPlan, unsent: int) -> 
     assert (other.name, other.received, other.p50) == ("process 2", 9, 10**6)
     assert "process 1 died: it was ended by signal 9" in str(found)
     assert "no connection was free" not in str(found)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        LoadPlan(rate=4.0, trips=2, connections=2, ramp=1.0),
+        LoadPlan(rate=4.0, trips=2, connections=2, arrivals=Arrivals.POISSON, seed=5),
+        LoadPlan(trips=2, connections=2, ramp=1.0, reconnect_every=1),
+    ],
+    ids=["rate", "poisson", "ramp"],
+)
+async def test_who_has_not_reported_yet_adds_nothing(
+    autojump_clock: Clock, plan: LoadPlan
+) -> None:
+    """The others' reports are shown, and what it was to do is that of the whole load."""
+    shares = together(plan)
+    first, _ = shares.shares
+    async with open_memory_server() as server:
+        report = await carry_out(first.plan, server.connect)
+    shares.take(first, report, over=True)
+    found = shares.report()
+    for name in ("arrivals", "ramp_seconds", "reconnect_every"):
+        assert getattr(found, name) == getattr(report, name)
+    assert (found.received, found.rate) == (report.received, plan.rate)
+    assert found.seeds == (() if plan.seed is None else (5, 6))
 
 
 def test_what_was_stopped_is_not_unsent() -> None:

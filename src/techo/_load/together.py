@@ -11,6 +11,7 @@ import trio
 from techo._load.part import LoadPart
 from techo._load.plan import SECONDS, LoadPlan
 from techo._load.report import LoadReport
+from techo._probing.arrivals import RisingRate
 from techo._probing.histogram import Histogram
 
 _LATEST: float = 0.5
@@ -148,8 +149,18 @@ def abandoned(report: LoadReport, plan: LoadPlan, *, stopped: bool) -> LoadRepor
 
 
 def _due(plan: LoadPlan) -> int:
-    """Return how many trips a plan has in all; 0 if that is not said."""
+    """Return how many trips a plan has after its warm-up; 0 if that is not said.
+
+    Of trips that are due at random, it is their mean.
+    """
     if plan.trips is not None:
         return plan.trips
+    if plan.rate is None:
+        return 0
     seconds = SECONDS if plan.seconds is None else plan.seconds
-    return 0 if plan.rate is None else math.ceil(round(seconds * plan.rate, 6))
+    rate = RisingRate(plan.rate, plan.ramp or 0.0)
+    warm_up, end = (
+        math.ceil(round(rate.trips_within(moment) - plan.first, 6))
+        for moment in (plan.warm_up, plan.warm_up + seconds)
+    )
+    return end - warm_up
