@@ -168,9 +168,9 @@ class InFlight:
         """Begin the trips that there is room for; return what to send for them."""
         run = self.run
         pieces: list[bytes] = []
-        if (
-            self.traffic.send_pending
-        ):  # what is sent next must not overtake the rest of what was
+        if self.traffic.send_pending:
+            # What is sent next must not overtake the rest of what was.
+            run.see_whether_done(now)
             return b""
         while len(self.trips) < self.most and (trip := run.begin_trip(now)) is not None:
             self.trips[trip] = None
