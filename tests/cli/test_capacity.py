@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import techo
-from capacities import found, step
+from capacities import found, report, step
 from helpers import PATIENCE, call, free_endpoint, started
 from schemas import kind_of
 from techo._capacity import capacity
@@ -22,7 +22,7 @@ BRIEF = shlex.split("--slo 'loss<50%' --start 100 -d 50ms --warm-up 0")
 """Options of a search whose steps are short, and hold on any machine."""
 
 HELD, FAILED = techo.StepVerdict.HELD, techo.StepVerdict.FAILED
-CLIENT = techo.StepVerdict.CLIENT_LIMIT
+CLIENT, GONE = techo.StepVerdict.CLIENT_LIMIT, techo.StepVerdict.NEVER_REACHED
 
 
 def test_each_step_is_a_row_and_the_result_says_how_well_it_is_known(port: str) -> None:
@@ -61,7 +61,7 @@ def test_nobody_there_is_said_with_the_remedy() -> None:
     code, out, err = call("capacity", *BRIEF, free_endpoint("tcp"))
     assert code == 2
     assert "never reached (refused 10); start a server there" in err
-    assert out.decode().splitlines()[1].endswith("  never reached")
+    assert out.decode().splitlines()[1].endswith("  not reached")
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,17 @@ def test_nobody_there_is_said_with_the_remedy() -> None:
             ),
             2,
             "the client was the limit, and not tcp://127.0.0.1:8009: it was slow; be faster",
+        ),
+        (
+            found(
+                techo.CapacityOutcome.NEVER_REACHED,
+                100,
+                None,
+                step(100, HELD),
+                step(200, GONE, report=report([], failures={techo.FailureCause.REFUSED: 10})),
+            ),
+            2,
+            "tcp://127.0.0.1:8009 is gone (refused 10); the steps before may be why",
         ),
         (
             found(techo.CapacityOutcome.UNFINISHED, 100, None, step(100, HELD)),

@@ -22,7 +22,7 @@ _WORDS: Final = {
     StepVerdict.HELD: "held",
     StepVerdict.FAILED: "FAILED",
     StepVerdict.CLIENT_LIMIT: "client's limit",
-    StepVerdict.NEVER_REACHED: "never reached",
+    StepVerdict.NEVER_REACHED: "not reached",
 }
 
 

@@ -30,6 +30,7 @@ from techo._cli.rules import names_of
 from techo._cli.signals import held, release, stopping
 from techo._cli.tls import client_context
 from techo._probing.failure_cause import FailureCause
+from techo._probing.text import counted
 from techo._quantities import read_share, write_share
 from techo._rules import SLO, Rule
 from techo._validation import number
@@ -273,6 +274,9 @@ def _verdict(found: Capacity, options: argparse.Namespace) -> int:
     if outcome is CapacityOutcome.FOUND:
         return 0
     report = last.report
+    if outcome is CapacityOutcome.NEVER_REACHED and len(found.steps) > 1:
+        gone = f"{found.endpoint} is gone ({counted(report.failures)})"
+        return refuse(f"{gone}; the steps before may be why")
     if outcome is CapacityOutcome.NEVER_REACHED:
         return never_reached(found.endpoint, report.failures, report.reasons)
     if short := report.failures.get(FailureCause.LOCAL):
