@@ -16,6 +16,7 @@ import attrs
 import pytest
 
 import techo
+import techo.fleet
 import techo.testing
 from techo._fields import texts_of
 
@@ -47,16 +48,18 @@ def test_every_public_name_says_what_it_is() -> None:
         assert name == "Reply" or (thing.__doc__ or "").strip(), name
 
 
-def test_what_is_for_tests_is_public_too() -> None:
-    """`techo.testing.__all__` is sorted, and each name in it says what it is."""
-    assert techo.testing.__all__ == sorted(techo.testing.__all__)
-    for name in techo.testing.__all__:
-        assert (getattr(techo.testing, name).__doc__ or "").strip()
+@pytest.mark.parametrize("module", [techo.testing, techo.fleet], ids=["testing", "fleet"])
+def test_what_is_for_tests_and_fleets_is_public_too(module: ModuleType) -> None:
+    """Its `__all__` is sorted, and each name in it says what it is."""
+    assert module.__all__ == sorted(module.__all__)
+    for name in module.__all__:
+        assert (getattr(module, name).__doc__ or "").strip()
 
 
 PUBLIC = [
     *((techo, name) for name in techo.__all__),
     *((techo.testing, name) for name in techo.testing.__all__),
+    *((techo.fleet, name) for name in techo.fleet.__all__),
 ]
 
 
@@ -105,11 +108,11 @@ def test_importing_techo_does_not_import_trio() -> None:
 
 def test_every_public_name_is_in_the_file_that_is_only_type_checked() -> None:
     """tests/typing/api.py uses all of them, so that a change of type is noticed."""
-    rooms = {"techo", "testing", "techo.testing"}
+    rooms = {"techo", "testing", "techo.testing", "fleet"}
     tree = ast.parse((Path(__file__).parent / "typing" / "api.py").read_text())
     used = {
         node.attr
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and ast.unparse(node.value) in rooms
     }
-    assert used >= {*techo.__all__, *techo.testing.__all__}
+    assert used >= {*techo.__all__, *techo.testing.__all__, *techo.fleet.__all__}

@@ -49,6 +49,8 @@ PARTS = st.builds(
     client_cpu_percent=st.none() | AMOUNTS,
     client_was_limit=st.booleans(),
     died=st.sampled_from([None, "it was ended by signal 9"]),
+    clock_offset=st.none() | st.floats(-(10**9), 10**9),
+    clock_error=st.none() | AMOUNTS,
 )
 
 
@@ -305,7 +307,14 @@ def test_a_report_that_lacks_something_is_refused(name: str) -> None:
 PART = (
     *("name", "received", "lost", "unsent", "p50_ns", "p99_ns"),
     *("client_cpu_percent", "client_was_limit", "died"),
+    *("clock_offset_seconds", "clock_error_seconds"),
 )
+
+LIVED = dict.fromkeys(PART, None) | {
+    "name": "10.0.0.2",
+    "client_was_limit": False,
+    **dict.fromkeys(("received", "lost", "unsent"), 0),
+}
 
 NATURALS = (*ADDED, "pipeline")
 
@@ -383,6 +392,10 @@ NATURALS = (*ADDED, "pipeline")
         ),
         ({"parts": None}, "parts None is not a list of parts, each with name, received, lost"),
         ({"parts": [{"name": "process 1"}]}, "is not a list of parts, each with name"),
+        (
+            {"parts": [{**LIVED, "clock_offset_seconds": "1"}]},
+            "clock_offset '1' is not a number of seconds",
+        ),
         ({"parts": [dict.fromkeys(PART, 1)]}, "name 1 is not a text that can be printed"),
         ({"event": "reply"}, "no summary of a load"),
         ({"schema": 1}, "no report of schema 2, but of 1: measure again"),

@@ -14,8 +14,9 @@ from typing import Any, assert_type
 import trio
 
 import techo
+import techo.fleet
 import techo.testing
-from techo import testing
+from techo import fleet, testing
 
 
 async def serve() -> None:
@@ -199,6 +200,19 @@ async def load(stop: trio.Event) -> techo.LoadReport:
         assert_type(probe.round_trips_per_minute, float | None)
         assert_type(probe.clocks, Mapping[techo.Clock, int])
     return techo.LoadReport.merged([report, techo.LoadReport.from_json(report.to_json())])
+
+
+async def load_by_fleet(client: Any) -> techo.LoadReport:
+    """A load by many machines, which Dask's client knows."""
+    tls = fleet.FleetTls(ca="/etc/ca.pem")
+    try:
+        report = await fleet.load(client, "tls://127.0.0.1", machines=2, rate=10, tls=tls)
+    except fleet.FleetError as error:
+        assert_type(error, fleet.FleetError)
+        raise
+    assert_type(report, techo.LoadReport)
+    assert_type([each.clock_offset for each in report.parts], list[float | None])
+    return report
 
 
 FAULTS: tuple[testing.Fault, ...] = (

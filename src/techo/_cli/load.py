@@ -14,6 +14,7 @@ import attrs
 
 from techo._cli.bar import open_bar, so_far
 from techo._cli.errors import refuse
+from techo._cli.fleet import FLEET, check_fleet, load_by_fleet
 from techo._cli.intervals import DEFAULT, LEAST, Intervals
 from techo._cli.load_plan import plan_of, settle
 from techo._cli.loading import (
@@ -153,6 +154,7 @@ _OPTIONS: Final[Sequence[Option | Group]] = [
         shown="1s; off with --json",
     ),
     PROCESSES,
+    FLEET,
     *REPORT_OPTIONS,
 ]
 
@@ -163,9 +165,11 @@ def load(options: argparse.Namespace) -> int:
 
     try:
         settle(options)
+        check_fleet(options)
     except ValueError as error:
         return refuse(str(error))
-    if (short := shortage(options.connections)) is not None:
+    here = options.fleet is None
+    if here and (short := shortage(options.connections)) is not None:
         return refuse(f"{short} or lower --connections")
     stop = stopping()
     drawn_every = None if options.report_every == math.inf else options.report_every
@@ -229,7 +233,9 @@ class _Load:
                 self.timeline.take(report)
             show(report)
 
-        if options.processes is not None:
+        if options.fleet is not None:
+            report = await load_by_fleet(options, plan, watch, stop)
+        elif options.processes is not None:
             report = await processes_of(options, plan, watch, stop).run()
         else:
             from techo._load.load import carry_out

@@ -27,7 +27,7 @@ def server_context(
     """
     passed = [each.descriptor for each in endpoints if each.descriptor is not None]
     hint = f"; tls+fd:{passed[0]} is the socket that was passed, over TLS" if passed else ""
-    if not _wanted(options, endpoints, hint):
+    if not wanted(options, endpoints, hint):
         return None
     import ssl
 
@@ -38,7 +38,7 @@ def server_context(
     return context
 
 
-def _wanted(options: argparse.Namespace, endpoints: Iterable[Endpoint], hint: str = "") -> bool:
+def wanted(options: argparse.Namespace, endpoints: Iterable[Endpoint], hint: str = "") -> bool:
     """Return whether an endpoint is tls; only the environment may have options if none is."""
     if any(each.kind in SECURE for each in endpoints):
         return True
@@ -56,7 +56,7 @@ def client_context(options: argparse.Namespace) -> ssl.SSLContext | None:
             file cannot be used.
     """
     check_connectable(options.endpoint, None, None, pinging=True)  # or a command refuses it
-    return trusting(options) if _wanted(options, [options.endpoint]) else None
+    return trusting(options) if wanted(options, [options.endpoint]) else None
 
 
 def trusting(options: argparse.Namespace) -> ssl.SSLContext:

@@ -13,8 +13,18 @@ from techo._validation import AMOUNT, FLAG, NATURAL, TEXT, Requirement
 if TYPE_CHECKING:
     from techo._load.report import LoadReport
 
-_JSON_NAMES: Final = {"p50": "p50_ns", "p99": "p99_ns"}
+_JSON_NAMES: Final = {
+    "p50": "p50_ns",
+    "p99": "p99_ns",
+    "clock_offset": "clock_offset_seconds",
+    "clock_error": "clock_error_seconds",
+}
 """What has no unit in its name, with its name in JSON."""
+
+_SECONDS: Final = Requirement(
+    "a number of seconds",
+    lambda value: type(value) in (int, float) and AMOUNT.missing(abs(value)) is None,
+).or_off()
 
 
 @attrs.frozen(kw_only=True)
@@ -44,9 +54,21 @@ class LoadPart:
     """Whether that was so much that another client might measure more."""
     died: str | None = attrs.field(default=None, validator=TEXT.or_off())
     """How it ended before it could report its end; None if it did not."""
+    clock_offset: float | None = attrs.field(default=None, validator=_SECONDS)
+    """Seconds by which the clock of its machine is ahead of ours; None if it is ours."""
+    clock_error: float | None = attrs.field(default=None, validator=AMOUNT.or_off())
+    """Seconds by which that may be wrong, and by which it may have begun too early or late."""
 
     @classmethod
-    def of(cls, name: str, report: LoadReport, died: str | None = None) -> LoadPart:
+    def of(
+        cls,
+        name: str,
+        report: LoadReport,
+        died: str | None = None,
+        *,
+        clock_offset: float | None = None,
+        clock_error: float | None = None,
+    ) -> LoadPart:
         """Return the row of a report."""
         return cls(
             name=name,
@@ -58,6 +80,8 @@ class LoadPart:
             client_cpu_percent=report.client_cpu_percent,
             client_was_limit=report.client_was_limit,
             died=died,
+            clock_offset=clock_offset,
+            clock_error=clock_error,
         )
 
     def to_json(self) -> dict[str, Any]:

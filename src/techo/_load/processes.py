@@ -13,7 +13,7 @@ from techo._load.plan import LoadPlan
 from techo._load.report import LoadReport
 from techo._load.sharing import divide, head_start
 from techo._load.together import Share, Together
-from techo._nursery import alone, open_bare_nursery
+from techo._nursery import first_of, open_bare_nursery
 from techo._operate.processes import Channel, Child, open_child
 
 _SOON: Final = 0.05
@@ -64,7 +64,7 @@ class LoadProcesses:
                     self._begin = time.monotonic() + _SOON
                 self._agreed.set()
         except ExceptionGroup as group:
-            raise _first(group) from None
+            raise first_of(group) from None
         return together.report()
 
     async def _run_one(self, number: int, share: Share) -> None:
@@ -107,10 +107,3 @@ class LoadProcesses:
         code = await child.process.wait()
         how = f"it was ended by signal {-code}" if code < 0 else f"its exit status was {code}"
         self._together.bury(share, how)
-
-
-def _first(group: ExceptionGroup) -> Exception:
-    found = alone(group)
-    while isinstance(found, ExceptionGroup):
-        found = found.exceptions[0]
-    return found

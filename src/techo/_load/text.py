@@ -124,6 +124,8 @@ def _counts(report: LoadReport) -> Iterator[str]:
         yield from (f"  {cause}: {text}" for cause, text in report.reasons.items())
     yield _client(report)
     yield from (f"{each.name} died: {each.died}" for each in report.parts if each.died)
+    if errors := [each.clock_error for each in report.parts if each.clock_error is not None]:
+        yield f"begun at one moment, to within {max(errors) * 1000:,.3f} ms of each clock"
 
 
 def _wanted(report: LoadReport) -> Iterator[str]:
@@ -157,15 +159,19 @@ def _parts(report: LoadReport) -> Table:
     """Return a table of what each process or machine had."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("")
+    clocks = any(each.clock_offset is not None for each in report.parts)
     for name in ("received", "lost", "unsent", "p50 ms", "p99 ms", "CPU %"):
         table.add_column(name, justify="right")
+    if clocks:
+        table.add_column("clock s", justify="right")
     for each in report.parts:
-        used = each.client_cpu_percent
+        used, offset = each.client_cpu_percent, each.clock_offset
         table.add_row(
             each.name,
             *(f"{count:,}" for count in (each.received, each.lost, each.unsent)),
             *map(milliseconds, (each.p50, each.p99)),
             "-" if used is None else f"{used:.0f}",
+            *(["-" if offset is None else f"{offset:+,.3f}"] if clocks else []),
         )
     return table
 

@@ -34,6 +34,16 @@ class Share:
     """How it ended, if it did before it could report its end."""
     fresh: bool = False
     """Whether it has reported since all were added up last."""
+    clock: tuple[float, float] | None = None
+    """How far the clock of its machine is from ours, and by how much that may be wrong."""
+
+    @property
+    def part(self) -> LoadPart:
+        """What it had of the load."""
+        offset, error = self.clock or (None, None)
+        return LoadPart.of(
+            self.name, self.report, self.died, clock_offset=offset, clock_error=error
+        )
 
 
 @attrs.define(eq=False)
@@ -92,8 +102,7 @@ class Together:
     def report(self) -> LoadReport:
         """Return the sum of all, and what each had of it."""
         merged = LoadReport.merged([each.report for each in self.shares])
-        parts = [LoadPart.of(each.name, each.report, each.died) for each in self.shares]
-        return attrs.evolve(merged, parts=parts)
+        return attrs.evolve(merged, parts=[each.part for each in self.shares])
 
 
 def nothing(endpoint: str, plan: LoadPlan) -> LoadReport:

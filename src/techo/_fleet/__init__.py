@@ -1,0 +1,1 @@
+"""The fleet room: one load by many machines, which Dask's scheduler knows."""

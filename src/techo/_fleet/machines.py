@@ -1,0 +1,163 @@
+"""Machines: the workers that a scheduler knows, and how they are called."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol, TypeVar
+
+import attrs
+import trio
+
+from techo._fleet import work
+
+T = TypeVar("T")
+
+_TURNS: Final = 8
+"""Times a machine's clocks are asked for: the fastest answer tells most."""
+
+_CALLS: Final = 100
+"""Calls at the same time; each has a thread."""
+
+
+class Client(Protocol):
+    """What is used of `distributed.Client`, one that is not asynchronous."""
+
+    def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call a function on workers."""
+
+    def submit(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Have a task run on a worker."""
+
+    def scheduler_info(self) -> Any:
+        """Return what the scheduler knows of its workers."""
+
+
+class FleetError(Exception):
+    """A load by a fleet cannot begin; the text says why, and has the remedy."""
+
+
+@attrs.frozen
+class Clock:
+    """How another machine's clocks stand, seen from here."""
+
+    offset: float
+    """Its Unix time less ours, in seconds."""
+    monotonic: float
+    """Its CLOCK_MONOTONIC less ours."""
+    error: float
+    """By how much both may be wrong at most: half of the time that the question took."""
+
+
+@attrs.frozen
+class Machine:
+    """One worker, which has a share."""
+
+    address: str
+    """As the scheduler knows it."""
+    host: str
+    name: str
+    """As reports call it."""
+
+    @classmethod
+    def of(cls, address: str, info: Mapping[str, Any]) -> Machine:
+        """Return what the scheduler says of a worker."""
+        where = address.partition("://")[2]
+        name = str(info["name"])
+        shown = where if name in (address, "") else f"{name} ({where})"
+        return cls(address, str(info["host"]), shown)
+
+
+@attrs.define(eq=False)
+class Caller:
+    """Calls functions on machines, each in a thread that a cancellation abandons."""
+
+    client: Client
+    _limiter: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(_CALLS))
+
+    async def here(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Call a function of the client's, which blocks."""
+        return await trio.to_thread.run_sync(
+            functools.partial(function, *args, **kwargs),
+            abandon_on_cancel=True,
+            limiter=self._limiter,
+        )
+
+    async def there(self, machine: Machine, function: Callable[..., T], *args: Any) -> T:
+        """Call a function of `work` on a machine.
+
+        Raises:
+            Exception: what it raised there, or that the machine cannot be reached.
+        """
+        address = machine.address
+        found = await self.here(self.client.run, function, *args, workers=[address])
+        result: T = found[address]
+        return result
+
+    async def machines(self) -> list[Machine]:
+        """Return the machines that there are now."""
+        info = await self.here(self.client.scheduler_info)
+        return [Machine.of(address, each) for address, each in info["workers"].items()]
+
+
+async def chosen(caller: Caller, count: int | None) -> list[Machine]:
+    """Return so many machines, or all.
+
+    Raises:
+        FleetError: there are not so many.
+    """
+    found = await caller.machines()
+    if not found:
+        raise FleetError("the scheduler has no workers: start some (dask worker SCHEDULER)")
+    if count is not None and count > len(found):
+        raise FleetError(
+            f"{count} machines are wanted, and the scheduler has {len(found)}: start more "
+            "workers, or ask for fewer"
+        )
+    return found[:count]
+
+
+async def check_versions(caller: Caller, machines: Sequence[Machine]) -> None:
+    """Refuse machines whose techo is another version.
+
+    Raises:
+        FleetError: it names the first of them, and both versions.
+    """
+    ours = work.hello()
+    theirs = dict[str, str]()
+
+    async def check(machine: Machine) -> None:
+        try:
+            theirs[machine.name] = await caller.there(machine, work.hello)
+        except Exception as error:  # noqa: BLE001  -- whatever an unknown version raises
+            what = f"{type(error).__name__}: {error}"
+            theirs[machine.name] = f"none that answers ({what:.120})"
+
+    async with trio.open_nursery() as nursery:
+        for each in machines:
+            nursery.start_soon(check, each)
+    for machine in machines:
+        version = theirs[machine.name]
+        if version != ours:
+            raise FleetError(
+                f"machine {machine.name} has techo {version}, and this one has techo {ours}: "
+                "install the same version everywhere"
+            )
+
+
+async def clock_of(caller: Caller, machine: Machine) -> Clock:
+    """Measure how a machine's clocks stand."""
+    found = [await _ask_clocks(caller, machine) for _ in range(_TURNS)]
+    return min(found, key=lambda clock: clock.error)
+
+
+async def _ask_clocks(caller: Caller, machine: Machine) -> Clock:
+    before, monotonic_before = work.clocks()
+    theirs, monotonic = await caller.there(machine, work.clocks)
+    after, monotonic_after = work.clocks()
+    error = (monotonic_after - monotonic_before) / 2
+    return Clock(
+        offset=theirs - (before + after) / 2,
+        monotonic=monotonic - (monotonic_before + monotonic_after) / 2,
+        error=error,
+    )

@@ -1,0 +1,124 @@
+"""The scheduler: Dask's, which knows the machines of a fleet; the only file that needs Dask."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import importlib.util
+import logging
+import warnings
+from collections.abc import AsyncIterator
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import attrs
+import trio
+
+from techo._fleet.cap import is_loopback
+from techo._fleet.machines import Client, FleetError
+from techo._printable import quoted
+
+PORT: Final = 8786
+"""Dask's own."""
+
+_CONNECT: Final = 5
+"""Seconds that a scheduler has to answer."""
+
+_CLOSE: Final = 2.0
+"""Seconds that closing may take."""
+
+
+@attrs.frozen
+class Scheduler:
+    """Where a scheduler is."""
+
+    scheme: str
+    """tcp, or tls with the certificates that Dask's configuration names."""
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Scheduler:
+        """Read tcp://HOST:PORT or tls://HOST:PORT; the port is 8786 without one.
+
+        Raises:
+            ValueError: it has the text, and what would be right.
+        """
+        wrong = (
+            f"{quoted(text)} is no scheduler: write tcp://HOST:{PORT}, or tls:// if its "
+            "connections are encrypted"
+        )
+        try:
+            found = urlsplit(text)
+            port = PORT if found.port is None else found.port
+        except ValueError:
+            raise ValueError(wrong) from None
+        rest = found.path or found.query or found.fragment or found.username
+        if found.scheme not in ("tcp", "tls") or not found.hostname or rest or not port:
+            raise ValueError(wrong)
+        return cls(found.scheme, found.hostname, port)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+    def check_safe(self, *, insecure: bool) -> None:
+        """Refuse one whose connections anybody on the way can read and change.
+
+        Raises:
+            FleetError: it has the remedy.
+        """
+        if self.scheme == "tcp" and not is_loopback(self.host) and not insecure:
+            raise FleetError(
+                f"{self} is on another machine, and who can reach it, or is on the way, runs "
+                f"code on every machine of the fleet: use tls://, or give --insecure"
+            )
+
+
+def check_installed() -> None:
+    """Refuse what needs Dask if that is not installed.
+
+    Raises:
+        FleetError: the text says how to install it.
+    """
+    if importlib.util.find_spec("distributed") is None:
+        raise FleetError(
+            "--fleet needs distributed: in the checkout, pip install '.[fleet]' (the extra "
+            "fleet)"
+        )
+
+
+@contextlib.asynccontextmanager
+async def connected(scheduler: Scheduler) -> AsyncIterator[Client]:
+    """Return a client of a scheduler for a block.
+
+    Raises:
+        FleetError: there is none; the text has the remedy.
+    """
+    check_installed()
+    distributed = importlib.import_module("distributed")
+    # It reports on standard error what we report ourselves, and what users cannot change.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL + 1)
+    warnings.filterwarnings("ignore", module="distributed")
+    connect = functools.partial(
+        distributed.Client, str(scheduler), timeout=_CONNECT, set_as_default=False, name="techo"
+    )
+    try:
+        client: Any = await trio.to_thread.run_sync(connect)
+    except (OSError, ValueError) as error:  # the latter without certificates
+        raise FleetError(
+            f"no scheduler answers at {scheduler} ({_words(error)}): start one (dask "
+            "scheduler), or check its address"
+        ) from None
+    try:
+        yield client
+    finally:
+        with trio.move_on_after(_CLOSE, shield=True):
+            await trio.to_thread.run_sync(
+                functools.partial(client.close, timeout=_CLOSE), abandon_on_cancel=True
+            )
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split())[:100] or type(error).__name__
