@@ -106,10 +106,12 @@ async def find(
     watch: Callable[[CapacityStep], None] | None = None,
     progress: Callable[[Trial, LoadReport], None] | None = None,
     stop: trio.Event | None = None,
+    elsewhere: bool = False,
 ) -> Capacity:
     """Find a capacity with loads that `loader` makes; see `capacity`.
 
-    `progress` is called with what is being tried, and the report so far, now and then.
+    `progress` is called with what is being tried, and the report so far, now and then. Where
+    other processes make the load, and so `elsewhere`, how late this one is means nothing.
     """
     finder = _Finder(
         plan,
@@ -117,6 +119,7 @@ async def find(
         loader,
         trio.Event() if stop is None else stop,
         (lambda *_: None) if progress is None else progress,
+        elsewhere,
     )
     while (step := await finder.next_step()) is not None:
         if watch is not None:
@@ -145,6 +148,7 @@ class _Finder:
     loader: Loader
     stop: trio.Event
     progress: Callable[[Trial, LoadReport], None]
+    elsewhere: bool
     search: Search = attrs.field(init=False)
     steps: list[CapacityStep] = attrs.field(factory=list)
 
@@ -205,7 +209,8 @@ class _Attempt:
         plan = attrs.evolve(finder.load_plan, rate=self.trial.rate, seconds=self.seconds)
         async with open_bare_nursery() as nursery:
             nursery.start_soon(self._heed_stop)
-            nursery.start_soon(self.pulse.beat)
+            if not finder.elsewhere:
+                nursery.start_soon(self.pulse.beat)
             report = await finder.loader(plan, watch=self._watch, stop=self.stop)
             nursery.cancel_scope.cancel(reason="the step is over")
         return report

@@ -12,6 +12,7 @@ import attrs
 
 from techo._cli.bar import Show, open_bar, so_far
 from techo._cli.errors import fail, fell_short, never_reached, refuse
+from techo._cli.fleet import FLEET, check_fleet, fleet_of
 from techo._cli.loading import (
     CONNECTIONS,
     MESSAGE_SIZE,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     import trio
 
+    from techo._capacity.capacity import Loader
     from techo._capacity.plan import SearchPlan
     from techo._capacity.report import Capacity
     from techo._capacity.search import Trial
@@ -127,6 +129,7 @@ _OPTIONS: Final[Sequence[Option | Group]] = [
     PIPELINE,
     RECONNECT_EVERY,
     reply_timeout("What comes later is lost"),
+    FLEET,
     *OBJECT_OPTIONS,
 ]
 
@@ -141,7 +144,12 @@ def capacity(options: argparse.Namespace) -> int:
         return refuse(
             f"--start {options.start:g} is above --max-rate {options.max_rate:g}; lower it"
         )
-    if (short := shortage(options.connections)) is not None:
+    try:
+        check_fleet(options)
+    except ValueError as error:
+        return refuse(str(error))
+    here = options.fleet is None
+    if here and (short := shortage(options.connections)) is not None:
         return refuse(f"{short} or lower --connections")
     stop = stopping()
     try:
@@ -192,17 +200,40 @@ class _Search:
                 print_lines(*summary_of(self.found))
 
     async def _find(self, stop: trio.Event) -> Capacity:
+        from techo._load.load import carry_out
+
+        options = self.options
+        if options.fleet is not None:
+            async with fleet_of(options) as fleet:
+                return await self._search(fleet.load, stop, fleet.highest_rate, elsewhere=True)
+        tls = client_context(options)
+        loader = functools.partial(
+            carry_out,
+            target=options.endpoint,
+            tls=tls,
+            server_name=None if tls is None else options.tls_server_name,
+            options=socket_options(options, options.connections),
+        )
+        return await self._search(loader, stop)
+
+    async def _search(
+        self,
+        loader: Loader,
+        stop: trio.Event,
+        highest_rate: float | None = None,
+        *,
+        elsewhere: bool = False,
+    ) -> Capacity:
+        """Search with loads that `loader` makes, up to a rate unless the options have one."""
         from techo._capacity.capacity import find
         from techo._capacity.plan import SearchPlan
-        from techo._load.load import carry_out
         from techo._load.plan import LoadPlan
 
         options = self.options
-        tls = client_context(options)
         plan = SearchPlan(
             slo=[rule.text for rule in options.slo],
             start=options.start,
-            max_rate=options.max_rate,
+            max_rate=highest_rate if options.max_rate is None else options.max_rate,
             precision=options.precision,
             seconds=options.duration,
             max_steps=options.max_steps,
@@ -215,13 +246,6 @@ class _Search:
             timeout=options.timeout,
             reconnect_every=options.reconnect_every,
         )
-        loader = functools.partial(
-            carry_out,
-            target=options.endpoint,
-            tls=tls,
-            server_name=None if tls is None else options.tls_server_name,
-            options=socket_options(options, options.connections),
-        )
         return await find(
             plan,
             load_plan,
@@ -230,6 +254,7 @@ class _Search:
             watch=self._show,
             progress=self._progress(plan, load_plan),
             stop=stop,
+            elsewhere=elsewhere,
         )
 
     def _progress(
