@@ -271,6 +271,22 @@ def test_what_a_report_says_of_itself() -> None:
     ).never_reached
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "words"),
+    [
+        ("tcp://127.0.0.1:8009", "12 connections opened"),
+        ("unixpacket:/tmp/s", "12 connections opened"),
+        ("udp://127.0.0.1:8009", "12 sockets opened"),
+        ("unixgram:/tmp/s, udp://[::1]:8009", "12 sockets opened"),
+        ("udp://[::1]:8009, tcp://[::1]:8009", "12 connections opened"),
+    ],
+)
+def test_the_text_says_what_was_opened(endpoint: str, words: str) -> None:
+    """Over udp and unixgram nothing connects: there is a new socket each time."""
+    opened = techo.Histogram.of([10**6] * 12)
+    assert words in str(report(endpoint=endpoint, reconnect_every=1, connect=opened))
+
+
 @pytest.mark.parametrize("colours", [False, True])
 def test_no_line_of_the_text_ends_in_blanks(
     colours: bool,  # noqa: FBT001  -- a parameter of the test

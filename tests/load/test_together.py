@@ -8,6 +8,7 @@ import trio
 import trio.testing
 
 import techo
+from techo._load.interval import until_given_up
 from techo._load.load import carry_out
 from techo._load.plan import LoadPlan
 from techo._load.sharing import divide
@@ -203,6 +204,23 @@ async def test_who_has_not_reported_yet_adds_nothing(
         assert getattr(found, name) == getattr(report, name)
     assert (found.received, found.rate) == (report.received, plan.rate)
     assert found.seeds == (() if plan.seed is None else (5, 6))
+
+
+async def test_who_gave_up_does_not_end_what_is_shown(autojump_clock: Clock) -> None:
+    """The sum lasts as long as any other goes on, and no longer where all gave up."""
+    shares, seen = together(LoadPlan(seconds=9.0)), list[float]()
+    first, second = shares.shares
+    gone = attrs.evolve(nothing(PLACE, first.plan), seconds=9.0, gave_up_after_seconds=1.5)
+    for seconds in (5.0, 9.0):
+        shares.take(first, gone, over=True)
+        report = attrs.evolve(some(second.plan, 9), seconds=seconds)
+        shares.take(second, report, over=True)
+        await shares.show(lambda report: seen.append(until_given_up(report).seconds))
+    shares.take(second, attrs.evolve(gone, gave_up_after_seconds=2.5), over=True)
+    await shares.show(lambda report: seen.append(until_given_up(report).seconds))
+    assert seen == [5.0, 9.0, 2.5]
+    assert shares.report().seconds == 9.0
+    assert "the first gave up after 1.500 s: nothing came back to it" in str(shares.report())
 
 
 def test_what_was_stopped_is_not_unsent() -> None:

@@ -79,10 +79,10 @@ _EXITS: Final = (
 _NOTES = f"""\
 {names_of(LOAD)}
   With --rate, min to max are of the response time, otherwise of the service time.
-  send_lag is the most by which a trip was sent too late. connect.p99 and the like are of the
-  connections that were opened after the warm-up, as with --reconnect-every.
-  probe.min to probe.max and responsiveness are of --probe under load, probe.idle.p50 and the
-  like of before it.
+  send_lag is the most by which a trip was sent too late.
+  connect.p99 and the like are of connections opened after the warm-up.
+  probe.p50 and the like, and responsiveness, are of --probe under load.
+  probe.idle.p50 and the like are of before it, probe.after.p50 of after it.
 
 Ctrl-C ends it with the summary; a second one does not wait for trips in flight. SIGTERM ends it
 like Ctrl-C, without changing the status; so does SIGHUP, unless it was ignored at the start
@@ -184,7 +184,8 @@ def load(options: argparse.Namespace) -> int:
         return refuse(str(error))
     if command.report is None:
         return command.signals.exit_code or 1
-    intervals = () if options.plot is None else command.timeline.intervals(command.report)
+    last = command.last or command.report
+    intervals = () if options.plot is None else command.timeline.intervals(last)
     return deliver(command.report, options, intervals) or command.signals.exit_code
 
 
@@ -197,6 +198,9 @@ class _Load:
     """What is drawn over time."""
     report: LoadReport | None = None
     """The last there was: that of the end, or after a second signal the one before."""
+    last: LoadReport | None = None
+    """With which the last interval ends: of several processes the last sum that was watched,
+    which has no time after each of them gave up."""
     signals: TwoSignals = attrs.field(factory=TwoSignals)
 
     async def run(self, stop_signals: Sequence[signal.Signals]) -> None:
@@ -226,7 +230,7 @@ class _Load:
         intervals = Intervals(every, options.json)
 
         def watch(report: LoadReport) -> None:
-            self.report = report
+            self.report = self.last = report
             if every < math.inf:
                 intervals.take(report)
             if options.plot is not None:
@@ -250,7 +254,8 @@ class _Load:
                 watch=watch,
                 stop=stop,
             )
-        intervals.finish(report)
+            self.last = report
+        intervals.finish(self.last or report)
         return report
 
 

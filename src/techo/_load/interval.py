@@ -83,8 +83,11 @@ class Interval:
 
 
 def until_given_up(report: LoadReport) -> LoadReport:
-    """Return a report without the seconds that it was asked for after it gave up."""
-    if report.gave_up_after_seconds is None:
+    """Return a report without the seconds that it was asked for after it gave up.
+
+    A sum stays as it is: when the first gave up, others may have gone on.
+    """
+    if report.gave_up_after_seconds is None or report.parts:
         return report
     return attrs.evolve(report, seconds=min(report.seconds, report.gave_up_after_seconds))
 

@@ -45,6 +45,8 @@ _LEAST_WIDTH: Final = 100
 """Columns that are taken to be there: a narrow terminal wraps lines, and cuts no figure."""
 _BLANKS: Final = re.compile(r" +(\x1b\[0m)?$", re.MULTILINE)
 """Those at the end of a line, and before the end of its style."""
+_WITHOUT_CONNECTIONS: Final = ("udp:", "unixgram:")
+"""How endpoints begin for which a socket is opened, and nothing else."""
 _STEPS: Final = (1, 2, 5)
 """The bounds of the histogram's rows are these, times a power of ten: few, and easy to read."""
 
@@ -97,10 +99,11 @@ def _counts(report: LoadReport) -> Iterator[str]:
         f"{rate:,.1f}/s, {decimal(megabits)} Mbit/s"
     )
     if report.reconnect_every is not None:
-        opened = number_of(report.connects, "connection")
+        opened = number_of(report.connects, _opened(report.endpoint))
         yield f"{opened} opened: {report.connects_per_second:,.1f}/s"
     if report.gave_up_after_seconds is not None:
-        yield f"gave up after {report.gave_up_after_seconds:.3f} s: nothing came back any more"
+        when = f"gave up after {report.gave_up_after_seconds:.3f} s: nothing came back"
+        yield f"the first {when} to it" if report.parts else f"{when} any more"
     loss = "" if report.loss is None else f" ({report.loss:.4g} %)"
     others = some(
         *((getattr(report, name), name) for name in ("late", "duplicate", "unsent", "stray")),
@@ -126,6 +129,12 @@ def _counts(report: LoadReport) -> Iterator[str]:
     yield from (f"{each.name} died: {each.died}" for each in report.parts if each.died)
     if errors := [each.clock_error for each in report.parts if each.clock_error is not None]:
         yield f"begun at one moment, to within {max(errors) * 1000:,.3f} ms of each clock"
+
+
+def _opened(endpoints: str) -> str:
+    """Return what is opened for each connection of a load."""
+    datagrams = all(each.startswith(_WITHOUT_CONNECTIONS) for each in endpoints.split(", "))
+    return "socket" if datagrams else "connection"
 
 
 def _wanted(report: LoadReport) -> Iterator[str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import attrs
 import trio
 
+from techo._load.interval import until_given_up
 from techo._load.part import LoadPart
 from techo._load.plan import SECONDS, LoadPlan
 from techo._load.report import LoadReport
@@ -88,21 +89,30 @@ class Together:
         return any(each.reached and not each.over for each in self.shares)
 
     async def show(self, watch: Callable[[LoadReport], None]) -> None:
-        """Call `watch` with the sum each time that all have reported, until all are over."""
-        while not all(each.over for each in self.shares):
+        """Call `watch` with the sum each time that all have reported, until all are over.
+
+        Who gave up is in it without the seconds that it was asked for after that.
+        """
+        while True:
             with trio.move_on_after(_LATEST):
                 while not all(each.fresh or each.over for each in self.shares):
                     await self._changed.park()
             if any(each.fresh for each in self.shares):
                 for each in self.shares:
                     each.fresh = False
-                watch(self.report())
+                watch(self._sum(until_given_up))
+            if all(each.over for each in self.shares):
+                return
             await trio.lowlevel.checkpoint()
 
     def report(self) -> LoadReport:
         """Return the sum of all, and what each had of it."""
-        merged = LoadReport.merged([each.report for each in self.shares])
-        return attrs.evolve(merged, parts=[each.part for each in self.shares])
+        return self._sum(lambda report: report)
+
+    def _sum(self, of: Callable[[LoadReport], LoadReport]) -> LoadReport:
+        merged = LoadReport.merged([of(each.report) for each in self.shares])
+        parts = [LoadPart.of(each.name, each.report, each.died) for each in self.shares]
+        return attrs.evolve(merged, parts=parts)
 
 
 def nothing(endpoint: str, plan: LoadPlan) -> LoadReport:
