@@ -149,7 +149,7 @@ class Objectives:
         if report.rate is not None:
             asked = due / report.rate
             if report.seconds - asked > self._allowed(report, asked):
-                took = f"took {report.seconds:.1f} s for what was due in {asked:.1f} s"
+                took = f"took {report.seconds:.2f} s for what was due in {asked:.2f} s"
                 yield Missed(None, f"it fell behind: {took}")
 
     def _allowed(self, report: LoadReport, asked: float) -> float:
