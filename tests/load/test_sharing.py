@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from techo._load.plan import LoadPlan
 from techo._load.sharing import divide, head_start
 from techo._probing.arrivals import Arrivals, DueTimes, RisingRate
+from techo._probing.schedule import Schedule
 
 SHARES = st.integers(1, 40)
 
@@ -31,26 +33,51 @@ def test_connections_and_trips_add_up(shares: int, more: int, trips: int | None)
             assert each == sorted(each, reverse=True)
 
 
-@given(SHARES, st.integers(1, 10**6) | st.floats(0.001, 10**6))
-def test_rates_add_up(shares: int, rate: float) -> None:
-    """A whole rate is divided into whole ones, and any other to within what a float is."""
-    rates = [each.rate or 0 for each in divide(LoadPlan(connections=shares, rate=rate), shares)]
-    assert min(rates) > 0
-    if rate == int(rate) and rate >= shares:
-        assert sum(rates) == rate
-        assert all(each == int(each) for each in rates)
-    else:
-        assert sum(rates) == pytest.approx(rate, rel=1e-12)
+@given(SHARES, st.integers(1, 10**6) | st.floats(0.001, 10**6), st.integers(1, 10))
+def test_rates_add_up(shares: int, rate: float, more: int) -> None:
+    """All have the same, and their sum is the whole, but for what a float is."""
+    plan = LoadPlan(connections=shares, rate=rate, seconds=(shares + more) / rate)
+    rates = [each.rate or 0 for each in divide(plan, shares)]
+    assert len(set(rates)) == 1
+    assert sum(rates) == pytest.approx(rate, rel=1e-12)
 
 
-@given(SHARES, st.floats(0.001, 10**6), st.integers(1, 10))
-def test_together_they_are_due_one_by_one(shares: int, rate: float, rounds: int) -> None:
-    """Shares of one rate, each begun a little later, have no two trips due at one moment."""
-    plan = LoadPlan(connections=shares, rate=rate)
-    gap = 1 / rate
-    begins = [head_start(plan, number) for number in range(shares)]
-    due = sorted(begin + turn * shares * gap for begin in begins for turn in range(rounds))
-    assert due == pytest.approx([number * gap for number in range(shares * rounds)])
+def _due(plan: LoadPlan, begin: float) -> list[tuple[float, bool]]:
+    """Return when the trips of a plan are due, and whether each is counted."""
+    seconds = math.inf if plan.seconds is None else plan.seconds
+    schedule = Schedule(begin, plan.warm_up, seconds, plan.trips, plan.rate)
+    found = list[tuple[float, bool]]()
+    while (due := schedule.take(math.inf)) is not None:
+        found.append((due, schedule.counts(due)))
+    return found
+
+
+@given(
+    st.integers(1, 9),
+    st.integers(1, 300) | st.floats(1, 300),
+    st.sampled_from([None, 0.75, 2.0]),
+    st.sampled_from([0.0, 0.01, 0.5]),
+)
+@example(3, 10.0, 1.0, 0.0)
+def test_together_they_are_due_as_one_would_have_them(
+    shares: int, rate: float, seconds: float | None, warm_up: float
+) -> None:
+    """At the same moments, as many, and as many in the warm-up, also where it won't divide."""
+    assume(not warm_up if seconds is None else rate * (seconds + warm_up) > shares)
+    trips = 31 if seconds is None else None
+    plan = LoadPlan(
+        connections=shares, rate=rate, seconds=seconds, trips=trips, warm_up=warm_up
+    )
+    whole = _due(plan, 0.0)
+    parts = divide(plan, shares)
+    due = sorted(
+        each for n, part in enumerate(parts) for each in _due(part, head_start(plan, n))
+    )
+    # A trip of the very end may be due or not: there are two ways to that moment.
+    assert abs(len(due) - len(whole)) <= (not math.isclose(rate, int(rate)))
+    both = min(len(due), len(whole))
+    assert [each for each, _ in due[:both]] == pytest.approx([each for each, _ in whole[:both]])
+    assert [counted for _, counted in due[:both]] == [counted for _, counted in whole[:both]]
     assert head_start(attrs.evolve(plan, rate=None), shares - 1) == 0
 
 
@@ -89,12 +116,14 @@ def test_seeds_are_counted_on() -> None:
             LoadPlan(connections=3),
             "connections 3 cannot be divided among 4: give --connections",
         ),
+        (LoadPlan(rate=3.0, seconds=1.0), "rate 3: within 1 s there is not one trip for each"),
+        (LoadPlan(trips=9, probe=5.0), "the first would probe while others still load"),
         (LoadPlan(trips=2), "trips 2 cannot be divided among 4: give --trips 4 or more"),
     ],
-    ids=["connections", "trips"],
+    ids=["connections", "rate", "probe", "trips"],
 )
 def test_a_share_of_nothing_is_refused(plan: LoadPlan, words: str) -> None:
-    """There is at least one connection and one trip for each, or the text has the remedy."""
+    """There is a connection and a trip for each, or the text has the remedy."""
     with pytest.raises(ValueError, match=words):
         divide(plan, 4)
 

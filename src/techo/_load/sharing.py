@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import attrs
 
-from techo._load.plan import LoadPlan
+from techo._load.plan import SECONDS, LoadPlan
+from techo._probing.arrivals import Arrivals
+from techo._probing.schedule import ROUNDING
 
 
 def divide(plan: LoadPlan, shares: int) -> list[LoadPlan]:
     """Return plans that add up to one: connections, trips and the rate are divided.
 
-    Each has as many connections as any other, or one more, and so with trips. The same holds
-    for the rate, if it is whole and there is enough of it; otherwise all have the same. Seeds
-    are counted on, so that what comes at random does not come to all at the same moments, and
-    in a ramp the trips of one share are due between those of the others.
-    The first one probes for all.
+    Each has as many connections as any other, or one more, and so with trips. The trips of an
+    even rate are due as those of the whole would be, one share's after the other's: see
+    `head_start`. Seeds are counted on, so that what comes at random does not come to all at the
+    same moments. The first one probes for all.
 
     Raises:
-        ValueError: there is not one connection, or not one trip, for each.
+        ValueError: there is not one connection, or not one trip, for each; or a probe would
+            take for idle what the others still load.
     """
     for name in ("connections", "trips"):
         total = getattr(plan, name)
@@ -26,12 +28,17 @@ def divide(plan: LoadPlan, shares: int) -> list[LoadPlan]:
                 f"{name} {total} cannot be divided among {shares}: give --{name} {shares} or "
                 "more, or divide by less"
             )
+    if plan.probe is not None and plan.trips is not None and plan.rate is None and shares > 1:
+        raise ValueError(
+            f"probe {plan.probe:g}: of {shares} shares of {plan.trips} trips, the first would "
+            "probe while others still load, and call it idle; give a duration or a rate"
+        )
     return [
         attrs.evolve(
-            plan,
+            _later(plan, head_start(plan, number)),
             connections=_share(plan.connections, number, shares),
             trips=None if plan.trips is None else _share(plan.trips, number, shares),
-            rate=None if plan.rate is None else _share_of_rate(plan.rate, number, shares),
+            rate=None if plan.rate is None else plan.rate / shares,
             seed=None if plan.seed is None else plan.seed + number,
             probe=None if number else plan.probe,
             first=0.0 if plan.ramp is None else number / shares,
@@ -41,20 +48,34 @@ def divide(plan: LoadPlan, shares: int) -> list[LoadPlan]:
 
 
 def head_start(plan: LoadPlan, number: int) -> float:
-    """Return how many seconds after the others a share begins, for a plan that was divided.
+    """Return how many seconds after the first a share begins, for a plan that was divided.
 
     Otherwise trips of all shares would be due at the same moments, in bursts: the server would
-    see another load than that of one client at the same rate.
+    see another load than that of one client at the same rate. Of a rate that rises, that is
+    another time for each trip: see `divide`. At random, they are due at different moments
+    anyway.
     """
-    if plan.rate is None or plan.ramp is not None:
-        return 0.0  # while a rate rises, that is another time for each trip: see `divide`
+    if plan.rate is None or plan.ramp is not None or plan.arrivals is Arrivals.POISSON:
+        return 0.0
     return number / plan.rate
+
+
+def _later(plan: LoadPlan, seconds: float) -> LoadPlan:
+    """Return a plan that begins later, and ends its warm-up and itself at the same moment."""
+    if not seconds:
+        return plan
+    warm_up = max(0.0, plan.warm_up - seconds)
+    if plan.trips is not None:
+        return attrs.evolve(plan, warm_up=warm_up)
+    asked = SECONDS if plan.seconds is None else plan.seconds
+    left = plan.warm_up + asked - seconds - warm_up
+    if left <= ROUNDING:
+        raise ValueError(
+            f"rate {plan.rate:g}: within {asked:g} s there is not one trip for each; "
+            "divide by less"
+        )
+    return attrs.evolve(plan, warm_up=warm_up, seconds=left)
 
 
 def _share(total: int, number: int, shares: int) -> int:
     return total // shares + (number < total % shares)
-
-
-def _share_of_rate(rate: float, number: int, shares: int) -> float:
-    whole = int(rate)
-    return _share(whole, number, shares) if whole == rate and whole >= shares else rate / shares
