@@ -111,7 +111,7 @@ class Together:
 
     def _sum(self, of: Callable[[LoadReport], LoadReport]) -> LoadReport:
         merged = LoadReport.merged([of(each.report) for each in self.shares])
-        parts = [LoadPart.of(each.name, each.report, each.died) for each in self.shares]
+        parts = [each.part for each in self.shares]
         # Shares of a rate are no exact numbers, and nor is their sum.
         rate = None if merged.rate is None else float(f"{merged.rate:.12g}")
         return attrs.evolve(merged, parts=parts, rate=rate)
