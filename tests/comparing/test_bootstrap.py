@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from techo._comparing.bootstrap import ERROR_RATE, Bootstrap, holm
 
 BEFORE = [10.1, 9.7, 10.4, 10.0, 9.9, 12.5, 10.2]
-AFTER = [11.9, 11.2, 12.4, 12.0, 11.1]
+AFTER = [11.9, 11.2, 12.4, 12.0, 11.1, 11.6, 12.2]
 
 
 def test_it_agrees_with_scipy() -> None:
@@ -45,7 +45,7 @@ def test_it_agrees_with_scipy() -> None:
 def test_it_is_the_same_again_in_any_order() -> None:
     """A seed has one answer, whatever the order of the numbers; another has nearly the same."""
     first, again, other = (
-        Bootstrap.of(7, 5, seed=seed, resamples=1999).difference(before, AFTER)
+        Bootstrap.of(7, 7, seed=seed, resamples=1999).difference(before, AFTER)
         for seed, before in ((1, BEFORE), (1, BEFORE[::-1]), (2, BEFORE))
     )
     assert first is not None
@@ -122,18 +122,18 @@ def test_a_tenth_more_is_found() -> None:
 
 
 @pytest.mark.parametrize("noise", NOISE)
-@pytest.mark.parametrize("count", [5, 10])
-def test_chance_seldom_looks_like_a_change(count: int, noise: str) -> None:
+@pytest.mark.parametrize("counts", [(5, 5), (10, 10), (5, 20)])
+def test_chance_seldom_looks_like_a_change(counts: tuple[int, int], noise: str) -> None:
     """Of sets of figures without a change at most 5 % show one, whatever the noise is."""
     chance = random.Random(4)  # noqa: S311  -- the same again in every test
-    bootstrap = Bootstrap.of(count, count, seed=0, resamples=399)
+    bootstrap = Bootstrap.of(*counts, seed=0, resamples=399)
     alarms, sets = 0, 100
     for _ in range(sets):
         chances = []
         for _ in range(4):
-            before, after = ([NOISE[noise](chance) for _ in range(count)] for _ in "12")
+            before, after = ([NOISE[noise](chance) for _ in range(count)] for count in counts)
             found = bootstrap.difference(before, after)
             assert found is not None
             chances.append(found.p)
         alarms += min(adjusted for adjusted, _ in holm(chances)) <= ERROR_RATE
-    assert alarms <= ERROR_RATE * sets
+    assert alarms <= 9  # of 100 at 5 %, more are there in less than 3 of 100 tries

@@ -63,18 +63,27 @@ Drawing: TypeAlias = Callable[[Sequence[float]], tuple[float, ...]]
 class Bootstrap:
     """Judges differences of two groups, always by the same drawings."""
 
-    _before: Sequence[Drawing]
-    _after: Sequence[Drawing]
+    _own: Sequence[Sequence[Drawing]]
+    """Draw for each group from its own noise."""
+    _shared: Sequence[Sequence[Drawing]]
+    """Draw for each group from the noise of both; empty for groups of one size."""
 
     @classmethod
     def of(cls, before: int, after: int, *, seed: int, resamples: int = RESAMPLES) -> Self:
         """Draw from groups of so many, at least two each."""
         chance = random.Random(seed)  # noqa: S311  -- the same again for the same seed
-        drawings = (
-            [operator.itemgetter(*chance.choices(each, k=len(each))) for _ in range(resamples)]
-            for each in (range(before), range(after))
-        )
-        return cls(*drawings)
+
+        def drawings(among: int, count: int) -> list[Drawing]:
+            numbers = range(among)
+            return [
+                operator.itemgetter(*chance.choices(numbers, k=count)) for _ in range(resamples)
+            ]
+
+        counts = before, after
+        own = [drawings(count, count) for count in counts]
+        # Few numbers know too little of their noise, and beside many they alone decide.
+        uneven = before != after
+        return cls(own, [drawings(before + after, count) for count in counts] if uneven else [])
 
     def difference(self, before: Sequence[float], after: Sequence[float]) -> Difference | None:
         """Return the difference of the means of two groups; their order is of no importance.
@@ -85,8 +94,12 @@ class Bootstrap:
         errors = sum(map(_variance_of_mean, groups))
         if not errors:
             return None
-        drawn = map(_drawn, groups, (self._before, self._after))
-        scores = sorted(map(_score, *drawn))
+        noises = [_noise_of(each) for each in groups]
+        scores = sorted(map(_score, *map(_drawn, noises, self._own)))
+        if self._shared:
+            shared = noises[0] + noises[1]
+            others = sorted(map(_score, *(_drawn(shared, each) for each in self._shared)))
+            scores = [*map(max, scores, others)]  # whichever is the more doubtful
         return Difference(_mean(groups[1]) - _mean(groups[0]), math.sqrt(errors), scores)
 
 
@@ -101,15 +114,22 @@ def _variance_of_mean(numbers: Sequence[float]) -> float:
     return math.fsum((each - mean) ** 2 for each in numbers) / (count - 1) / count
 
 
+def _noise_of(numbers: Sequence[float]) -> list[float]:
+    """Return how far each is from the mean, made larger by what few are too near to theirs."""
+    count, mean = len(numbers), _mean(numbers)
+    if numbers[0] == numbers[-1]:
+        return [0.0] * count
+    return [(each - mean) * math.sqrt(count / (count - 1)) for each in numbers]
+
+
 def _drawn(
-    numbers: Sequence[float], drawings: Sequence[Drawing]
+    noise: Sequence[float], drawings: Sequence[Drawing]
 ) -> Iterator[tuple[float, float]]:
     """Yield for each drawing how far its mean is off, and the variance of that mean."""
-    count, mean = len(numbers), _mean(numbers)
-    centred = [0.0] * count if numbers[0] == numbers[-1] else [each - mean for each in numbers]
-    least = _NOTHING * math.fsum(each * each for each in centred) / count
+    least = _NOTHING * math.fsum(each * each for each in noise) / len(noise)
     for draw in drawings:
-        some = draw(centred)
+        some = draw(noise)
+        count = len(some)
         off = sum(some) / count
         variance = sum(map(operator.mul, some, some)) / count - off * off
         yield off, variance / (count - 1) if variance > least else 0.0
