@@ -74,11 +74,13 @@ def shortcoming(
         return Shortcoming(what, "look at its limits")
     if report.client_was_limit:
         used = f"this program used {report.client_cpu_percent:.0f} % of a core"
-        return Shortcoming(used, "use a faster machine, or larger messages")
+        return Shortcoming(
+            used, "share it among several machines (--fleet), or use a faster one"
+        )
     if report.dropped_here and 2 * report.dropped_here >= report.lost:
         datagrams = number_of(report.dropped_here, "datagram")
         full = f"{datagrams} came back and found this program's buffers full"
-        return Shortcoming(full, "use a faster machine")
+        return Shortcoming(full, "share it among several machines (--fleet)")
     late = [_own_lag(each.rule, lags) for each in missed]
     if late and None not in late:
         was = f"this program was {milliseconds(late[0])} ms late itself"
