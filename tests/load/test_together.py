@@ -173,6 +173,7 @@ def test_what_the_dead_did_not_report_is_unsent(plan: LoadPlan, unsent: int) -> 
     shares.bury(first, "it was ended by signal 9")
     found = shares.report()
     assert (found.received, found.in_flight, found.unsent) == (16, 0, unsent)
+    assert found.seconds == (first.plan.asked or 1.0)  # no credit for what it did before
     one, other = found.parts
     assert (one.name, one.received, one.unsent) == ("process 1", 7, unsent)
     assert (one.died, other.died) == ("it was ended by signal 9", None)

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from techo._cli.options import setter
+from techo._probing.arrivals import Arrivals
 
 if TYPE_CHECKING:
     from techo._load.plan import LoadPlan
@@ -15,8 +16,14 @@ def settle(options: argparse.Namespace) -> None:
     """Leave one of the options that say how long it takes, if only one was meant.
 
     Raises:
-        ValueError: both are given.
+        ValueError: both are given, or one that makes no sense without another.
     """
+    if options.arrivals == Arrivals.POISSON and options.rate is None:
+        name = setter(options, "arrivals")
+        raise ValueError(f"{name} poisson: give --rate, too, which is their mean")
+    if options.arrivals != Arrivals.POISSON and options.seed is not None:
+        name = setter(options, "seed")
+        raise ValueError(f"{name} {options.seed}: give --arrivals poisson, which alone has one")
     if options.duration is None or options.trips is None:
         return
     # Of the two, one may come from the environment, and then the other was meant.

@@ -11,7 +11,7 @@ from typing import Literal
 import trio
 
 from techo._kernel.options import DEFAULT_OPTIONS, SocketOptions
-from techo._load.plan import SECONDS, LoadPlan, is_lossy
+from techo._load.plan import LoadPlan, is_lossy
 from techo._load.probe import probe_at
 from techo._load.report import LoadReport
 from techo._load.run import Agree, LoadRun
@@ -175,9 +175,7 @@ def _check_port(plan: LoadPlan, options: SocketOptions) -> None:
 
 
 def _schedule(plan: LoadPlan) -> Schedule:
-    seconds = plan.seconds
-    if seconds is None:
-        seconds = SECONDS if plan.trips is None else math.inf
+    seconds = math.inf if plan.asked is None else plan.asked
     timing = math.inf, plan.warm_up, seconds, plan.trips, plan.rate
     if plan.rate is None or (plan.ramp is None and plan.arrivals is Arrivals.UNIFORM):
         return Schedule(*timing)

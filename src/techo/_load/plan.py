@@ -68,6 +68,11 @@ class LoadPlan:
         if self.arrivals is not Arrivals.POISSON and self.seed is not None:
             raise ValueError(f"seed {self.seed}: give arrivals poisson, which alone have one")
 
+    @property
+    def asked(self) -> float | None:
+        """For how many seconds after the warm-up trips begin; None if their number is given."""
+        return SECONDS if self.seconds is None and self.trips is None else self.seconds
+
     def seeded(self) -> Self:
         """Return the plan with a seed, a fresh one if it needs one and has none."""
         if self.arrivals is not Arrivals.POISSON or self.seed is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from techo._load.plan import SECONDS, LoadPlan
+from techo._load.plan import LoadPlan
 from techo._probing.arrivals import Arrivals
 from techo._probing.schedule import ROUNDING
 
@@ -65,13 +65,12 @@ def _later(plan: LoadPlan, seconds: float) -> LoadPlan:
     if not seconds:
         return plan
     warm_up = max(0.0, plan.warm_up - seconds)
-    if plan.trips is not None:
+    if plan.asked is None:
         return attrs.evolve(plan, warm_up=warm_up)
-    asked = SECONDS if plan.seconds is None else plan.seconds
-    left = plan.warm_up + asked - seconds - warm_up
+    left = plan.warm_up + plan.asked - seconds - warm_up
     if left <= ROUNDING:
         raise ValueError(
-            f"rate {plan.rate:g}: within {asked:g} s there is not one trip for each; "
+            f"rate {plan.rate:g}: within {plan.asked:g} s there is not one trip for each; "
             "divide by less"
         )
     return attrs.evolve(plan, warm_up=warm_up, seconds=left)

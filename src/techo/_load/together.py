@@ -10,7 +10,7 @@ import trio
 
 from techo._load.interval import until_given_up
 from techo._load.part import LoadPart
-from techo._load.plan import SECONDS, LoadPlan
+from techo._load.plan import LoadPlan
 from techo._load.report import LoadReport
 from techo._probing.arrivals import RisingRate
 from techo._probing.histogram import Histogram
@@ -160,13 +160,15 @@ def nothing(endpoint: str, plan: LoadPlan) -> LoadReport:
 def abandoned(report: LoadReport, plan: LoadPlan, *, stopped: bool) -> LoadReport:
     """Return the last report of a share that has died: what is not in it is unsent.
 
-    Nobody knows of trips that were in flight, so that they count as unsent, too.
+    Nobody knows of trips that were in flight, so that they count as unsent, too. Its seconds
+    are all that were asked for, as those of a load that gave up.
     """
     over = report.received + report.lost
-    unsent = report.unsent + report.in_flight
+    unsent, seconds = report.unsent + report.in_flight, report.seconds
     if not stopped:
         unsent = max(unsent, _due(plan) - over)
-    return attrs.evolve(report, in_flight=0, unsent=unsent)
+        seconds = max(seconds, plan.asked or 0.0)
+    return attrs.evolve(report, in_flight=0, unsent=unsent, seconds=seconds)
 
 
 def _due(plan: LoadPlan) -> int:
@@ -176,12 +178,11 @@ def _due(plan: LoadPlan) -> int:
     """
     if plan.trips is not None:
         return plan.trips
-    if plan.rate is None:
+    if plan.rate is None or plan.asked is None:
         return 0
-    seconds = SECONDS if plan.seconds is None else plan.seconds
     rate = RisingRate(plan.rate, plan.ramp or 0.0)
     warm_up, end = (
         math.ceil(round(rate.trips_within(moment) - plan.first, 6))
-        for moment in (plan.warm_up, plan.warm_up + seconds)
+        for moment in (plan.warm_up, plan.warm_up + plan.asked)
     )
     return end - warm_up
