@@ -31,25 +31,26 @@ class Cluster:
     """A scheduler and its workers, as far as a fleet can see them."""
 
     workers: dict[str, str]
-    """The hosts, by address."""
+    """Their names, by address."""
     pool: concurrent.futures.ThreadPoolExecutor
     gone: set[str] = attrs.field(factory=set)
     """Workers that do not answer any more."""
     lost: set[str] = attrs.field(factory=set)
     """Workers that the scheduler does not know any more."""
     versions: dict[str, Any] = attrs.field(factory=dict)
+    looks: int = 0
     calls: list[tuple[str, Any]] = attrs.field(factory=list)
     tasks: list[tuple[str, dict[str, Any]]] = attrs.field(factory=list)
 
-    def scheduler_info(self) -> dict[str, Any]:
+    def nthreads(self) -> dict[str, int]:
         """Return those that are there."""
-        return {
-            "workers": {
-                address: {"host": host, "name": address}
-                for address, host in self.workers.items()
-                if address not in self.lost
-            }
-        }
+        return {address: 1 for address in self.workers if address not in self.lost}
+
+    def scheduler_info(self) -> dict[str, Any]:
+        """Return the names; each other time nothing, as a client that refreshes it may."""
+        self.looks += 1
+        names = {address: {"name": name} for address, name in self.workers.items()}
+        return {"workers": names if self.looks % 2 == 0 else {}}
 
     def run(self, function: Callable[..., Any], *args: Any, workers: list[str]) -> Any:
         """Call a function as a worker does."""
@@ -73,9 +74,9 @@ class Cluster:
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     """A cluster of three machines."""
-    hosts = {f"tcp://192.0.2.{number}:400": f"192.0.2.{number}" for number in (1, 2, 3)}
+    names = {address: address for address in map("tcp://192.0.2.{}:400".format, (1, 2, 3))}
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        yield Cluster(hosts, pool)
+        yield Cluster(names, pool)
 
 
 async def load(cluster: Cluster, target: Any, **options: Any) -> techo.LoadReport:
@@ -127,6 +128,16 @@ async def test_only_so_many_machines_as_are_wanted(cluster: Cluster) -> None:
         techo.fleet.FleetError, match="the scheduler has no workers: start some"
     ):
         await load(cluster, "tcp://127.0.0.1:1")
+
+
+async def test_a_machine_goes_by_its_name_and_its_address(cluster: Cluster) -> None:
+    """One that has no name of its own goes by its address; a list without it loses nobody."""
+    cluster.workers["tcp://192.0.2.2:400"] = "frankfurt"
+    async with techo.open_server("tcp://127.0.0.1:0") as server:
+        report = await load(cluster, server.endpoints[0], trips=30)
+    names = [each.name for each in report.parts]
+    assert names == ["192.0.2.1:400", "frankfurt (192.0.2.2:400)", "192.0.2.3:400"]
+    assert not any(each.died for each in report.parts)
 
 
 @pytest.mark.parametrize(

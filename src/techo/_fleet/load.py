@@ -183,7 +183,7 @@ class Fleet:
 
     async def _check_present(self) -> None:
         """Refuse to go on without one of those that were chosen."""
-        present = {each.address for each in await self.caller.machines()}
+        present = await self.caller.addresses()
         for each in self.machines:
             if each.address not in present:
                 raise FleetError(
@@ -233,7 +233,7 @@ class _Run:
             how = "the scheduler has lost it"
             try:
                 with trio.fail_after(SILENCE):
-                    present = {each.address for each in await self.caller.machines()}
+                    present = set(await self.caller.addresses())
             except trio.TooSlowError:
                 how = f"the scheduler has been silent for {SILENCE:g} s"
             except Exception as error:  # noqa: BLE001  -- whatever Dask raises then

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 import attrs
 import trio
@@ -14,7 +15,7 @@ from techo._fleet import work
 T = TypeVar("T")
 
 _TURNS: Final = 8
-"""Times a machine's clocks are asked for: the fastest answer tells most."""
+"""Times a machine's clocks are asked for: the fastest answer tells most; and names, at most."""
 
 _CALLS: Final = 100
 """Calls at the same time; each has a thread."""
@@ -28,6 +29,9 @@ class Client(Protocol):
 
     def submit(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Have a task run on a worker."""
+
+    def nthreads(self) -> Any:
+        """Return the addresses of all workers, and how many threads each has."""
 
     def scheduler_info(self) -> Any:
         """Return what the scheduler knows of its workers."""
@@ -60,12 +64,11 @@ class Machine:
     """As reports call it."""
 
     @classmethod
-    def of(cls, address: str, info: Mapping[str, Any]) -> Machine:
-        """Return what the scheduler says of a worker."""
+    def of(cls, address: str, name: str) -> Machine:
+        """Return a worker that has a name of its own, unless that is its address."""
         where = address.partition("://")[2]
-        name = str(info["name"])
         shown = where if name in (address, "") else f"{name} ({where})"
-        return cls(address, str(info["host"]), shown)
+        return cls(address, urlsplit(address).hostname or "", shown)
 
 
 @attrs.define(eq=False)
@@ -94,10 +97,22 @@ class Caller:
         result: T = found[address]
         return result
 
+    async def addresses(self) -> list[str]:
+        """Return where the machines are that there are now."""
+        # Not from `scheduler_info`: the client refreshes that in the background, without the
+        # workers, and may do so between the answer and its return.
+        return list(await self.here(self.client.nthreads))
+
     async def machines(self) -> list[Machine]:
-        """Return the machines that there are now."""
-        info = await self.here(self.client.scheduler_info)
-        return [Machine.of(address, each) for address, each in info["workers"].items()]
+        """Return the machines that there are now, by their names if these can be had."""
+        addresses = await self.addresses()
+        names = dict[str, str]()
+        for _ in range(_TURNS):
+            info = await self.here(self.client.scheduler_info)
+            names |= {address: str(each["name"]) for address, each in info["workers"].items()}
+            if names.keys() >= set(addresses):
+                break
+        return [Machine.of(address, names.get(address, address)) for address in addresses]
 
 
 async def chosen(caller: Caller, count: int | None) -> list[Machine]:
