@@ -183,6 +183,28 @@ async def test_a_machine_that_the_scheduler_has_lost_is_named(cluster: Cluster) 
     assert report.unsent == third.unsent == 100 - third.received
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a cancelled for reason: scheduler-connection-lost.\nClient", "the scheduler is gone"),
+        ("no\nmore", "its task failed (RuntimeError: no more)"),
+    ],
+    ids=["scheduler", "task"],
+)
+async def test_a_task_without_a_result_says_why(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, text: str, words: str
+) -> None:
+    """It is no error of the load's, whose other machines may have gone on."""
+
+    def fail(_order: str) -> None:
+        raise RuntimeError(text)
+
+    monkeypatch.setattr(work, "carry_out_share", fail)
+    report = await load(cluster, "tcp://127.0.0.1:1", trips=30)
+    assert [each.died for each in report.parts] == [words] * 3
+    assert report.unsent == 30
+
+
 async def test_stopping_stops_all_of_them(cluster: Cluster) -> None:
     """What was in flight comes back, and the report is of what there was."""
     stop = trio.Event()

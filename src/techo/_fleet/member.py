@@ -200,7 +200,7 @@ class Member:
             try:
                 result = await self.caller.here(self._task.result)
             except Exception as error:  # noqa: BLE001  -- a bug there, or Dask's own
-                self._lost = f"its task failed ({type(error).__name__}: {error!s:.100})"
+                self._lost = _words_of(error)
             else:
                 if "failure" in result:
                     raise ValueError(result["failure"])
@@ -210,6 +210,14 @@ class Member:
         if self._task is not None:
             with trio.move_on_after(_LAST_WORD):
                 await self.caller.here(self._task.cancel)
+
+
+def _words_of(error: Exception) -> str:
+    """Return why there is no result of a task."""
+    text = " ".join(str(error).split())
+    if "scheduler-connection-lost" in text:
+        return "the scheduler is gone"
+    return f"its task failed ({type(error).__name__}: {text:.100})"
 
 
 def _read(text: str) -> LoadReport:

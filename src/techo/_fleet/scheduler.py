@@ -99,7 +99,9 @@ async def connected(scheduler: Scheduler) -> AsyncIterator[Client]:
     check_installed()
     distributed = importlib.import_module("distributed")
     # It reports on standard error what we report ourselves, and what users cannot change.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL + 1)
+    for name in [*logging.root.manager.loggerDict]:  # each has a level and a handler of its own
+        if name.partition(".")[0] == "distributed":
+            logging.getLogger(name).disabled = True
     warnings.filterwarnings("ignore", module="distributed")
     connect = functools.partial(
         distributed.Client, str(scheduler), timeout=_CONNECT, set_as_default=False, name="techo"
