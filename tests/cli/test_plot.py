@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -13,7 +14,10 @@ import trio.testing
 import techo
 from loads import check, connecting
 from techo._cli.plot import figure_of
+from techo._load.interval import Interval
+from techo._load.plan import LoadPlan
 from techo._load.timeline import Timeline
+from techo._load.together import nothing
 from techo.testing import MemoryStream
 
 Clock = trio.testing.MockClock
@@ -95,6 +99,9 @@ async def test_an_axis_is_logarithmic_if_times_lie_far_apart(
     assert figure.axes[1].get_yscale() == "log"
     _, figure = await drawn(seconds=1.0)
     assert figure.axes[1].get_yscale() == "linear"
+    for axes in figure.axes[1:]:
+        highest = max(max(values) for values, _ in steps(axes).values())
+        assert axes.get_ylim() == pytest.approx((0, 1.1 * highest))  # and not at the edge
     assert figure.axes[1].get_ylabel() == "service time in ms"
 
 
@@ -109,6 +116,16 @@ async def test_without_intervals_there_are_the_percentiles_alone(
     nothing = await techo.load(_refused, seconds=1.0, watch=timeline.take)
     assert nothing.never_reached
     assert timeline.intervals(nothing) == []
+
+
+def test_a_load_of_which_nothing_is_over_is_drawn() -> None:
+    """Stopped twice before anything came back, it has no step and no legend."""
+    report = attrs.evolve(nothing("tcp://127.0.0.1:8009", LoadPlan()), seconds=1.0, in_flight=3)
+    _, times, rates = figure_of(report, [Interval.between(None, report)]).axes
+    assert times.get_legend() is None
+    assert not times.patches
+    ((values, edges),) = steps(rates).values()
+    assert (list(values), list(edges)) == ([0], [0, 1])
 
 
 async def _refused() -> MemoryStream:

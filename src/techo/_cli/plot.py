@@ -26,6 +26,9 @@ _TICKS: Final = {"0": 1, "50 %": 2} | {
 _FAR_APART: Final = 50
 """Times as long as the shortest the longest may be, before an axis of both is logarithmic."""
 
+_ROOM: Final = 1.1
+"""Times as high as the highest step an axis is, or that would lie on its edge."""
+
 _RED: Final = "tab:red"
 """The colour of what failed, and of nothing else."""
 
@@ -72,7 +75,8 @@ def figure_of(report: LoadReport, intervals: Sequence[Interval] = ()) -> Figure:
         axes.set_xlim(0, _ends(intervals)[-1])
         axes.grid(alpha=0.3)
     times.tick_params(labelbottom=False)
-    times.legend(fontsize="small")
+    if times.get_legend_handles_labels()[0]:  # or matplotlib would warn
+        times.legend(fontsize="small")
     return figure
 
 
@@ -133,7 +137,7 @@ def _draw_times(axes: Any, report: LoadReport, intervals: Sequence[Interval]) ->
     if shown and max(shown) > _FAR_APART * min(shown) > 0:
         axes.set_yscale("log")
     else:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, _ROOM * max(shown, default=1))
     if losing := [each for each in intervals if each.lost]:
         lost = sum(each.lost for each in losing)
         axes.plot(
@@ -152,7 +156,7 @@ def _draw_times(axes: Any, report: LoadReport, intervals: Sequence[Interval]) ->
 def _draw_rates(axes: Any, intervals: Sequence[Interval]) -> None:
     rates = [each.trips_per_second for each in intervals]
     axes.stairs(rates, _ends(intervals), baseline=None, color="tab:blue")
-    axes.set_ylim(0, 1.1 * max(rates) or 1)
+    axes.set_ylim(0, _ROOM * max(rates) or 1)
     axes.set_ylabel("round trips/s")
     length = sorted(each.seconds for each in intervals)[len(intervals) // 2]
     axes.set_xlabel(f"seconds since counting began, in steps of about {length:.2g} s")

@@ -137,7 +137,7 @@ class ProbeReport:
     def growth(self) -> float | None:
         """By how many nanoseconds p50 is more under load than idle.
 
-        Infinity if half of the probes were lost under load; None if that cannot be told.
+        Infinity if more than half of the probes were lost under load; None where it is unknown.
         """
         idle, loaded = self._medians
         return None if idle is None or loaded is None else loaded - idle
