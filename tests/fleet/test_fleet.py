@@ -46,11 +46,16 @@ class Cluster:
         """Return those that are there."""
         return {address: 1 for address in self.workers if address not in self.lost}
 
-    def scheduler_info(self) -> dict[str, Any]:
-        """Return the names; each other time nothing, as a client that refreshes it may."""
+    def scheduler_info(self, n_workers: int = 1) -> dict[str, Any]:
+        """Return the names; each other time nothing, as a client that refreshes it may.
+
+        Without a word of how many, it is only some, as in releases of Dask.
+        """
         self.looks += 1
-        names = {address: {"name": name} for address, name in self.workers.items()}
-        return {"workers": names if self.looks % 2 == 0 else {}}
+        names = [(address, {"name": name}) for address, name in self.workers.items()]
+        return {
+            "workers": dict(names[self.looks % 2 * 9 : None if n_workers < 0 else n_workers])
+        }
 
     def run(self, function: Callable[..., Any], *args: Any, workers: list[str]) -> Any:
         """Call a function as a worker does."""

@@ -33,8 +33,8 @@ class Client(Protocol):
     def nthreads(self) -> Any:
         """Return the addresses of all workers, and how many threads each has."""
 
-    def scheduler_info(self) -> Any:
-        """Return what the scheduler knows of its workers."""
+    def scheduler_info(self, n_workers: int) -> Any:
+        """Return what the scheduler knows of so many of its workers; of all for -1."""
 
 
 class FleetError(Exception):
@@ -108,7 +108,8 @@ class Caller:
         addresses = await self.addresses()
         names = dict[str, str]()
         for _ in range(_TURNS):
-            info = await self.here(self.client.scheduler_info)
+            # Some releases tell of five workers unless all are asked for.
+            info = await self.here(self.client.scheduler_info, n_workers=-1)
             names |= {address: str(each["name"]) for address, each in info["workers"].items()}
             if names.keys() >= set(addresses):
                 break
