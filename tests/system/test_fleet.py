@@ -254,6 +254,9 @@ def test_a_scheduler_that_is_away_or_open_is_refused(cluster: Cluster) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert "no scheduler answers at tcp://127.0.0.1:1 (" in done.stderr
     assert "start one (dask scheduler), or check its address" in done.stderr
+    done = cluster.load("-n", "40", "-r", "40", SERVER, fleet="tls://127.0.0.1:8786")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Dask's configuration names no certificates for tls://127.0.0.1:8786" in done.stderr
     done = cluster.load("-n", "40", "-r", "40", SERVER, fleet="tcp://10.7.1.1:8786")
     assert (done.returncode, done.stdout) == (2, "")
     assert "use tls://, or give --insecure" in done.stderr

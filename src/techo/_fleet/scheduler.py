@@ -103,12 +103,14 @@ async def connected(scheduler: Scheduler) -> AsyncIterator[Client]:
         if name.partition(".")[0] == "distributed":
             logging.getLogger(name).disabled = True
     warnings.filterwarnings("ignore", module="distributed")
+    if scheduler.scheme == "tls":
+        _check_certificates(distributed.Security(), scheduler)
     connect = functools.partial(
         distributed.Client, str(scheduler), timeout=_CONNECT, set_as_default=False, name="techo"
     )
     try:
         client: Any = await trio.to_thread.run_sync(connect)
-    except (OSError, ValueError) as error:  # the latter without certificates
+    except (OSError, ValueError) as error:
         raise FleetError(
             f"no scheduler answers at {scheduler} ({_words(error)}): start one (dask "
             "scheduler), or check its address"
@@ -120,6 +122,15 @@ async def connected(scheduler: Scheduler) -> AsyncIterator[Client]:
             await trio.to_thread.run_sync(
                 functools.partial(client.close, timeout=_CLOSE), abandon_on_cancel=True
             )
+
+
+def _check_certificates(security: Any, scheduler: Scheduler) -> None:
+    """Refuse to connect without what Dask takes for TLS, of which it says so too late."""
+    if not (security.tls_ca_file and security.tls_client_cert):
+        raise FleetError(
+            f"Dask's configuration names no certificates for {scheduler}: set ca-file, "
+            "client.cert and client.key of distributed.comm.tls"
+        )
 
 
 def _words(error: Exception) -> str:
