@@ -61,6 +61,9 @@ RATE: Final = Dimension("rates (round trips per second)", "10000", read_rate, un
 CONNECT_TIME: Final = attrs.evolve(
     TIME, what="times of connecting", missing="too few connections were opened"
 )
+PROBE_TIME: Final = attrs.evolve(
+    TIME, what="times of probes", missing="there were too few probes"
+)
 CONNECT_RATE: Final = attrs.evolve(RATE, what="rates of connecting (connections per second)")
 SIZE: Final = Dimension("sizes", "64k", read_size, unit=" bytes")
 COUNT: Final = Dimension("counts", "0", read_number)
@@ -95,6 +98,7 @@ DIMENSIONS: Final = (
     COUNT,
     CONNECT_TIME,
     CONNECT_RATE,
+    PROBE_TIME,
     DAYS,
     SUBFLOWS,
     SEGMENTS,
@@ -142,9 +146,9 @@ PING: Final[Table] = _SHARED | {
 }
 
 PROBED: Final[Table] = {
-    **{f"probe.{name}": TIME for name in _LATENCIES},
-    **{f"probe.{when}.{name}": TIME for when in ("idle", "after") for name in _FEW},
-    "probe.growth": TIME,
+    **{f"probe.{name}": PROBE_TIME for name in _LATENCIES},
+    **{f"probe.{when}.{name}": PROBE_TIME for when in ("idle", "after") for name in _FEW},
+    "probe.growth": PROBE_TIME,
     "probe.lost": COUNT,
     "responsiveness": PER_MINUTE,
 }

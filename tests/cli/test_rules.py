@@ -78,10 +78,19 @@ def test_it_says_what_was_found() -> None:
 
 
 @pytest.mark.parametrize("found", [None, float("nan")])
-def test_what_cannot_be_judged_has_fired(found: float | None) -> None:
-    """Too few samples must not pass for a good verdict."""
-    told = Rule.parse("p99<5s", PING).judge({"p99": found})
-    assert told == "p99<5s: cannot tell, there were too few round trips"
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("p99", "there were too few round trips"),
+        ("connect.p99", "too few connections were opened"),
+        ("probe.p99", "there were too few probes"),
+        ("probe.growth", "there were too few probes"),
+    ],
+)
+def test_what_cannot_be_judged_has_fired(found: float | None, name: str, reason: str) -> None:
+    """Too few samples must not pass for a good verdict, and the text says of what."""
+    sentence = Rule.parse(f"{name}<5s", LOAD).judge({name: found})
+    assert sentence == f"{name}<5s: cannot tell, {reason}"
 
 
 @pytest.mark.parametrize(
