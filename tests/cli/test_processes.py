@@ -42,7 +42,8 @@ class Parent:
         """Wait for its last report."""
         while not (found := await self.receive())["over"]:
             pass
-        return techo.LoadReport.from_json(found["report"])
+        report = techo.LoadReport.from_json(found["report"])
+        return attrs.evolve(report, outage_spans=found["spans"])
 
 
 @contextlib.asynccontextmanager
@@ -86,6 +87,19 @@ async def test_a_process_reports_as_it_goes_and_stops_when_it_is_told(port: str)
         report = await parent.last()
     assert report.received
     assert (report.lost, report.in_flight) == (0, 0)
+
+
+async def test_a_process_reports_when_its_outages_were() -> None:
+    """JSON has no such thing; a picture of the whole load does."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = str(silent.getsockname()[1])
+        async with loading("-d", "0.2", "-W", "0.1", "-r", "50", "-c", "1", port) as parent:
+            assert await parent.receive() == {"reached": True}
+            await parent.channel.send({"do": "begin", "at": time.monotonic()})
+            report = await parent.last()
+    assert report.outages == len(report.outage_spans) == 1
+    ((begin, end),) = report.outage_spans
+    assert end - begin == pytest.approx(report.outage_seconds)
 
 
 async def test_a_process_whose_parent_is_gone_ends(port: str) -> None:

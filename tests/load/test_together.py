@@ -224,6 +224,17 @@ async def test_who_gave_up_does_not_end_what_is_shown(autojump_clock: Clock) -> 
     assert "the first gave up after 1.500 s: nothing came back to it" in str(shares.report())
 
 
+def test_outages_of_all_shares_are_in_the_sum() -> None:
+    """They have begun together, so that their seconds are the same."""
+    shares = together(LoadPlan())
+    for each, spans in zip(
+        shares.shares, ([(1.0, 2.0), (5.0, 6.0)], [(1.5, 2.5)]), strict=True
+    ):
+        report = attrs.evolve(some(each.plan, 5), outage_spans=spans)
+        shares.take(each, report, over=True)
+    assert shares.report().outage_spans == [(1.0, 2.0), (1.5, 2.5), (5.0, 6.0)]
+
+
 def test_what_was_stopped_is_not_unsent() -> None:
     """Of a share that dies after Ctrl-C only what was in flight is missing."""
     plan = LoadPlan(rate=30)

@@ -109,7 +109,8 @@ class LoadProcess:
                 stop=self._stop,
                 agree=self._agree,
             )
-            await self._channel.send({"report": report.to_json(), "over": True})
+            last = {"report": report.to_json(), "over": True, "spans": report.outage_spans}
+            await self._channel.send(last)
             nursery.cancel_scope.cancel(reason="the load is over")
 
     async def _agree(self, reached: bool) -> float | None:  # noqa: FBT001  -- see `Agree`

@@ -95,8 +95,10 @@ class LoadProcesses:
             if "failure" in message:
                 raise ValueError(message["failure"])
             if "report" in message:
-                over = message["over"]
-                self._together.take(share, LoadReport.from_json(message["report"]), over=over)
+                over, spans = message["over"], message.get("spans", ())
+                report = LoadReport.from_json(message["report"])
+                report = attrs.evolve(report, outage_spans=[*map(tuple, spans)])
+                self._together.take(share, report, over=over)
                 if over:
                     return
             else:

@@ -124,7 +124,8 @@ class LoadReport:
     """The longest of these; None if there was none."""
     outage_spans: Sequence[tuple[float, float]] = attrs.field(default=(), eq=False)
     """From when to when they were, the first thousand, in seconds since counting began. JSON
-    has none, and merged reports have none: each machine has a beginning of its own."""
+    has none, and merged reports have none: each machine has a beginning of its own. Processes
+    begin together, and have theirs."""
     unsent: int = attrs.field(validator=NATURAL)
     """Trips that were due and could not be sent in the end."""
     service: Histogram

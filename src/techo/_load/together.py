@@ -114,7 +114,8 @@ class Together:
         parts = [each.part for each in self.shares]
         # Shares of a rate are no exact numbers, and nor is their sum.
         rate = None if merged.rate is None else float(f"{merged.rate:.12g}")
-        return attrs.evolve(merged, parts=parts, rate=rate)
+        spans = sorted(span for each in self.shares for span in each.report.outage_spans)
+        return attrs.evolve(merged, parts=parts, rate=rate, outage_spans=spans)
 
 
 def nothing(endpoint: str, plan: LoadPlan) -> LoadReport:
