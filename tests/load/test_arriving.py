@@ -11,6 +11,9 @@ import trio.testing
 
 import techo
 from loads import check
+from techo._load.load import carry_out
+from techo._load.plan import LoadPlan
+from techo._load.sharing import divide
 from techo._probing.arrivals import DueTimes, RisingRate
 from techo.testing import Delay, MemoryStream, open_memory_server
 
@@ -106,6 +109,23 @@ async def test_without_a_rate_connections_begin_one_after_the_other(
     assert opened == [0, 1, 2, 3]
     assert report.received == 8 + 6 + 4 + 2
     assert (report.connects, report.reconnects) == (3, 0)
+
+
+@pytest.mark.parametrize(("share", "moments"), [(0, [0, 3, 6]), (1, [0, 4, 7]), (2, [0, 5, 8])])
+async def test_shares_open_their_connections_in_turn(
+    autojump_clock: Clock, share: int, moments: list[float]
+) -> None:
+    """The first of each is there at once; the others are opened as if one had them all."""
+    opened: list[float] = []
+    plan = divide(LoadPlan(connections=9, ramp=9.0, seconds=9.0), 3)[share]
+    async with open_memory_server(faults=[Delay(0.5)]) as server:
+
+        async def connect() -> MemoryStream:
+            opened.append(trio.current_time())
+            return await server.connect()
+
+        check(await carry_out(plan, connect))
+    assert opened == pytest.approx(moments)
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,7 @@ async def carry_out(
             Reconnect.AT_ONCE,
             plan.size,
             spread=0.0 if plan.ramp is None or plan.rate is not None else plan.ramp,
+            later=plan.first,
         ),
         tally,
         plan,

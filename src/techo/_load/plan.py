@@ -56,7 +56,8 @@ class LoadPlan:
     probe: float | None = attrs.field(default=None, validator=PROBES_PER_SECOND.or_off())
     first: float = attrs.field(default=0.0, validator=SHARE)
     """Not of `load`: when an even rate that rises has its first trip, as a share of one; so
-    that the trips of several such rates are due one after the other."""
+    that the trips of several such rates are due one after the other. Likewise all connections
+    but the first that are opened within a ramp."""
 
     def __attrs_post_init__(self) -> None:
         if self.seconds is not None and self.trips is not None:

@@ -79,6 +79,9 @@ class Engine:
     spread: float = 0.0
     """Seconds within which connections are opened one after the other, from the beginning of
     the run on; 0 for all of them before that."""
+    later: float = 0.0
+    """How much later all but the first are, as a share of the time between two: other engines
+    that begin at the same moment have theirs in between."""
     drivers: dict[InFlight, Driver] = attrs.field(factory=dict, init=False)
     """Those of the connections there are."""
     started: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -129,7 +132,8 @@ class Engine:
                 with self._opening:
                     async with trio.open_nursery() as opening:
                         for number in range(self.connections):
-                            wait = self.spread * number / self.connections
+                            place = number + self.later if number else 0.0
+                            wait = self.spread * place / self.connections
                             opening.start_soon(nursery.start, self._keep, wait)
             else:
                 nursery.start_soon(self._keep)  # noqa: ASYNC113  -- it may begin later
