@@ -44,6 +44,8 @@ class Dimension:
     """Why there may be no such figure."""
     found: str = "was {:.10g}"
     """How a rule that fires says what it has found, before the unit."""
+    endless: str = "was lost: so many did not come back"
+    """What is said of one that is infinite."""
     comparisons: Sequence[str] = ()
     """Those that make sense; empty for all."""
 
@@ -77,7 +79,13 @@ SEGMENTS: Final = Dimension(
     "segments (of tcp and tls)", "0", read_number, missing="TCP says nothing of it"
 )
 CHANGE: Final = Dimension(
-    "changes", "+10%", read_change, unit=" %", found="changed by {:+.4g}", comparisons="><"
+    "changes",
+    "+10%",
+    read_change,
+    unit=" %",
+    found="changed by {:+.4g}",
+    endless="grew beyond any percentage",
+    comparisons="><",
 )
 POINTS: Final = Dimension(
     "changes in percentage points",
@@ -290,7 +298,7 @@ class Rule:
         if found is None or math.isnan(found):
             return f"cannot tell, {self.dimension.missing}"
         if math.isinf(found):
-            return f"{self.name} was lost: so many did not come back"
+            return f"{self.name} {self.dimension.endless}"
         shown = self.dimension.found.format(found / self.dimension.divisor)
         return f"{self.name} {shown}{self.dimension.unit}"
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from techo._comparing.bootstrap import ERROR_RATE, Bootstrap, holm
+from techo._comparing.bootstrap import ERROR_RATE, Bootstrap, Difference, holm
+from techo._comparing.separation import Separation
 
 BEFORE = [10.1, 9.7, 10.4, 10.0, 9.9, 12.5, 10.2]
 AFTER = [11.9, 11.2, 12.4, 12.0, 11.1, 11.6, 12.2]
@@ -29,7 +30,7 @@ def test_it_agrees_with_scipy() -> None:
             return np.abs(after.mean(axis) - before.mean(axis)) / np.sqrt(sum(variances))
 
     found = Bootstrap.of(len(BEFORE), len(AFTER), seed=0).difference(BEFORE, AFTER)
-    assert found is not None
+    assert isinstance(found, Difference)
     welch = stats.ttest_ind(AFTER, BEFORE, equal_var=False)
     assert found.value / found.error == pytest.approx(welch.statistic)
     centred = [np.array(each) - np.mean(each) for each in (BEFORE, AFTER)]
@@ -48,8 +49,8 @@ def test_it_is_the_same_again_in_any_order() -> None:
         Bootstrap.of(7, 7, seed=seed, resamples=1999).difference(before, AFTER)
         for seed, before in ((1, BEFORE), (1, BEFORE[::-1]), (2, BEFORE))
     )
-    assert first is not None
-    assert other is not None
+    assert isinstance(first, Difference)
+    assert isinstance(other, Difference)
     assert first == again
     assert first != other
     assert first.margin(0.05) == pytest.approx(other.margin(0.05), rel=0.2)
@@ -64,21 +65,78 @@ def test_the_interval_and_p_say_the_same(seed: int, error_rate: float) -> None:
     chance = random.Random(seed)  # noqa: S311  -- the same again for a seed
     before, after = ([chance.gauss(mean, 1) for _ in range(5)] for mean in (0, 1))
     found = FEW.difference(before, after)
-    assert found is not None
+    assert isinstance(found, Difference)
     assert (abs(found.value) > found.margin(error_rate)) == (found.p <= error_rate)
 
 
-def test_numbers_without_noise_are_not_judged() -> None:
-    """Where all of each group are equal there is nothing; where those of one are, there is."""
-    bootstrap = Bootstrap.of(5, 5, seed=0)
-    assert bootstrap.difference([0.1] * 5, [0.2] * 5) is None
-    found = bootstrap.difference([0.1] * 5, [0.1, 0.1, 0.1, 0.1, 0.2])
+def test_equal_numbers_are_no_change_or_apart() -> None:
+    """What is equal throughout is nothing; two values, one on each side, are a change."""
+    bootstrap = Bootstrap.of(5, 5, seed=0, resamples=99)
+    assert bootstrap.difference([0.1] * 5, [0.1] * 5) is None
+    found = bootstrap.difference([1.0] * 5, [3.0] * 5)
+    assert found == Separation(value=2.0, p=2 * 0.5**10, low=2.0, high=2.0)
+    assert found.interval(found.p) == (2.0, 2.0)
+    assert found.interval(found.p / 2) == (-math.inf, math.inf)
+
+
+def test_numbers_that_are_nearly_equal_are_judged_by_their_order() -> None:
+    """Where drawing cannot show anything, groups that do not overlap are apart all the same."""
+    bootstrap = Bootstrap.of(6, 6, seed=0)
+    found = bootstrap.difference([0.0] * 6, [9.0] * 5 + [3.0])
+    assert found == Separation(value=8.0, p=2 / math.comb(12, 6), low=3.0, high=9.0)
+    rare = bootstrap.difference([0.0] * 6, [0.0] * 5 + [1.0])
+    assert isinstance(rare, Difference)
+    assert rare.p > 0.3
+    assert rare.margin(ERROR_RATE) == math.inf
+
+
+def test_noise_that_can_be_drawn_is_drawn() -> None:
+    """Where groups are apart and vary, the smaller interval of the bootstrap counts."""
+    bootstrap = Bootstrap.of(10, 10, seed=0, resamples=999)
+    varied = [1.0, 1.1, 0.9, 1.2, 0.8, 1.3, 0.7, 1.05, 0.95, 1.15]
+    found = bootstrap.difference([0.0] * 10, varied)
+    assert isinstance(found, Difference)
+    assert found.p == 1 / 1000
+    assert found.margin(ERROR_RATE) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "value"),
+    [([1.0, 2.0], [math.inf] * 2, math.inf), ([-math.inf] * 2, [1.0, 2.0], math.inf)],
+)
+def test_what_is_infinite_can_be_apart(
+    before: list[float], after: list[float], value: float
+) -> None:
+    """Infinite or not is one of two values; where both sides have some, nothing is known."""
+    found = Separation.of(before, after)
     assert found is not None
-    assert found.p > 0.3
-    assert found.margin(ERROR_RATE) == math.inf
-    found = bootstrap.difference([0.0] * 5, [1.0, 1.1, 0.9, 1.2, 0.8])
-    assert found is not None
-    assert found.p < 0.01
+    assert (found.value, found.p) == (value, 2 * 0.5**4)
+    assert Separation.of([1.0, math.inf], [math.inf] * 2) is None
+
+
+@pytest.mark.parametrize(("before", "after"), [(5, 5), (6, 6), (5, 7)])
+@pytest.mark.parametrize("error_rate", [ERROR_RATE / 8, ERROR_RATE])
+def test_two_values_by_chance_are_seldom_a_change(
+    before: int, after: int, error_rate: float
+) -> None:
+    """However rare one of two values is, the level is kept, but for the draws' own noise."""
+    bootstrap = Bootstrap.of(before, after, seed=0, resamples=199)
+    shown = []
+    for first, second in itertools.product(range(before + 1), range(after + 1)):
+        sides = [0.0] * (before - first) + [1.0] * first, [0.0] * (after - second)
+        found = bootstrap.difference(sides[0], sides[1] + [1.0] * second)
+        if found is not None and found.p <= error_rate:
+            shown.append((first, second))
+    assert {(0, after), (before, 0)} <= {*shown}
+    for chance in (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5):
+        wrong = math.fsum(
+            math.comb(before, first)
+            * math.comb(after, second)
+            * chance ** (first + second)
+            * (1 - chance) ** (before + after - first - second)
+            for first, second in shown
+        )
+        assert wrong <= 1.2 * error_rate
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))

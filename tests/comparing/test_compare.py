@@ -115,14 +115,37 @@ def test_what_a_run_lacks_cannot_be_told(
 
 
 def test_runs_that_are_all_alike() -> None:
-    """No noise and no difference is no change; with a difference nothing can be told."""
+    """No noise and no difference is no change; with a difference it is one, and exact."""
     comparison = techo.compare([run()] * 5, [run()] * 5)
     assert set(verdicts(comparison).values()) == {"no_change_shown"}
     comparison = techo.compare([run()] * 5, [run(2)] * 5)
-    together = "p50, p90, p95, p99, p99.9, mean, rate: cannot tell, it is the same in all"
-    assert together in " ".join(str(comparison).split())
     assert comparison.figures["loss"].verdict == techo.Verdict.NOT_SHOWN
-    assert "nothing says what is chance" in comparison.figures["p50"].reason
+    for name in ("p50", "p99.9", "mean"):
+        figure = comparison.figures[name]
+        assert figure.verdict == techo.Verdict.WORSE
+        assert figure.change == pytest.approx(100, rel=0.01)
+        assert figure.low == figure.high == figure.change
+    assert comparison.figures["rate"].change == pytest.approx(-50)
+
+
+def test_a_dead_server_is_slower_and_loses_more() -> None:
+    """Five runs without a reply are shown: times without a percentage, as there is none."""
+    alive, dead = noisy(5, noise=0.03, seed=1), [run(trips=0, lost=1000)] * 5
+    comparison = techo.compare(alive, dead)
+    shown = dict.fromkeys(("p50", "p90", "p95", "p99", "p99.9", "loss", "rate"), "worse")
+    assert verdicts(comparison) == shown | {"mean": "cannot_tell"}
+    figures = comparison.figures
+    assert (figures["p99"].change, figures["p99"].low) == (math.inf, None)
+    loss = figures["loss"]
+    assert (loss.low, loss.change, loss.high) == (100, 100, 100)
+    assert (figures["rate"].change, figures["rate"].low) == (-100, None)
+    lines = {line.split()[0]: line.split() for line in str(comparison).splitlines() if line}
+    assert lines["p99"][-4:] == ["lost", "-", "-", "slower"]
+    assert comparison.to_json()["figures"]["p99"]["change"] is None
+    assert kind_of(comparison.to_json()) == "comparison"
+    back = techo.compare(dead, alive)
+    assert set(verdicts(back).values()) == {"better", "cannot_tell"}
+    assert back.figures["rate"].change == math.inf
 
 
 def test_a_loss_now_and_then_is_no_change() -> None:

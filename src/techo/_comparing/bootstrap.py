@@ -18,6 +18,8 @@ from typing import Final, Self, TypeAlias
 
 import attrs
 
+from techo._comparing.separation import Separation
+
 RESAMPLES: Final = 9_999
 """How often runs are drawn again. Of several figures the surest must be sure to less than one
 in a hundred, which must still be many of these; one more is a round number."""
@@ -54,6 +56,16 @@ class Difference:
         above = math.floor(error_rate * (1 + len(self._scores)) + _NOTHING) - 1
         return self._scores[-1 - above] * self.error if above >= 0 else math.inf
 
+    def interval(self, error_rate: float) -> tuple[float, float]:
+        """Return the bounds that miss the true difference so often."""
+        margin = self.margin(error_rate)
+        return self.value - margin, self.value + margin
+
+    @property
+    def blind(self) -> float:
+        """The share of draws that say nothing; no difference has a lower `p`."""
+        return 1 - bisect.bisect_left(self._scores, math.inf) / len(self._scores)
+
 
 Drawing: TypeAlias = Callable[[Sequence[float]], tuple[float, ...]]
 """Draws from numbers, with replacement, as many as there are."""
@@ -85,22 +97,29 @@ class Bootstrap:
         uneven = before != after
         return cls(own, [drawings(before + after, count) for count in counts] if uneven else [])
 
-    def difference(self, before: Sequence[float], after: Sequence[float]) -> Difference | None:
+    def difference(
+        self, before: Sequence[float], after: Sequence[float]
+    ) -> Difference | Separation | None:
         """Return the difference of the means of two groups; their order is of no importance.
 
-        None if there is no noise to judge it by: all numbers of each group are equal.
+        So many numbers can be equal that drawing them cannot show any difference. Then it is
+        their separation, if they do not overlap. None if all numbers of both groups are equal.
         """
         groups = sorted(before), sorted(after)
+        separation = Separation.of(*groups)
         errors = sum(map(_variance_of_mean, groups))
         if not errors:
-            return None
+            return separation
         noises = [_noise_of(each) for each in groups]
         scores = sorted(map(_score, *map(_drawn, noises, self._own)))
         if self._shared:
             shared = noises[0] + noises[1]
             others = sorted(map(_score, *(_drawn(shared, each) for each in self._shared)))
             scores = [*map(max, scores, others)]  # whichever is the more doubtful
-        return Difference(_mean(groups[1]) - _mean(groups[0]), math.sqrt(errors), scores)
+        found = Difference(_mean(groups[1]) - _mean(groups[0]), math.sqrt(errors), scores)
+        if separation is not None and found.blind > separation.p:
+            return separation
+        return found
 
 
 def _mean(numbers: Sequence[float]) -> float:

@@ -11,6 +11,7 @@ import attrs
 from techo._comparing.bootstrap import Bootstrap, Difference, holm
 from techo._comparing.comparison import FEWEST, ComparedFigure, Comparison, Verdict
 from techo._comparing.runs import check_comparable, notes_on
+from techo._comparing.separation import Separation
 from techo._load.report import LoadReport
 from techo._probing.histogram import PERCENTS, fewest
 
@@ -100,8 +101,8 @@ class _Observed:
     after: float | None
     reason: str = ""
     """Why its change is unknown; empty if it is not."""
-    difference: Difference | None = None
-    """None if nothing varies, too, which is no change."""
+    difference: Difference | Separation | None = None
+    """None if all runs are alike, too, which is no change."""
 
 
 def _observed(
@@ -115,14 +116,16 @@ def _observed(
     observed = _Observed(figure, means[0], means[1])
     if bootstrap is None:
         return attrs.evolve(observed, reason=f"it takes {FEWEST} runs on each side")
-    if reason := _obstacle(figure, *values):
-        return attrs.evolve(observed, reason=reason)
-    scaled = [[_scaled(figure, each) for each in side] for side in values]
-    found = bootstrap.difference(*scaled)
-    if found is None and scaled[0][0] != scaled[1][0]:
-        reason = "it is the same in all runs of a side, so that nothing says what is chance"
-        return attrs.evolve(observed, reason=reason)
-    return attrs.evolve(observed, difference=found)
+    reason = _obstacle(figure, *values)
+    known = [[_scaled(figure, each) for each in side if each is not None] for side in values]
+    if not reason:
+        return attrs.evolve(observed, difference=bootstrap.difference(*known))
+    if [*map(len, known)] == [len(before), len(after)]:
+        # What is 0 or lost has no mean, and may still be apart from all of the other side.
+        found = Separation.of(*known)
+        if found is not None:
+            return attrs.evolve(observed, difference=found)
+    return attrs.evolve(observed, reason=reason)
 
 
 def _mean(figure: _Figure, values: Sequence[float | None]) -> float | None:
@@ -148,9 +151,10 @@ def _obstacle(figure: _Figure, *sides: Sequence[float | None]) -> str:
     return ""
 
 
-def _scaled(figure: _Figure, value: float | None) -> float:
-    assert value is not None  # noqa: S101  -- that would have been an obstacle
-    return math.log(value) if figure.by_ratio else value
+def _scaled(figure: _Figure, value: float) -> float:
+    if not figure.by_ratio:
+        return value
+    return math.log(value) if value else -math.inf
 
 
 def _judged(observed: _Observed, corrected: tuple[float, float]) -> ComparedFigure:
@@ -171,24 +175,20 @@ def _judged(observed: _Observed, corrected: tuple[float, float]) -> ComparedFigu
     )
     if found is None:
         return attrs.evolve(compared, change=0.0)
-    margin = found.margin(error_rate)
-    low, change, high = (
-        _change(figure, each)
-        for each in (found.value - margin, found.value, found.value + margin)
-    )
-    bounded = margin < _ENDLESS
-    if abs(found.value) > margin:
+    low, high = found.interval(error_rate)
+    bounded = high - low < 2 * _ENDLESS  # of infinities on one side, it is no number
+    if low > 0 or high < 0:
         better = (found.value > 0) == figure.more_is_better
         compared = attrs.evolve(compared, verdict=Verdict.BETTER if better else Verdict.WORSE)
     return attrs.evolve(
         compared,
-        change=change,
-        low=low if bounded else None,
-        high=high if bounded else None,
+        change=_change(figure, found.value),
+        low=_change(figure, low) if bounded else None,
+        high=_change(figure, high) if bounded else None,
     )
 
 
 def _change(figure: _Figure, value: float) -> float:
     if not figure.by_ratio:
         return value
-    return _WHOLE * math.expm1(min(value, _ENDLESS))
+    return _WHOLE * math.expm1(value) if value < _ENDLESS else math.inf

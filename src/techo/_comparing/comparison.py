@@ -45,7 +45,8 @@ class ComparedFigure:
     after: float | None
     """The same over the runs after."""
     change: float | None = None
-    """In per cent, or of a loss in percentage points; None if it is unknown."""
+    """In per cent, or of a loss in percentage points; None if it is unknown. Infinite if it is
+    lost in runs after only, or was 0 in some before."""
     low: float | None = None
     """Where the interval of the change begins; None if it has no bounds."""
     high: float | None = None
@@ -72,12 +73,13 @@ class ComparedFigure:
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON has it, which knows no infinity; its name is not in it."""
         before, after = (_in_json(each, self.unit) for each in (self.before, self.after))
+        endless = self.change is not None and math.isinf(self.change)
         return {
             "unit": self.unit,
             "before": before,
             "after": after,
             "change_unit": self.change_unit,
-            "change": self.change,
+            "change": None if endless else self.change,
             "low": self.low,
             "high": self.high,
             "confidence_percent": self.confidence,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from techo._comparing.comparison import FEWEST, ComparedFigure, Comparison, Verdict
@@ -33,8 +34,10 @@ def amount(figure: ComparedFigure, value: float | None) -> str:
 
 
 def change(figure: ComparedFigure) -> str:
-    """Return by how much the figure has changed."""
-    return "-" if figure.change is None else f"{_signed(figure, figure.change)} {_of(figure)}"
+    """Return by how much the figure has changed; what is or was lost has no percentage."""
+    if figure.change is None or math.inf in {figure.before, figure.change}:
+        return "-"
+    return f"{_signed(figure, figure.change)} {_of(figure)}"
 
 
 def interval(figure: ComparedFigure) -> str:
