@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
+import importlib.machinery
 import json
 import math
+import sys
+import threading
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,7 +25,7 @@ from techo._fleet.cap import check_cap
 from techo._fleet.machines import Machine
 from techo._fleet.member import Agreement
 from techo._fleet.order import FleetTls, Order
-from techo._fleet.scheduler import Scheduler
+from techo._fleet.scheduler import Scheduler, connected
 from techo._load.plan import LoadPlan
 from techo.endpoint import Endpoint
 
@@ -346,6 +350,36 @@ def test_an_open_scheduler_on_another_machine_takes_a_word() -> None:
     other.check_safe(insecure=True)
     with pytest.raises(techo.fleet.FleetError, match="use tls://, or give --insecure"):
         other.check_safe(insecure=False)
+
+
+async def test_who_gives_up_does_not_wait_for_a_scheduler(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Dask tries for seconds yet, in a thread that is left to itself."""
+    connecting, over = trio.Event(), threading.Event()
+    token = trio.lowlevel.current_trio_token()
+
+    def client(*_args: Any, **_options: Any) -> None:
+        token.run_sync_soon(connecting.set)
+        over.wait(PATIENCE)
+        raise OSError
+
+    dask = types.ModuleType("distributed")
+    dask.__spec__ = importlib.machinery.ModuleSpec("distributed", None)
+    monkeypatch.setattr(dask, "Client", client, raising=False)
+    monkeypatch.setitem(sys.modules, "distributed", dask)
+
+    async def connect() -> None:
+        async with connected(Scheduler.parse("tcp://127.0.0.1:1")):
+            pass
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(connect)
+        with trio.fail_after(PATIENCE):
+            await connecting.wait()
+        nursery.cancel_scope.cancel()
+    assert nursery.cancel_scope.cancelled_caught
+    over.set()
 
 
 async def test_questions_come_when_there_is_a_new_report(

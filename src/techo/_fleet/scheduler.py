@@ -97,7 +97,10 @@ async def connected(scheduler: Scheduler) -> AsyncIterator[Client]:
         FleetError: there is none; the text has the remedy.
     """
     check_installed()
-    distributed = importlib.import_module("distributed")
+    # Abandoned: both may take seconds yet, for which a second Ctrl-C does not wait.
+    distributed = await trio.to_thread.run_sync(
+        importlib.import_module, "distributed", abandon_on_cancel=True
+    )
     # It reports on standard error what we report ourselves, and what users cannot change.
     for name in [*logging.root.manager.loggerDict]:  # each has a level and a handler of its own
         if name.partition(".")[0] == "distributed":
@@ -109,7 +112,7 @@ async def connected(scheduler: Scheduler) -> AsyncIterator[Client]:
         distributed.Client, str(scheduler), timeout=_CONNECT, set_as_default=False, name="techo"
     )
     try:
-        client: Any = await trio.to_thread.run_sync(connect)
+        client: Any = await trio.to_thread.run_sync(connect, abandon_on_cancel=True)
     except (OSError, ValueError) as error:
         raise FleetError(
             f"no scheduler answers at {scheduler} ({_words(error)}): start one (dask "
