@@ -116,16 +116,23 @@ def test_seeds_are_counted_on() -> None:
             LoadPlan(connections=3),
             "connections 3 cannot be divided among 4: give --connections",
         ),
-        (LoadPlan(rate=3.0, seconds=1.0), "rate 3: within 1 s there is not one trip for each"),
         (LoadPlan(trips=9, probe=5.0), "the first would probe while others still load"),
         (LoadPlan(trips=2), "trips 2 cannot be divided among 4: give --trips 4 or more"),
     ],
-    ids=["connections", "rate", "probe", "trips"],
+    ids=["connections", "probe", "trips"],
 )
 def test_a_share_of_nothing_is_refused(plan: LoadPlan, words: str) -> None:
     """There is a connection and a trip for each, or the text has the remedy."""
     with pytest.raises(ValueError, match=words):
         divide(plan, 4)
+
+
+@pytest.mark.parametrize("warm_up", [0.0, 0.25])
+def test_each_share_has_a_trip(warm_up: float) -> None:
+    """Also of a rate that has fewer within its time, as a search for the capacity may try."""
+    plan = LoadPlan(rate=2.0, seconds=1.0, warm_up=warm_up)
+    due = [_due(part, head_start(plan, n)) for n, part in enumerate(divide(plan, 4))]
+    assert [len(each) for each in due] == [1, 1, 1, 1]
 
 
 def test_one_share_probes_for_all() -> None:

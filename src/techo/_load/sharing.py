@@ -61,19 +61,19 @@ def head_start(plan: LoadPlan, number: int) -> float:
 
 
 def _later(plan: LoadPlan, seconds: float) -> LoadPlan:
-    """Return a plan that begins later, and ends its warm-up and itself at the same moment."""
-    if not seconds:
+    """Return a plan that begins later, and ends its warm-up and itself at the same moment.
+
+    Where not even one trip would be left, it has one behind that.
+    """
+    if not seconds or plan.rate is None:
         return plan
     warm_up = max(0.0, plan.warm_up - seconds)
     if plan.asked is None:
         return attrs.evolve(plan, warm_up=warm_up)
     left = plan.warm_up + plan.asked - seconds - warm_up
-    if left <= ROUNDING:
-        raise ValueError(
-            f"rate {plan.rate:g}: within {plan.asked:g} s there is not one trip for each; "
-            "divide by less"
-        )
-    return attrs.evolve(plan, warm_up=warm_up, seconds=left)
+    return attrs.evolve(
+        plan, warm_up=warm_up, seconds=left if left > ROUNDING else 1 / plan.rate
+    )
 
 
 def _share(total: int, number: int, shares: int) -> int:
