@@ -63,16 +63,32 @@ def test_what_does_not_hold_is_named(
         ("rate<100", "no figure 'rate'"),
         ("service.p99<5ms", "no figure 'service.p99'"),
         ("p98<5ms", "no figure 'p98'"),
-        ("p99<5", "did you mean"),
+        ("max<0s", "'max<0s': no server can do that; did you mean max<5ms"),
+        ("p99==0s", "did you mean p99<5ms"),
+        ("connect.p50<=0", "did you mean connect.p50<5ms"),
+        ("loss<0%", "did you mean loss==0"),
+        ("lost<0", "did you mean lost==0"),
     ],
 )
 def test_what_can_not_hold_up_to_a_capacity_is_refused(text: str, reason: str) -> None:
-    """The other way round, about what the rate itself is, or without a unit."""
-    if text == "p99<5":
-        assert read_objective(text).limit == 5e9  # a bare number is seconds
-        return
+    """The other way round, about what the rate itself is, or what nothing can hold."""
     with pytest.raises(ValueError, match=reason):
         read_objective(text)
+
+
+def test_a_bare_number_is_seconds() -> None:
+    """As in every other rule."""
+    assert read_objective("p99<5").limit == 5e9
+
+
+def test_a_step_that_ended_early_names_what_ended_it_only() -> None:
+    """A percentile that had too few trips by then has neither held nor failed."""
+    objectives, early = Objectives.of(["p99<5ms"], 0.02), report([1] * 20, reconnects=3)
+    hopeless = objectives.hopeless(early, 100)
+    assert [*map(str, hopeless)] == ["reconnects==0 (at least 3)"]
+    assert [*map(str, objectives.missed(early, 100, hopeless))] == ["reconnects==0 (was 3)"]
+    whole = objectives.missed(early, 100)
+    assert str(whole[0]) == "p99<5ms (there were too few round trips)"
 
 
 @pytest.mark.parametrize(

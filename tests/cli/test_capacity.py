@@ -171,6 +171,11 @@ def test_a_terminal_shows_what_is_tried_until_its_row_is_there(port: str) -> Non
         ([], "capacity needs what must hold: --slo 'p99<5ms', for example"),
         (["--slo", "p99>5ms"], "an SLO is what must hold; did you mean p99<5ms?"),
         (["--slo", "rate<5"], "no figure 'rate'"),
+        (["--slo", "max<0s"], "no server can do that; did you mean max<5ms?"),
+        (
+            ["--slo", "connect.p99<5ms"],
+            "connections stay open; have them replaced, with --reconnect-every 1 for example",
+        ),
         (["--slo", "p99<5ms", "--start", "200", "--max-rate", "100"], "--start 200 is above"),
         (["--slo", "p99<5ms", "--precision", "0"], "--precision"),
     ],

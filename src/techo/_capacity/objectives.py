@@ -20,6 +20,8 @@ from techo._rules import CONNECT_TIME, SLO, TIME, Figures, Rule
 _RIGHT: Final = {">": "<", ">=": "<=", "!=": "<="}
 """Comparisons that hold above a capacity rather than below, and what may have been meant."""
 
+_TIMES: Final = {TIME, CONNECT_TIME}
+
 NANOSECONDS: Final = 1_000_000_000
 
 _GRACE: Final = 0.1
@@ -33,12 +35,18 @@ def read_objective(text: str) -> Rule:
     """Read what must hold, such as ``p99<5ms``.
 
     Raises:
-        ValueError: it is none, or would hold above a capacity and not below.
+        ValueError: it is none, or nothing can hold it, or it would hold above a capacity and
+            not below.
     """
     rule = Rule.parse(text, SLO)
     if rule.comparison in _RIGHT:
         right = text.replace(rule.comparison, _RIGHT[rule.comparison])
         raise ValueError(f"{quoted(text)}: an SLO is what must hold; did you mean {right}?")
+    if rule.limit == 0 and (rule.comparison == "<" or rule.dimension in _TIMES):
+        right = f"{rule.name}<{rule.dimension.example}"
+        if rule.dimension not in _TIMES:
+            right = f"{rule.name}==0"
+        raise ValueError(f"{quoted(text)}: no server can do that; did you mean {right}?")
     return rule
 
 
@@ -101,7 +109,8 @@ class Objectives:
         """Return what did not hold of a load of so many trips, or is not known to have held.
 
         Trips that could not be sent count as lost, unless a load was ended early because it
-        was `hopeless`: then nobody knows what would have become of them.
+        was `hopeless`: then nobody knows what would have become of them, nor what figures with
+        too few trips would have been.
         """
         if hopeless:
             report = attrs.evolve(report, unsent=0)
@@ -110,8 +119,8 @@ class Objectives:
         found = []
         for rule in (*self.given, *self.always):
             holds = rule.holds(figures)
-            if holds is None and rule in known:
-                found.append(known[rule])
+            if holds is None and hopeless:
+                found += [known[rule]] if rule in known else []
             elif not holds:
                 found.append(Missed(rule, _in_words("was", rule, figures)))
         return [*found, *self._others(report, due)] or list(hopeless)
@@ -168,7 +177,7 @@ def _in_words(verb: str, rule: Rule, figures: Figures) -> str:
         return rule.dimension.missing
     if math.isinf(found):
         return "so many were lost"
-    if rule.dimension in {TIME, CONNECT_TIME}:
+    if rule.dimension in _TIMES:
         return f"{verb} {milliseconds(found)} ms"
     return f"{verb} {found:,.4g}{rule.dimension.unit}"
 

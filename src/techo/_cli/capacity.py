@@ -30,10 +30,11 @@ from techo._cli.readers import NUMBER, RATE, TIME, TIME_OR_NONE, Form, checked
 from techo._cli.rules import names_of
 from techo._cli.signals import held, release, stopping
 from techo._cli.tls import client_context
+from techo._printable import quoted
 from techo._probing.failure_cause import FailureCause
 from techo._probing.text import counted
 from techo._quantities import read_share, write_share
-from techo._rules import SLO, Rule
+from techo._rules import CONNECT_TIME, SLO, Rule
 from techo._validation import number
 
 if TYPE_CHECKING:
@@ -138,14 +139,8 @@ def capacity(options: argparse.Namespace) -> int:
     """Search until the end and return the exit code: minus the signal's number for SIGINT."""
     import trio
 
-    if not options.slo:
-        return refuse("capacity needs what must hold: --slo 'p99<5ms', for example")
-    if options.max_rate is not None and options.start > options.max_rate:
-        return refuse(
-            f"--start {options.start:g} is above --max-rate {options.max_rate:g}; lower it"
-        )
     try:
-        check_fleet(options)
+        _check(options)
     except ValueError as error:
         return refuse(str(error))
     here = options.fleet is None
@@ -163,6 +158,26 @@ def capacity(options: argparse.Namespace) -> int:
     if command.found.outcome == "unfinished" and command.signals.stopped_by:
         return command.signals.exit_code or 2
     return _verdict(command.found, options) or int(not objects.complete)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Check that options make sense together.
+
+    Raises:
+        ValueError: they do not; the text has the remedy.
+    """
+    if not options.slo:
+        raise ValueError("capacity needs what must hold: --slo 'p99<5ms', for example")
+    if options.max_rate is not None and options.start > options.max_rate:
+        start, highest = f"{options.start:.10g}", f"{options.max_rate:.10g}"
+        raise ValueError(f"--start {start} is above --max-rate {highest}; lower it")
+    connecting = [rule.text for rule in options.slo if rule.dimension is CONNECT_TIME]
+    if connecting and options.reconnect_every is None:
+        raise ValueError(
+            f"{quoted(connecting[0])}: connections stay open; have them replaced, with "
+            "--reconnect-every 1 for example"
+        )
+    check_fleet(options)
 
 
 @attrs.define(eq=False)
