@@ -48,7 +48,7 @@ def read_reports(name: str) -> Iterator[LoadReport]:
                 continue  # all of it is in the summary, too
             yield LoadReport.from_json(found)
         except json.JSONDecodeError as error:
-            what = f"no JSON ({error.msg}), and so no report of techo load --output"
+            what = f"no JSON ({error.msg}); a report of techo load --output is one line"
             raise ValueError(f"{quoted(name)}, line {number}: {what}") from None
         except (ValueError, RecursionError) as error:  # what json and the report raise
             raise ValueError(f"{quoted(name)}, line {number}: {error}") from None
