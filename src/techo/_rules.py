@@ -304,10 +304,12 @@ class Rule:
 
 
 def _hint(name: str, table: Table) -> str:
-    having = [command for command, theirs in _TABLES.items() if name in theirs]
-    if having:
-        words = " and ".join(having)
-        return f"only {words} {'have' if 'and' in words else 'has'} it"
+    tables = [commands for commands, theirs in _TABLES.items() if name in theirs]
+    if tables:
+        *others, last = " and ".join(tables).split(" and ")
+        return (
+            f"only {', '.join(others)} and {last} have it" if others else f"only {last} has it"
+        )
     import difflib  # noqa: PLC0415  -- only a mistake needs it
 
     near = [NEAR[name]] if name in NEAR else difflib.get_close_matches(name, table, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -141,10 +142,22 @@ def test_a_picture_has_both_sides(folder: Path, tmp_path: Path) -> None:
     for name in ("before", "after"):
         assert f"{name}: 6 runs, n = 6,000, 0 lost" in picture
     assert picture.count("stroke-opacity: 0.35") == 12
+    assert re.search(r"p50 \+\d+\.\d % \(slower\), p99 \+", picture)
+
+
+def test_a_picture_of_a_dead_server_has_no_percentage(tmp_path: Path) -> None:
+    """Its title says what is known, and its curve is not there."""
+    before = write(tmp_path / "a", noisy(5, noise=0.01, seed=1))
+    after = write(tmp_path / "b", [run(trips=0, lost=1000)] * 5)
+    path = tmp_path / "change.svg"
+    assert call("compare", before, after, "--plot", str(path))[0] == 0
+    picture = path.read_text()
+    assert "p50: slower, p99: slower" in picture
+    assert "after: 5 runs, n = 0, 5,000 lost" in picture
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "said"),
     [
         ([], "compare needs two sides: techo compare BEFORE AFTER, or --before FILE..."),
         (["before.json"], "compare needs two sides"),
@@ -153,19 +166,26 @@ def test_a_picture_has_both_sides(folder: Path, tmp_path: Path) -> None:
         (["before.json", "--after", "after.json"], "compare needs two sides"),
         (["before.json", "before.json"], "'before.json' is named twice"),
         (["nowhere", "after.json"], "cannot read 'nowhere': no such file or directory"),
+        (["before.json", "spread.json"], "'spread.json', line 1: no JSON (Expecting property"),
+        (["before.json", "spread.json"], "; a report of techo load --output is one line"),
         (["before.json", "large.json"], "messages differ in size: 64 before, 1,024 after"),
         (["--before"], "argument --before: expected at least one argument"),
         (["before.json", "after.json", "--fail-if", "p99>10%"], "write +10% or -10%"),
+        (
+            ["before.json", "after.json", "--fail-if", "max>+1%"],
+            "no figure 'max': only ping, load, merge and watch have it",
+        ),
         (["before.json", "after.json", "--plot", "a.gif"], "neither .svg nor .png"),
     ],
 )
 def test_nonsense_is_refused(
-    arguments: list[str], told: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], said: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One line says what is wrong, and the exit code is 2."""
     monkeypatch.chdir(folder)
     write(folder / "large.json", [run(size=1024)])
+    (folder / "spread.json").write_text(json.dumps(run().to_json(), indent=4))
     code, out, err = call("compare", *arguments)
     assert (code, out) == (2, b"")
-    assert told in err
+    assert said in err
     assert len(err.splitlines()) == 1
