@@ -1,4 +1,4 @@
-"""What must hold: how it is read, how many trips show it, and when all is in vain."""
+"""What must hold: how it is read, how many trips show it, and when it cannot hold any more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""compare: which figures have changed, which may have, and of which nothing can be told."""
+"""compare: which figures have changed, which may have, and of which nothing can be said."""
 
 from __future__ import annotations
 
@@ -102,10 +102,8 @@ def test_too_few_runs_tell_nothing(before: int, after: int) -> None:
         (run(trips=0), "loss", "1 of 5 runs after had no trips"),
     ],
 )
-def test_what_a_run_lacks_cannot_be_told(
-    odd: techo.LoadReport, figure: str, reason: str
-) -> None:
-    """The reason names the side and the number of runs; other figures are told."""
+def test_what_a_run_lacks_is_unknown(odd: techo.LoadReport, figure: str, reason: str) -> None:
+    """The reason names the side and the number of runs; other figures are compared."""
     before, after = noisy(5, noise=0.03, seed=1), noisy(4, noise=0.03, seed=2)
     comparison = techo.compare(before, [*after, odd])
     found = comparison.figures[figure]
@@ -158,7 +156,7 @@ def test_a_loss_now_and_then_is_no_change() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "said"),
     [
         ([], [run()], "there is no run before"),
         ([run()], [], "there is no run after"),
@@ -168,10 +166,10 @@ def test_a_loss_now_and_then_is_no_change() -> None:
     ],
 )
 def test_what_cannot_be_compared_is_refused(
-    before: list[techo.LoadReport], after: list[techo.LoadReport], told: str
+    before: list[techo.LoadReport], after: list[techo.LoadReport], said: str
 ) -> None:
     """The error says what differs."""
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=said):
         techo.compare(before, after)
 
 

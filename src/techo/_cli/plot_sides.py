@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from techo._cli.plot import draw_curve, finish_percentiles
-from techo._comparing.comparison import Comparison, endpoints_of
-from techo._comparing.words import change, in_words
+from techo._comparing.comparison import ComparedFigure, Comparison, endpoints_of
+from techo._comparing.words import UNKNOWN, change, in_words
 from techo._probing.histogram import Histogram
 
 _COLOURS: Final = ("tab:blue", "tab:orange")
@@ -45,6 +45,11 @@ def plot_sides(comparison: Comparison, path: Path) -> None:
 def _title(comparison: Comparison) -> str:
     where = ", ".join(endpoints_of([*comparison.before, *comparison.after]))
     kind = "service time" if comparison.before[0].rate is None else "response time"
-    shown = (comparison.figures[name] for name in _NAMED)
-    changes = ", ".join(f"{each.name} {change(each)} ({in_words(each)})" for each in shown)
+    changes = ", ".join(_said_of(comparison.figures[name]) for name in _NAMED)
     return f"{where}: {kind}\n{changes}"
+
+
+def _said_of(figure: ComparedFigure) -> str:
+    found = change(figure)
+    known = f" {found} ({in_words(figure)})"
+    return figure.name + (f": {in_words(figure)}" if found == UNKNOWN else known)

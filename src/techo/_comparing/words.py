@@ -11,6 +11,9 @@ from techo._probing.text import milliseconds
 _MOST: Final = 1_000
 """Per cent; of a larger change, how much larger it is says nothing more."""
 
+UNKNOWN: Final = "-"
+"""What is shown where there is no number."""
+
 _SHOWN: Final = {Verdict.NOT_SHOWN: "no change shown", Verdict.UNKNOWN: "cannot tell"}
 
 _WORDS: Final = {
@@ -36,14 +39,14 @@ def amount(figure: ComparedFigure, value: float | None) -> str:
 def change(figure: ComparedFigure) -> str:
     """Return by how much the figure has changed; what is or was lost has no percentage."""
     if figure.change is None or math.inf in {figure.before, figure.change}:
-        return "-"
+        return UNKNOWN
     return f"{_signed(figure, figure.change)} {_of(figure)}"
 
 
 def interval(figure: ComparedFigure) -> str:
     """Return what the change can be for all that is known."""
     if figure.low is None or figure.high is None:
-        return "-"
+        return UNKNOWN
     low, high = (_signed(figure, each) for each in (figure.low, figure.high))
     return f"{low} to {high} {_of(figure)}"
 
