@@ -239,7 +239,7 @@ def test_a_signal_stops_all_machines_within_a_second_or_so(cluster: Cluster) -> 
         took = time.monotonic() - began
     report = techo.LoadReport.from_json(json.loads(out.splitlines()[-1]))
     assert popen.returncode == -signal.SIGINT
-    assert took < 5  # a busy machine may take more than the second
+    assert took < 20  # an idle machine takes less than a second
     assert report.received == sum(each.received for each in report.parts) > 0
     assert (report.lost, report.unsent, [each.died for each in report.parts]) == (
         0,
@@ -264,6 +264,23 @@ def test_a_scheduler_that_is_away_or_open_is_refused(cluster: Cluster) -> None:
         "--insecure", "-n", "40", "-r", "40", SERVER, fleet="tcp://10.7.1.1:8786"
     )
     assert (done.returncode, report_of(done).received) == (0, 40)
+
+
+def test_capacity_that_would_be_above_the_cap_is_refused_at_once(cluster: Cluster) -> None:
+    """It does not search for minutes first; the text has the remedy."""
+    done = subprocess.run(
+        [
+            *cluster.command("capacity", "--json", "--slo", "loss<50%", "--cap", "200"),
+            *("--start", "150", "--max-rate", "900", "-d", "1", SERVER),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+        env=environment(),
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "above the cap of 200: if that is meant, give --cap 900" in done.stderr
 
 
 def test_capacity_asks_the_fleet(cluster: Cluster) -> None:

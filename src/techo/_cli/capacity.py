@@ -220,6 +220,7 @@ class _Search:
         options = self.options
         if options.fleet is not None:
             async with fleet_of(options) as fleet:
+                fleet.check_rate(max(options.start, options.max_rate or 0.0))
                 return await self._search(fleet.load, stop, fleet.highest_rate, elsewhere=True)
         tls = client_context(options)
         loader = functools.partial(

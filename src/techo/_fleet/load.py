@@ -175,6 +175,14 @@ class Fleet:
         ignore: Callable[[LoadReport], None] = lambda _: None  # noqa: E731  -- has its type
         return await _Run(self.caller, members, together, agreement, watch or ignore).run()
 
+    def check_rate(self, rate: float) -> None:
+        """Refuse what cannot be asked for later.
+
+        Raises:
+            FleetError: it is above the cap.
+        """
+        check_cap(LoadPlan(rate=rate), self.endpoint, self.machines, self.cap)
+
     @property
     def highest_rate(self) -> float | None:
         """Trips per second that the cap allows; None for any number."""

@@ -1,4 +1,4 @@
-"""Orders: what a machine of a fleet is asked to do, as JSON, so that versions may differ."""
+"""Orders: what a machine of a fleet is asked to do, as JSON, which any Python reads alike."""
 
 from __future__ import annotations
 
