@@ -70,7 +70,20 @@ def test_nobody_there_is_said_with_the_remedy() -> None:
         (
             found(techo.CapacityOutcome.LOWEST_FAILED, None, 1.5625, step(1.5625, FAILED)),
             1,
-            "the lowest rate that was tried, 1.5625/s, fails already",
+            "the lowest rate that was tried, 1.5625/s, fails already: p99<5ms (was 9.000 ms)",
+        ),
+        (
+            found(
+                techo.CapacityOutcome.LOWEST_FAILED,
+                None,
+                2,
+                step(2, FAILED, missed=("reconnects==0 (was 7)",)),
+            ),
+            1,
+            (
+                "the lowest rate that was tried, 2/s, fails already: reconnects==0 (was 7); "
+                "if the server allows fewer than 10 at once, lower -c"
+            ),
         ),
         (
             found(

@@ -328,11 +328,21 @@ def _verdict(found: Capacity, options: argparse.Namespace) -> int:
         what = f"the client was the limit, and not {found.endpoint}: {tight.client}"
         return refuse(f"{what}; {tight.remedy}")
     if outcome is CapacityOutcome.LOWEST_FAILED:
-        return fail(f"the lowest rate that was tried, {per_second(last.rate)}, fails already")
+        lowest = f"the lowest rate that was tried, {per_second(last.rate)}, fails already"
+        return fail(f"{lowest}: {_why(last)}")
     return refuse(
         f"{options.max_steps:,} steps were too few; raise --max-steps, or --precision "
         f"{write_share(options.precision)}"
     )
+
+
+def _why(step: CapacityStep) -> str:
+    """Return what a step has missed, with a remedy if it may be the number of connections."""
+    reasons = "; ".join(step.missed)
+    if "reconnects==0" not in reasons:
+        return reasons
+    connections = step.report.connections
+    return f"{reasons}; if the server allows fewer than {connections:,} at once, lower -c"
 
 
 COMMAND: Final = Command(
