@@ -51,15 +51,10 @@ class Cluster:
         return {address: 1 for address in self.workers if address not in self.lost}
 
     def scheduler_info(self, n_workers: int = 1) -> dict[str, Any]:
-        """Return the names; each other time nothing, as a client that refreshes it may.
-
-        Without a word of how many, it is only some, as in releases of Dask.
-        """
+        """Return as many names as are asked for, -1 is all; each other time none, as Dask."""
         self.looks += 1
         names = [(address, {"name": name}) for address, name in self.workers.items()]
-        return {
-            "workers": dict(names[self.looks % 2 * 9 : None if n_workers < 0 else n_workers])
-        }
+        return {"workers": dict(names[: 0 if self.looks % 2 else n_workers % 99])}
 
     def run(self, function: Callable[..., Any], *args: Any, workers: list[str]) -> Any:
         """Call a function as a worker does."""
@@ -257,6 +252,14 @@ async def test_a_share_that_nobody_asks_about_stops(monkeypatch: pytest.MonkeyPa
         with trio.fail_after(PATIENCE):
             done = await trio.to_thread.run_sync(work.carry_out_share, order.to_json())
     assert json.loads(done["report"])["lost"] == 0
+
+
+def test_what_is_said_to_nobody_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker serves many runs, and must not collect what was said too late."""
+    monkeypatch.setattr(work, "_KEPT", -1.0)
+    for run in ("first", "second"):
+        work.tell(run, {"do": "stop"})
+    assert [each for each in [*work._shares] if work._shares.pop(each)] == ["second"]
 
 
 async def test_what_a_machine_refuses_is_raised_here(cluster: Cluster) -> None:

@@ -28,6 +28,9 @@ ABANDONED: Final = 10.0
 _LOOKS: Final = 4
 """Times that is looked at within these."""
 
+_KEPT: Final = 60.0
+"""Seconds that what is said to a share is kept before it runs: longer than it is waited for."""
+
 
 @attrs.define(eq=False)
 class _Share:
@@ -80,7 +83,8 @@ def ask(run: str) -> dict[str, Any]:
 
 def tell(run: str, message: Mapping[str, Any]) -> None:
     """Say to a share when to begin, or to stop, or to end at once."""
-    share = _shares.setdefault(run, _Share())  # it may be told before it runs
+    _forget_what_never_ran()
+    share = _shares.setdefault(run, _Share())  # this may come before it runs
     if message["do"] == "begin":
         share.begin, share.decided = message["at"], True
     elif message["do"] == "stop":
@@ -92,6 +96,13 @@ def tell(run: str, message: Mapping[str, Any]) -> None:
             token.run_sync_soon(share.lot.unpark_all)
 
 
+def _forget_what_never_ran() -> None:
+    """Drop what was said to shares that were over by then, or given up before they began."""
+    for run, share in [*_shares.items()]:
+        if share.token is None and time.monotonic() - share.asked > _KEPT:
+            _shares.pop(run, None)
+
+
 def carry_out_share(text: str) -> dict[str, Any]:
     """Carry out an order; return the last report as JSON, or why it was refused."""
     order = Order.from_json(text)
@@ -101,7 +112,7 @@ def carry_out_share(text: str) -> dict[str, Any]:
     except ValueError as error:
         return {"failure": printable(str(error))}
     finally:
-        del _shares[order.run]
+        _shares.pop(order.run, None)
     return {"report": None if report is None else json.dumps(report.to_json())}
 
 
