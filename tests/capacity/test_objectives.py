@@ -45,6 +45,17 @@ def missed(slo: str, found: techo.LoadReport) -> list[str]:
         ),
         ("p99<200ms", {"seconds": 1.2}, []),
         ("loss<3%", {"lost": 2, "failures": {"timeout-reply": 2}}, []),
+        ("loss<3%", {"lost": 2, "failures": {"timeout-reply": 2}, "seconds": 2.0}, []),
+        (
+            "loss<3%",
+            {
+                "lost": 2,
+                "failures": {"timeout-reply": 2},
+                "seconds": 2.0,
+                "response": techo.Histogram.of([MS] * 99 + [900 * MS]),
+            },
+            ["it fell behind: took 2.00 s for what was due in 1.00 s"],
+        ),
     ],
 )
 def test_what_does_not_hold_is_named(

@@ -157,7 +157,7 @@ class Objectives:
             yield Missed(None, f"{what} beside lost trips ({counted(report.failures)})")
         if report.rate is not None:
             asked = due / report.rate
-            if report.seconds - asked > self._allowed(report, asked):
+            if _behind(report, asked) > self._allowed(report, asked):
                 took = f"took {report.seconds:.2f} s for what was due in {asked:.2f} s"
                 yield Missed(None, f"it fell behind: {took}")
 
@@ -169,6 +169,17 @@ class Objectives:
         """
         trip = 2 * (report.service.mean or 0) / NANOSECONDS
         return max(self.precision * asked, _GRACE) + max(self.longest, trip)
+
+
+def _behind(report: LoadReport, asked: float) -> float:
+    """Return how many seconds after the last trip was due the last reply came, at the most.
+
+    A load that waits for a lost trip lasts until its timeout, whatever the server does.
+    """
+    behind = report.seconds - asked
+    if not report.lost:
+        return behind
+    return min(behind, (report.latency.max or 0) / NANOSECONDS)
 
 
 def _in_words(verb: str, rule: Rule, figures: Figures) -> str:

@@ -49,8 +49,9 @@ def _verdict(step: CapacityStep) -> str:
     words = _WORDS[step.verdict]
     if step.held:
         return f"{words}, confirmed" if step.confirming else words
-    reasons = step.client or ("; ".join(step.missed) if step.report.sent else "")
-    return words + f": {reasons}" * bool(reasons)
+    if step.verdict is StepVerdict.NEVER_REACHED:
+        return words
+    return f"{words}: {step.client or '; '.join(step.missed)}"
 
 
 def text_of(capacity: Capacity) -> str:
