@@ -1,4 +1,4 @@
-"""The cap: how much a fleet may send without having been told that this is meant."""
+"""The cap: how much a fleet may send unless the options say that more is meant."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ _LOOKS: Final = 0.25
 """Seconds between two looks at how long it has been silent."""
 
 _LAST_WORD: Final = 1.0
-"""Seconds in which machines are told that all is over."""
+"""Seconds that the last message to a machine may take: that all is over."""
 
 
 @attrs.define(eq=False)

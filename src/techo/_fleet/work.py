@@ -154,7 +154,7 @@ async def _obey(share: _Share, stop: trio.Event, nursery: trio.Nursery) -> None:
         if share.stopped:
             stop.set()
         await share.lot.park()
-    nursery.cancel_scope.cancel(reason="told to end at once")
+    nursery.cancel_scope.cancel(reason="its client asked for an end at once")
 
 
 async def _look_around(share: _Share, stop: trio.Event) -> None:

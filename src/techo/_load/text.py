@@ -127,7 +127,8 @@ def _counts(report: LoadReport) -> Iterator[str]:
         yield from (f"  {cause}: {text}" for cause, text in report.reasons.items())
     yield _client(report)
     yield from (f"{each.name} died: {each.died}" for each in report.parts if each.died)
-    if errors := [each.clock_error for each in report.parts if each.clock_error is not None]:
+    errors = [each.clock_error for each in report.parts if each.clock_error is not None]
+    if errors and report.seconds:
         yield f"begun at one moment, to within {max(errors) * 1000:,.3f} ms of each clock"
 
 
