@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import ssl
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ import trustme
 from hypothesis import settings
 
 import techo
-from helpers import trust
+from helpers import trust, wait_until
+from techo._kernel import stamps
 from techo._pump import pump
 
 # Under nohup it is ignored, which the programs that tests start would inherit.
@@ -52,6 +54,15 @@ def server_tls(authority: trustme.CA) -> ssl.SSLContext:
 def client_tls(authority: trustme.CA) -> ssl.SSLContext:
     """A client that trusts the authority."""
     return trust(authority)
+
+
+@pytest.fixture
+def stamping() -> Iterator[None]:
+    """Keep the kernel stamping what arrives, which it begins with in the background."""
+    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+        if stamps.switch_on(sock, tcp=False):
+            wait_until(stamps.are_received, "what arrives is stamped")
+        yield
 
 
 NOT_FOR_ALL = {*(techo.Kind(each) for each in ("fd", "tls+fd", "icmp", "ip", "mptcp"))}

@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import trio
 
 import techo
 from capacities import found, report, step
@@ -122,6 +123,7 @@ def test_what_was_not_found_is_said_and_has_its_exit_status(
     """One line on standard error, with the remedy, after the result."""
 
     async def find(*_: object, **__: object) -> techo.Capacity:
+        await trio.lowlevel.checkpoint()
         return result
 
     monkeypatch.setattr(capacity, "find", find)

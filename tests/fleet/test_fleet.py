@@ -386,7 +386,7 @@ async def test_who_gives_up_does_not_wait_for_a_scheduler(
     over.set()
 
 
-async def test_questions_come_when_there_is_a_new_report(
+def test_questions_come_when_there_is_a_new_report(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """All machines are asked at the same moments after the beginning."""

@@ -11,10 +11,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from helpers import PATIENCE, wait_until
+from helpers import PATIENCE
 from techo._kernel import error_queue, packets, stamps
 from techo._kernel.error_queue import NetworkError, Origin, SendStamp, read_errors
 from techo._kernel.packets import Packet, ask_for_headers, receive_packet
+
+pytestmark = pytest.mark.usefixtures("stamping")
 
 linux = pytest.mark.skipif(not stamps.AVAILABLE, reason="only Linux has stamps")
 
@@ -25,15 +27,6 @@ linux = pytest.mark.skipif(not stamps.AVAILABLE, reason="only Linux has stamps")
 def test_hops_are_inferred_where_that_can_be(ttl: int, hops: int | None) -> None:
     """Where a TTL that is usual to begin with is not far above."""
     assert packets.hops_of(ttl) == hops
-
-
-@pytest.fixture(autouse=True)
-def stamping() -> Iterator[None]:
-    """Keep the kernel stamping what arrives, which it begins with in the background."""
-    with socket.socket(type=socket.SOCK_DGRAM) as sock:
-        if stamps.switch_on(sock, tcp=False):
-            wait_until(stamps.are_received, "what arrives is stamped")
-        yield
 
 
 STAMP = (socket.SOL_SOCKET, 37, struct.pack("=6q", 1_700_000_000, 5, 0, 0, 0, 0))

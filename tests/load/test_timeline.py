@@ -51,7 +51,7 @@ def cut(
 
 
 @pytest.mark.parametrize("seconds", [3.0, 15.0, 61.03, 400.0])
-async def test_however_long_a_load_is_intervals_are_few(
+async def test_however_long_a_load_is_intervals_are_few(  # noqa: ASYNC124  -- its fixture is
     seconds: float, first: techo.LoadReport
 ) -> None:
     """They add up to it, none is missing between two, and all are as long, but the last."""
@@ -67,7 +67,7 @@ async def test_however_long_a_load_is_intervals_are_few(
     assert lengths[0] / 2 - 0.02 <= last <= 1.5 * lengths[0] + 0.02
 
 
-async def test_intervals_are_joined_until_most_of_them_have_a_p99(
+async def test_intervals_are_joined_until_most_of_them_have_a_p99(  # noqa: ASYNC124  -- as above
     first: techo.LoadReport,
 ) -> None:
     """That takes a hundred trips, which are five seconds at twenty a second."""
@@ -76,14 +76,18 @@ async def test_intervals_are_joined_until_most_of_them_have_a_p99(
     assert sum(each.percentile(99) is not None for each in found) >= 0.75 * len(found)
 
 
-async def test_a_length_that_was_given_is_kept(first: techo.LoadReport) -> None:
+async def test_a_length_that_was_given_is_kept(  # noqa: ASYNC124  -- as above
+    first: techo.LoadReport,
+) -> None:
     """Whether there is much to say of each interval or not."""
     found = cut(first, 10, 5, every=2.0)
     assert [each.received for each in found] == [10] * 5
     assert len(cut(first, 200, 1, every=0.2)) <= 500  # of a thousand: no picture is so wide
 
 
-async def test_a_load_shorter_than_an_interval_is_one(first: techo.LoadReport) -> None:
+async def test_a_load_shorter_than_an_interval_is_one(  # noqa: ASYNC124  -- as above
+    first: techo.LoadReport,
+) -> None:
     """It is from the beginning to the end."""
     (only,) = cut(first, 0.1, 100)
     assert (only.begin, only.received) == (0, 10)

@@ -38,6 +38,7 @@ def clocks_of(seen: Any) -> list[techo.Clock]:
 
 
 @linux
+@pytest.mark.usefixtures("stamping")
 @pytest.mark.parametrize("size", [64, 300_000])
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
 @pytest.mark.parametrize("name", ["udp", "tcp", "tls"])
