@@ -197,6 +197,7 @@ MAY_IMPORT = {
         "trio",
     },
     "_comparing": {"_comparing", "_load", "_probing", "_schema"},
+    "_mesh": {"_mesh", "_printable", "_probing", "_reprs", "_schema"},
     "_fleet": {
         "_fleet",
         "_kernel",
