@@ -1,0 +1,215 @@
+"""A mesh without Dask: machines are threads of this process, each with a loopback address."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+import techo
+from helpers import PATIENCE
+from techo._fleet import post
+from techo._fleet.machines import FleetError
+from techo._fleet.mesh import mesh
+from techo._fleet.post import PostOrder
+from techo._mesh.report import Mesh
+from techo._rules import PING
+
+
+@attrs.define(eq=False)
+class Cluster:
+    """A scheduler and its workers, as far as a mesh can see them."""
+
+    workers: dict[str, str]
+    """Their names, by address."""
+    pool: concurrent.futures.ThreadPoolExecutor
+    lost: set[str] = attrs.field(factory=set)
+    """Workers that the scheduler does not know any more, and that do not answer."""
+    answered: Callable[[str, Any], None] = lambda _address, _found: None
+    """Called with each answer to a question."""
+
+    def nthreads(self) -> dict[str, int]:
+        """Return those that are there."""
+        return {address: 1 for address in self.workers if address not in self.lost}
+
+    def scheduler_info(self, n_workers: int) -> dict[str, Any]:
+        """Return the names."""
+        assert n_workers == -1
+        return {"workers": {address: {"name": name} for address, name in self.workers.items()}}
+
+    def run(self, function: Callable[..., Any], *args: Any, workers: list[str]) -> Any:
+        """Call a function as a worker does."""
+        (address,) = workers
+        if address in self.lost:
+            raise OSError("connection refused")
+        found = function(*args)
+        if function is post.ask:
+            self.answered(address, found)
+        return {address: found}
+
+    def submit(self, function: Callable[..., Any], *args: Any, **_: Any) -> Any:
+        """Run a task as a worker does, in a thread."""
+        return self.pool.submit(function, *args)
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """A cluster of three machines."""
+    names = {f"tcp://127.0.0.{number}:400": name for number, name in enumerate("ABC", 1)}
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        yield Cluster(names, pool)
+
+
+async def measured(cluster: Cluster, **options: Any) -> Mesh:
+    """Return a mesh, but do not wait for it for ever."""
+    with trio.fail_after(PATIENCE):
+        return await mesh(cluster, **{"count": 5, "interval": 0.01, **options})
+
+
+@pytest.mark.parametrize("in_turns", [False, True], ids=["at-once", "in-turns"])
+async def test_every_machine_probes_all_the_others(
+    cluster: Cluster,
+    in_turns: bool,  # noqa: FBT001  -- pytest gives it by name
+) -> None:
+    """Each pair has its figures, and all servers have ended with the run."""
+    if in_turns:
+        del cluster.workers["tcp://127.0.0.3:400"]  # a turn less to wait for
+    found = await measured(cluster, in_turns=in_turns, timeout=0.9)
+    names = [each.name for each in found.machines]
+    assert [name[0] for name in names] == (["A", "B"] if in_turns else ["A", "B", "C"])
+    assert [(each.source, each.target) for each in found.pairs] == [
+        (one, other) for one in names for other in names if one != other
+    ]
+    for each in found.pairs:
+        assert (each.sent, each.received + each.lost) == (5, 5)
+        assert each.received
+        assert each.latency.count == each.received
+        assert each.figures.keys() >= PING.keys()
+    assert found.in_turns is in_turns
+    for number, each in enumerate(found.machines, 1):
+        assert each.died is None
+        assert each.endpoint is not None
+        assert each.endpoint.startswith(f"tcp://127.0.0.{number}:")
+    await trio.to_thread.run_sync(cluster.pool.shutdown)
+    assert not post._posts
+    place = techo.Endpoint.parse(str(found.machines[0].endpoint))
+    with pytest.raises(ConnectionRefusedError):
+        exchanged(place, "127.0.0.1")
+
+
+async def test_a_machine_that_dies_is_named_and_the_others_go_on(cluster: Cluster) -> None:
+    """What it had reported until then is kept."""
+    dead = "tcp://127.0.0.3:400"
+
+    def answered(address: str, found: Any) -> None:
+        if address == dead and found.get("found"):
+            cluster.lost.add(dead)
+
+    cluster.answered = answered
+    found = await measured(cluster, count=20, interval=0.05)
+    assert [each.died for each in found.machines] == [None, None, "the scheduler has lost it"]
+    third = found.machines[2].name
+    assert all(each.received for each in found.pairs if third not in (each.source, each.target))
+    assert {each.source for each in found.measured} == {
+        each.name for each in found.machines[:2]
+    }
+    for run in [*post._posts]:  # it is lost, and not dead: it would end by itself, later
+        post.tell(run, {"do": "end"})
+
+
+async def test_stopping_ends_it_with_what_there_is(cluster: Cluster) -> None:
+    """All machines report what came back until then."""
+    stop, token = trio.Event(), trio.lowlevel.current_trio_token()
+    seen = set[str]()
+
+    def answered(address: str, found: Any) -> None:
+        if found.get("found"):
+            seen.add(address)
+        if len(seen) == len(cluster.workers):
+            token.run_sync_soon(stop.set)
+
+    cluster.answered = answered
+    found = await measured(cluster, count=100_000, stop=stop)
+    assert all(0 < each.received < 100_000 for each in found.pairs)
+    assert [each.died for each in found.machines] == [None] * 3
+
+
+async def test_cancelling_ends_all_servers(cluster: Cluster) -> None:
+    """No machine goes on serving for nobody."""
+    token = trio.lowlevel.current_trio_token()
+    with trio.CancelScope() as scope:
+        cluster.answered = lambda _address, found: (
+            token.run_sync_soon(scope.cancel) if found.get("found") else None
+        )
+        await measured(cluster, count=100_000)
+    assert scope.cancelled_caught
+    await trio.to_thread.run_sync(cluster.pool.shutdown)
+    assert not post._posts
+
+
+async def test_a_post_that_nobody_asks_about_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has ordered it is gone, or the scheduler is."""
+    monkeypatch.setattr(post, "ABANDONED", 0.2)
+    order = PostOrder(
+        run="alone",
+        host="127.0.0.1",
+        allow=("127.0.0.1",),
+        count=1,
+        interval=1.0,
+        timeout=1.0,
+        size=64,
+    )
+    with trio.fail_after(PATIENCE):
+        done = await trio.to_thread.run_sync(post.hold, order.to_json())
+    assert done == {"failure": None}
+    assert not post._posts
+
+
+async def test_only_the_fleet_is_let_in(cluster: Cluster) -> None:
+    """Another address is refused, and what it sends is not echoed."""
+    came = list[tuple[str, bytes]]()
+
+    def answered(address: str, found: Any) -> None:
+        if address.endswith("1:400") and found.get("endpoint") and not came:
+            place = techo.Endpoint.parse(found["endpoint"])
+            for host in ("127.0.0.9", "127.0.0.2"):
+                came.append((host, exchanged(place, host)))
+
+    cluster.answered = answered
+    await measured(cluster)
+    assert came == [("127.0.0.9", b""), ("127.0.0.2", b"hello")]
+
+
+def exchanged(place: techo.Endpoint, host: str) -> bytes:
+    """Return what comes back of what a host sends."""
+    with socket.create_connection(
+        (place.host, place.port), timeout=PATIENCE, source_address=(host, 0)
+    ) as sock:
+        sock.sendall(b"hello")
+        try:
+            return sock.recv(5)
+        except ConnectionResetError:
+            return b""
+
+
+async def test_a_machine_that_cannot_serve_says_why(cluster: Cluster) -> None:
+    """Its address is not its own, as behind a NAT; the others are a mesh without it."""
+    del cluster.workers["tcp://127.0.0.3:400"]
+    cluster.workers["tcp://192.0.2.1:400"] = "far"
+    found = await measured(cluster)
+    (why,) = (each.died for each in found.machines if each.died is not None)
+    assert why.startswith("it cannot serve on 192.0.2.1 (")
+    assert len(found.measured) == 2
+
+
+async def test_one_machine_is_no_mesh(cluster: Cluster) -> None:
+    """It is refused, as arguments are that make no sense."""
+    with pytest.raises(FleetError, match="a mesh takes two machines or more, and this is one"):
+        await measured(cluster, machines=1)
+    with pytest.raises(ValueError, match="count 0 "):
+        await measured(cluster, count=0)
