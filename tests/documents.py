@@ -102,7 +102,7 @@ def _without_quoted(line: str) -> str:
 
 def is_local(line: str) -> bool:
     """Return whether a command names no machine but this one."""
-    return "example" not in line and "*:" not in line
+    return not re.search(r"example|\*:|--fleet", line)
 
 
 def make_program(path: Path, text: str) -> None:

@@ -216,7 +216,7 @@ MAY_IMPORT = {
         "techo",
         "trio",
     },
-    "fleet": {"_fields", "_fleet"},
+    "fleet": {"_fields", "_fleet", "_mesh"},
     "_watch": {
         "_block",
         "_addresses",
@@ -272,6 +272,7 @@ MAY_IMPORT = {
         "_load",
         "_faults",
         "_fleet",
+        "_mesh",
         "_cli",
         "_checking",
         "_comparing",

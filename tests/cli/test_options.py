@@ -203,7 +203,18 @@ def test_the_limits_of_the_command_line_are_those_of_the_library() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["serve", "talk", "check", "ping", "load", "capacity", "merge", "compare", "history"],
+    [
+        "serve",
+        "talk",
+        "check",
+        "ping",
+        "load",
+        "capacity",
+        "merge",
+        "compare",
+        "mesh",
+        "history",
+    ],
 )
 def test_what_was_typed_does_nothing_to_the_terminal(name: str) -> None:
     """Escapes in what no command knows are shown, and not obeyed."""

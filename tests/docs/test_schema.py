@@ -22,6 +22,7 @@ from schemas import KINDS, SCHEMA, kind_of
 from techo import _log
 from techo._checking.context import Verdict
 from techo._cli.logs import JsonFormatter
+from techo._mesh.outliers import OutlierKind
 from techo._schema import SCHEMA as NUMBER
 from techo._schema import headed
 from techo._watch.events import EventKind, State
@@ -45,6 +46,7 @@ def test_it_is_a_schema() -> None:
         ("watch_state", State),
         ("watch_kind", EventKind),
         ("comparison_verdict", techo.Verdict),
+        ("mesh_outlier_kind", OutlierKind),
     ],
 )
 def test_its_words_are_those_of_the_code(name: str, words: Any) -> None:
@@ -125,7 +127,8 @@ def test_commands_print_what_is_described(tmp_path: Path) -> None:
             assert found, (arguments, err)
             seen |= found
     described = {each for each in KINDS if not each.startswith("log_")}
-    assert seen == described - {"statistics", "dropped_lines"}
+    # tests/cli/test_mesh.py has that which takes a fleet.
+    assert seen == described - {"statistics", "dropped_lines", "mesh"}
 
 
 def datagrams(process: Process) -> None:

@@ -202,6 +202,23 @@ async def load(stop: trio.Event) -> techo.LoadReport:
     return techo.LoadReport.merged([report, techo.LoadReport.from_json(report.to_json())])
 
 
+async def mesh_by_fleet(client: Any) -> fleet.Mesh:
+    """Machines that probe each other, and who stands out."""
+    found = await fleet.mesh(client, machines=3, count=20, interval=0.1, in_turns=True)
+    assert_type(found.matrix("p99"), list[list[float | None]])
+    for machine in found.machines:
+        assert_type(machine, fleet.MeshMachine)
+        assert_type(machine.died, str | None)
+    for pair in found.pairs:
+        assert_type(pair, fleet.MeshPair)
+        assert_type(pair.percentile(50), float | None)
+        assert_type(pair.latency, techo.Histogram)
+    for each in fleet.outliers_of(found):
+        assert_type(each, fleet.Outlier)
+        assert_type(each.kind, fleet.OutlierKind)
+    return found
+
+
 async def load_by_fleet(client: Any) -> techo.LoadReport:
     """A load by many machines, which Dask's client knows."""
     tls = fleet.FleetTls(ca="/etc/ca.pem")

@@ -14,6 +14,7 @@ SUMMARIES: Final = {
     "ping": "measure loss and latency, probe by probe",
     "load": "make many round trips over many connections, and measure those",
     "capacity": "find the highest rate at which a server holds what it must",
+    "mesh": "have many machines probe each other, and say which stand out",
     "watch": "watch many targets for days, and say when each was away",
     "merge": "add up the reports of several loads",
     "compare": "say what has changed between loads, and what may be chance",
@@ -29,10 +30,9 @@ DEFAULT: Final = "serve"
 """The command that need not be named."""
 
 GROUPS: Final = {
-    "Serve": ("serve",),
-    "Try out a server": ("talk", "check"),
+    "Serve, and try out a server": ("serve", "talk", "check"),
     "Measure one": ("ping", "load", "merge", "compare", "capacity"),
-    "Watch many": ("watch", "history"),
+    "Watch many": ("watch", "history", "mesh"),
     "Learn": ("help", "completion"),
 }
 """The commands as the first page shows them."""

@@ -8,7 +8,7 @@ import math
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Final
 
-from techo._cli.options import Group, flag, option, setter, switch
+from techo._cli.options import Group, Option, flag, option, setter, switch
 from techo._cli.packets import fitting_options
 from techo._cli.readers import NUMBER, Form, checked
 from techo._cli.tls import wanted
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from techo._fleet.scheduler import Scheduler
     from techo._load.plan import LoadPlan
     from techo._load.report import LoadReport
+    from techo._mesh.report import Mesh
 
 
 def _read_scheduler(text: str) -> Scheduler:
@@ -30,32 +31,37 @@ def _read_scheduler(text: str) -> Scheduler:
     return Scheduler.parse(text)
 
 
+def _by_fleet(otherwise: str) -> Option:
+    return option(
+        "--fleet",
+        Form("SCHEDULER", _read_scheduler),
+        "have the workers of this Dask scheduler do it, tcp://HOST:PORT or tls://HOST:PORT; "
+        "needs the extra fleet. See techo help fleet",
+        shown=otherwise,
+    )
+
+
+_MACHINES: Final = option("--machines", NUMBER, "how many of its workers", shown="all")
+_CAP: Final = option(
+    "--cap",
+    Form("RATE", checked(read_rate, TRIPS_PER_SECOND.or_off(math.inf))),
+    "trips a second in all; above it, only machines of the fleet are loaded",
+    default=5000.0,
+    shown="5000/s",
+)
+_INSECURE: Final = switch(
+    "--insecure",
+    "accept a tcp:// scheduler on another machine: who reaches it, or is on the way, runs code "
+    "on every machine",
+)
+
 FLEET: Final = Group(
-    "Many machines",
-    (
-        option(
-            "--fleet",
-            Form("SCHEDULER", _read_scheduler),
-            "have the workers of this Dask scheduler do it, tcp://HOST:PORT or "
-            "tls://HOST:PORT; needs the extra fleet. See techo help fleet",
-            shown="this machine does it",
-        ),
-        option("--machines", NUMBER, "how many of its workers", shown="all"),
-        option(
-            "--cap",
-            Form("RATE", checked(read_rate, TRIPS_PER_SECOND.or_off(math.inf))),
-            "trips a second in all; above it, only machines of the fleet are loaded",
-            default=5000.0,
-            shown="5000/s",
-        ),
-        switch(
-            "--insecure",
-            "accept a tcp:// scheduler on another machine: who reaches it, or is on the way, "
-            "runs code on every machine",
-        ),
-    ),
+    "Many machines", (_by_fleet("this machine does it"), _MACHINES, _CAP, _INSECURE)
 )
 """The options; `fleet_of` makes what they describe."""
+
+MESHED: Final = Group("Many machines", (_by_fleet("none; it is needed"), _MACHINES, _INSECURE))
+"""Those of machines that only probe each other, which takes no cap."""
 
 _ONLY: Final = ("machines", "cap", "insecure")
 """Options that mean nothing without --fleet."""
@@ -133,3 +139,21 @@ async def load_by_fleet(
     """
     async with fleet_of(options) as fleet:
         return await fleet.load(plan, watch=watch, stop=stop)
+
+
+async def mesh_by_fleet(options: argparse.Namespace, stop: trio.Event) -> Mesh:
+    """Have the machines that the options describe probe each other.
+
+    Raises:
+        ValueError: there is no fleet, or not so many machines, or one has another version.
+    """
+    from techo._fleet.machines import FleetError
+    from techo._fleet.mesh import mesh
+    from techo._fleet.scheduler import connected
+
+    names = ("machines", "count", "interval", "timeout", "size", "in_turns")
+    try:
+        async with connected(options.fleet) as client:
+            return await mesh(client, **{n: getattr(options, n) for n in names}, stop=stop)
+    except FleetError as error:
+        raise ValueError(str(error)) from None

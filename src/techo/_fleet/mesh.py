@@ -310,10 +310,10 @@ class _Run:
 
 
 def _pair(source: _Member, target: _Member, text: str | None) -> MeshPair:
-    names = {"source": source.machine.name, "target": target.machine.name}
+    pair = MeshPair(source=source.machine.name, target=target.machine.name)
     if text is None:
-        return MeshPair(**names)
+        return pair
     found: dict[str, Any] = json.loads(text)
-    failures = {FailureCause(cause): count for cause, count in found["failures"].items()}
-    latency = Histogram.from_json(found["latency"])
-    return MeshPair(**{**found, **names, "failures": failures, "latency": latency})
+    found["failures"] = {FailureCause(name): each for name, each in found["failures"].items()}
+    found["latency"] = Histogram.from_json(found["latency"])
+    return attrs.evolve(pair, **found)

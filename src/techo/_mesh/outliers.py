@@ -22,7 +22,7 @@ Cell: TypeAlias = tuple[str, str]
 _FACTOR: Final = 3.0
 """Times the usual time that a pair must exceed, ..."""
 
-_LEAST: Final = 200_000.0
+_LEAST: Final = {"p50": 200_000.0, "p99": 1_000_000.0}
 """... and nanoseconds by which: below that, a busy processor is as likely as a network."""
 
 _POINTS: Final = 1.0
@@ -57,6 +57,7 @@ class Outlier:
     figure: str
     """One of p50, p99 and loss."""
     kind: OutlierKind
+    """Whether that is a machine, all to it or from it, or a pair."""
     machines: Sequence[str]
     """Which one; of pairs the source, and the target."""
     usual: float
@@ -67,10 +68,11 @@ class Outlier:
     def __str__(self) -> str:
         what = "loses more" if self.figure == "loss" else "is slow"
         first, last = self.machines[0], self.machines[-1]
+        name = first.partition(" (")[0]  # without its address, which is there already
         return {
-            OutlierKind.MACHINE: f"everything from and to {first} {what}: {first}",
-            OutlierKind.TARGET: f"everything to {first} {what}: {first}",
-            OutlierKind.SOURCE: f"everything from {first} {what}: {first}",
+            OutlierKind.MACHINE: f"everything from and to {first} {what}: {name}",
+            OutlierKind.TARGET: f"everything to {first} {what}: {name}",
+            OutlierKind.SOURCE: f"everything from {first} {what}: {name}",
             OutlierKind.BOTH_WAYS: f"only between {first} and {last}",
             OutlierKind.PAIR: f"only {first} to {last}",
         }[self.kind]
@@ -98,7 +100,7 @@ def is_bad(figure: str, value: float, usual: float) -> bool:
         return False
     if figure == "loss":
         return value > usual + _POINTS
-    return value > max(_FACTOR * usual, usual + _LEAST)
+    return value > max(_FACTOR * usual, usual + _LEAST[figure])
 
 
 def usual_of(mesh: Mesh, figure: str) -> float | None:

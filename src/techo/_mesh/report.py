@@ -73,7 +73,7 @@ class MeshPair:
             "loss_percent": self.loss,
             "failures": {str(cause): count for cause, count in self.failures.items()},
             "latency_ns": figures_to_json(self.latency, lost=self.lost),
-            "histogram": self.latency.to_json(),
+            "latency_histogram": self.latency.to_json(),
         }
 
 
@@ -82,6 +82,7 @@ class MeshMachine:
     """One machine of a mesh."""
 
     name: str
+    """As the scheduler knows it, with its address."""
     endpoint: str | None = None
     """Where it has served; None if it never did."""
     died: str | None = None
@@ -93,6 +94,7 @@ class Mesh:
     """What all machines have measured to all others."""
 
     machines: Sequence[MeshMachine]
+    """In the order of rows and columns."""
     pairs: Sequence[MeshPair]
     """Row by row: all of the first machine, to the others in their order, then the next."""
     in_turns: bool = False

@@ -40,7 +40,7 @@ def show(mesh: Mesh, file: IO[str], *, colours: bool) -> None:
             console.print(_table(mesh, figure))
         file.write("\n")
         file.writelines(f"{line.rstrip()}\n" for line in capture.get().splitlines())
-    if remarks := [*_remarks(mesh)]:
+    if remarks := [*remarks_of(mesh)]:
         console.print()
         console.print(*remarks, sep="\n", soft_wrap=True)
 
@@ -75,19 +75,21 @@ def _cell(figure: str, value: float | None, usual: float | None, *, own: bool) -
     if own:
         return Text("")
     if value is None or usual is None:
-        return Text(_amount(figure, value), style="dim")
+        return Text(amount(figure, value), style="dim")
     return Text(
-        _amount(figure, value), style="bold red" if is_bad(figure, value, usual) else "green"
+        amount(figure, value), style="bold red" if is_bad(figure, value, usual) else "green"
     )
 
 
-def _amount(figure: str, value: float | None) -> str:
+def amount(figure: str, value: float | None) -> str:
+    """Return a figure as it is shown, without its unit."""
     if figure == "loss":
         return "-" if value is None else f"{value:.3g}"
     return milliseconds(value)
 
 
-def _remarks(mesh: Mesh) -> Iterator[str]:
+def remarks_of(mesh: Mesh) -> Iterator[str]:
+    """Yield a line for each machine that died, and for what stands out."""
     for each in mesh.machines:
         if each.died is not None:
             yield f"{printable(each.name)} died: {printable(each.died)}"
@@ -97,7 +99,7 @@ def _remarks(mesh: Mesh) -> Iterator[str]:
 def in_words(outlier: Outlier) -> str:
     """Return an outlier as a line for people, with its figure and what is usual."""
     figure, unit = outlier.figure, FIGURES[outlier.figure]
-    least = _amount(figure, outlier.least)
+    least = amount(figure, outlier.least)
     here = least if math.isinf(outlier.least) else f"{least} {unit}"
-    usual = _amount(figure, outlier.usual)
+    usual = amount(figure, outlier.usual)
     return f"{printable(str(outlier))} ({figure} {here} or more, usually {usual} {unit})"
