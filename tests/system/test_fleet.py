@@ -121,9 +121,10 @@ def cluster() -> Iterator[Cluster]:
         for number, host in enumerate(MACHINES, 1)
     ]
     address = f"ip -n middle address add {SERVER}/32 dev lo"
+    forward = "ip netns exec middle sysctl -qw net.ipv4.ip_forward=1"
     with (
         tempfile.TemporaryDirectory() as folder,
-        network(["middle", *MACHINES], *wires, *routes, address) as net,
+        network(["middle", *MACHINES], *wires, *routes, address, forward) as net,
         contextlib.ExitStack() as stack,
     ):
         made = Cluster(net, Path(folder))
@@ -298,3 +299,39 @@ def test_capacity_asks_the_fleet(cluster: Cluster) -> None:
     )
     *_, found = map(json.loads, done.stdout.splitlines())
     assert (done.returncode, found["trips_per_second"]) == (0, 150)
+
+
+def test_a_mesh_names_who_dies_and_measures_the_others(cluster: Cluster) -> None:
+    """Each serves on its own address, whatever its clock says; Ctrl-C ends it with a report."""
+    command = cluster.command("mesh", "--json", "-n", "100000", "-i", "20ms")
+    with (
+        cluster.worker("one", name="doomed") as doomed,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+        ) as popen,
+    ):
+        wait_until(lambda: two_is_there(cluster), "the second machine to probe the first")
+        time.sleep(2)  # so long they probe
+        doomed.signal(signal.SIGKILL)
+        time.sleep(2)  # until that was noticed
+        popen.send_signal(signal.SIGINT)
+        out, err = popen.communicate(timeout=PATIENCE)
+    found = json.loads(out)
+    machines = {each["name"].partition(" ")[0]: each for each in found["machines"]}
+    assert popen.returncode == 1
+    assert machines.pop("doomed")["died"] == "the scheduler has lost it"
+    assert "died: the scheduler has lost it" in err.decode()
+    for number, name in enumerate(MACHINES, 1):
+        assert machines[name]["died"] is None
+        assert machines[name]["endpoint"].startswith(f"tcp://10.7.{number}.2:")
+    living = {each["name"] for each in machines.values()}
+    pairs = [each for each in found["pairs"] if {each["source"], each["target"]} <= living]
+    assert len(pairs) == 6
+    assert all(each["received"] > 0 for each in pairs)
+
+
+def two_is_there(cluster: Cluster) -> bool:
+    """Return whether the first machine has one of the second's connections, as in a mesh."""
+    command = [*cluster.net.on("one"), "cat", "/proc/net/tcp"]
+    table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return re.search(r" 0202070A:\w{4} 01 ", table) is not None
