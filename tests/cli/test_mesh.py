@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from helpers import call
 from schemas import kind_of
@@ -63,6 +64,7 @@ def run(
     """Run the command with a fleet that has found this."""
 
     async def mesh_by_fleet(*_: Any) -> Mesh:
+        await trio.lowlevel.checkpoint()
         if isinstance(found, Exception):
             raise found
         return found
