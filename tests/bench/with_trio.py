@@ -71,7 +71,7 @@ async def serve_techo(where: str, probe: str | None, reply: techo.Reply = techo.
 def costly(data: bytes) -> bytes:
     """Reply after as long as it is said to cost, in which nothing else is done."""
     end = time.perf_counter() + COST
-    time.sleep(COST - SPIN)
+    time.sleep(COST - SPIN)  # what a reply costs: the run must do nothing else meanwhile
     while time.perf_counter() < end:
         pass
     return data

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import time
 import uuid
-from collections.abc import Callable, Sequence
-from typing import Final, Literal, NoReturn
+from collections.abc import Callable, Collection, Sequence
+from typing import Final, Literal
 
 import attrs
 import trio
@@ -17,10 +16,12 @@ from techo._fleet.machines import (
     Client,
     FleetError,
     Machine,
+    beginning,
+    call_the_roll,
     check_versions,
     chosen,
 )
-from techo._fleet.member import SILENCE, Agreement, Member
+from techo._fleet.member import Agreement, Member
 from techo._fleet.order import FleetTls, Order
 from techo._kernel.options import DEFAULT_OPTIONS, SocketOptions
 from techo._load.plan import LoadPlan
@@ -31,15 +32,9 @@ from techo._nursery import first_of, open_bare_nursery
 from techo._probing.arrivals import Arrivals, arrivals_of
 from techo.endpoint import Endpoint, check_connectable
 
-_ROLL: Final = 0.5
-"""Seconds between two looks at which machines the scheduler has."""
-
 _LEAD: Final = 0.2
 """Seconds from the decision to the beginning, besides what calls take: enough for each machine
 to hear of it."""
-
-_CALLS: Final = 10
-"""Times that half a call takes, in which a machine should have heard of it."""
 
 
 async def load(
@@ -212,40 +207,25 @@ class _Run:
     async def run(self) -> LoadReport:
         try:
             async with open_bare_nursery() as nursery:
-                nursery.start_soon(self._call_the_roll)
+                nursery.start_soon(call_the_roll, self.caller, self._lose_absent)
                 nursery.start_soon(self._note_stop)
                 nursery.start_soon(self.together.show, self.watch)
                 async with trio.open_nursery() as running:
                     for each in self.members:
                         running.start_soon(each.run)
                     begun = await self.together.until_ready()
-                    self.agreement.decide(self._soon() if begun else None)
+                    clocks = [each.clock for each in self.members]
+                    self.agreement.decide(beginning(clocks, _LEAD) if begun else None)
                 nursery.cancel_scope.cancel(reason="the load is over")
         except ExceptionGroup as group:
             raise first_of(group) from None
         return self.together.report()
 
-    def _soon(self) -> float:
-        errors = [each.clock.error for each in self.members if each.clock is not None]
-        return time.monotonic() + _LEAD + _CALLS * max(errors)
-
     async def _note_stop(self) -> None:
         await self.agreement.stop.wait()
         self.together.stopped = True
 
-    async def _call_the_roll(self) -> NoReturn:
-        """Note which machines the scheduler has lost, or that there is none any more."""
-        while True:
-            await trio.sleep(_ROLL)
-            present = set[str]()
-            how = "the scheduler has lost it"
-            try:
-                with trio.fail_after(SILENCE):
-                    present = set(await self.caller.addresses())
-            except trio.TooSlowError:
-                how = f"the scheduler has been silent for {SILENCE:g} s"
-            except Exception as error:  # noqa: BLE001  -- whatever Dask raises then
-                how = f"the scheduler is gone ({type(error).__name__})"
-            for each in self.members:
-                if each.machine.address not in present and not each.share.over:
-                    each.lose(how)
+    def _lose_absent(self, present: Collection[str], how: str) -> None:
+        for each in self.members:
+            if each.machine.address not in present and not each.share.over:
+                each.lose(how)

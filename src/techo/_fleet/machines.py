@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol, TypeVar
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, Final, NoReturn, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
@@ -16,6 +17,15 @@ T = TypeVar("T")
 
 _TURNS: Final = 8
 """Times a machine's clocks are asked for: the fastest answer tells most; and names, at most."""
+
+SILENCE: Final = 15.0
+"""Seconds without a word after which a machine is taken for dead."""
+
+_ROLL: Final = 0.5
+"""Seconds between two looks at which machines the scheduler has."""
+
+_HALF_CALLS: Final = 10
+"""Times that half a call takes, in which a machine should have heard of a beginning."""
 
 _CALLS: Final = 100
 """Calls at the same time; each has a thread."""
@@ -177,3 +187,34 @@ async def _ask_clocks(caller: Caller, machine: Machine) -> Clock:
         monotonic=monotonic - (monotonic_before + monotonic_after) / 2,
         error=error,
     )
+
+
+def beginning(clocks: Iterable[Clock | None], lead: float) -> float:
+    """Return when machines of these clocks can begin together, in this CLOCK_MONOTONIC.
+
+    That is in `lead` seconds and as long as calls take, so that each has heard of it by then.
+    """
+    errors = [each.error for each in clocks if each is not None]
+    return time.monotonic() + lead + _HALF_CALLS * max(errors, default=0.0)
+
+
+async def call_the_roll(
+    caller: Caller, lose_absent: Callable[[Collection[str], str], None]
+) -> NoReturn:
+    """Report twice a second, until cancelled, which machines there are.
+
+    `lose_absent` is called with the addresses that the scheduler has, and how all others were
+    lost: by it, or with it.
+    """
+    while True:
+        await trio.sleep(_ROLL)
+        present = set[str]()
+        how = "the scheduler has lost it"
+        try:
+            with trio.fail_after(SILENCE):
+                present = set(await caller.addresses())
+        except trio.TooSlowError:
+            how = f"the scheduler has been silent for {SILENCE:g} s"
+        except Exception as error:  # noqa: BLE001  -- whatever Dask raises then
+            how = f"the scheduler is gone ({type(error).__name__})"
+        lose_absent(present, how)

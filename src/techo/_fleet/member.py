@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from techo._fleet import work
-from techo._fleet.machines import Caller, Clock, Machine, clock_of
+from techo._fleet.machines import SILENCE, Caller, Clock, Machine, clock_of
 from techo._fleet.order import Order
 from techo._load.report import LoadReport
 from techo._load.together import Share, Together
@@ -29,9 +29,6 @@ _ASKED_SOON: Final = 0.1
 
 _START: Final = 30.0
 """Seconds that a machine has to begin with its task."""
-
-SILENCE: Final = 15.0
-"""Seconds without a word after which a machine is taken for dead."""
 
 _SILENCE_AFTER_STOP: Final = 2.0
 """The same once all were stopped."""

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NoReturn
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
 
 import attrs
 import trio
 
 from techo._fleet import post
 from techo._fleet.machines import (
+    SILENCE,
     Caller,
     Client,
     Clock,
     FleetError,
     Machine,
+    beginning,
+    call_the_roll,
     check_versions,
     chosen,
     clock_of,
@@ -40,20 +42,11 @@ _ASKED: Final = 0.4
 _START: Final = 30.0
 """Seconds that a machine has to begin with its task."""
 
-_SILENCE: Final = 15.0
-"""Seconds without a word after which a machine is taken for dead."""
-
-_ROLL: Final = 0.5
-"""Seconds between two looks at which machines the scheduler has."""
-
 _LAST_WORD: Final = 2.0
 """Seconds in which machines are told that all is over."""
 
 _LEAD: Final = 0.3
 """Seconds from the decision to the beginning, besides what calls take."""
-
-_CALLS: Final = 10
-"""Times that half a call takes, in which a machine should have heard of it."""
 
 _BETWEEN: Final = 0.5
 """Seconds between two turns, in which connections are closed and opened."""
@@ -170,7 +163,7 @@ class _Member:
     async def _ask(self, submitted: float) -> None:
         found: dict[str, Any] | None = None
         try:
-            with trio.move_on_after(_SILENCE):
+            with trio.move_on_after(SILENCE):
                 found = await self.caller.there(self.machine, post.ask, self.order.run)
         except Exception:  # noqa: BLE001  -- whatever Dask raises; it counts as silence
             found = None
@@ -183,7 +176,7 @@ class _Member:
             await self._note_end()
         elif found == {} and now > submitted + _START:
             self.lose(f"its task did not begin within {_START:g} s: it may be busy")
-        elif now >= self._heard + _SILENCE:
+        elif now >= self._heard + SILENCE:
             self.lose(f"no word from it for {now - self._heard:.0f} s")
 
     def _take(self, found: Mapping[str, Any]) -> None:
@@ -232,7 +225,7 @@ class _Run:
     async def run(self) -> Mesh:
         try:
             async with open_bare_nursery() as nursery:
-                nursery.start_soon(self._call_the_roll)
+                nursery.start_soon(call_the_roll, self.caller, self._lose_absent)
                 nursery.start_soon(self._note_stop)
                 for each in self.members:
                     nursery.start_soon(each.follow)
@@ -253,8 +246,7 @@ class _Run:
 
     async def _begin(self) -> None:
         """Say to each machine whom to probe, and when."""
-        errors = [each.clock.error for each in self.members if each.clock is not None]
-        at = time.monotonic() + _LEAD + _CALLS * max(errors, default=0.0)
+        at = beginning([each.clock for each in self.members], _LEAD)
         async with trio.open_nursery() as nursery:
             for number, each in enumerate(self.members):
                 if each.died is None and each.clock is not None:
@@ -278,22 +270,10 @@ class _Run:
             for each in self.members:
                 nursery.start_soon(each.tell, {"do": "stop"})
 
-    async def _call_the_roll(self) -> NoReturn:
-        """Note which machines the scheduler has lost, or that there is none any more."""
-        while True:
-            await trio.sleep(_ROLL)
-            present = set[str]()
-            how = "the scheduler has lost it"
-            try:
-                with trio.fail_after(_SILENCE):
-                    present = set(await self.caller.addresses())
-            except trio.TooSlowError:
-                how = f"the scheduler has been silent for {_SILENCE:g} s"
-            except Exception as error:  # noqa: BLE001  -- whatever Dask raises then
-                how = f"the scheduler is gone ({type(error).__name__})"
-            for each in self.members:
-                if each.machine.address not in present:
-                    each.lose(how)
+    def _lose_absent(self, present: Collection[str], how: str) -> None:
+        for each in self.members:
+            if each.machine.address not in present:
+                each.lose(how)
 
     def _report(self) -> Mesh:
         machines = [
