@@ -28,7 +28,7 @@ from techo._cli.packets import PACKETS, socket_options
 from techo._cli.process import shortage
 from techo._cli.readers import NUMBER, RATE, TIME, TIME_OR_NONE, Form, checked
 from techo._cli.rules import names_of
-from techo._cli.signals import held, release, stopping
+from techo._cli.signals import held, stopping
 from techo._cli.tls import client_context
 from techo._printable import quoted
 from techo._probing.failure_cause import FailureCause
@@ -195,18 +195,9 @@ class _Search:
     """Draws how far a step is; None where there is no terminal."""
 
     async def run(self, stop_signals: Sequence[signal.Signals]) -> None:
-        import trio
-
-        from techo._nursery import open_bare_nursery
-
-        stop = trio.Event()
-        with trio.open_signal_receiver(*stop_signals) as signals:
-            release(stop_signals)
-            async with open_bare_nursery() as nursery:
-                nursery.start_soon(self.signals.heed, signals, nursery, stop)
-                with open_bar(1) as self.draw:
-                    self.found = await self._find(stop)
-                nursery.cancel_scope.cancel(reason="the search is over")
+        async with self.signals.heeded(stop_signals) as stop:
+            with open_bar(1) as self.draw:
+                self.found = await self._find(stop)
         if self.found is not None:
             self.objects.put(self.found.to_json())
             if not self.options.json:

@@ -45,7 +45,7 @@ from techo._cli.report import (
     deliver,
 )
 from techo._cli.rules import names_of
-from techo._cli.signals import held, release, stopping
+from techo._cli.signals import held, stopping
 from techo._cli.tls import client_context
 from techo._load.timeline import Timeline
 from techo._probing.arrivals import Arrivals
@@ -204,22 +204,16 @@ class _Load:
     signals: TwoSignals = attrs.field(factory=TwoSignals)
 
     async def run(self, stop_signals: Sequence[signal.Signals]) -> None:
-        import trio
-
         from techo._load.plan import SECONDS as DURATION
         from techo._load.probe import idle_seconds
-        from techo._nursery import open_bare_nursery
 
-        options, stop = self.options, trio.Event()
+        options = self.options
         idle = 0.0 if options.probe is None else idle_seconds(options.probe)
         seconds = options.duration or DURATION
         progress = _progress(options.warm_up, seconds, options.trips, idle)
-        with trio.open_signal_receiver(*stop_signals) as signals, progress as show:
-            release(stop_signals)
-            async with open_bare_nursery() as nursery:
-                nursery.start_soon(self.signals.heed, signals, nursery, stop)
+        async with self.signals.heeded(stop_signals) as stop:
+            with progress as show:
                 self.report = await self._measure(show, stop)
-                nursery.cancel_scope.cancel(reason="the load is over")
 
     async def _measure(
         self, show: Callable[[LoadReport], None], stop: trio.Event

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -11,6 +12,7 @@ import attrs
 from techo._cli.options import Option, option
 from techo._cli.output import print_error
 from techo._cli.readers import NUMBER, SIZE, TIME
+from techo._cli.signals import release
 
 if TYPE_CHECKING:
     import trio
@@ -55,10 +57,27 @@ class TwoSignals:
         """What the process ends with if there is nothing worse: see `Command.run`."""
         return -signal.SIGINT if self.stopped_by == signal.SIGINT else 0
 
-    async def heed(
+    @contextlib.asynccontextmanager
+    async def heeded(self, stop_signals: Sequence[signal.Signals]) -> AsyncIterator[trio.Event]:
+        """Heed signals that are held for the length of a block, which gets what the first sets.
+
+        The second one cancels the block.
+        """
+        import trio
+
+        from techo._nursery import open_bare_nursery
+
+        stop = trio.Event()
+        with trio.open_signal_receiver(*stop_signals) as signals:
+            release(stop_signals)
+            async with open_bare_nursery() as nursery:
+                nursery.start_soon(self._heed, signals, nursery, stop)
+                yield stop
+                nursery.cancel_scope.cancel(reason="what was measured is over")
+
+    async def _heed(
         self, signals: AsyncIterator[int], nursery: trio.Nursery, stop: trio.Event
     ) -> None:
-        """Set `stop` at the first signal, and cancel `nursery` at the second."""
         self.stopped_by = await anext(signals)
         stop.set()
         nursery.start_soon(_explain)

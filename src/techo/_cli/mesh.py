@@ -20,7 +20,7 @@ from techo._cli.plot_mesh import plot_mesh
 from techo._cli.readers import NUMBER, SIZE, TIME
 from techo._cli.report import check_can_draw, draw, picture_option
 from techo._cli.rules import names_of, rules_about
-from techo._cli.signals import held, release, stopping
+from techo._cli.signals import held, stopping
 from techo._printable import printable
 from techo._probing.failure_cause import FailureCause
 from techo._probing.text import counted, number_of
@@ -109,17 +109,8 @@ class _Mesh:
     """None if a second signal ended it."""
 
     async def run(self, stop_signals: Sequence[signal.Signals]) -> None:
-        import trio
-
-        from techo._nursery import open_bare_nursery
-
-        stop = trio.Event()
-        with trio.open_signal_receiver(*stop_signals) as signals:
-            release(stop_signals)
-            async with open_bare_nursery() as nursery:
-                nursery.start_soon(self.signals.heed, signals, nursery, stop)
-                self.found = await mesh_by_fleet(self.options, stop)
-                nursery.cancel_scope.cancel(reason="the mesh is over")
+        async with self.signals.heeded(stop_signals) as stop:
+            self.found = await mesh_by_fleet(self.options, stop)
 
 
 def _deliver(found: Mesh, options: argparse.Namespace) -> int:
