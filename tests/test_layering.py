@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "reply": set[str](),
     "_addresses": {"endpoint", "trio"},
     "_block": set[str](),
+    "_console": set[str](),
     "_nursery": {"trio"},
     "_printable": set[str](),
     "_protocols": {"_printable"},
@@ -170,6 +171,7 @@ MAY_IMPORT = {
         "trio",
     },
     "_load": {
+        "_console",
         "_kernel",
         "_operate",
         "_schema",
@@ -196,8 +198,8 @@ MAY_IMPORT = {
         "_validation",
         "trio",
     },
-    "_comparing": {"_comparing", "_load", "_probing", "_schema"},
-    "_mesh": {"_mesh", "_printable", "_probing", "_reprs", "_schema"},
+    "_comparing": {"_comparing", "_console", "_load", "_probing", "_schema"},
+    "_mesh": {"_console", "_mesh", "_printable", "_probing", "_reprs", "_schema"},
     "_fleet": {
         "_echo_service",
         "_figures",

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from typing import IO, Final, Literal
+from typing import IO, Final
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from techo._comparing.comparison import Comparison, Verdict, endpoints_of
 from techo._comparing.words import amount, change, in_words, interval, too_few
+from techo._console import report_console
 from techo._load.report import LoadReport
 from techo._probing.text import fitted, number_of
-
-_LEAST_WIDTH: Final = 100
-"""Columns that are taken to be there: a narrow terminal wraps lines, and cuts no figure."""
 
 _UNITS: Final = {"ns": "ms", "percent": "%", "per_second": "/s"}
 """In which figures are shown, by the unit that they have."""
@@ -38,11 +35,7 @@ def text_of(comparison: Comparison) -> str:
 
 def show(comparison: Comparison, file: IO[str], *, colours: bool) -> None:
     """Print all of it, in as many columns as it takes; with colours if `file` has them."""
-    system: Literal["auto"] | None = "auto" if colours else None
-    console = Console(
-        file=file, color_system=system, highlight=False, markup=False, emoji=False
-    )
-    console.width = max(console.width, _LEAST_WIDTH)
+    console = report_console(file, colours=colours)
     for line in _sides(comparison):
         console.print(line, soft_wrap=True)
     console.print()

@@ -7,12 +7,12 @@ import collections
 import io
 import re
 from collections.abc import Iterator
-from typing import IO, Final, Literal
+from typing import IO, Final
 
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
+from techo._console import report_console
 from techo._load.probe_text import probe_lines, probe_table
 from techo._load.report import OF_NO_TRIP, TIMES, LoadReport
 from techo._probing.arrivals import Arrivals
@@ -41,8 +41,6 @@ _BAR: Final = 40
 _INDENT: Final = 2
 """Columns before a table."""
 _BAR_MARK: Final = "━"
-_LEAST_WIDTH: Final = 100
-"""Columns that are taken to be there: a narrow terminal wraps lines, and cuts no figure."""
 _BLANKS: Final = re.compile(r" +(\x1b\[0m)?$", re.MULTILINE)
 """Those at the end of a line, and before the end of its style."""
 _WITHOUT_CONNECTIONS: Final = ("udp:", "unixgram:")
@@ -60,11 +58,7 @@ def text_of(report: LoadReport) -> str:
 
 def show(report: LoadReport, file: IO[str], *, colours: bool) -> None:
     """Print all of it, in as many columns as it takes; with colours if `file` has them."""
-    system: Literal["auto"] | None = "auto" if colours else None
-    console = Console(
-        file=file, color_system=system, highlight=False, markup=False, emoji=False
-    )
-    console.width = max(console.width, _LEAST_WIDTH)
+    console = report_console(file, colours=colours)
     for line in fitted(_counts(report)):
         console.print(line, soft_wrap=True)
     tables = [_parts(report)] if report.parts else []

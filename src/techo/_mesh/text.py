@@ -5,19 +5,16 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator
-from typing import IO, Final, Literal
+from typing import IO
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from techo._console import LEAST_WIDTH, report_console
 from techo._mesh.outliers import Outlier, is_bad, outliers_of, usual_of
 from techo._mesh.report import FIGURES, Mesh
 from techo._printable import printable
 from techo._probing.text import milliseconds, number_of
-
-_LEAST_WIDTH: Final = 100
-"""Columns that are taken to be there: a narrow terminal wraps lines, and cuts no figure."""
 
 
 def text_of(mesh: Mesh) -> str:
@@ -29,11 +26,7 @@ def text_of(mesh: Mesh) -> str:
 
 def show(mesh: Mesh, file: IO[str], *, colours: bool) -> None:
     """Print all of it, in as many columns as it takes; with colours if `file` has them."""
-    system: Literal["auto"] | None = "auto" if colours else None
-    console = Console(
-        file=file, color_system=system, highlight=False, markup=False, emoji=False
-    )
-    console.width = max(console.width, _LEAST_WIDTH, _width_of(mesh))
+    console = report_console(file, colours=colours, width=max(LEAST_WIDTH, _width_of(mesh)))
     console.print(_heading(mesh), soft_wrap=True)
     for figure in FIGURES:
         with console.capture() as capture:
