@@ -220,6 +220,11 @@ def watch(name: str, count: int, interval: int, transport: str, *figures: Figure
     )
 
 
+def load_cpu(limits: dict[str | tuple[str, ...], float]) -> Figure:
+    """Return the figure of what a client's round trip costs it."""
+    return Figure("load_cpu_us", "client CPU per round trip", "µs", against(limits))
+
+
 def cores(*targets: Target) -> Figure:
     """Return the figure of what a watch takes all the time."""
     return Figure("cores", "CPU all the time", "of a core", targets)
@@ -332,14 +337,7 @@ ROWS: Final = (
         name="load",
         work="techo.load and other clients: 100 connections x 64 B, closed loop",
         load=("echo", "100", "64"),
-        figures=(
-            Figure(
-                "load_cpu_us",
-                "client CPU per round trip",
-                "µs",
-                against({"techo-tasks": 0.33}),
-            ),
-        ),
+        figures=(load_cpu({"techo-tasks": 0.33}),),
         server="c",  # the fastest there is: no client on trio waits for it
         also=("trio", "c"),
     ),
@@ -348,14 +346,7 @@ ROWS: Final = (
         transport="tls",
         work="techo.load and another client: 100 TLS connections x 64 B, closed loop",
         load=("echo", "100", "64"),
-        figures=(
-            Figure(
-                "load_cpu_us",
-                "client CPU per round trip",
-                "µs",
-                against({"techo-tasks": 0.35}),
-            ),
-        ),
+        figures=(load_cpu({"techo-tasks": 0.35}),),
         server="techo",  # which does less than any client on trio that compares the bytes
         also=("c",),
     ),
@@ -364,12 +355,7 @@ ROWS: Final = (
         work="techo load --processes: 100 connections x 64 B, closed loop, on all cores",
         load=("echo", "100", "64"),
         figures=(
-            Figure(
-                "load_cpu_us",
-                "client CPU per round trip",
-                "µs",
-                against({"techo-1-process": 1.15}),
-            ),
+            load_cpu({"techo-1-process": 1.15}),
             Figure("messages_per_second", "round trips a second", "/s"),
         ),
         server="c",
