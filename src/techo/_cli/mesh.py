@@ -69,7 +69,7 @@ _OPTIONS: Final[Sequence[Option | Group]] = [
     option(
         "-W --timeout",
         TIME,
-        "how long to wait for a reply or a connection. What comes later is lost",
+        "how long to wait for a reply, or for a connection",
         default=1.0,
     ),
     option("-s --size", SIZE, "of each probe", default=64),
