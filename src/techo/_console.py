@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import IO, Final, Literal
 
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 
 LEAST_WIDTH: Final = 100
 """Columns that are taken to be there: a narrow terminal wraps lines, and cuts no figure."""
@@ -19,5 +20,11 @@ def report_console(file: IO[str], *, colours: bool, width: int = LEAST_WIDTH) ->
     console = Console(
         file=file, color_system=system, highlight=False, markup=False, emoji=False
     )
-    console.width = max(console.width, width)
+    # Both, or a terminal that can draw nothing is taken to have 80 columns all the same.
+    console.size = ConsoleDimensions(max(console.width, width), console.height)
     return console
+
+
+def columns_of(file: IO[str]) -> float:
+    """Return how many columns a terminal has; infinity if it is none."""
+    return Console(file=file).width if file.isatty() else math.inf

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 
+import attrs
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from techo._mesh.outliers import OutlierKind, outliers_of
 from techo._mesh.report import Mesh, MeshMachine, MeshPair
+from techo._mesh.text import show
 from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import Histogram
 
@@ -140,26 +144,102 @@ def test_a_mesh_is_shown_as_matrices() -> None:
     assert str(mesh_of(times, lost)).splitlines() == [
         "3 machines, 6 pairs at once, 1,200 probes",
         "",
-        "p50 ms   to A   to B   to C",
-        "from A         1.000  9.000",
-        "from B  1.000         1.000",
-        "from C   lost  1.000",
+        "p50 ms     to A     to B     to C",
+        "from A             1.000    9.000",
+        "from B    1.000             1.000",
+        "from C     lost    1.000",
         "",
-        "p99 ms   to A   to B   to C",
-        "from A         1.000  9.000",
-        "from B  1.000         1.000",
-        "from C   lost  1.000",
+        "p99 ms     to A     to B     to C",
+        "from A             1.000    9.000",
+        "from B    1.000             1.000",
+        "from C     lost    1.000",
         "",
-        "loss %  to A  to B  to C",
-        "from A           0     0",
-        "from B     0           0",
-        "from C   100     0",
+        "loss %     to A     to B     to C",
+        "from A                 0        0",
+        "from B        0                 0",
+        "from C      100        0",
         "",
         "only between A and C (p50 9.000 ms or more, usually 1.000 ms)",
         "only between A and C (p99 9.000 ms or more, usually 1.000 ms)",
-        "only C to A (loss 100 % or more, usually 0 %)",
+        "only C to A (loss 100 %, usually 0 %)",
     ]
     assert "B died: it has gone" in str(mesh_of(times, dead="B"))
+
+
+def renamed(mesh: Mesh, names: dict[str, str]) -> Mesh:
+    """Return a mesh whose machines have other names."""
+    return attrs.evolve(
+        mesh,
+        machines=[attrs.evolve(each, name=names[each.name]) for each in mesh.machines],
+        pairs=[
+            attrs.evolve(each, source=names[each.source], target=names[each.target])
+            for each in mesh.pairs
+        ],
+    )
+
+
+class Terminal(io.StringIO):
+    """A terminal as wide as the environment says."""
+
+    def isatty(self) -> bool:
+        """Return that it is one."""
+        return True
+
+
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_a_narrow_terminal_has_the_matrix_in_parts(
+    monkeypatch: pytest.MonkeyPatch, term: str
+) -> None:
+    """Each part has all sources, and as many targets as fit; nothing is cut, nor wrapped."""
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setenv("COLUMNS", "80")
+    names = {name: f"w{name} (10.0.0.{name}:34567)" for name in "ABCDEFGH"}
+    mesh = renamed(mesh_of([[1019 * MS] * 8] * 8), names)
+    file = Terminal()
+    show(mesh, file, colours=False)
+    lines = file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    heads = [line.split() for line in lines if line.startswith("p50 ms")]
+    assert [each[3::2] for each in heads] == [[f"w{name}" for name in "ABCDEF"], ["wG", "wH"]]
+    assert lines[10] == "from wH (10.0.0.H:34567)" + "  1,019.0" * 6
+    assert str(mesh).splitlines()[2].endswith("to wG    to wH")  # no terminal: one part
+
+
+def test_machines_have_numbers_if_names_are_long_or_the_same() -> None:
+    """Which has which is said once, and matrices stay narrow."""
+    times = [[MS] * 2] * 2
+    mesh = renamed(mesh_of(times), {"A": "10.0.0.1:34567", "B": "B"})
+    assert str(mesh).splitlines()[1:8] == [
+        "",
+        "1: 10.0.0.1:34567",
+        "2: B",
+        "",
+        "p50 ms     to 1     to 2",
+        "from 1             1.000",
+        "from 2    1.000",
+    ]
+    mesh = renamed(mesh_of(times), {"A": "m (10.0.0.1:3)", "B": "m (10.0.0.2:3)"})
+    assert str(mesh).splitlines()[2:4] == ["1: m (10.0.0.1:3)", "2: m (10.0.0.2:3)"]
+
+
+def test_a_mesh_without_probes_has_no_matrix() -> None:
+    """It was stopped before it began."""
+    mesh = mesh_of([[MS] * 2] * 2, probes=0)
+    assert str(mesh) == "2 machines, 2 pairs at once, 0 probes"
+
+
+def test_what_has_lost_all_is_red_even_if_that_is_usual(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """None stands out then, but none is good."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    file = Terminal()
+    mesh = mesh_of([[MS] * 2] * 2, [[200] * 2] * 2)
+    assert not outliers_of(mesh)
+    show(mesh, file, colours=True)
+    assert "\x1b[1;31m   lost" in file.getvalue()
+    assert "\x1b[32m" not in file.getvalue()
 
 
 def test_json_has_no_infinity() -> None:

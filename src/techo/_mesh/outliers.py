@@ -28,6 +28,9 @@ _LEAST: Final = {"p50": 200_000.0, "p99": 1_000_000.0}
 _POINTS: Final = 1.0
 """Percentage points of loss above the usual."""
 
+_ALL: Final = 100.0
+"""Per cent."""
+
 _QUARTER: Final = 4
 """What is usual is the lower quartile: one bad machine of three makes two thirds of all bad."""
 
@@ -101,6 +104,11 @@ def is_bad(figure: str, value: float, usual: float) -> bool:
     if figure == "loss":
         return value > usual + _POINTS
     return value > max(_FACTOR * usual, usual + _LEAST[figure])
+
+
+def is_worst(figure: str, value: float) -> bool:
+    """Return whether nothing can be worse: all that such a figure is of was lost."""
+    return value == (_ALL if figure == "loss" else math.inf)
 
 
 def usual_of(mesh: Mesh, figure: str) -> float | None:
