@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import trio
 
 from helpers import call
 from schemas import kind_of
 from techo._cli import mesh as command
+from techo._cli.plot_mesh import shade_of
 from techo._mesh.report import Mesh, MeshMachine, MeshPair
 from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import Histogram
@@ -131,6 +134,28 @@ def test_a_picture_has_a_matrix_of_each_figure(
     text = path.read_text()
     for words in ("p50 (ms)", "p99 (ms)", "loss (%)", "only A to B"):
         assert f"<!-- {words}" in text
+
+
+def test_a_picture_bears_any_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Letters that no font here has, and a name as wide as the picture, cost no warning."""
+    pytest.importorskip("matplotlib")
+    path, mesh = tmp_path / "mesh.svg", mesh_of()
+    name = "机" * 90
+    machines = [attrs.evolve(mesh.machines[0], name=name), *mesh.machines[1:]]
+    code, _, err = run(monkeypatch, attrs.evolve(mesh, machines=machines), "--plot", str(path))
+    assert (code, err) == (0, "")
+    assert f"<!-- 1: {name[:31]}…" in path.read_text()
+
+
+def test_a_picture_is_red_where_a_pair_stands_out_and_nowhere_else() -> None:
+    """What differs from the usual, but is not bad, is shaded between."""
+    shades = [shade_of("p50", value * MS, MS) for value in (0.5, 1, 2.9, 3.1, math.inf)]
+    assert shades == sorted(shades)
+    assert shades[0] == shades[1] < 0.5
+    assert shades[3] == shades[4] > shades[2] + 0.1
+    assert shade_of("loss", 100, 100) == shades[4]
+    assert shade_of("p50", math.inf, math.inf) == shades[4]
+    assert math.isnan(shade_of("p50", None, MS))
 
 
 def test_it_takes_a_fleet() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,11 +14,26 @@ if TYPE_CHECKING:
 _FIELD: Final = 0.7
 """Inches of a field."""
 
-_LEAST: Final = 3.5
+_LEAST: Final = 3.0
 """Inches of a matrix, without its labels."""
+
+_LETTER: Final = 0.09
+"""Inches of a letter of a label."""
+
+_LONGEST: Final = 32
+"""Letters of a name; of a longer one, the end is left out."""
+
+_LINE: Final = 0.2
+"""Inches of a line above the matrices; ..."""
+
+_LETTERS: Final = 12
+"""... and letters on each of its inches."""
 
 _MOST: Final = 20
 """Machines from which on fields have no room for a number."""
+
+_USUAL, _NEARLY, _BAD = 0.12, 0.7, 0.88
+"""Shades, in a map of colours from green by yellow to red, on which black can be read."""
 
 
 def plot_mesh(mesh: Mesh, path: Path) -> None:
@@ -28,36 +45,62 @@ def plot_mesh(mesh: Mesh, path: Path) -> None:
     from matplotlib.figure import Figure  # a second that few runs need
 
     from techo._mesh.report import FIGURES
-    from techo._mesh.text import remarks_of
+    from techo._mesh.text import keys_of, numbered, remarks_of
+    from techo._printable import printable
 
-    side = max(_LEAST, _FIELD * len(mesh.machines)) + 1
-    figure = Figure(figsize=(side * len(FIGURES), side + 1), layout="constrained")
-    for axes, name in zip(figure.subplots(1, len(FIGURES)), FIGURES, strict=True):
+    keys = keys_of(mesh)
+    names = [_shortened(printable(each.name)) for each in mesh.machines]
+    if numbered(mesh):
+        names = [f"{key}: {name}" for key, name in zip(keys, names, strict=True)]
+    side = max(_LEAST, _FIELD * len(keys))
+    width = side * len(FIGURES) + 1 + _LETTER * max(map(len, names))
+    title = _wrapped([*remarks_of(mesh)] or ["no pair stands out"], int(width * _LETTERS))
+    height = side + 1 + _LINE * (title.count("\n") + 1)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    every = figure.subplots(1, len(FIGURES), sharey=True)
+    for axes, name in zip(every, FIGURES, strict=True):
         _draw(axes, mesh, name)
-    figure.suptitle("\n".join(remarks_of(mesh)) or "no pair stands out", fontsize="medium")
+        axes.set_xticks(range(len(keys)), keys, rotation=0 if numbered(mesh) else 45)
+    every[0].set_yticks(range(len(names)), names)
+    every[0].set_ylabel("from")
+    figure.suptitle(title, fontsize="medium")
     figure.savefig(path, format=path.suffix.lower().removeprefix("."))
 
 
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+
+
+def _wrapped(lines: Sequence[str], width: int) -> str:
+    return "\n".join(textwrap.fill(each, width) for each in lines)
+
+
 def _draw(axes: Any, mesh: Mesh, name: str) -> None:
+    from techo._mesh.outliers import usual_of
     from techo._mesh.report import FIGURES
     from techo._mesh.text import amount
-    from techo._printable import printable
 
     rows = mesh.matrix(name)
-    known = [each for row in rows for each in row if each is not None and math.isfinite(each)]
-    most = max(known, default=1.0) or 1.0
-    # What was lost is the worst there is; what is not known stays white.
-    shades = [[math.nan if each is None else min(each, most) for each in row] for row in rows]
-    axes.imshow(shades, cmap="RdYlGn_r", vmin=min(known, default=0.0), vmax=most)
-    names = [printable(each.name) for each in mesh.machines]
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
-    axes.set_yticks(range(len(names)), names)
+    usual = usual_of(mesh, name)
+    shades = [[shade_of(name, each, usual) for each in row] for row in rows]
+    axes.imshow(shades, cmap="RdYlGn_r", vmin=0, vmax=1)
     axes.set_title(f"{name} ({FIGURES[name]})")
     axes.set_xlabel("to")
-    axes.set_ylabel("from")
-    if len(names) > _MOST:
+    if len(rows) > _MOST:
         return
     for i, row in enumerate(rows):
         for j, each in enumerate(row):
             if i != j:
                 axes.text(j, i, amount(name, each), ha="center", va="center", fontsize="small")
+
+
+def shade_of(name: str, value: float | None, usual: float | None) -> float:
+    """Return how red a field is; what is bad, and nothing else, is redder than nearly so."""
+    from techo._mesh.outliers import is_bad, is_worst, limit_of
+
+    if value is None or usual is None:
+        return math.nan  # white
+    if is_bad(name, value, usual) or is_worst(name, value):
+        return _BAD
+    share = max(0.0, value - usual) / (limit_of(name, usual) - usual)
+    return _USUAL + share * (_NEARLY - _USUAL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -112,7 +113,10 @@ def draw(name: str | None, plot: Callable[[Path], None]) -> bool:
     if name is None:
         return True
     try:
-        plot(Path(name))
+        with warnings.catch_warnings():
+            # Of letters that the font lacks, say: a figure is drawn, and what can be is in it.
+            warnings.simplefilter("ignore", UserWarning)
+            plot(Path(name))
     except OSError as error:
         cannot_write(name, error)
         return False

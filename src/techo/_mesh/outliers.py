@@ -99,11 +99,14 @@ def outliers_of(mesh: Mesh) -> list[Outlier]:
 
 def is_bad(figure: str, value: float, usual: float) -> bool:
     """Return whether a value is far above the usual."""
-    if math.isinf(usual):
-        return False
+    return value > limit_of(figure, usual)
+
+
+def limit_of(figure: str, usual: float) -> float:
+    """Return what a figure must exceed to be bad; infinity if all are lost."""
     if figure == "loss":
-        return value > usual + _POINTS
-    return value > max(_FACTOR * usual, usual + _LEAST[figure])
+        return usual + _POINTS
+    return max(_FACTOR * usual, usual + _LEAST[figure])
 
 
 def is_worst(figure: str, value: float) -> bool:
