@@ -20,7 +20,7 @@ import techo
 from helpers import PATIENCE, call, serving, started
 from techo._cli.load import COMMAND
 from techo._cli.load_plan import plan_of, settle
-from techo._cli.load_process import LoadProcess, command_line
+from techo._cli.load_process import command_line, share_process
 from techo._cli.parsing import parse
 from techo._operate.processes import Channel
 
@@ -53,7 +53,7 @@ async def loading(*arguments: str) -> AsyncIterator[Parent]:
     parent = Parent(Channel.of(ours))
     options = parse(COMMAND, arguments, {})
     settle(options)
-    loader = LoadProcess(options, plan_of(options), theirs)
+    loader = share_process(options, plan_of(options), theirs)
 
     async def run() -> None:
         await loader.run()

@@ -1,16 +1,17 @@
-"""A fleet without Dask: what is asked of a client is done in threads of this process."""
+"""A fleet without Dask: what is asked of a client is done in threads of this process.
+
+So are shares, whose processes would take long to start.
+"""
 
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import functools
-import importlib.machinery
 import json
 import math
-import sys
-import threading
-import types
-from collections.abc import Callable, Iterator
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -25,8 +26,10 @@ from techo._fleet.cap import check_cap
 from techo._fleet.machines import Machine
 from techo._fleet.member import Agreement
 from techo._fleet.order import FleetTls, Order
-from techo._fleet.scheduler import Scheduler, connected
+from techo._fleet.share import share_process
 from techo._load.plan import LoadPlan
+from techo._nursery import open_bare_nursery
+from techo._operate.processes import Channel, Child
 from techo.endpoint import Endpoint
 
 
@@ -81,6 +84,28 @@ def cluster() -> Iterator[Cluster]:
     names = {address: address for address in map("tcp://192.0.2.{}:400".format, (1, 2, 3))}
     with concurrent.futures.ThreadPoolExecutor() as pool:
         yield Cluster(names, pool)
+
+
+@contextlib.asynccontextmanager
+async def child_here(command: Callable[[int], Sequence[str]]) -> AsyncIterator[Child]:
+    """Have the process of a share run in this one."""
+    channel, silence, order = command(-1)[-3:]
+    assert channel == "-1"
+    ours, theirs = socket.socketpair()
+    process = share_process(Order.from_json(order), theirs, float(silence))
+    async with open_bare_nursery() as nursery:
+        nursery.start_soon(process.run)
+        child = Child(Any, Channel.of(ours))  # type: ignore[arg-type]  # it does not die
+        try:
+            yield child
+        finally:
+            child.channel.close()
+            nursery.cancel_scope.cancel(reason="a child is killed then")
+
+
+@pytest.fixture(autouse=True)
+def _shares_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "open_child", child_here)
 
 
 async def load(cluster: Cluster, target: Any, **options: Any) -> techo.LoadReport:
@@ -322,68 +347,6 @@ def test_an_order_goes_through_json_unharmed() -> None:
         tls=FleetTls(ca="/ca.pem", insecure=True, server_name="a.example"),
     )
     assert Order.from_json(order.to_json()) == order
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("tcp://127.0.0.1:9", "tcp://127.0.0.1:9"),
-        ("tls://scheduler.example", "tls://scheduler.example:8786"),
-        ("tcp://[::1]:9", "tcp://[::1]:9"),
-    ],
-)
-def test_a_scheduler_is_read(text: str, found: str) -> None:
-    """Its port is Dask's unless it is given."""
-    assert str(Scheduler.parse(text)) == found
-
-
-@pytest.mark.parametrize(
-    "text", ["localhost:9", "udp://a:9", "tcp://", "tcp://a:b", "tcp://a/b"]
-)
-def test_what_is_no_scheduler_is_refused(text: str) -> None:
-    """The text has what would be right."""
-    with pytest.raises(ValueError, match="is no scheduler: write tcp://HOST:8786, or tls://"):
-        Scheduler.parse(text)
-
-
-def test_an_open_scheduler_on_another_machine_takes_a_word() -> None:
-    """Who can reach it runs code on every machine; over TLS it knows who asks."""
-    for text in ("tcp://127.0.0.1:9", "tcp://localhost", "tcp://[::1]:9", "tls://192.0.2.1:9"):
-        Scheduler.parse(text).check_safe(insecure=False)
-    other = Scheduler.parse("tcp://192.0.2.1:9")
-    other.check_safe(insecure=True)
-    with pytest.raises(techo.fleet.FleetError, match="use tls://, or give --insecure"):
-        other.check_safe(insecure=False)
-
-
-async def test_who_gives_up_does_not_wait_for_a_scheduler(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Dask tries for seconds yet, in a thread that is left to itself."""
-    connecting, over = trio.Event(), threading.Event()
-    token = trio.lowlevel.current_trio_token()
-
-    def client(*_args: Any, **_options: Any) -> None:
-        token.run_sync_soon(connecting.set)
-        over.wait(PATIENCE)
-        raise OSError
-
-    dask = types.ModuleType("distributed")
-    dask.__spec__ = importlib.machinery.ModuleSpec("distributed", None)
-    monkeypatch.setattr(dask, "Client", client, raising=False)
-    monkeypatch.setitem(sys.modules, "distributed", dask)
-
-    async def connect() -> None:
-        async with connected(Scheduler.parse("tcp://127.0.0.1:1")):
-            pass
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(connect)
-        with trio.fail_after(PATIENCE):
-            await connecting.wait()
-        nursery.cancel_scope.cancel()
-    assert nursery.cancel_scope.cancelled_caught
-    over.set()
 
 
 def test_questions_come_when_there_is_a_new_report(

@@ -43,9 +43,16 @@ class Process:
     popen: subprocess.Popen[bytes]
     log: Path
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the program itself, past what has started it."""
-        os.kill(self.popen.pid, number)
+    @property
+    def children(self) -> list[int]:
+        """What it has started, from whichever of its threads."""
+        tasks = Path(f"/proc/{self.popen.pid}/task").glob("*/children")
+        return [*map(int, " ".join(path.read_text() for path in tasks).split())]
+
+    def signal(self, number: signal.Signals, *others: int) -> None:
+        """Send a signal to the program itself, past what has started it, and to others."""
+        for each in (self.popen.pid, *others):
+            os.kill(each, number)
 
 
 @attrs.frozen
@@ -145,6 +152,14 @@ def cluster() -> Iterator[Cluster]:
         yield made
 
 
+def is_over(pid: int) -> bool:
+    """Return whether a process is over, even if nobody has asked for its exit status."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("Z")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def report_of(done: Any) -> techo.LoadReport:
     """Return the report of a load, whatever its exit status."""
     assert done.stdout, done.stderr
@@ -186,10 +201,12 @@ def test_one_that_stands_still_is_late_and_one_that_dies_is_named(cluster: Clust
             assert popen.stdout is not None
             for _ in range(2):  # which come one after the other
                 popen.stdout.readline()
+            (orphan,), (share,) = doomed.children, still.children
             doomed.signal(signal.SIGKILL)
-            still.signal(signal.SIGSTOP)
+            still.signal(signal.SIGSTOP, share)
+            wait_until(lambda: is_over(orphan), "the share of the dead to end")
             time.sleep(5)  # so long it stands still
-            still.signal(signal.SIGCONT)
+            still.signal(signal.SIGCONT, share)
             out, err = popen.communicate(timeout=PATIENCE)
     report = techo.LoadReport.from_json(json.loads(out.splitlines()[-1]))
     parts = {each.name.partition(" ")[0]: each for each in report.parts}
@@ -204,6 +221,34 @@ def test_one_that_stands_still_is_late_and_one_that_dies_is_named(cluster: Clust
     assert late.p99 > 4e9
     assert late.lost == 0
     assert all(each.received == 720 and each.lost == 0 for each in (late, *others))
+
+
+def test_the_process_of_a_share_that_dies_is_named(cluster: Cluster) -> None:
+    """Its worker says how; the others go on, and no process is left of the load."""
+    command = cluster.command(
+        *("load", "--json", "--report-every", "200ms", "-d", "3", "-r", "400", "-c", "8"),
+        SERVER,
+    )
+    with (
+        cluster.worker("one", name="robbed") as robbed,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+        ) as popen,
+    ):
+        assert popen.stdout is not None
+        popen.stdout.readline()
+        (share,) = robbed.children
+        os.kill(share, signal.SIGKILL)
+        out, err = popen.communicate(timeout=PATIENCE)
+        left = robbed.children
+    report = techo.LoadReport.from_json(json.loads(out.splitlines()[-1]))
+    parts = {each.name.partition(" ")[0]: each for each in report.parts}
+    dead = parts.pop("robbed")
+    assert (popen.returncode, dead.died, left) == (1, "it was ended by signal 9", [])
+    assert f"{dead.name} died: it was ended by signal 9" in err.decode()
+    assert 0 < dead.received < 300  # a quarter of all
+    assert report.unsent == dead.unsent == 300 - dead.received
+    assert all(each.received == 300 and each.died is None for each in parts.values())
 
 
 def test_another_version_is_refused(cluster: Cluster) -> None:

@@ -21,17 +21,13 @@ from techo._cli.serve import COMMAND
 from techo._cli.service import make_service
 from techo._nursery import open_bare_nursery
 from techo._operate.counting import Counters, Durations
-from techo._operate.processes import Channel
+from techo._operate.processes import Channel, program
 from techo._operate.workers import DIVIDED, share
 from techo._printable import printable
 from techo.endpoint import Endpoint
 
 _PERIOD: Final = 1.0
 """Seconds between two reports: so much is lost of what one counts that is killed."""
-
-_START: Final = "import sys; sys.path[:] = {path!r}; from techo._cli.worker import main; main()"
-"""The program of a worker. Its modules are found where the parent found them, a zip file or the
-present directory included; and where the parent did not look, neither does it."""
 
 
 def command_line(
@@ -43,8 +39,7 @@ def command_line(
 ) -> list[str]:
     """Return how to start a worker of a server that was given these arguments."""
     places = " ".join(map(str, endpoints))
-    program = [sys.executable, "-c", _START.format(path=sys.path)]
-    return [*program, f"{number}/{workers}", str(channel), places, *arguments]
+    return [*program(__name__), f"{number}/{workers}", str(channel), places, *arguments]
 
 
 def main() -> NoReturn:

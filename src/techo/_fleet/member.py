@@ -201,8 +201,10 @@ class Member:
             else:
                 if "failure" in result:
                     raise ValueError(result["failure"])
-                self.together.take(self.share, _read(result["report"]), over=True)
-                return
+                self._lost = result.get("died", "")
+                if not self._lost:
+                    self.together.take(self.share, _read(result["report"]), over=True)
+                    return
         self.together.bury(self.share, printable(self._lost))
         if self._task is not None:
             with trio.move_on_after(_LAST_WORD):

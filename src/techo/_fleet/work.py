@@ -1,7 +1,8 @@
 """Work: what runs on a machine of a fleet. Dask calls these functions there, by their names.
 
-A share runs in the thread of a task. What governs it comes by calls of their own, which the
-machine answers between other things; a share that nobody asks about any more ends by itself.
+A share runs in a process, for which the thread of a task waits. What governs it comes by calls
+of their own, which the machine answers between other things; a share that nobody asks about any
+more ends by itself.
 """
 
 from __future__ import annotations
@@ -9,17 +10,20 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import math
+import os
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import attrs
 import trio
 
 from techo._fleet.order import Order
-from techo._load.load import carry_out
-from techo._load.report import LoadReport
+from techo._fleet.share import command_line
+from techo._load.share_process import follow
 from techo._nursery import open_bare_nursery
+from techo._operate.processes import Channel, Message, open_child
 from techo._printable import printable
 
 ABANDONED: Final = 10.0
@@ -38,8 +42,8 @@ class _Share:
 
     reached: bool | None = None
     """Whether there is a connection; None until each was tried."""
-    report: LoadReport | None = None
-    """The latest."""
+    report: Mapping[str, Any] | None = None
+    """The latest, as JSON has it."""
     decided: bool = False
     """Whether it is known when to begin."""
     begin: float | None = None
@@ -77,7 +81,7 @@ def ask(run: str) -> dict[str, Any]:
     report = share.report
     return {
         "reached": share.reached,
-        "report": None if report is None else json.dumps(report.to_json()),
+        "report": None if report is None else json.dumps(report),
     }
 
 
@@ -104,61 +108,62 @@ def _forget_what_never_ran() -> None:
 
 
 def carry_out_share(text: str) -> dict[str, Any]:
-    """Carry out an order; return the last report as JSON, or why it was refused."""
-    order = Order.from_json(text)
-    share = _shares.setdefault(order.run, _Share())
+    """Carry out an order; return the last report, why it was refused, or how it died."""
+    if os.name == "nt":
+        return {"failure": "a machine of a fleet cannot be one with Windows"}
+    run = Order.from_json(text).run
+    share = _shares.setdefault(run, _Share())
     try:
-        report = trio.run(functools.partial(_run, order, share))
+        died = trio.run(_run, text, share)
     except ValueError as error:
         return {"failure": printable(str(error))}
     finally:
-        _shares.pop(order.run, None)
-    return {"report": None if report is None else json.dumps(report.to_json())}
+        _shares.pop(run, None)
+    if died is not None:
+        return {"died": died}
+    return {"report": None if share.report is None else json.dumps(share.report)}
 
 
-async def _run(order: Order, share: _Share) -> LoadReport | None:
+async def _run(text: str, share: _Share) -> str | None:
+    """Have a process carry out an order; return how it has died, if it has."""
     share.token, share.asked = trio.lowlevel.current_trio_token(), time.monotonic()
-    stop, report = trio.Event(), None
-    tls = order.tls
+    died = None
 
-    async def agree(reached: bool) -> float | None:  # noqa: FBT001  -- see `Agree`
+    def ready(reached: bool) -> None:  # noqa: FBT001  -- see `follow`
         share.reached = reached
-        while not share.decided:
-            await share.lot.park()
-        if share.begin is None:
-            return None
-        return trio.current_time() + share.begin - time.monotonic()
 
-    def watch(latest: LoadReport) -> None:
-        share.report = latest
+    def take(message: Message) -> None:
+        share.report = message["report"]
 
-    async with open_bare_nursery() as nursery:
-        nursery.start_soon(_obey, share, stop, nursery)
-        nursery.start_soon(_look_around, share, stop)
-        report = await carry_out(
-            order.plan,
-            order.endpoint,
-            tls=None if tls is None else tls.context(),
-            server_name=None if tls is None else tls.server_name,
-            options=order.options,
-            watch=watch,
-            stop=stop,
-            agree=agree,
-        )
-        nursery.cancel_scope.cancel(reason="the load is over")
-    return report
+    command = functools.partial(command_line, text, ABANDONED)
+    async with open_child(command) as child, open_bare_nursery() as nursery:
+        nursery.start_soon(_pass_on, share, child.channel, nursery)
+        nursery.start_soon(_look_around, share, child.channel)
+        died = await follow(child, ready, take)
+        nursery.cancel_scope.cancel(reason="it is over")
+    return died
 
 
-async def _obey(share: _Share, stop: trio.Event, nursery: trio.Nursery) -> None:
+async def _pass_on(share: _Share, channel: Channel, nursery: trio.Nursery) -> None:
+    """Say to the process of a share what was said to the share."""
+    begun = stopped = False
     while not share.aborted:
-        if share.stopped:
-            stop.set()
-        await share.lot.park()
+        if share.decided and not begun:
+            begun = True
+            await channel.send({"do": "begin", "at": share.begin})
+        elif share.stopped and not stopped:
+            stopped = True
+            await channel.send({"do": "stop"})
+        else:
+            await share.lot.park()
     nursery.cancel_scope.cancel(reason="its client asked for an end at once")
 
 
-async def _look_around(share: _Share, stop: trio.Event) -> None:
-    """Stop if nobody asks any more."""
-    while time.monotonic() - share.asked < ABANDONED:  # noqa: ASYNC110  -- asking is no event
+async def _look_around(share: _Share, channel: Channel) -> NoReturn:
+    """Say that somebody has asked: without a word the process stops, though we stand still."""
+    known = -math.inf
+    while True:
+        if share.asked > known:
+            known = share.asked
+            await channel.send({"do": "go on"})
         await trio.sleep(ABANDONED / _LOOKS)
-    stop.set()

@@ -11,16 +11,14 @@ import trio
 
 from techo._load.plan import LoadPlan
 from techo._load.report import LoadReport
+from techo._load.share_process import follow
 from techo._load.sharing import divide, head_start
 from techo._load.together import Share, Together
 from techo._nursery import first_of, open_bare_nursery
-from techo._operate.processes import Channel, Child, open_child
+from techo._operate.processes import Channel, Child, Message, open_child
 
 _SOON: Final = 0.05
 """Seconds until they begin once all are ready: enough for each to hear of it."""
-
-_GONE: Final = 5.0
-"""Seconds that a process has to be over once it has closed its channel."""
 
 
 @attrs.define(eq=False)
@@ -91,21 +89,15 @@ class LoadProcesses:
 
     async def _listen(self, child: Child, share: Share) -> None:
         """Take in what a child says until it is over, or is gone without a word."""
-        while (message := await child.channel.receive()) is not None:
-            if "failure" in message:
-                raise ValueError(message["failure"])
-            if "report" in message:
-                over, spans = message["over"], message.get("spans", ())
-                report = LoadReport.from_json(message["report"])
-                report = attrs.evolve(report, outage_spans=[*map(tuple, spans)])
-                self._together.take(share, report, over=over)
-                if over:
-                    return
-            else:
-                self._together.ready(share, reached=message["reached"])
-        with trio.move_on_after(_GONE):
-            await child.process.wait()
-        child.process.kill()
-        code = await child.process.wait()
-        how = f"it was ended by signal {-code}" if code < 0 else f"its exit status was {code}"
-        self._together.bury(share, how)
+
+        def ready(reached: bool) -> None:  # noqa: FBT001  -- see `follow`
+            self._together.ready(share, reached=reached)
+
+        def take(message: Message) -> None:
+            spans = message.get("spans", ())
+            report = LoadReport.from_json(message["report"])
+            report = attrs.evolve(report, outage_spans=[*map(tuple, spans)])
+            self._together.take(share, report, over=message["over"])
+
+        if (how := await follow(child, ready, take)) is not None:
+            self._together.bury(share, how)

@@ -10,6 +10,7 @@ import contextlib
 import json
 import socket
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -19,7 +20,16 @@ import trio
 _PIECE: Final = 2**16
 """Bytes that are received at once."""
 
+_START: Final = "import sys; sys.path[:] = {path!r}; from {module} import main; main()"
+"""The program of a child. Its modules are found where the parent found them, a zip file or the
+present directory included; and where the parent did not look, neither does it."""
+
 Message = Mapping[str, Any]
+
+
+def program(module: str) -> list[str]:
+    """Return the beginning of a command line that calls `main` of a module in this Python."""
+    return [sys.executable, "-c", _START.format(path=sys.path, module=module)]
 
 
 @attrs.define(eq=False)
