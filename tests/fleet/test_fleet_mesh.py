@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +14,8 @@ import trio
 
 import techo
 from helpers import PATIENCE
-from techo._fleet import post
+from techo._fleet import machines, post, work
+from techo._fleet import mesh as mesh_module
 from techo._fleet.machines import FleetError
 from techo._fleet.mesh import mesh
 from techo._fleet.post import PostOrder
@@ -30,6 +32,11 @@ class Cluster:
     pool: concurrent.futures.ThreadPoolExecutor
     lost: set[str] = attrs.field(factory=set)
     """Workers that the scheduler does not know any more, and that do not answer."""
+    still: set[str] = attrs.field(factory=set)
+    """Workers that stand still, and answer when it is over."""
+    over: threading.Event = attrs.field(factory=threading.Event)
+    stands_still: Callable[[str, Callable[..., Any], Any], bool] = lambda *_: False
+    """Whether a worker stands still after an answer."""
     answered: Callable[[str, Any], None] = lambda _address, _found: None
     """Called with each answer to a question."""
 
@@ -47,7 +54,11 @@ class Cluster:
         (address,) = workers
         if address in self.lost:
             raise OSError("connection refused")
+        if address in self.still:
+            self.over.wait(PATIENCE)
         found = function(*args)
+        if self.stands_still(address, function, found):
+            self.still.add(address)
         if function is post.ask:
             self.answered(address, found)
         return {address: found}
@@ -58,11 +69,22 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A cluster of three machines."""
     names = {f"tcp://127.0.0.{number}:400": name for number, name in enumerate("ABC", 1)}
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        yield Cluster(names, pool)
+        made = Cluster(names, pool)
+        monkeypatch.setattr(mesh_module, "_LAST_WORD", 0.3)  # for those that stand still
+        try:
+            yield made
+        finally:
+            made.over.set()
+
+
+def end_posts() -> None:
+    """End those of machines that are lost, and not dead: else they would end later."""
+    for run in [*post._posts]:
+        post.tell(run, {"do": "end"})
 
 
 async def measured(cluster: Cluster, **options: Any) -> Mesh:
@@ -117,8 +139,7 @@ async def test_a_machine_that_dies_is_named_and_the_others_go_on(cluster: Cluste
     assert {each.source for each in found.measured} == {
         each.name for each in found.machines[:2]
     }
-    for run in [*post._posts]:  # it is lost, and not dead: it would end by itself, later
-        post.tell(run, {"do": "end"})
+    end_posts()
 
 
 async def test_stopping_ends_it_with_what_there_is(cluster: Cluster) -> None:
@@ -151,6 +172,55 @@ async def test_cancelling_ends_all_servers(cluster: Cluster) -> None:
     assert not post._posts
 
 
+async def test_a_machine_that_stands_still_at_first_is_refused(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is named, with the remedy, and not waited for without end."""
+    monkeypatch.setattr(machines, "FIRST_ANSWER", 0.2)
+    cluster.still.add("tcp://127.0.0.2:400")
+    with pytest.raises(FleetError, match=r"machine B \(127.* not answered within 0\.2 s"):
+        await measured(cluster)
+
+
+@pytest.mark.parametrize("last", [work.hello, post.ask], ids=["at-first", "ready"])
+async def test_one_that_stands_still_later_is_lost(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, last: Callable[..., Any]
+) -> None:
+    """The mesh ends, even if it has not heard of the beginning, or told its clock."""
+    monkeypatch.setattr(mesh_module, "SILENCE", 1.0)
+    cluster.stands_still = lambda address, function, found: (
+        address.endswith("3:400")
+        and function is last
+        and (function is work.hello or "endpoint" in found)
+    )
+    found = await measured(cluster)
+    assert str(found.machines[2].died).startswith("no word from it for ")
+    assert {each.source for each in found.measured} <= {
+        each.name for each in found.machines[:2]
+    }
+    end_posts()
+
+
+async def test_one_that_stands_still_is_not_waited_for_after_a_stop(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the others have found until then is reported soon."""
+    monkeypatch.setattr(mesh_module, "_SILENCE_AFTER_STOP", 0.5)
+    stop, token = trio.Event(), trio.lowlevel.current_trio_token()
+
+    def answered(address: str, found: Any) -> None:
+        if address.endswith("3:400") and len(found.get("found", {})) == 2:
+            cluster.still.add(address)
+            token.run_sync_soon(stop.set)
+
+    cluster.answered = answered
+    began = trio.current_time()
+    found = await measured(cluster, count=100_000, stop=stop)
+    assert trio.current_time() < began + machines.SILENCE
+    assert str(found.machines[2].died).startswith("no word from it for ")
+    end_posts()
+
+
 async def test_a_post_that_nobody_asks_about_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has ordered it is gone, or the scheduler is."""
     monkeypatch.setattr(post, "ABANDONED", 0.2)
@@ -166,7 +236,16 @@ async def test_a_post_that_nobody_asks_about_ends(monkeypatch: pytest.MonkeyPatc
     with trio.fail_after(PATIENCE):
         done = await trio.to_thread.run_sync(post.hold, order.to_json())
     assert done == {"failure": None}
-    assert not post._posts
+    assert "alone" not in post._posts
+
+
+def test_what_is_said_to_nobody_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that serves for months does not keep what came after the end of a run."""
+    monkeypatch.setattr(post, "_KEPT", -1.0)
+    for run in ("over", "never"):
+        post.tell(run, {"do": "stop"})
+        assert [*post._posts] == [run]
+    del post._posts["never"]
 
 
 async def test_only_the_fleet_is_let_in(cluster: Cluster) -> None:

@@ -21,6 +21,9 @@ _TURNS: Final = 8
 SILENCE: Final = 15.0
 """Seconds without a word after which a machine is taken for dead."""
 
+FIRST_ANSWER: Final = 30.0
+"""Seconds that a machine has to answer for the first time, for which it imports techo."""
+
 _ROLL: Final = 0.5
 """Seconds between two looks at which machines the scheduler has."""
 
@@ -147,14 +150,15 @@ async def check_versions(caller: Caller, machines: Sequence[Machine]) -> None:
     """Refuse machines whose techo is another version.
 
     Raises:
-        FleetError: it names the first of them, and both versions.
+        FleetError: it names the first of them, and both versions; or one does not answer.
     """
     ours = work.hello()
     theirs = dict[str, str]()
 
     async def check(machine: Machine) -> None:
         try:
-            theirs[machine.name] = await caller.there(machine, work.hello)
+            with trio.move_on_after(FIRST_ANSWER):
+                theirs[machine.name] = await caller.there(machine, work.hello)
         except Exception as error:  # noqa: BLE001  -- whatever an unknown version raises
             what = f"{type(error).__name__}: {error}"
             theirs[machine.name] = f"none that answers ({what:.120})"
@@ -163,7 +167,12 @@ async def check_versions(caller: Caller, machines: Sequence[Machine]) -> None:
         for each in machines:
             nursery.start_soon(check, each)
     for machine in machines:
-        version = theirs[machine.name]
+        version = theirs.get(machine.name)
+        if version is None:
+            raise FleetError(
+                f"machine {machine.name} has not answered within {FIRST_ANSWER:g} s, as it "
+                "stands still or is too busy: start its worker again"
+            )
         if version != ours:
             raise FleetError(
                 f"machine {machine.name} has techo {version}, and this one has techo {ours}: "

@@ -42,6 +42,12 @@ _ASKED: Final = 0.4
 _START: Final = 30.0
 """Seconds that a machine has to begin with its task."""
 
+_SILENCE_AFTER_STOP: Final = 2.0
+"""Seconds without a word after which a machine is taken for dead once all were stopped."""
+
+_LOOKS: Final = 0.25
+"""Seconds between two looks at how long each has been silent."""
+
 _LAST_WORD: Final = 2.0
 """Seconds in which machines are told that all is over."""
 
@@ -141,17 +147,12 @@ class _Member:
     async def follow(self) -> None:
         """Have it serve, and ask it what it has found, until it is over or lost."""
         try:
-            self.clock = await clock_of(self.caller, self.machine)
-            self._task = await self.caller.here(
-                self.caller.client.submit,
-                post.hold,
-                self.order.to_json(),
-                key=f"techo-mesh-{self.order.run}",
-                workers=[self.machine.address],
-                allow_other_workers=False,
-                pure=False,
-                retries=0,
-            )
+            with trio.fail_after(SILENCE):
+                self.clock = await clock_of(self.caller, self.machine)
+                await self._submit()
+        except trio.TooSlowError:
+            self.lose(f"no word from it for {SILENCE:g} s")
+            return
         except Exception as error:  # noqa: BLE001  -- whatever Dask raises
             self.lose(f"it cannot be reached ({type(error).__name__})")
             return
@@ -159,6 +160,18 @@ class _Member:
         while not self.over.is_set():
             await self._ask(submitted)
             await trio.sleep(_ASKED if self.ready.is_set() else _ASKED_SOON)
+
+    async def _submit(self) -> None:
+        self._task = await self.caller.here(
+            self.caller.client.submit,
+            post.hold,
+            self.order.to_json(),
+            key=f"techo-mesh-{self.order.run}",
+            workers=[self.machine.address],
+            allow_other_workers=False,
+            pure=False,
+            retries=0,
+        )
 
     async def _ask(self, submitted: float) -> None:
         found: dict[str, Any] | None = None
@@ -177,6 +190,12 @@ class _Member:
         elif found == {} and now > submitted + _START:
             self.lose(f"its task did not begin within {_START:g} s: it may be busy")
         elif now >= self._heard + SILENCE:
+            self.lose(f"no word from it for {now - self._heard:.0f} s")
+
+    def lose_if_silent(self, stopped: float) -> None:
+        """Wait no longer for one that has said nothing since all were stopped."""
+        now = trio.current_time()
+        if now >= max(self._heard, stopped) + _SILENCE_AFTER_STOP:
             self.lose(f"no word from it for {now - self._heard:.0f} s")
 
     def _take(self, found: Mapping[str, Any]) -> None:
@@ -231,7 +250,7 @@ class _Run:
                     nursery.start_soon(each.follow)
                 for each in self.members:
                     await each.ready.wait()
-                await self._begin()
+                self._begin(nursery)
                 for each in self.members:
                     await each.over.wait()
                 nursery.cancel_scope.cancel(reason="the mesh is over")
@@ -244,14 +263,13 @@ class _Run:
                         nursery.start_soon(each.end)
         return self._report()
 
-    async def _begin(self) -> None:
-        """Say to each machine whom to probe, and when."""
+    def _begin(self, nursery: trio.Nursery) -> None:
+        """Say to each machine whom to probe, and when; wait for none to hear of it."""
         at = beginning([each.clock for each in self.members], _LEAD)
-        async with trio.open_nursery() as nursery:
-            for number, each in enumerate(self.members):
-                if each.died is None and each.clock is not None:
-                    turns = self._turns(number, at + each.clock.monotonic)
-                    nursery.start_soon(each.tell, {"do": "begin", "turns": turns})
+        for number, each in enumerate(self.members):
+            if each.died is None and each.clock is not None:
+                turns = self._turns(number, at + each.clock.monotonic)
+                nursery.start_soon(each.tell, {"do": "begin", "turns": turns})
 
     def _turns(self, number: int, at: float) -> list[list[Any]]:
         """Return when one machine is to probe which: in each turn each probes another one."""
@@ -266,9 +284,14 @@ class _Run:
 
     async def _note_stop(self) -> None:
         await self.stop.wait()
+        stopped = trio.current_time()
         async with trio.open_nursery() as nursery:
             for each in self.members:
                 nursery.start_soon(each.tell, {"do": "stop"})
+            while True:  # until all is over
+                await trio.sleep(_LOOKS)
+                for each in self.members:
+                    each.lose_if_silent(stopped)
 
     def _lose_absent(self, present: Collection[str], how: str) -> None:
         for each in self.members:

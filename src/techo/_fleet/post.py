@@ -33,6 +33,9 @@ ABANDONED: Final = 10.0
 _LOOKS: Final = 4
 """Times that is looked at within these."""
 
+_KEPT: Final = 60.0
+"""Seconds that what is said to a post is kept before it runs: longer than it is waited for."""
+
 _NOTED: Final = 0.4
 """Seconds between two notes of how far the probes of a pair are."""
 
@@ -102,6 +105,7 @@ def tell(run: str, message: Mapping[str, Any]) -> None:
     """Say to a post whom to probe and when, or to stop probing, or to end."""
     if message["do"] == "end" and run not in _posts:
         return
+    _forget_what_never_ran()
     post = _posts.setdefault(run, _Post())
     if message["do"] == "begin":
         post.turns = message["turns"]
@@ -114,6 +118,13 @@ def tell(run: str, message: Mapping[str, Any]) -> None:
             token.run_sync_soon(post.lot.unpark_all)
 
 
+def _forget_what_never_ran() -> None:
+    """Drop what was said to posts that were over by then, or given up before they began."""
+    for run, post in [*_posts.items()]:
+        if post.token is None and time.monotonic() - post.asked > _KEPT:
+            _posts.pop(run, None)
+
+
 def hold(text: str) -> dict[str, Any]:
     """Hold a post until the end of its run; return why it could not, if so."""
     order = PostOrder.from_json(text)
@@ -123,7 +134,7 @@ def hold(text: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         return {"failure": printable(str(error))}
     finally:
-        del _posts[order.run]
+        _posts.pop(order.run, None)
     return {"failure": None}
 
 
