@@ -132,6 +132,18 @@ def test_what_was_not_found_is_said_and_has_its_exit_status(
     assert out.decode().startswith("capacity of tcp://127.0.0.1:8009: ")
 
 
+def test_one_step_is_not_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The remedy for too few is said in good English."""
+
+    async def find(*_: object, **__: object) -> techo.Capacity:
+        await trio.lowlevel.checkpoint()
+        return found(techo.CapacityOutcome.UNFINISHED, 100, None, step(100, HELD))
+
+    monkeypatch.setattr(capacity, "find", find)
+    code, _, err = call("capacity", *BRIEF, "--max-steps", "1")
+    assert (code, "techo: 1 step was too few; raise --max-steps" in err) == (2, True)
+
+
 def test_the_result_names_the_next_rate_and_what_failed_there() -> None:
     """The evidence for both bounds, in three lines."""
     result = found(

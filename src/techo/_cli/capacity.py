@@ -32,7 +32,7 @@ from techo._cli.signals import held, stopping
 from techo._cli.tls import client_context
 from techo._printable import quoted
 from techo._probing.failure_cause import FailureCause
-from techo._probing.text import counted
+from techo._probing.text import counted, number_of
 from techo._quantities import read_share, write_share
 from techo._rules import CONNECT_TIME, SLO, Rule
 from techo._validation import number
@@ -321,9 +321,10 @@ def _verdict(found: Capacity, options: argparse.Namespace) -> int:
     if outcome is CapacityOutcome.LOWEST_FAILED:
         lowest = f"the lowest rate that was tried, {per_second(last.rate)}, fails already"
         return fail(f"{lowest}: {_why(last)}")
+    were = "was" if options.max_steps == 1 else "were"
     return refuse(
-        f"{options.max_steps:,} steps were too few; raise --max-steps, or --precision "
-        f"{write_share(options.precision)}"
+        f"{number_of(options.max_steps, 'step')} {were} too few; raise --max-steps, or "
+        f"--precision {write_share(options.precision)}"
     )
 
 
