@@ -48,10 +48,15 @@ class Dimension:
     """What is said of one that is infinite."""
     comparisons: Sequence[str] = ()
     """Those that make sense; empty for all."""
+    most: float = math.inf
+    """What no limit can exceed."""
 
 
 TIME: Final = Dimension("times", "5ms", read_nanoseconds, 1_000_000, " ms")
-SHARE: Final = Dimension("shares", "0.1%", read_percent, unit=" %")
+_ALL: Final = 100
+"""Per cent."""
+
+SHARE: Final = Dimension("shares", "0.1%", read_percent, unit=" %", most=_ALL)
 PER_MINUTE: Final = Dimension(
     "responsiveness (round trips per minute)",
     "1000",
@@ -94,6 +99,7 @@ POINTS: Final = Dimension(
     unit=" percentage points",
     found="changed by {:+.4g}",
     comparisons="><",
+    most=_ALL,
 )
 DIMENSIONS: Final = (
     CHANGE,
@@ -271,6 +277,9 @@ class Rule:
             raise reader.wrong(f"{expected}, as in {name}>{dimension.example}", at)
         try:
             limit = dimension.read(reader.rest)
+            if abs(limit) > dimension.most:
+                what = quoted(reader.rest)
+                raise ValueError(f"{what} is beyond {dimension.most:g}%, which is all")  # noqa: TRY301  -- has its example below
         except ValueError as error:
             example = f"{name}{comparison}{dimension.example}"
             raise reader.wrong(f"{error}; as in {example}") from None
