@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from techo._cli.load import COMMAND
 from techo._cli.load_plan import plan_of, settle
 from techo._cli.load_process import command_line, share_process
 from techo._cli.parsing import parse
+from techo._cli.processes import count_for
 from techo._operate.processes import Channel
 
 
@@ -220,3 +222,23 @@ def test_one_signal_ends_all_of_them(port: str) -> None:
     assert report.received == sum(each.received for each in report.parts) > 0
     assert (report.in_flight, report.lost) == (0, 0)
     assert not any(Path(f"/proc/{pid}").exists() for pid in left)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="cores are counted on Linux alone")
+@pytest.mark.parametrize(
+    ("wanted", "arguments", "count"),
+    [
+        ("auto", ("-c", "20"), 16),
+        ("auto", ("-c", "3"), 3),
+        ("auto", ("-c", "20", "-n", "2"), 2),
+        ("4", ("-c", "3"), 4),  # which is refused
+    ],
+)
+def test_auto_takes_no_more_processes_than_have_something_to_do(
+    monkeypatch: pytest.MonkeyPatch, wanted: str, arguments: tuple[str, ...], count: int
+) -> None:
+    """There may be more cores than connections; a number is taken as it was given."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: range(16))
+    options = parse(COMMAND, ["--processes", wanted, *arguments], {})
+    settle(options)
+    assert count_for(options.processes, plan_of(options)) == count

@@ -20,13 +20,29 @@ if TYPE_CHECKING:
     from techo._load.processes import LoadProcesses
     from techo._load.report import LoadReport
 
+_AUTO: Final = "auto"
+
+
+def _read_processes(text: str) -> int | str | None:
+    return text if text == _AUTO else read_workers(text)
+
+
 PROCESSES: Final = option(
     "--processes",
-    Form("N", read_workers, choices=lambda: ("auto", "off")),
-    "divide the load among this many processes, as many as there are cores for auto. "
-    "Connections, trips and the rate are divided; all begin at one moment",
+    Form("N", _read_processes, choices=lambda: (_AUTO, "off")),
+    "divide the load among this many processes; for auto, as many as there are cores, or "
+    "connections or trips if these are fewer. Connections, trips and the rate are divided; all "
+    "begin at one moment",
     shown="off",
 )
+
+
+def count_for(wanted: int | str, plan: LoadPlan) -> int:
+    """Return how many processes a plan takes: for auto, each has a connection, and a trip."""
+    if isinstance(wanted, int):
+        return wanted
+    cores = read_workers(_AUTO) or 1
+    return min(cores, plan.connections, cores if plan.trips is None else plan.trips)
 
 
 def processes_of(
@@ -46,7 +62,7 @@ def processes_of(
     from techo._load.processes import LoadProcesses
 
     socket_options(options, plan.connections)  # before each checks only its own share
-    count: int = options.processes
+    count = count_for(options.processes, plan)
     arguments, seeded = options.arguments, plan.seeded()
     if seeded.seed != plan.seed:  # or each would draw its own, and --seed could not repeat them
         plan, arguments = seeded, [f"--seed={seeded.seed}", *arguments]
