@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from capacities import report
 from helpers import call, serving
+from techo._cli.intervals import Intervals
 from techo._probing.histogram import Histogram
 
 
@@ -44,6 +46,23 @@ def test_objects_of_intervals_add_up_to_the_summary(tmp_path: Path, port: str) -
     path.write_bytes(out)
     code, merged, _ = call("merge", "--json", str(path))
     assert (code, json.loads(merged)["received"]) == (0, summary["received"])
+
+
+@pytest.mark.parametrize("every", [None, 1], ids=["kept", "replaced"])
+def test_connections_opened_have_a_column_if_they_are_replaced(
+    capsys: pytest.CaptureFixture[str], every: int | None
+) -> None:
+    """Each interval has its own; 80 columns are enough for it."""
+    intervals = Intervals(0.5, json=False)
+    for half in (1, 2, 3):
+        connect = Histogram.of([1] * 500 * half**2)
+        intervals.take(
+            report([1] * half, seconds=0.5 * half, connect=connect, reconnect_every=every)
+        )
+    heading, *rows = capsys.readouterr().out.splitlines()
+    ends = [line[58:].strip() for line in (heading, *rows)]
+    assert ends == ([""] * 4 if every is None else ["connects/s", "1,000", "3,000", "5,000"])
+    assert max(map(len, rows)) < 80
 
 
 @pytest.mark.parametrize("arguments", [["--report-every", "off"], ["--json"]])

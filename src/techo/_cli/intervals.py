@@ -20,8 +20,9 @@ LEAST: Final = 0.2
 """Seconds: there are no reports in shorter intervals."""
 
 _COLUMNS: Final = ("s", "trips/s", "Mbit/s", "p50 ms", "p99 ms", "errors")
-_WIDTHS: Final = (13, 10, 9, 9, 9, 8)
-"""Columns of each: 58 together."""
+_CONNECTS: Final = "connects/s"
+_WIDTHS: Final = (13, 10, 9, 9, 9, 8, 12)
+"""Columns of each: 58 together, and the last with --reconnect-every."""
 
 
 @attrs.define(eq=False)
@@ -58,18 +59,20 @@ class Intervals:
             print_lines(json.dumps(interval.to_json()))
         else:
             if self._last is None:
-                print_lines(_row(_COLUMNS))
+                opened = () if interval.connects is None else (_CONNECTS,)
+                print_lines(_row((*_COLUMNS, *opened)))
             print_lines(_row(_texts(interval)))
         self._last = report
 
 
 def _row(texts: tuple[str, ...]) -> str:
-    return "".join(f"{text:>{width}}" for text, width in zip(texts, _WIDTHS, strict=True))
+    return "".join(f"{text:>{width}}" for text, width in zip(texts, _WIDTHS, strict=False))
 
 
 def _texts(interval: Interval) -> tuple[str, ...]:
     from techo._probing.text import decimal, milliseconds
 
+    opened = interval.connects_per_second
     return (
         f"{interval.begin:.1f}-{interval.begin + interval.seconds:.1f}",
         f"{interval.trips_per_second:,.0f}",
@@ -77,4 +80,5 @@ def _texts(interval: Interval) -> tuple[str, ...]:
         milliseconds(interval.percentile(50)),
         milliseconds(interval.percentile(99)),
         f"{interval.failed:,}",
+        *(() if opened is None else (f"{opened:,.0f}",)),
     )

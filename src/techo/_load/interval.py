@@ -25,6 +25,8 @@ class Interval:
     received_bytes: int
     lost: int
     failures: Mapping[FailureCause, int]
+    connects: int | None
+    """Connections that were opened in it; None without `reconnect_every`."""
     latency: Histogram
     """Of what came back in it: response times where there is a rate, else service times."""
 
@@ -37,6 +39,7 @@ class Interval:
             cause: count - before.failures.get(cause, 0)
             for cause, count in later.failures.items()
         }
+        connects = later.connects - (0 if earlier is None else earlier.connects)
         return cls(
             begin=before.seconds,
             seconds=later.seconds - before.seconds,
@@ -45,6 +48,7 @@ class Interval:
             # What was taken for lost may have come back since.
             lost=max(0, later.lost - before.lost),
             failures={cause: count for cause, count in causes.items() if count > 0},
+            connects=None if later.reconnect_every is None else connects,
             latency=latency,
         )
 
@@ -57,6 +61,13 @@ class Interval:
     def trips_per_second(self) -> float:
         """Messages of which every byte came back, in each second of it."""
         return self.received / self.seconds if self.seconds else 0.0
+
+    @property
+    def connects_per_second(self) -> float | None:
+        """Connections that were opened, in each second of it."""
+        if self.connects is None:
+            return None
+        return self.connects / self.seconds if self.seconds else 0.0
 
     @property
     def megabits_per_second(self) -> float:
@@ -78,6 +89,7 @@ class Interval:
             lost=self.lost,
             failures={str(cause): count for cause, count in self.failures.items()},
             trips_per_second=self.trips_per_second,
+            connects_per_second=self.connects_per_second,
             latency_ns=figures_to_json(self.latency, lost=self.lost),
         )
 
