@@ -16,6 +16,7 @@ import trio.testing
 import techo
 from helpers import PATIENCE
 from loads import causes, check, connecting
+from techo._load import load as load_module
 from techo.testing import (
     Delay,
     MemoryStream,
@@ -357,3 +358,38 @@ async def test_arguments_that_make_no_sense_are_refused(
     load: Callable[..., Awaitable[techo.LoadReport]] = techo.load
     with pytest.raises(ValueError, match=words):
         await load(**{"target": connect, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("lossy", "options", "outage"),
+    [
+        (True, {"trips": 5, "rate": 10.0}, 0.1),
+        (True, {"trips": 5}, 0),
+        (True, {"seconds": 20.0, "rate": 10.0}, 19.6),
+        (True, {"seconds": 20.0}, 20),
+        (False, {"trips": 5, "rate": 10.0}, 1),
+    ],
+    ids=str,
+)
+async def test_a_datagram_lost_last_is_no_outage(
+    autojump_clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    lossy: bool,  # noqa: FBT001  -- pytest gives it by name
+    options: dict[str, Any],
+    outage: float,
+) -> None:
+    """Nothing was sent any more that could come back; over a stream, what was sent has to."""
+    monkeypatch.setattr(load_module, "is_lossy", lambda _kind: lossy)
+    async with open_memory_server(
+        reply=techo.raw, faults=[Delay(0.01), Stall(64 * 4)]
+    ) as server:
+
+        async def connect() -> MemoryStream:
+            if not server.statistics().accepted:
+                return await server.connect()
+            return MemoryStream.pair()[0]  # nobody answers there
+
+        report = check(await techo.load(connect, connections=1, timeout=1.0, **options))
+    assert report.received == 4
+    assert report.outages == bool(outage)
+    assert report.outage_seconds == pytest.approx(outage, abs=0.05)

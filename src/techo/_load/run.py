@@ -168,6 +168,10 @@ class LoadRun:
         now, cpu_now = self._over or self._now()
         # Of the time asked for, what there was: nobody knows of the rest.
         seen = min(schedule.counts_from + seconds, now)
+        if tally.lossy:
+            # The datagram that was sent last may just be lost, and nothing came after it.
+            sending = schedule.counts_from + schedule.asked(moment)
+            seen = min(seen, max(sending, tally.silences.sent))
         silences = tally.silences.so_far(seen) if begun else Silences()
         since, cpu_then = self._counted_from or (now, cpu_now)
         cpu = cpu_now - cpu_then

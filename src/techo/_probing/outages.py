@@ -166,6 +166,8 @@ class Silences(_Counted):
     _since: float = 0.0
     _since_at: float = 0.0
     _probes: int = 0
+    sent: float = 0.0
+    """When the last that has failed was sent."""
     spans: list[tuple[float, float]] = attrs.field(factory=list)
     """From when to when they were, of the first so many."""
 
@@ -175,6 +177,7 @@ class Silences(_Counted):
             self.open = True
             self._since, self._since_at = since, at - (now - since)
         self._probes += probes
+        self.sent = max(self.sent, since)
 
     def replied(self, sent: float, now: float, at: float) -> None:
         """Note that what was sent at `sent` has come back, which ends what is open."""
@@ -184,10 +187,10 @@ class Silences(_Counted):
         self.open, self._probes = False, 0
 
     def so_far(self, end: float) -> Self:
-        """Return a copy in which an open outage has lasted until `end`."""
+        """Return a copy in which an open outage has lasted until `end`, if that is later."""
         copy = attrs.evolve(self, spans=self.spans.copy())
-        if self.open:
-            seconds = max(0.0, end - self._since)
+        seconds = max(0.0, end - self._since)
+        if self.open and (seconds or not self._probes):
             copy._end(Outage(self._since_at, None, seconds, self._probes))  # noqa: SLF001  -- ours
         return copy
 
