@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import socket
@@ -49,13 +50,14 @@ class Parent:
 
 
 @contextlib.asynccontextmanager
-async def loading(*arguments: str) -> AsyncIterator[Parent]:
+async def loading(*arguments: str, silence: float = math.inf) -> AsyncIterator[Parent]:
     """Run the process of a load for a block, at whose end it has to be over."""
     ours, theirs = socket.socketpair()
     parent = Parent(Channel.of(ours))
     options = parse(COMMAND, arguments, {})
     settle(options)
     loader = share_process(options, plan_of(options), theirs)
+    loader.silence = silence
 
     async def run() -> None:
         await loader.run()
@@ -111,6 +113,16 @@ async def test_a_process_whose_parent_is_gone_ends(port: str) -> None:
         await parent.channel.send({"do": "begin", "at": time.monotonic()})
         await parent.receive()
         parent.channel.close()
+
+
+async def test_a_process_that_hears_nothing_stops_by_itself(port: str) -> None:
+    """Its parent may stand still for ever, as that of a machine of a fleet."""
+    async with loading("-d", "1h", port, silence=0.5) as parent:
+        assert await parent.receive() == {"reached": True}
+        await parent.channel.send({"do": "begin", "at": time.monotonic()})
+        report = await parent.last()
+    assert report.received
+    assert (report.lost, report.in_flight) == (0, 0)
 
 
 async def test_a_process_that_is_refused_says_why(port: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import functools
-import json
 import math
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -21,12 +20,11 @@ import trio
 import techo
 import techo.fleet
 from helpers import PATIENCE
-from techo._fleet import work
+from techo._fleet import share, work
 from techo._fleet.cap import check_cap
 from techo._fleet.machines import Machine
 from techo._fleet.member import Agreement
 from techo._fleet.order import FleetTls, Order
-from techo._fleet.share import share_process
 from techo._load.plan import LoadPlan
 from techo._nursery import open_bare_nursery
 from techo._operate.processes import Channel, Child
@@ -92,7 +90,8 @@ async def child_here(command: Callable[[int], Sequence[str]]) -> AsyncIterator[C
     channel, silence, order = command(-1)[-3:]
     assert channel == "-1"
     ours, theirs = socket.socketpair()
-    process = share_process(Order.from_json(order), theirs, float(silence))
+    assert float(silence) == work.ABANDONED
+    process = share.share_process(Order.from_json(order), theirs, math.inf)
     async with open_bare_nursery() as nursery:
         nursery.start_soon(process.run)
         child = Child(Any, Channel.of(ours))  # type: ignore[arg-type]  # it does not die
@@ -105,7 +104,7 @@ async def child_here(command: Callable[[int], Sequence[str]]) -> AsyncIterator[C
 
 @pytest.fixture(autouse=True)
 def _shares_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work, "open_child", child_here)
+    monkeypatch.setattr(share, "open_child", child_here)
 
 
 async def load(cluster: Cluster, target: Any, **options: Any) -> techo.LoadReport:
@@ -130,7 +129,7 @@ async def test_three_machines_are_one_load(cluster: Cluster) -> None:
         assert each.clock_offset is not None
         assert abs(each.clock_offset) <= 2 * each.clock_error + 0.01
     assert "begun at one moment, to within" in str(report)
-    assert not work._shares  # nothing is left there
+    assert not work._tasks  # nothing is left there
     for address, keywords in cluster.tasks:
         assert keywords["key"].startswith("techo-")
         assert keywords == {
@@ -203,8 +202,8 @@ async def test_a_machine_that_the_scheduler_has_lost_is_named(cluster: Cluster) 
     async with techo.open_server("tcp://127.0.0.1:0") as server:
         report = await load(cluster, server.endpoints[0], rate=150, seconds=2.0, watch=watch)
         # It is lost, and not dead: it would end by itself, when nobody has asked for long.
-        for share in [*work._shares]:
-            work.tell(share, {"do": "abort"})
+        for run in [*work._tasks]:
+            work.tell(run, {"do": "end"})
     one, other, third = report.parts
     assert third.died == "the scheduler has lost it"
     assert (one.received, other.received, one.died, other.died) == (100, 100, None, None)
@@ -225,10 +224,10 @@ async def test_a_task_without_a_result_says_why(
 ) -> None:
     """It is no error of the load's, whose other machines may have gone on."""
 
-    def fail(_order: str) -> None:
+    def fail(*_task: str) -> None:
         raise RuntimeError(text)
 
-    monkeypatch.setattr(work, "carry_out_share", fail)
+    monkeypatch.setattr(work, "carry_out", fail)
     report = await load(cluster, "tcp://127.0.0.1:1", trips=30)
     assert [each.died for each in report.parts] == [words] * 3
     assert report.unsent == 30
@@ -260,32 +259,7 @@ async def test_cancelling_ends_all_of_them_at_once(cluster: Cluster) -> None:
         assert scope.cancelled_caught
         with trio.fail_after(PATIENCE):
             await trio.to_thread.run_sync(cluster.pool.shutdown)
-    assert not work._shares
-
-
-async def test_a_share_that_nobody_asks_about_stops(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who has ordered it is gone, and it must not load for ever."""
-    monkeypatch.setattr(work, "ABANDONED", 0.2)
-    async with techo.open_server("tcp://127.0.0.1:0") as server:
-        order = Order(
-            run="alone",
-            endpoint=server.endpoints[0],
-            plan=LoadPlan(seconds=3600.0),
-            options=techo.SocketOptions(),
-        )
-        work.tell("alone", {"do": "begin", "at": 0.0})
-        with trio.fail_after(PATIENCE):
-            done = await trio.to_thread.run_sync(work.carry_out_share, order.to_json())
-    assert json.loads(done["report"])["lost"] == 0
-
-
-def test_what_is_said_to_nobody_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker serves many runs, and must not collect what was said too late."""
-    monkeypatch.setattr(work, "_KEPT", -1.0)
-    for run in ("first", "second"):
-        work.tell(run, {"do": "stop"})
-    assert [*work._shares] == ["second"]
-    work._shares.clear()
+    assert not work._tasks
 
 
 async def test_what_a_machine_refuses_is_raised_here(cluster: Cluster) -> None:
@@ -340,7 +314,6 @@ def test_a_fleet_is_bounded_but_to_itself(
 def test_an_order_goes_through_json_unharmed() -> None:
     """A machine reads what was meant."""
     order = Order(
-        run="a-1",
         endpoint=Endpoint.parse("tls://[::1]:7"),
         plan=LoadPlan(rate=3.5, seconds=2.0, pipeline=4, reconnect_every=9),
         options=techo.SocketOptions(dscp=46, ip_version=6),

@@ -14,11 +14,9 @@ import trio
 
 import techo
 from helpers import PATIENCE
-from techo._fleet import machines, post, work
-from techo._fleet import mesh as mesh_module
+from techo._fleet import machines, member, work
 from techo._fleet.machines import FleetError
 from techo._fleet.mesh import mesh
-from techo._fleet.post import PostOrder
 from techo._mesh.report import Mesh
 from techo._rules import PING
 
@@ -59,7 +57,7 @@ class Cluster:
         found = function(*args)
         if self.stands_still(address, function, found):
             self.still.add(address)
-        if function is post.ask:
+        if function is work.ask and found is not None:
             self.answered(address, found)
         return {address: found}
 
@@ -74,7 +72,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     names = {f"tcp://127.0.0.{number}:400": name for number, name in enumerate("ABC", 1)}
     with concurrent.futures.ThreadPoolExecutor() as pool:
         made = Cluster(names, pool)
-        monkeypatch.setattr(mesh_module, "_LAST_WORD", 0.3)  # for those that stand still
+        monkeypatch.setattr(member, "_LAST_WORD", 0.3)  # for those that stand still
         try:
             yield made
         finally:
@@ -83,8 +81,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
 
 def end_posts() -> None:
     """End those of machines that are lost, and not dead: else they would end later."""
-    for run in [*post._posts]:
-        post.tell(run, {"do": "end"})
+    for run in [*work._tasks]:
+        work.tell(run, {"do": "end"})
 
 
 async def measured(cluster: Cluster, **options: Any) -> Mesh:
@@ -117,7 +115,7 @@ async def test_every_machine_probes_all_the_others(
     hosts = [techo.Endpoint.parse(str(each.endpoint)).host for each in found.machines]
     assert hosts == [f"127.0.0.{number}" for number in range(1, len(names) + 1)]
     await trio.to_thread.run_sync(cluster.pool.shutdown)
-    assert not post._posts
+    assert not work._tasks
     place = techo.Endpoint.parse(str(found.machines[0].endpoint))
     with pytest.raises(ConnectionRefusedError):
         exchanged(place, "127.0.0.1")
@@ -169,7 +167,7 @@ async def test_cancelling_ends_all_servers(cluster: Cluster) -> None:
         await measured(cluster, count=100_000)
     assert scope.cancelled_caught
     await trio.to_thread.run_sync(cluster.pool.shutdown)
-    assert not post._posts
+    assert not work._tasks
 
 
 async def test_a_machine_that_stands_still_at_first_is_refused(
@@ -182,16 +180,16 @@ async def test_a_machine_that_stands_still_at_first_is_refused(
         await measured(cluster)
 
 
-@pytest.mark.parametrize("last", [work.hello, post.ask], ids=["at-first", "ready"])
+@pytest.mark.parametrize("last", [work.hello, work.ask], ids=["at-first", "ready"])
 async def test_one_that_stands_still_later_is_lost(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, last: Callable[..., Any]
 ) -> None:
     """The mesh ends, even if it has not heard of the beginning, or told its clock."""
-    monkeypatch.setattr(mesh_module, "SILENCE", 1.0)
+    monkeypatch.setattr(member, "SILENCE", 1.0)
     cluster.stands_still = lambda address, function, found: (
         address.endswith("3:400")
         and function is last
-        and (function is work.hello or "endpoint" in found)
+        and (function is work.hello or "endpoint" in (found or {}))
     )
     found = await measured(cluster)
     assert str(found.machines[2].died).startswith("no word from it for ")
@@ -205,7 +203,7 @@ async def test_one_that_stands_still_is_not_waited_for_after_a_stop(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the others have found until then is reported soon."""
-    monkeypatch.setattr(mesh_module, "_SILENCE_AFTER_STOP", 0.5)
+    monkeypatch.setattr(member, "_SILENCE_AFTER_STOP", 0.5)
     stop, token = trio.Event(), trio.lowlevel.current_trio_token()
 
     def answered(address: str, found: Any) -> None:
@@ -219,33 +217,6 @@ async def test_one_that_stands_still_is_not_waited_for_after_a_stop(
     assert trio.current_time() < began + machines.SILENCE
     assert str(found.machines[2].died).startswith("no word from it for ")
     end_posts()
-
-
-async def test_a_post_that_nobody_asks_about_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who has ordered it is gone, or the scheduler is."""
-    monkeypatch.setattr(post, "ABANDONED", 0.2)
-    order = PostOrder(
-        run="alone",
-        host="127.0.0.1",
-        allow=("127.0.0.1",),
-        count=1,
-        interval=1.0,
-        timeout=1.0,
-        size=64,
-    )
-    with trio.fail_after(PATIENCE):
-        done = await trio.to_thread.run_sync(post.hold, order.to_json())
-    assert done == {"failure": None}
-    assert "alone" not in post._posts
-
-
-def test_what_is_said_to_nobody_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that serves for months does not keep what came after the end of a run."""
-    monkeypatch.setattr(post, "_KEPT", -1.0)
-    for run in ("over", "never"):
-        post.tell(run, {"do": "stop"})
-        assert [*post._posts] == [run]
-    del post._posts["never"]
 
 
 async def test_only_the_fleet_is_let_in(cluster: Cluster) -> None:

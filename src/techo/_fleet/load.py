@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable, Collection, Sequence
-from typing import Final, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal
 
 import attrs
 import trio
@@ -17,18 +17,19 @@ from techo._fleet.machines import (
     FleetError,
     Machine,
     beginning,
-    call_the_roll,
     check_versions,
     chosen,
 )
-from techo._fleet.member import Agreement, Member
+from techo._fleet.member import Agreement, Member, call_the_roll
 from techo._fleet.order import FleetTls, Order
+from techo._fleet.share import carry_out_share
 from techo._kernel.options import DEFAULT_OPTIONS, SocketOptions
 from techo._load.plan import LoadPlan
 from techo._load.report import LoadReport
 from techo._load.sharing import divide, head_start
-from techo._load.together import Together
+from techo._load.together import Share, Together
 from techo._nursery import first_of, open_bare_nursery
+from techo._operate.processes import Message
 from techo._probing.arrivals import Arrivals, arrivals_of
 from techo.endpoint import Endpoint, check_connectable
 
@@ -149,24 +150,24 @@ class Fleet:
         together = Together.of(str(self.endpoint), parts, names)
         agreement = Agreement(trio.Event() if stop is None else stop)
         run = uuid.uuid4().hex
-        members = [
-            Member(
-                caller=self.caller,
-                machine=machine,
-                order=Order(
-                    run=f"{run}-{number}",
-                    endpoint=self.endpoint,
-                    plan=part,
-                    options=self.options,
-                    tls=self.tls,
-                ),
-                head_start=head_start(plan, number),
-                share=together.shares[number],
-                together=together,
-                agreement=agreement,
+        members = list[Member]()
+        for number, (machine, share) in enumerate(
+            zip(self.machines, together.shares, strict=True)
+        ):
+            order = Order(
+                endpoint=self.endpoint, plan=share.plan, options=self.options, tls=self.tls
             )
-            for number, (machine, part) in enumerate(zip(self.machines, parts, strict=True))
-        ]
+            members.append(
+                Member(
+                    caller=self.caller,
+                    machine=machine,
+                    kind=carry_out_share,
+                    run=f"{run}-{number}",
+                    order=order.to_json(),
+                    part=_Part(share, together, head_start(plan, number)),
+                    agreement=agreement,
+                )
+            )
         ignore: Callable[[LoadReport], None] = lambda _: None  # noqa: E731  -- has its type
         return await _Run(self.caller, members, together, agreement, watch or ignore).run()
 
@@ -195,6 +196,29 @@ class Fleet:
 
 
 @attrs.define(eq=False)
+class _Part:
+    """One machine's share of the load."""
+
+    share: Share
+    together: Together
+    head_start: float
+    """Seconds that it begins after the first."""
+
+    @property
+    def over(self) -> bool:
+        return self.share.over
+
+    def take(self, found: Mapping[str, Any]) -> None:
+        if self.share.reached is None and found.get("reached") is not None:
+            self.together.ready(self.share, reached=found["reached"])
+        if found.get("report") is not None:
+            self.together.take(self.share, LoadReport.from_json(found["report"]))
+
+    def begin(self, at: float | None) -> Message:
+        return {"do": "begin", "at": None if at is None else at + self.head_start}
+
+
+@attrs.define(eq=False)
 class _Run:
     """One load, from the first call to the last report."""
 
@@ -207,12 +231,12 @@ class _Run:
     async def run(self) -> LoadReport:
         try:
             async with open_bare_nursery() as nursery:
-                nursery.start_soon(call_the_roll, self.caller, self._lose_absent)
+                nursery.start_soon(call_the_roll, self.caller, self.members)
                 nursery.start_soon(self._note_stop)
                 nursery.start_soon(self.together.show, self.watch)
                 async with trio.open_nursery() as running:
-                    for each in self.members:
-                        running.start_soon(each.run)
+                    for member, share in zip(self.members, self.together.shares, strict=True):
+                        running.start_soon(self._follow, member, share)
                     begun = await self.together.until_ready()
                     clocks = [each.clock for each in self.members]
                     self.agreement.decide(beginning(clocks, _LEAD) if begun else None)
@@ -225,7 +249,18 @@ class _Run:
         await self.agreement.stop.wait()
         self.together.stopped = True
 
-    def _lose_absent(self, present: Collection[str], how: str) -> None:
-        for each in self.members:
-            if each.machine.address not in present and not each.share.over:
-                each.lose(how)
+    async def _follow(self, member: Member, share: Share) -> None:
+        """Have a machine carry out its share.
+
+        Raises:
+            ValueError: it refuses what it is asked for; the text is why.
+        """
+        result = await member.follow()
+        if "failure" in result:
+            raise ValueError(result["failure"])
+        if member.clock is not None:
+            share.clock = member.clock.offset, member.clock.error
+        if result["died"] is None:
+            self.together.take(share, LoadReport.from_json(result["report"]), over=True)
+        else:
+            self.together.bury(share, result["died"])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, Final, NoReturn, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
@@ -23,9 +23,6 @@ SILENCE: Final = 15.0
 
 FIRST_ANSWER: Final = 30.0
 """Seconds that a machine has to answer for the first time, for which it imports techo."""
-
-_ROLL: Final = 0.5
-"""Seconds between two looks at which machines the scheduler has."""
 
 _HALF_CALLS: Final = 10
 """Times that half a call takes, in which a machine should have heard of a beginning."""
@@ -205,25 +202,3 @@ def beginning(clocks: Iterable[Clock | None], lead: float) -> float:
     """
     errors = [each.error for each in clocks if each is not None]
     return time.monotonic() + lead + _HALF_CALLS * max(errors, default=0.0)
-
-
-async def call_the_roll(
-    caller: Caller, lose_absent: Callable[[Collection[str], str], None]
-) -> NoReturn:
-    """Report twice a second, until cancelled, which machines there are.
-
-    `lose_absent` is called with the addresses that the scheduler has, and how all others were
-    lost: by it, or with it.
-    """
-    while True:
-        await trio.sleep(_ROLL)
-        present = set[str]()
-        how = "the scheduler has lost it"
-        try:
-            with trio.fail_after(SILENCE):
-                present = set(await caller.addresses())
-        except trio.TooSlowError:
-            how = f"the scheduler has been silent for {SILENCE:g} s"
-        except Exception as error:  # noqa: BLE001  -- whatever Dask raises then
-            how = f"the scheduler is gone ({type(error).__name__})"
-        lose_absent(present, how)

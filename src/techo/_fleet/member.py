@@ -1,21 +1,18 @@
-"""A member of a fleet that loads: one machine, its share, and what goes between it and us."""
+"""A member of a fleet: one machine, its task, and what goes between it and us."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import time
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NoReturn, Protocol
 
 import attrs
 import trio
 
 from techo._fleet import work
 from techo._fleet.machines import SILENCE, Caller, Clock, Machine, clock_of
-from techo._fleet.order import Order
-from techo._load.report import LoadReport
-from techo._load.together import Share, Together
+from techo._operate.processes import Message
 from techo._printable import printable
 
 _ASKED: Final = 0.4
@@ -28,16 +25,19 @@ _ASKED_SOON: Final = 0.1
 """Seconds between two questions until they have begun."""
 
 _START: Final = 30.0
-"""Seconds that a machine has to begin with its task."""
+"""Seconds that a machine has to begin with its task, ..."""
 
 _SILENCE_AFTER_STOP: Final = 2.0
-"""The same once all were stopped."""
+"""... and, once all were stopped, to begin with it or to say a word."""
 
 _LOOKS: Final = 0.25
 """Seconds between two looks at how long it has been silent."""
 
 _LAST_WORD: Final = 1.0
 """Seconds that the last message to a machine may take: that all is over."""
+
+_ROLL: Final = 0.5
+"""Seconds between two looks at which machines the scheduler has."""
 
 
 @attrs.define(eq=False)
@@ -62,64 +62,80 @@ class Agreement:
         self.decided.set()
 
 
+class Part(Protocol):
+    """What one machine has of the whole."""
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing more to come from it."""
+
+    def take(self, found: Mapping[str, Any]) -> None:
+        """Take in what there is to know of the task so far."""
+
+    def begin(self, at: float | None) -> Message:
+        """Return how to say when it begins, by the machine's CLOCK_MONOTONIC."""
+
+
 @attrs.define(eq=False)
 class Member:
-    """One machine, and its share."""
+    """One machine, and its task."""
 
     caller: Caller
     machine: Machine
-    order: Order
-    head_start: float
-    """Seconds that it begins after the first."""
-    share: Share
-    together: Together
+    kind: work.Kind
+    """What it does there, ..."""
+    run: str
+    """... in which run; no two have the same."""
+    order: str
+    part: Part
     agreement: Agreement
     clock: Clock | None = None
     """None until it was measured."""
-    _task: Any = None
-    """What Dask calls a future; None until it was submitted."""
     _lost: str = ""
     """Why nothing more can come from it, if it has not reported its end."""
+    _task: Any = None
+    """What Dask calls a future; None until it was submitted."""
+    _begun: trio.Event = attrs.field(factory=trio.Event)
     _ended: trio.Event = attrs.field(factory=trio.Event)
     _heard: float = attrs.field(factory=trio.current_time)
     """When it has answered last."""
 
     def lose(self, how: str) -> None:
-        """Note that nothing more can come from it."""
-        self._lost = self._lost or how
-        self._ended.set()
+        """Note that nothing more can come from it, unless all has."""
+        if not self.part.over:
+            self._lost = self._lost or printable(how)
+            self._ended.set()
 
-    async def run(self) -> None:
-        """Have it do its share, until that is over or the machine is lost.
+    async def follow(self) -> dict[str, Any]:
+        """Have it carry out its task, until that is over or the machine is lost.
 
-        Cancellation ends the share at once.
-
-        Raises:
-            ValueError: it refuses what it is asked for; the text is why.
+        Returns what has become of the task, or how it `died`. Cancellation ends it at once.
         """
+        result: dict[str, Any] | None = None
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._note_silence)
-                nursery.start_soon(self._carry_out)
+                nursery.start_soon(self._govern)
                 await self._ended.wait()
                 nursery.cancel_scope.cancel(reason="it is over, or lost")
+            result = await self._result()
         finally:
-            if not self._ended.is_set():
+            if result is None:
                 with trio.move_on_after(_LAST_WORD, shield=True):
-                    await self._tell({"do": "abort"})
-        await self._take_result()
+                    await self._end()
+        return {"died": self._lost} if result is None else result
 
-    async def _carry_out(self) -> None:
+    async def _govern(self) -> None:
         try:
-            self.clock = await clock_of(self.caller, self.machine)
-            self.share.clock = self.clock.offset, self.clock.error
-            await self._submit()
+            self.clock = clock = await clock_of(self.caller, self.machine)
+            with trio.CancelScope(shield=True):  # or nobody would know of it
+                await self._submit()
         except Exception as error:  # noqa: BLE001  -- whatever Dask raises
             self.lose(f"it cannot be reached ({type(error).__name__})")
             return
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._ask)
-            nursery.start_soon(self._begin)
+            nursery.start_soon(self._begin, clock)
             nursery.start_soon(self._stop)
 
     async def _submit(self) -> None:
@@ -131,9 +147,11 @@ class Member:
 
         self._task = await self.caller.here(
             self.caller.client.submit,
-            work.carry_out_share,
-            self.order.to_json(),
-            key=f"techo-{self.order.run}",
+            work.carry_out,
+            self.kind,
+            self.run,
+            self.order,
+            key=f"techo-{self.run}",
             workers=[self.machine.address],
             allow_other_workers=False,
             pure=False,
@@ -141,28 +159,25 @@ class Member:
         )
         self._task.add_done_callback(wake)
 
-    async def _ask(self) -> None:
+    async def _ask(self) -> NoReturn:
         """Ask how far it is, again and again."""
         submitted = trio.current_time()
         while True:
+            answered, found = True, None
             try:
-                found = await self.caller.there(self.machine, work.ask, self.order.run)
+                found = await self.caller.there(self.machine, work.ask, self.run)
             except Exception:  # noqa: BLE001  -- whatever Dask raises; it counts as silence
-                found = None
-            if found is not None:
+                answered = False
+            if answered:
                 self._heard = trio.current_time()
-                self._take(found)
-            if found == {} and self._heard > submitted + _START:
+            if found is not None:
+                self._begun.set()
+                self.part.take(found)
+            elif self._heard > submitted + _START and not self._begun.is_set():
                 self.lose(f"its task did not begin within {_START:g} s: it may be busy")
             await trio.sleep(self.agreement.until_report())
 
-    def _take(self, found: Mapping[str, Any]) -> None:
-        if self.share.reached is None and found.get("reached") is not None:
-            self.together.ready(self.share, reached=found["reached"])
-        if found.get("report") is not None:
-            self.together.take(self.share, _read(found["report"]))
-
-    async def _note_silence(self) -> None:
+    async def _note_silence(self) -> NoReturn:
         stopped: float | None = None
         while True:
             now = trio.current_time()
@@ -175,40 +190,42 @@ class Member:
                 self.lose(f"no word from it for {now - self._heard:.0f} s")
             await trio.sleep(_LOOKS)
 
-    async def _begin(self) -> None:
+    async def _begin(self, clock: Clock) -> None:
         await self.agreement.decided.wait()
         at = self.agreement.begin
-        if at is not None and self.clock is not None:
-            at += self.clock.monotonic + self.head_start
-        await self._tell({"do": "begin", "at": at})
+        await self._say(self.part.begin(None if at is None else at + clock.monotonic))
 
     async def _stop(self) -> None:
         await self.agreement.stop.wait()
-        await self._tell({"do": "stop"})
+        with trio.move_on_after(_SILENCE_AFTER_STOP):
+            await self._begun.wait()
+        if self._begun.is_set():
+            await self._say({"do": "stop"})
+        else:
+            self.lose("its task had not begun: it may be busy")
 
-    async def _tell(self, message: Mapping[str, Any]) -> None:
+    async def _say(self, message: Message) -> None:
         try:
-            await self.caller.there(self.machine, work.tell, self.order.run, message)
+            await self.caller.there(self.machine, work.tell, self.run, message)
         except Exception as error:  # noqa: BLE001  -- whatever Dask raises
             self.lose(f"it cannot be reached ({type(error).__name__})")
 
-    async def _take_result(self) -> None:
+    async def _result(self) -> dict[str, Any] | None:
+        """Return what has become of its task; None if nobody knows."""
+        result: dict[str, Any] | None = None
         if not self._lost:
             try:
                 result = await self.caller.here(self._task.result)
             except Exception as error:  # noqa: BLE001  -- a bug there, or Dask's own
-                self._lost = _words_of(error)
-            else:
-                if "failure" in result:
-                    raise ValueError(result["failure"])
-                self._lost = result.get("died", "")
-                if not self._lost:
-                    self.together.take(self.share, _read(result["report"]), over=True)
-                    return
-        self.together.bury(self.share, printable(self._lost))
+                self._lost = printable(_words_of(error))
+        return result
+
+    async def _end(self) -> None:
+        """End its task, or see to it that it never begins."""
         if self._task is not None:
-            with trio.move_on_after(_LAST_WORD):
-                await self.caller.here(self._task.cancel)
+            await self.caller.here(self._task.cancel)
+            if not self._lost:
+                await self._say({"do": "end"})
 
 
 def _words_of(error: Exception) -> str:
@@ -219,5 +236,19 @@ def _words_of(error: Exception) -> str:
     return f"its task failed ({type(error).__name__}: {text:.100})"
 
 
-def _read(text: str) -> LoadReport:
-    return LoadReport.from_json(json.loads(text))
+async def call_the_roll(caller: Caller, members: Sequence[Member]) -> NoReturn:
+    """Twice a second, until cancelled, lose those that the scheduler has no more."""
+    while True:
+        await trio.sleep(_ROLL)
+        present = set[str]()
+        how = "the scheduler has lost it"
+        try:
+            with trio.fail_after(SILENCE):
+                present = set(await caller.addresses())
+        except trio.TooSlowError:
+            how = f"the scheduler has been silent for {SILENCE:g} s"
+        except Exception as error:  # noqa: BLE001  -- whatever Dask raises then
+            how = f"the scheduler is gone ({type(error).__name__})"
+        for each in members:
+            if each.machine.address not in present:
+                each.lose(how)

@@ -58,8 +58,6 @@ def _using(name: str, path: str, use: Any) -> Any:
 class Order:
     """One share of a load, for one machine."""
 
-    run: str
-    """Which one; no two have the same."""
     endpoint: Endpoint
     plan: LoadPlan
     options: SocketOptions
@@ -69,7 +67,6 @@ class Order:
     def to_json(self) -> str:
         """Return it as a text."""
         fields = {
-            "run": self.run,
             "endpoint": str(self.endpoint),
             "plan": attrs.asdict(self.plan),
             "options": attrs.asdict(self.options),
@@ -83,7 +80,6 @@ class Order:
         fields: dict[str, Any] = json.loads(text)
         tls = fields["tls"]
         return cls(
-            run=fields["run"],
             endpoint=Endpoint.parse(fields["endpoint"]),
             plan=LoadPlan(**fields["plan"]),
             options=SocketOptions(**fields["options"]),
