@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +158,27 @@ def test_a_picture_is_red_where_a_pair_stands_out_and_nowhere_else() -> None:
     assert shade_of("loss", 100, 100) == shades[4]
     assert shade_of("p50", math.inf, math.inf) == shades[4]
     assert math.isnan(shade_of("p50", None, MS))
+
+
+def test_a_bar_shows_what_was_found_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once something was: until then it connects."""
+    drawn = list[tuple[float, float, str]]()
+
+    @contextlib.contextmanager
+    def open_bar(_total: float) -> Iterator[Callable[[float, float, str], None]]:
+        yield lambda *what: drawn.append(what)
+
+    async def mesh_by_fleet(_options: Any, watch: Any, _stop: Any) -> Mesh:
+        await trio.lowlevel.checkpoint()
+        watch(attrs.evolve(mesh_of(), pairs=[MeshPair(source="A", target="B")]))
+        watch(mesh_of(2))
+        return mesh_of()
+
+    monkeypatch.setattr(command, "open_bar", open_bar)
+    monkeypatch.setattr(command, "mesh_by_fleet", mesh_by_fleet)
+    monkeypatch.setattr(command, "check_fleet", lambda _options: None)
+    assert call(*FLEET, "-n", "20")[0] == 0
+    assert drawn == [(60, 120, "58 received, 2 lost")]
 
 
 def test_it_takes_a_fleet() -> None:

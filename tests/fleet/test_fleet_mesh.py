@@ -141,18 +141,24 @@ async def test_a_machine_that_dies_is_named_and_the_others_go_on(cluster: Cluste
 
 
 async def test_stopping_ends_it_with_what_there_is(cluster: Cluster) -> None:
-    """All machines report what came back until then."""
+    """All machines report what came back until then, and meanwhile."""
     stop, token = trio.Event(), trio.lowlevel.current_trio_token()
-    seen = set[str]()
+    seen, so_far = set[str](), list[int]()
 
     def answered(address: str, found: Any) -> None:
         if found.get("found"):
             seen.add(address)
-        if len(seen) == len(cluster.workers):
+        if len(seen) == len(cluster.workers) and so_far and so_far[-1]:
             token.run_sync_soon(stop.set)
 
     cluster.answered = answered
-    found = await measured(cluster, count=100_000, stop=stop)
+
+    def watch(mesh: Mesh) -> None:
+        so_far.append(sum(each.received for each in mesh.pairs))
+
+    found = await measured(cluster, count=100_000, watch=watch, stop=stop)
+    assert so_far == sorted(so_far)
+    assert 0 < so_far[-1] <= sum(each.received for each in found.pairs)
     assert all(0 < each.received < 100_000 for each in found.pairs)
     assert [each.died for each in found.machines] == [None] * 3
 

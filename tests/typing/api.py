@@ -204,7 +204,9 @@ async def load(stop: trio.Event) -> techo.LoadReport:
 
 async def mesh_by_fleet(client: Any) -> fleet.Mesh:
     """Machines that probe each other, and who stands out."""
-    found = await fleet.mesh(client, machines=3, count=20, interval=0.1, in_turns=True)
+    found = await fleet.mesh(
+        client, machines=3, count=20, interval=0.1, in_turns=True, watch=print
+    )
     assert_type(found.matrix("p99"), list[list[float | None]])
     for machine in found.machines:
         assert_type(machine, fleet.MeshMachine)

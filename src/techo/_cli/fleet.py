@@ -141,7 +141,9 @@ async def load_by_fleet(
         return await fleet.load(plan, watch=watch, stop=stop)
 
 
-async def mesh_by_fleet(options: argparse.Namespace, stop: trio.Event) -> Mesh:
+async def mesh_by_fleet(
+    options: argparse.Namespace, watch: Callable[[Mesh], None] | None, stop: trio.Event
+) -> Mesh:
     """Have the machines that the options describe probe each other.
 
     Raises:
@@ -154,6 +156,7 @@ async def mesh_by_fleet(options: argparse.Namespace, stop: trio.Event) -> Mesh:
     names = ("machines", "count", "interval", "timeout", "size", "in_turns")
     try:
         async with connected(options.fleet) as client:
-            return await mesh(client, **{n: getattr(options, n) for n in names}, stop=stop)
+            given = {name: getattr(options, name) for name in names}
+            return await mesh(client, **given, watch=watch, stop=stop)
     except FleetError as error:
         raise ValueError(str(error)) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from techo._cli.bar import Show, open_bar
 from techo._cli.errors import fail, refuse
 from techo._cli.fleet import MESHED, check_fleet, mesh_by_fleet
 from techo._cli.loading import TwoSignals
@@ -110,7 +112,16 @@ class _Mesh:
 
     async def run(self, stop_signals: Sequence[signal.Signals]) -> None:
         async with self.signals.heeded(stop_signals) as stop:
-            self.found = await mesh_by_fleet(self.options, stop)
+            with open_bar(1) as draw:
+                watch = None if draw is None else functools.partial(self._show, draw)
+                self.found = await mesh_by_fleet(self.options, watch, stop)
+
+    def _show(self, draw: Show, found: Mesh) -> None:
+        received = sum(each.received for each in found.pairs)
+        lost = sum(each.lost for each in found.pairs)
+        if received or lost:
+            total = self.options.count * len(found.pairs)
+            draw(received + lost, total, f"{received:,} received, {lost:,} lost")
 
 
 def _deliver(found: Mesh, options: argparse.Namespace) -> int:

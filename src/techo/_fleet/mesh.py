@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NoReturn
 
 import attrs
 import trio
@@ -32,6 +32,9 @@ from techo._validation import COUNT, SECONDS_ABOVE_0
 _LEAD: Final = 0.3
 """Seconds from the decision to the beginning, besides what calls take."""
 
+_WATCHED: Final = 0.4
+"""Seconds between two reports to who watches."""
+
 _BETWEEN: Final = 0.5
 """Seconds between two turns, in which connections are closed and opened."""
 
@@ -45,6 +48,7 @@ async def mesh(
     timeout: float = 1.0,  # noqa: ASYNC109  -- of each reply, not of the call
     size: int = 64,
     in_turns: bool = False,
+    watch: Callable[[Mesh], None] | None = None,
     stop: trio.Event | None = None,
 ) -> Mesh:
     """Have all workers of a Dask cluster, or so many `machines`, probe each other.
@@ -52,8 +56,8 @@ async def mesh(
     `client` is a `distributed.Client` that is not asynchronous. Each machine serves on its own
     address, lets in the machines alone, and probes all the others at once: `count` probes of
     `size` bytes to each, one every `interval` seconds. `in_turns`, it probes one at a time.
-    The servers end with the call. A machine that dies is named; the others go on. Setting
-    `stop` ends it with what there is.
+    The servers end with the call. A machine that dies is named; the others go on. `watch` is
+    called about twice a second, with what there is so far. Setting `stop` ends it with that.
 
     Raises:
         FleetError: there are not so many machines, or only one, or one has another version of
@@ -96,20 +100,7 @@ async def mesh(
         )
         for each in posts
     ]
-    await _Run(caller, posts, members, agreement).run()
-    return Mesh(
-        machines=[
-            MeshMachine(name=each.machine.name, endpoint=each.endpoint, died=each.died)
-            for each in posts
-        ],
-        pairs=[
-            _pair(source, target)
-            for source in posts
-            for target in posts
-            if source is not target
-        ],
-        in_turns=in_turns,
-    )
+    return await _Run(caller, posts, members, agreement, watch, in_turns=in_turns).run()
 
 
 @attrs.define(eq=False)
@@ -163,12 +154,16 @@ class _Run:
     posts: Sequence[_Post]
     members: Sequence[Member]
     agreement: Agreement
+    watch: Callable[[Mesh], None] | None
+    in_turns: bool = attrs.field(kw_only=True)
 
-    async def run(self) -> None:
-        """Have all probe, to the end."""
+    async def run(self) -> Mesh:
+        """Have all probe, to the end, and return what they have found."""
         try:
             async with open_bare_nursery() as nursery:
                 nursery.start_soon(call_the_roll, self.caller, self.members)
+                if self.watch is not None:
+                    nursery.start_soon(self._show, self.watch)
                 for member, post in zip(self.members, self.posts, strict=True):
                     nursery.start_soon(self._follow, member, post)
                 for post in self.posts:
@@ -179,6 +174,26 @@ class _Run:
                 nursery.cancel_scope.cancel(reason="the mesh is over")
         except ExceptionGroup as group:
             raise first_of(group) from None
+        return self._report()
+
+    def _report(self) -> Mesh:
+        """Return what there is so far."""
+        machines = [
+            MeshMachine(name=each.machine.name, endpoint=each.endpoint, died=each.died)
+            for each in self.posts
+        ]
+        pairs = [
+            _pair(source, target)
+            for source in self.posts
+            for target in self.posts
+            if source is not target
+        ]
+        return Mesh(machines=machines, pairs=pairs, in_turns=self.in_turns)
+
+    async def _show(self, watch: Callable[[Mesh], None]) -> NoReturn:
+        while True:
+            await trio.sleep(_WATCHED)
+            watch(self._report())
 
     async def _follow(self, member: Member, post: _Post) -> None:
         """Have a machine hold its post; that it does so no more is its death."""
