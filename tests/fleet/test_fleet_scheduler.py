@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.machinery
+import ssl
 import sys
 import threading
 import types
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,3 +78,48 @@ async def test_who_gives_up_does_not_wait_for_a_scheduler(
         nursery.cancel_scope.cancel()
     assert nursery.cancel_scope.cancelled_caught
     over.set()
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (
+            (None, None, None),
+            "no certificates for tls://127.0.0.1:1: set ca-file",
+        ),
+        (
+            ("/no/ca.pem", "here", None),
+            "cannot read '/no/ca.pem' .No such .*: correct ca-file",
+        ),
+        (
+            ("here", "here", "/no/key.pem"),
+            "cannot read '/no/key.pem' .*: correct client.key",
+        ),
+        (("here", "here", None), r"\(ca-file 'here', client.cert 'here'\): .*no certificate"),
+        (("a text\n", "another\n", None), "distributed.comm.tls: .*no certificate"),
+    ],
+    ids=["none", "missing", "missing-key", "wrong", "text"],
+)
+async def test_certificates_that_cannot_be_used_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    files: tuple[str | None, ...],
+    words: str,
+) -> None:
+    """The scheduler is not called away for what is not right here."""
+    (tmp_path / "here").touch()
+    monkeypatch.chdir(tmp_path)
+
+    def fail(_role: str) -> None:
+        raise ssl.SSLError("no certificate")
+
+    names = ("tls_ca_file", "tls_client_cert", "tls_client_key")
+    found = types.SimpleNamespace(**dict(zip(names, files, strict=True)))
+    found.get_connection_args = fail
+    dask = types.ModuleType("distributed")
+    dask.__spec__ = importlib.machinery.ModuleSpec("distributed", None)
+    monkeypatch.setattr(dask, "Security", lambda: found, raising=False)
+    monkeypatch.setitem(sys.modules, "distributed", dask)
+    with pytest.raises(techo.fleet.FleetError, match=words):
+        async with connected(Scheduler.parse("tls://127.0.0.1:1")):
+            pass

@@ -9,6 +9,7 @@ import importlib.util
 import logging
 import warnings
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -128,12 +129,39 @@ async def connected(scheduler: Scheduler) -> AsyncIterator[Client]:
 
 
 def _check_certificates(security: Any, scheduler: Scheduler) -> None:
-    """Refuse to connect without what Dask takes for TLS, of which it says so too late."""
-    if not (security.tls_ca_file and security.tls_client_cert):
+    """Refuse to connect without what Dask takes for TLS, of which it says so too late.
+
+    Raises:
+        FleetError: it names the file that is missing or of no use.
+    """
+    files = {
+        "ca-file": security.tls_ca_file,
+        "client.cert": security.tls_client_cert,
+        "client.key": security.tls_client_key,
+    }
+    if not (files["ca-file"] and files["client.cert"]):
         raise FleetError(
             f"Dask's configuration names no certificates for {scheduler}: set ca-file, "
             "client.cert and client.key of distributed.comm.tls"
         )
+    named = {key: each for key, each in files.items() if each and "\n" not in each}  # no text
+    for key, path in named.items():
+        try:
+            Path(path).open("rb").close()
+        except OSError as error:
+            raise FleetError(
+                f"cannot read {path!r} ({error.strerror}): correct {key} of "
+                "distributed.comm.tls in Dask's configuration"
+            ) from None
+    try:
+        security.get_connection_args("client")
+    except (OSError, ValueError) as error:  # ssl.SSLError is one
+        shown = ", ".join(f"{key} {path!r}" for key, path in named.items())
+        where = f" ({shown})" if shown else ""
+        raise FleetError(
+            f"cannot use what Dask's configuration has of distributed.comm.tls{where}: "
+            f"{_words(error)}"
+        ) from None
 
 
 def _words(error: Exception) -> str:
