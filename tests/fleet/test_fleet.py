@@ -142,7 +142,8 @@ async def test_three_machines_are_one_load(cluster: Cluster) -> None:
 
 
 async def test_only_so_many_machines_as_are_wanted(cluster: Cluster) -> None:
-    """The others are asked for nothing."""
+    """They are the first by address; the others are asked for nothing."""
+    cluster.workers = dict(reversed(cluster.workers.items()))
     async with techo.open_server("tcp://127.0.0.1:0") as server:
         report = await load(cluster, server.endpoints[0], machines=1, trips=10)
     assert (len(report.parts), report.received) == (1, 10)
@@ -267,6 +268,13 @@ async def test_what_a_machine_refuses_is_raised_here(cluster: Cluster) -> None:
     tls = techo.fleet.FleetTls(ca="/nonexistent")
     with pytest.raises(ValueError, match="cannot use ca '/nonexistent': No such file"):
         await load(cluster, "tls://127.0.0.1:1", tls=tls, trips=9)
+
+
+async def test_trips_alone_are_not_probed_by_several(cluster: Cluster) -> None:
+    """The first would call idle what others still load; the text has the remedy."""
+    with pytest.raises(ValueError, match="call it idle; give a duration or a rate"):
+        await load(cluster, "tcp://127.0.0.1:1", trips=30, probe=20)
+    assert not cluster.tasks
 
 
 async def test_a_fleet_that_reaches_nobody_says_so(cluster: Cluster) -> None:

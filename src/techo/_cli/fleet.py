@@ -41,7 +41,9 @@ def _by_fleet(otherwise: str) -> Option:
     )
 
 
-_MACHINES: Final = option("--machines", NUMBER, "how many of its workers", shown="all")
+_MACHINES: Final = option(
+    "--machines", NUMBER, "how many of its workers: the first by address, as text", shown="all"
+)
 _CAP: Final = option(
     "--cap",
     Form("RATE", checked(read_rate, TRIPS_PER_SECOND.or_off(math.inf))),

@@ -62,12 +62,12 @@ async def load(
     watch: Callable[[LoadReport], None] | None = None,
     stop: trio.Event | None = None,
 ) -> LoadReport:
-    """Load `target` from all workers of a Dask cluster, or so many `machines`, and report.
+    """Load `target` from all workers of a Dask cluster, and report.
 
-    `client` is a `distributed.Client` that is not asynchronous. Connections, trips and the rate
-    are divided among the machines, which begin at one moment. The report is of all together;
-    its `parts` have a row for each. A machine that dies is named there, and what it has not
-    reported is `unsent`.
+    `client` is a `distributed.Client` that is not asynchronous; `machines` takes so many of its
+    workers, the first by address, as text. Connections, trips and the rate are divided among
+    the machines, which begin at one moment. The report is of all together; its `parts` have a
+    row for each. A machine that dies is named there, and what it has not reported is `unsent`.
 
     Above `cap` trips per second in all, or without a rate, only machines of the fleet are
     loaded; `math.inf` switches that off. The rest is as in `techo.load`.

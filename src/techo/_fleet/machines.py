@@ -114,8 +114,11 @@ class Caller:
         return list(await self.here(self.client.nthreads))
 
     async def machines(self) -> list[Machine]:
-        """Return the machines that there are now, by their names if these can be had."""
-        addresses = await self.addresses()
+        """Return the machines that there are now, in the order of their addresses.
+
+        They go by their names if these can be had.
+        """
+        addresses = sorted(await self.addresses())
         names = dict[str, str]()
         for _ in range(_TURNS):
             # Some releases tell of five workers unless all are asked for.
@@ -127,7 +130,7 @@ class Caller:
 
 
 async def chosen(caller: Caller, count: int | None) -> list[Machine]:
-    """Return so many machines, or all.
+    """Return so many machines, the first by address, or all.
 
     Raises:
         FleetError: there are not so many.

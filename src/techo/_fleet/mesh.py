@@ -51,13 +51,14 @@ async def mesh(
     watch: Callable[[Mesh], None] | None = None,
     stop: trio.Event | None = None,
 ) -> Mesh:
-    """Have all workers of a Dask cluster, or so many `machines`, probe each other.
+    """Have all workers of a Dask cluster probe each other.
 
-    `client` is a `distributed.Client` that is not asynchronous. Each machine serves on its own
-    address, lets in the machines alone, and probes all the others at once: `count` probes of
-    `size` bytes to each, one every `interval` seconds. `in_turns`, it probes one at a time.
-    The servers end with the call. A machine that dies is named; the others go on. `watch` is
-    called about twice a second, with what there is so far. Setting `stop` ends it with that.
+    `client` is a `distributed.Client` that is not asynchronous; `machines` takes so many of its
+    workers, the first by address, as text. Each serves on its own address, lets in the machines
+    alone, and probes all the others at once: `count` probes of `size` bytes to each, one every
+    `interval` seconds. `in_turns`, it probes one at a time. The servers end with the call. A
+    machine that dies is named; the others go on. `watch` is called about twice a second, with
+    what there is so far. Setting `stop` ends it with that.
 
     Raises:
         FleetError: there are not so many machines, or only one, or one has another version of
