@@ -28,6 +28,8 @@ class Cluster:
     workers: dict[str, str]
     """Their names, by address."""
     pool: concurrent.futures.ThreadPoolExecutor
+    gone: bool = False
+    """Whether the scheduler is."""
     lost: set[str] = attrs.field(factory=set)
     """Workers that the scheduler does not know any more, and that do not answer."""
     still: set[str] = attrs.field(factory=set)
@@ -40,6 +42,7 @@ class Cluster:
 
     def nthreads(self) -> dict[str, int]:
         """Return those that are there."""
+        self.check_there()
         return {address: 1 for address in self.workers if address not in self.lost}
 
     def scheduler_info(self, n_workers: int) -> dict[str, Any]:
@@ -50,6 +53,7 @@ class Cluster:
     def run(self, function: Callable[..., Any], *args: Any, workers: list[str]) -> Any:
         """Call a function as a worker does."""
         (address,) = workers
+        self.check_there()
         if address in self.lost:
             raise OSError("connection refused")
         if address in self.still:
@@ -63,7 +67,14 @@ class Cluster:
 
     def submit(self, function: Callable[..., Any], *args: Any, **_: Any) -> Any:
         """Run a task as a worker does, in a thread."""
-        return self.pool.submit(function, *args)
+        task = self.pool.submit(function, *args)
+        task.cancel = self.check_there  # type: ignore[assignment,method-assign]
+        return task
+
+    def check_there(self) -> None:
+        """Raise what Dask's client does when the scheduler is gone."""
+        if self.gone:
+            raise RuntimeError("Client is closed")
 
 
 @pytest.fixture
@@ -137,6 +148,19 @@ async def test_a_machine_that_dies_is_named_and_the_others_go_on(cluster: Cluste
     assert {each.source for each in found.measured} == {
         each.name for each in found.machines[:2]
     }
+    end_posts()
+
+
+async def test_a_scheduler_that_is_gone_ends_it_with_what_there_is(cluster: Cluster) -> None:
+    """Each machine says why, and no error of Dask's comes out."""
+
+    def answered(_address: str, found: Any) -> None:
+        if found.get("found"):
+            cluster.gone = True
+
+    cluster.answered = answered
+    found = await measured(cluster, count=100_000)
+    assert {each.died for each in found.machines} == {"the scheduler is gone (RuntimeError)"}
     end_posts()
 
 

@@ -223,7 +223,8 @@ class Member:
     async def _end(self) -> None:
         """End its task, or see to it that it never begins."""
         if self._task is not None:
-            await self.caller.here(self._task.cancel)
+            with contextlib.suppress(Exception):  # Dask's client is closed without a scheduler
+                await self.caller.here(self._task.cancel)
             if not self._lost:
                 await self._say({"do": "end"})
 
