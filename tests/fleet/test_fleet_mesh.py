@@ -286,6 +286,32 @@ async def test_a_machine_that_cannot_serve_says_why(cluster: Cluster) -> None:
     assert len(found.measured) == 2
 
 
+class Names(trio.abc.HostnameResolver):
+    """Knows one name."""
+
+    async def getaddrinfo(self, host: Any, port: Any, *_: Any) -> Any:
+        """Return its address."""
+        await trio.lowlevel.checkpoint()
+        if host != b"alpha":
+            raise socket.gaierror(socket.EAI_NONAME, "no such name")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port or 0))]
+
+    async def getnameinfo(self, *_: Any) -> Any:
+        """Nobody asks for that."""
+        raise NotImplementedError
+
+
+async def test_a_machine_may_go_by_a_name(cluster: Cluster) -> None:
+    """Its server lets in the address of it, as all do; a name that is unknown is refused."""
+    trio.socket.set_custom_hostname_resolver(Names())
+    cluster.workers = {"tcp://alpha:400": "A", "tcp://127.0.0.2:400": "B"}
+    found = await measured(cluster)
+    assert [each.received for each in found.pairs] == [5, 5]
+    cluster.workers = {"tcp://beta:400": "A", "tcp://127.0.0.2:400": "B"}
+    with pytest.raises(FleetError, match=r"machine A \(beta:400\) is unknown here \(no such"):
+        await measured(cluster)
+
+
 async def test_one_machine_is_no_mesh(cluster: Cluster) -> None:
     """It is refused, as arguments are that make no sense."""
     with pytest.raises(FleetError, match="a mesh takes two machines or more, and this is one"):

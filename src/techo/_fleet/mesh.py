@@ -62,7 +62,7 @@ async def mesh(
 
     Raises:
         FleetError: there are not so many machines, or only one, or one has another version of
-            techo; the text has the remedy.
+            techo, or a name that is unknown here; the text has the remedy.
         ValueError: an argument makes no sense; the text names it and its value.
     """
     COUNT.check(count=count)
@@ -76,6 +76,7 @@ async def mesh(
             "for more"
         )
     await check_versions(caller, found)
+    found = [attrs.evolve(each, host=await _address_of(each)) for each in found]
     turn = count * interval + timeout + _BETWEEN if in_turns else 0.0
     posts = list[_Post]()
     posts += [_Post(machine, number, turn, posts) for number, machine in enumerate(found)]
@@ -102,6 +103,21 @@ async def mesh(
         for each in posts
     ]
     return await _Run(caller, posts, members, agreement, watch, in_turns=in_turns).run()
+
+
+async def _address_of(machine: Machine) -> str:
+    """Return the address of a machine, which the scheduler may know by a name.
+
+    A server lets in addresses, and probes come from one.
+    """
+    try:
+        first, *_ = await trio.socket.getaddrinfo(machine.host, None)
+    except OSError as error:
+        raise FleetError(
+            f"machine {machine.name} is unknown here ({error.strerror}): give its worker an "
+            "address (--host), or this machine the name"
+        ) from None
+    return str(first[4][0])
 
 
 @attrs.define(eq=False)
