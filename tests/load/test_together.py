@@ -224,6 +224,24 @@ async def test_who_gave_up_does_not_end_what_is_shown(autojump_clock: Clock) -> 
     assert "the first gave up after 1.500 s: nothing came back to it" in str(shares.report())
 
 
+async def test_who_died_does_not_end_what_is_shown(autojump_clock: Clock) -> None:
+    """The others' next reports are shown when they were; the whole gets no credit for it."""
+    shares, seen = together(LoadPlan(rate=30, seconds=9.0)), list[tuple[float, int]]()
+    first, second = shares.shares
+    shares.take(first, some(first.plan, 7))
+    shares.bury(first, "it was ended by signal 9")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(
+            shares.show, lambda report: seen.append((report.seconds, report.received))
+        )
+        for seconds in (2.0, 3.0):
+            report = attrs.evolve(some(second.plan, 9), seconds=seconds)
+            shares.take(second, report, over=seconds == 3)
+            await trio.sleep(1)
+    assert seen == [(2.0, 16), (3.0, 16)]
+    assert shares.report().seconds == 9.0
+
+
 def test_outages_of_all_shares_are_in_the_sum() -> None:
     """They have begun together, so that their seconds are the same."""
     shares = together(LoadPlan())

@@ -33,10 +33,20 @@ class Share:
     """There is nothing more to come from it."""
     died: str | None = None
     """How it ended, if it did before it could report its end."""
+    lived: float | None = None
+    """Seconds that it had reported when it died; None if it has not."""
     fresh: bool = False
     """Whether it has reported since all were added up last."""
     clock: tuple[float, float] | None = None
     """How far the clock of its machine is from ours, and by how much that may be wrong."""
+
+    @property
+    def so_far(self) -> LoadReport:
+        """What it has reported, without the seconds after it gave up or died."""
+        report = until_given_up(self.report)
+        if self.lived is None:
+            return report
+        return attrs.evolve(report, seconds=min(report.seconds, self.lived))
 
     @property
     def part(self) -> LoadPart:
@@ -78,6 +88,7 @@ class Together:
 
     def bury(self, share: Share, how: str) -> None:
         """Note that a share has died: what it has not reported, it has not sent."""
+        share.lived = share.report.seconds
         share.report = abandoned(share.report, share.plan, stopped=self.stopped)
         share.over, share.died = True, how
         self._changed.unpark_all()
@@ -91,7 +102,8 @@ class Together:
     async def show(self, watch: Callable[[LoadReport], None]) -> None:
         """Call `watch` with the sum each time that all have reported, until all are over.
 
-        Who gave up is in it without the seconds that it was asked for after that.
+        Who gave up or died is in it without the seconds that it was asked for after that: what
+        the others report next would otherwise seem to happen at the end.
         """
         while True:
             with trio.move_on_after(_LATEST):
@@ -100,17 +112,17 @@ class Together:
             if any(each.fresh for each in self.shares):
                 for each in self.shares:
                     each.fresh = False
-                watch(self._sum(until_given_up))
+                watch(self._sum([each.so_far for each in self.shares]))
             if all(each.over for each in self.shares):
                 return
             await trio.lowlevel.checkpoint()
 
     def report(self) -> LoadReport:
         """Return the sum of all, and what each had of it."""
-        return self._sum(lambda report: report)
+        return self._sum([each.report for each in self.shares])
 
-    def _sum(self, of: Callable[[LoadReport], LoadReport]) -> LoadReport:
-        merged = LoadReport.merged([of(each.report) for each in self.shares])
+    def _sum(self, reports: Sequence[LoadReport]) -> LoadReport:
+        merged = LoadReport.merged(reports)
         parts = [each.part for each in self.shares]
         # Shares of a rate are no exact numbers, and nor is their sum.
         rate = None if merged.rate is None else float(f"{merged.rate:.12g}")
