@@ -41,7 +41,7 @@ def check_cap(
 def is_own(endpoint: Endpoint, machines: Sequence[Machine]) -> bool:
     """Return whether an endpoint is a machine of the fleet, or on each of them.
 
-    A name is none: it may lead elsewhere from there.
+    A name is none, but for localhost: it may lead elsewhere from there.
     """
     if not endpoint.host:
         return True  # a path
