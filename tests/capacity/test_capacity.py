@@ -6,16 +6,23 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import attrs
 import pytest
 import trio
 import trio.testing
 
 import techo
 from loads import connecting
+from techo._capacity.capacity import find
 from techo._capacity.client import Pulse
+from techo._capacity.plan import SearchPlan
+from techo._load.load import carry_out
+from techo._load.part import LoadPart
+from techo._load.plan import LoadPlan
 from techo.testing import MemoryStream
 
 Clock = trio.testing.MockClock
+Watch = Callable[[techo.LoadReport], None]
 Peer = Callable[[MemoryStream], Awaitable[None]]
 
 COST = 0.0047
@@ -206,6 +213,28 @@ async def test_a_search_that_is_stopped_tells_what_it_knows(
     assert (found.rate, found.failed_rate, found.confirmed) == (20, None, False)
     assert "at least 20/s" in str(found)
     assert "not confirmed" in str(found)
+
+
+async def test_a_machine_that_dies_ends_the_search_with_what_was_found(
+    autojump_clock: Clock, nursery: trio.Nursery
+) -> None:
+    """The server is not blamed for what was not sent, and no other load is begun."""
+    connect = connecting(nursery, one_at_a_time(COST))
+
+    async def by_a_fleet(
+        plan: LoadPlan, *, watch: Watch | None = None, stop: trio.Event | None = None
+    ) -> techo.LoadReport:
+        report = await carry_out(plan, connect, watch=watch, stop=stop)
+        died = "the scheduler has lost it" if plan.rate == 80 else None
+        part = LoadPart.of("10.0.0.3:9000", report, died)
+        return attrs.evolve(report, unsent=0 if died is None else 5, parts=[part])
+
+    search, load = SearchPlan(slo="p50<1s", start=40, seconds=0.5), LoadPlan(warm_up=0.0)
+    found = await find(search, load, by_a_fleet, "tcp://a:1", elsewhere=True)
+    assert [each.rate for each in found.steps] == [40, 80]
+    assert (found.outcome, found.rate) == (techo.CapacityOutcome.CLIENT_LIMIT, 40)
+    assert found.steps[-1].client == "10.0.0.3:9000 died"
+    assert "at least 40/s" in str(found)
 
 
 async def test_steps_that_run_out_leave_a_search_unfinished(

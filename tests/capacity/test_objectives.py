@@ -13,6 +13,7 @@ from techo._capacity.client import shortcoming
 from techo._capacity.objectives import Objectives, read_objective
 from techo._capacity.plan import SearchPlan
 from techo._capacity.search import Trial
+from techo._load.part import LoadPart
 from techo._probing.failure_cause import FailureCause
 
 
@@ -166,7 +167,7 @@ def shortcoming_of(
 
 
 def test_a_client_that_was_the_limit_says_why() -> None:
-    """Its processor, its own delay, its buffers, its connections or its machine."""
+    """Its processor, its own delay, its buffers, its machine, or one of several that died."""
     slow = report([9 * MS] * 100)
     assert shortcoming_of("p99<5ms", slow) == ""
     busy = attrs.evolve(slow, client_cpu_percent=97.0, client_was_limit=True)
@@ -180,6 +181,9 @@ def test_a_client_that_was_the_limit_says_why() -> None:
     assert "2 datagrams came back" in shortcoming_of("loss<1%", dropped)
     local = report(failures={FailureCause.LOCAL: 2})
     assert "2 failures of this machine" in shortcoming_of("loss<1%", local)
+    dead = LoadPart.of("10.0.0.3:9000", slow, "the scheduler has lost it")
+    shared = attrs.evolve(slow, unsent=50, parts=[LoadPart.of("10.0.0.2:9000", slow), dead])
+    assert shortcoming_of("p99<5ms", shared) == "10.0.0.3:9000 died; start its worker again"
 
 
 def test_connections_that_are_all_busy_are_too_few_unless_the_server_is_slower() -> None:

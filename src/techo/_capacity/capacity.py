@@ -22,7 +22,6 @@ from techo._load.load import carry_out
 from techo._load.plan import LoadPlan
 from techo._load.report import LoadReport
 from techo._nursery import open_bare_nursery
-from techo._probing.failure_cause import FailureCause
 from techo._probing.target import Target, name_of
 
 
@@ -175,10 +174,7 @@ class _Finder:
         if not self.steps:
             return False
         last = self.steps[-1]
-        return (
-            last.verdict is StepVerdict.NEVER_REACHED
-            or FailureCause.LOCAL in last.report.failures
-        )
+        return last.verdict is StepVerdict.NEVER_REACHED or last.broke_client
 
 
 @attrs.define(eq=False)

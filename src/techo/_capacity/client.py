@@ -69,6 +69,8 @@ def shortcoming(
 
     `quickest` is the least median of service times that was seen at other rates, in ns.
     """
+    if died := [part.name for part in report.parts if part.died]:
+        return Shortcoming(f"{died[0]} died", "start its worker again")
     if short := report.failures.get(FailureCause.LOCAL):
         what = f"{number_of(short, 'failure')} of this machine itself"
         return Shortcoming(what, "look at its limits")

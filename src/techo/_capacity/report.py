@@ -9,7 +9,6 @@ from typing import Any
 import attrs
 
 from techo._capacity.step import CapacityStep, StepVerdict
-from techo._probing.failure_cause import FailureCause
 from techo._reprs import brief
 from techo._schema import headed
 
@@ -119,7 +118,7 @@ def outcome_of(
     last = steps[-1] if steps else None
     if last is not None and last.verdict is StepVerdict.NEVER_REACHED:
         return CapacityOutcome.NEVER_REACHED
-    if last is not None and FailureCause.LOCAL in last.report.failures:
+    if last is not None and last.broke_client:
         return CapacityOutcome.CLIENT_LIMIT
     if not over:
         return CapacityOutcome.UNFINISHED

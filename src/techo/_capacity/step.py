@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from techo._load.report import LoadReport
+from techo._probing.failure_cause import FailureCause
 from techo._probing.histogram import Histogram, figures_to_json
 from techo._reprs import brief
 from techo._schema import headed
@@ -56,6 +57,14 @@ class CapacityStep:
     def held(self) -> bool:
         """Whether all that must hold did."""
         return self.verdict is StepVerdict.HELD
+
+    @property
+    def broke_client(self) -> bool:
+        """Whether the client is no more what it was, or lacks something, at any rate."""
+        if FailureCause.LOCAL in self.report.failures:
+            return True
+        died = any(part.died for part in self.report.parts)
+        return died and self.verdict is StepVerdict.CLIENT_LIMIT
 
     @property
     def ended_early(self) -> bool:

@@ -315,7 +315,7 @@ def _verdict(found: Capacity, options: argparse.Namespace) -> int:
         reason = report.reasons.get(FailureCause.LOCAL, "")
         return fell_short(found.endpoint, short, reason)
     if outcome is CapacityOutcome.CLIENT_LIMIT:
-        tight = found.failed[-1]
+        tight = last if last.broke_client else found.failed[-1]
         what = f"the client was the limit, and not {found.endpoint}: {tight.client}"
         return refuse(f"{what}; {tight.remedy}")
     if outcome is CapacityOutcome.LOWEST_FAILED:
