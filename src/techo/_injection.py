@@ -38,6 +38,7 @@ class FaultInjector:
         Raises:
             ValueError: one cannot; the text names it.
         """
+        self.planner.begin()
         check_applicable(self.planner.faults, transport, place)
         check_certificates(self.planner.faults, place, ours=not secure)
 

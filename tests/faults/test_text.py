@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 
@@ -9,7 +10,7 @@ import pytest
 
 from helpers import call, run, serving
 from techo import testing
-from techo._faults.text import parse_fault
+from techo._faults.text import parse_fault, write_fault
 from techo.testing import Fault
 
 
@@ -49,11 +50,16 @@ from techo.testing import Fault
             "corrupt=50%,probability=20%,every=2,from=1k",
             testing.Corrupt(0.5, probability=0.2, every=2, offset=1024),
         ),
+        ("reset,first=3,skip=2", testing.Reset(first=3, skip=2)),
+        ("stall,between=5s-1m", testing.Stall(between=(5, 60))),
+        ("refuse,between=1e-3-", testing.Refuse(between=(0.001, math.inf))),
     ],
 )
 def test_a_text_is_a_fault(text: str, fault: Fault) -> None:
-    """Values are read with their units."""
+    """Values are read with their units, and what is written of a fault is read back."""
     assert parse_fault(text) == fault
+    assert parse_fault(write_fault(fault)) == fault
+    assert eval(repr(fault), {**vars(testing), "inf": math.inf}) == fault  # noqa: S307  -- ours
 
 
 @pytest.mark.parametrize(
@@ -74,7 +80,10 @@ def test_a_text_is_a_fault(text: str, fault: Fault) -> None:
         ("chunk=9-1", "most 1 is not a whole number from 9"),
         ("chunk=0", "least 0 is not a whole number from 1"),
         ("refuse=3", "write refuse"),
-        ("refuse,every", "'every' is none of probability=SHARE, every=N, from=SIZE"),
+        ("refuse,every", "'every' is none of probability=SHARE, every=N, first=N, skip=N, "),
+        ("refuse,first=0", "first 0 is not a whole number from 1, or None"),
+        ("refuse,between=5s", "'5s' is not a period, such as 5s-10s, or 5s- without end"),
+        ("refuse,between=5s-4s", "between (5.0, 4.0) is not a pair of seconds from 0, "),
         ("refuse,every=x", "'x' is no whole number"),
         ("refuse,ever=1", "'ever=1' is none of"),
     ],
@@ -86,12 +95,28 @@ def test_a_bad_text_is_explained(text: str, reason: str) -> None:
     assert repr(text) in str(caught.value)
 
 
+def test_what_is_written_of_a_fault_is_short() -> None:
+    """Text and repr have what was asked for, and no defaults."""
+    fault = testing.Delay(0.02, first=3)
+    assert (write_fault(fault), repr(fault)) == (
+        "delay=20ms,first=3",
+        "Delay(seconds=0.02, first=3)",
+    )
+    with pytest.raises(ValueError, match="has an authority, which no text names"):
+        write_fault(testing.WrongName(authority="mine"))
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
         (lambda: testing.Delay(-1), "seconds -1 is not a number of seconds from 0"),
         (lambda: testing.Stall(probability=2), "probability 2 is not a number from 0 to 1"),
         (lambda: testing.Stall(every=0), "every 0 is not a whole number from 1"),
+        (lambda: testing.Stall(first=True), "first True is not a whole number from 1"),
+        (lambda: testing.Stall(skip=-1), "skip -1 is not a whole number from 0"),
+        (lambda: testing.Stall(between=5), "between 5 is not a pair of seconds from 0"),  # type: ignore[arg-type]
+        (lambda: testing.Stall(between=(5, 5)), "the second above the first, such as (5, 10)"),
+        (lambda: testing.Stall(between=(-1, 5)), "between (-1, 5) is not a pair of seconds"),
         (lambda: testing.Stall(offset=-1), "offset -1 is not a whole number from 0"),
         (lambda: testing.NeverRead(offset=1), "offset 1 is not 0: NeverRead has no offset"),
         (lambda: testing.Throttle(0), "bytes_per_second 0 is not a whole number from 1"),

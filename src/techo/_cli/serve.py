@@ -19,13 +19,13 @@ from techo._cli.admission import ADMISSION
 from techo._cli.backlog import Backlog
 from techo._cli.endpoints import check_ports, read_listening
 from techo._cli.errors import cannot_listen, fail, refuse
+from techo._cli.faults import FAULT_NOTES, FAULTS
 from techo._cli.metrics import METRICS, Pages, pages_of
 from techo._cli.options import ANY, Command, Group, Option, flag, option, switch
 from techo._cli.process import has_terminal, in_foreground, shortage
 from techo._cli.readers import (
     FILE,
     MODE,
-    SEED,
     TIME_OR_NONE,
     Form,
     choice,
@@ -36,7 +36,6 @@ from techo._cli.readers import (
 from techo._cli.service import make_service
 from techo._cli.signals import held, release, stopping
 from techo._cli.workers import WORKERS, workers_of
-from techo._faults.text import forms, kinds, parse_fault
 from techo._printable import printable
 from techo._protocols import check_experimental
 from techo._schema import headed
@@ -71,9 +70,7 @@ _EXITS: Final = (
 )
 
 _NOTES = f"""\
-Faults for --fault:
-  {forms()}
-  Each may go on with ,probability=SHARE and ,every=N (connections) and ,from=SIZE.
+{FAULT_NOTES}
 
 Standard output: a line "listening on ENDPOINT" for each socket. Standard error: the log.
 systemd is notified when all are listening. SIGTERM and SIGINT drain the server: it stops
@@ -159,24 +156,7 @@ def _options() -> Iterator[Option | Group]:
             ANY,
         ],
     )
-    yield Group(
-        "Faults, to test clients with",
-        [
-            option(
-                "--fault",
-                Form("FAULT", parse_fault, choices=kinds),
-                "misbehave on purpose, as listed below",
-                repeatable=True,
-                shown="none",
-            ),
-            option(
-                "--seed",
-                SEED,
-                "what chance depends on: the same seed, the same faults",
-                default=0,
-            ),
-        ],
-    )
+    yield FAULTS
     loudness = [
         switch("-q --quiet", "log warnings and errors only"),
         switch("-v --verbose", "log single datagrams and refusals, too"),

@@ -1,4 +1,4 @@
-"""Plans: which faults happen to one connection, decided by the seed and its number alone."""
+"""Plans: which faults happen to one connection: its number, the time and the seed decide."""
 
 from __future__ import annotations
 
@@ -44,8 +44,31 @@ def check_applicable(faults: Iterable[Fault], transport: str, where: object) -> 
 
 
 @attrs.define(eq=False)
+class _Turns:
+    """Counts the connections that a fault can happen to, and finds those that it does."""
+
+    fault: Fault
+    _came: int = 0
+    """Connections that came in its time."""
+
+    def comes(self, time: float) -> bool:
+        """Count a connection that comes at `time`; return whether it is one of those."""
+        fault = self.fault
+        if fault.between is not None:
+            begin, end = fault.between
+            if not begin <= time < end:
+                return False
+        self._came += 1
+        turn, rest = divmod(self._came - fault.skip, fault.every)
+        return turn >= 1 and not rest and (fault.first is None or turn <= fault.first)
+
+
+@attrs.define(eq=False)
 class Planner:
-    """Plans the faults of each connection of a server."""
+    """Plans the faults of each connection of a server.
+
+    Everything is decided when a connection comes, by its number, the time and the seed.
+    """
 
     faults: Sequence[Fault]
     seed: int
@@ -53,19 +76,46 @@ class Planner:
         factory=lambda: collections.deque(maxlen=_REMEMBERED)
     )
     """What was put into effect, the latest last."""
+    _turns: list[_Turns] = attrs.field(init=False)
     _connections: int = 0
+    _begun: float | None = None
+    """When it began, in the run's clock."""
+
+    @_turns.default
+    def _make_turns(self) -> list[_Turns]:
+        return [_Turns(fault) for fault in self.faults]
+
+    def begin(self) -> None:
+        """Let the time begin that `Fault.between` counts, unless it has; `next` does, too."""
+        if self._begun is None:
+            self._begun = trio.current_time()
+
+    def set_faults(self, faults: Sequence[Fault]) -> None:
+        """Replace the faults of all connections that come from now on, counted anew.
+
+        Their numbers, the seed and the time go on.
+        """
+        self.faults = faults
+        self._turns = self._make_turns()
 
     def next(self) -> Plan:
         """Plan the next connection, or the next datagram."""
+        self.begin()
         self._connections += 1
-        number = self._connections
-        chosen = {}
-        for index, fault in enumerate(self.faults):
+        number, now = self._connections, trio.current_time()
+        return Plan(number, self._choose(number, now), self.events, now)
+
+    def _choose(self, number: int, now: float) -> list[tuple[Fault, random.Random]]:
+        assert self._begun is not None  # noqa: S101  -- `next` has seen to it
+        chosen = []
+        for index, turns in enumerate(self._turns):
+            if not turns.comes(now - self._begun):
+                continue
             # Each fault has a generator of its own, so that none depends on what others draw.
             chance = random.Random(f"{self.seed} {number} {index}")  # noqa: S311  -- no secret
-            if number % fault.every == 0 and chance.random() < fault.probability:
-                chosen[index] = (fault, chance)
-        return Plan(number, list(chosen.values()), self.events, trio.current_time())
+            if chance.random() < turns.fault.probability:
+                chosen.append((turns.fault, chance))
+        return chosen
 
 
 @attrs.define(eq=False)

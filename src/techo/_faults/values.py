@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, Final
 
 import attrs
 
-from techo._validation import SECONDS_FROM_0, SHARE, whole
+from techo._validation import COUNT, NATURAL, SECONDS_FROM_0, SHARE, Requirement, whole
 
 STREAMS: Final = frozenset({"tcp", "tls", "mptcp", "unix", "memory"})
 MESSAGES: Final = frozenset({"udp", "ip", "unixgram", "unixpacket"})
@@ -16,7 +17,22 @@ CONNECTIONS: Final = STREAMS | {"unixpacket"}
 EVERYTHING: Final = STREAMS | MESSAGES
 
 
-@attrs.frozen
+def _is_window(value: Any) -> bool:
+    if not isinstance(value, tuple) or len(value) != 2:  # noqa: PLR2004  -- it begins and ends
+        return False
+    begin, end = value
+    if any(SECONDS_FROM_0.missing(each) for each in (begin, 0 if end == math.inf else end)):
+        return False
+    return bool(begin < end)
+
+
+_WINDOW: Final = Requirement(
+    "a pair of seconds from 0, the second above the first, such as (5, 10) or (5, math.inf)",
+    _is_window,
+).or_off()
+
+
+@attrs.frozen(repr=False)
 class Fault:
     """What all faults have in common; each is a value that says what goes wrong.
 
@@ -31,9 +47,18 @@ class Fault:
 
     probability: float = attrs.field(default=1.0, validator=SHARE, kw_only=True)
     """That it happens to a connection, 0 to 1; the seed decides to which."""
-    every: int = attrs.field(default=1, validator=whole(1), kw_only=True)
-    """It happens to every nth connection only."""
-    offset: int = attrs.field(default=0, validator=whole(0), kw_only=True)
+    every: int = attrs.field(default=1, validator=COUNT, kw_only=True)
+    """It happens to every nth connection only, of those that are not skipped."""
+    first: int | None = attrs.field(default=None, validator=COUNT.or_off(), kw_only=True)
+    """It happens to so many connections and then to no more; None sets no bound."""
+    skip: int = attrs.field(default=0, validator=NATURAL, kw_only=True)
+    """It does not happen to so many connections in the beginning."""
+    between: tuple[float, float] | None = attrs.field(
+        default=None, validator=_WINDOW, kw_only=True
+    )
+    """From when and until when a connection has to be accepted: seconds since the server has
+    begun to listen, in the run's clock. The others are not counted either. None is always."""
+    offset: int = attrs.field(default=0, validator=NATURAL, kw_only=True)
     """It begins when this many bytes of replies have been sent. What does not happen to
     replies has none, nor have datagrams."""
 
@@ -41,6 +66,24 @@ class Fault:
     """The text that it was read from, if it was; what messages call it then."""
 
     has_offset: ClassVar[bool] = True
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The fields that are not as they would be by themselves: what was asked for."""
+        fields = [each for each in attrs.fields(type(self)) if each.eq]
+        # What is the fault's own comes first, as when it is written.
+        return {
+            each.name: value
+            for each in sorted(fields, key=lambda each: bool(each.kw_only))
+            if (value := getattr(self, each.name)) != self._by_itself(each.default)
+        }
+
+    def _by_itself(self, default: Any) -> Any:
+        return default.factory(self) if hasattr(default, "factory") else default
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={value!r}" for name, value in self.given.items())
+        return f"{type(self).__name__}({given})"
 
     def __str__(self) -> str:
         return self.typed or repr(self)
@@ -51,7 +94,7 @@ class Fault:
             raise ValueError(f"offset {self.offset!r} is not 0: {name} has no offset")
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Delay(Fault):
     """Each reply is held for some time before it is sent."""
 
@@ -61,7 +104,7 @@ class Delay(Fault):
     """Seconds more or less, each as likely."""
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Throttle(Fault):
     """Replies leave at a limited rate."""
 
@@ -71,7 +114,7 @@ class Throttle(Fault):
     """The rate of each connection."""
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class SlowAccept(Fault):
     """Nothing happens for some time after a connection was accepted, TLS included."""
 
@@ -82,7 +125,7 @@ class SlowAccept(Fault):
     """How long nothing happens."""
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Stall(Fault):
     """After some bytes nothing more is sent, until a limit ends the connection."""
 
@@ -92,7 +135,7 @@ class Stall(Fault):
     """Bytes of replies that are sent before."""
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class SlowClose(Fault):
     """The server delays its end-of-file."""
 
@@ -103,7 +146,7 @@ class SlowClose(Fault):
     """By how much the end is delayed."""
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Chunk(Fault):
     """Replies are sent in small pieces."""
 
@@ -121,7 +164,7 @@ class Chunk(Fault):
         whole(self.least).check(most=self.most)
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Truncate(Fault):
     """After some bytes a stream ends; a message is cut to that many."""
 
@@ -129,7 +172,7 @@ class Truncate(Fault):
     """Bytes that are sent of a stream, or of a message."""
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Corrupt(Fault):
     """Bytes are replaced by others."""
 
@@ -137,7 +180,7 @@ class Corrupt(Fault):
     """Share of the bytes."""
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Lengthen(Fault):
     """Each reply has more bytes at its end than it should."""
 
@@ -145,7 +188,7 @@ class Lengthen(Fault):
     """Bytes too many in each reply."""
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Reset(Fault):
     """After some bytes the connection is broken, and what is in flight is lost."""
 
@@ -156,7 +199,7 @@ class Reset(Fault):
     """Bytes of replies that are sent before."""
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class CloseUnread(Fault):
     """The connection is closed at once, without reading anything."""
 
@@ -164,7 +207,7 @@ class CloseUnread(Fault):
     has_offset = False
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class HalfCloseFirst(Fault):
     """The server half-closes at once; it reads on, and answers nothing."""
 
@@ -172,7 +215,7 @@ class HalfCloseFirst(Fault):
     has_offset = False
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class IgnoreEnd(Fault):
     """When the peer has finished, nothing happens until a limit ends the connection."""
 
@@ -180,7 +223,7 @@ class IgnoreEnd(Fault):
     has_offset = False
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class NeverRead(Fault):
     """Nothing is received, until a limit ends the connection."""
 
@@ -188,7 +231,7 @@ class NeverRead(Fault):
     has_offset = False
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Refuse(Fault):
     """The connection is closed as if there were too many; give `every` for every nth."""
 
@@ -196,7 +239,7 @@ class Refuse(Fault):
     has_offset = False
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class DropReply(Fault):
     """Messages are not answered."""
 
@@ -206,7 +249,7 @@ class DropReply(Fault):
     """Share of the messages."""
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class DuplicateReply(Fault):
     """Messages are answered twice."""
 
@@ -216,7 +259,7 @@ class DuplicateReply(Fault):
     """Share of the messages."""
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class ReorderReplies(Fault):
     """Answers are held back until later ones were sent, or for a second at the most."""
 
@@ -228,7 +271,7 @@ class ReorderReplies(Fault):
     """How many later answers go first."""
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class NeverHandshake(Fault):
     """The TLS handshake does not begin, until `Limits.handshake_timeout` is over."""
 
@@ -236,7 +279,7 @@ class NeverHandshake(Fault):
     has_offset = False
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class NoCloseNotify(Fault):
     """TLS ends without its closing message, as if the connection had failed."""
 
@@ -244,7 +287,7 @@ class NoCloseNotify(Fault):
     has_offset = False
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class ExpiredCertificate(Fault):
     """The certificate ran out yesterday."""
 
@@ -255,7 +298,7 @@ class ExpiredCertificate(Fault):
     """The `trustme.CA` that issues it; None creates one that no client trusts."""
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class WrongName(Fault):
     """The certificate is for another name: wrong.example."""
 
