@@ -66,6 +66,7 @@ MAY_IMPORT = {
         "_validation",
         "trio",
     },
+    "_one_endpoint": {"endpoint"},
     "_embedded": {"_tls", "_transport", "trio"},
     "_raw": {"_raw", "_addresses", "_kernel", "_log", "_transport", "endpoint", "trio"},
     "_server": {
@@ -104,6 +105,7 @@ MAY_IMPORT = {
         "_faults",
         "_injection",
         "_nursery",
+        "_one_endpoint",
         "_server",
         "_transport",
         "_validation",

@@ -3,7 +3,7 @@
 `open_server` serves for the length of a block, and `open_client` connects to any echo server:
 
     async with techo.open_server("tcp://127.0.0.1:0") as server:
-        async with techo.open_client(server.endpoints[0]) as client:
+        async with techo.open_client(server.endpoint) as client:
             trip = await client.round_trip(b"hello")
 
 `EchoService` has a handler for your own listeners. `ping` and `load` measure loss and latency,

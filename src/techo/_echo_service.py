@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from techo._nursery import open_bare_nursery
+from techo._one_endpoint import OneEndpoint
 from techo._server.hook import ServiceHook
 from techo._server.limits import Limits
 from techo._server.registry import Statistics
@@ -53,7 +54,7 @@ _FAULTS: Final = Requirement("a list of faults of techo.testing", _are_faults)
 
 
 @attrs.frozen(eq=False, repr=False)
-class EchoService:
+class EchoService(OneEndpoint):
     """Answers whatever arrives on a stream or as a datagram, within limits.
 
     `handle` is a plain trio handler, to be given to `trio.serve_tcp` and the like; `serve`

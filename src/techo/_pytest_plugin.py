@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def techo_server() -> AsyncIterator[EchoService]:
-    """A `techo.EchoService` on 127.0.0.1 and a free port: `techo_server.endpoints[0]`.
+    """A `techo.EchoService` on 127.0.0.1 and a free port: `techo_server.endpoint`.
 
     It sends back every byte unchanged, and is closed when the test is over.
     """

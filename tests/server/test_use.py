@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import socket
 import types
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -41,6 +42,24 @@ async def test_reprs_are_short_and_without_zeros(
             await client.round_trip(b"x")
         datagrams = "DatagramStatistics(received=1, echoed=1, bytes_in=1, bytes_out=28)"
         assert repr(server.statistics()) == f"Statistics(datagrams={datagrams})"
+
+
+async def test_a_server_at_one_place_has_its_endpoint_and_port(tmp_path: Path) -> None:
+    """Otherwise the error says how many there are, or that there is no port."""
+    path = tmp_path / "s"
+    service = techo.EchoService()
+    with pytest.raises(ValueError, match="nothing is listened on now"):
+        _ = service.endpoint
+    async with techo.open_server("tcp://127.0.0.1:0") as server:
+        assert server.endpoint == server.endpoints[0]
+        assert server.port == server.endpoints[0].port > 0
+    async with techo.open_server("tcp://127.0.0.1:0", f"unix:{path}") as server:
+        with pytest.raises(ValueError, match=r"there are 2 endpoints: take one of tcp://"):
+            _ = server.port
+    async with techo.open_server(f"unix:{path}") as server:
+        assert server.endpoint.path == str(path)
+        with pytest.raises(ValueError, match=f"unix:{path} has no port"):
+            _ = server.port
 
 
 async def wait(chunk: bytes) -> bytes:

@@ -25,6 +25,8 @@ async def serve() -> None:
     async with techo.open_server("tcp://127.0.0.1:0", reply=techo.raw, limits=limits) as server:
         assert_type(server, techo.EchoService)
         assert_type(server.endpoints, tuple[techo.Endpoint, ...])
+        assert_type(server.endpoint, techo.Endpoint)
+        assert_type(server.port, int)
 
     upper: techo.Reply = bytes.upper
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
