@@ -63,6 +63,26 @@ def blocks(text: str) -> list[Block]:
     return result
 
 
+@attrs.frozen
+class PytestFile:
+    """A block of code that is a whole file for pytest."""
+
+    code: str
+    packages: frozenset[str]
+    """What its first line says that it needs, besides techo."""
+
+
+def pytest_files(text: str) -> list[PytestFile]:
+    """Return the blocks that are files for pytest; each says what it needs."""
+    found = list[PytestFile]()
+    for block in blocks(text):
+        if block.language == "python" and "def test_" in block.code:
+            first = re.fullmatch(r"# Needs (.+)\.", block.code.partition("\n")[0])
+            assert first, f"a test does not say what it needs:\n{block.code}"
+            found.append(PytestFile(block.code, frozenset(re.split(r", | and ", first[1]))))
+    return found
+
+
 def sentences(text: str) -> Iterator[str]:
     """Return the sentences of the prose; an item and a cell of a table are their own."""
     text = re.sub(r"^```.*?^```$", "\n", text, flags=re.DOTALL | re.MULTILINE)

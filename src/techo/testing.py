@@ -31,9 +31,11 @@ from techo._faults.values import (
     WrongName,
 )
 from techo._fields import with_texts
+from techo._fixtures import StartServer, StartThreadServer
 from techo._memory.listener import MemoryListener
 from techo._memory.stream import MemoryStream
 from techo._memory_server import MemoryServer, open_memory_server
+from techo._threads.server import ServerOptions, ThreadServer, open_thread_server
 
 __all__ = [
     "Check",
@@ -60,15 +62,20 @@ __all__ = [
     "Refuse",
     "ReorderReplies",
     "Reset",
+    "ServerOptions",
     "SlowAccept",
     "SlowClose",
     "Stall",
+    "StartServer",
+    "StartThreadServer",
+    "ThreadServer",
     "Throttle",
     "Truncate",
     "Verdict",
     "WrongName",
     "check_echo_service",
     "open_memory_server",
+    "open_thread_server",
 ]
 
 for _name in __all__:

@@ -96,12 +96,12 @@ async def test_a_server_that_takes_nothing_ends_the_load(tmp_path: Path) -> None
 @pytest.mark.parametrize("warm_up", [0, 60])
 @pytest.mark.parametrize("name", ["tcp", "udp", "unix", "unixgram", "dns", "way"])
 async def test_where_nobody_is_nobody_is_reached(
-    name: str, warm_up: float, closed_port: int, tmp_path: Path
+    name: str, warm_up: float, techo_closed_port: int, tmp_path: Path
 ) -> None:
     """With the reason, also of a load that ends before it has begun to count."""
     target, cause = {
-        "tcp": (f"127.0.0.1:{closed_port}", "refused"),
-        "udp": (f"udp://127.0.0.1:{closed_port}", "refused"),
+        "tcp": (f"127.0.0.1:{techo_closed_port}", "refused"),
+        "udp": (f"udp://127.0.0.1:{techo_closed_port}", "refused"),
         "unix": (f"unix:{tmp_path}/none", "refused"),
         "unixgram": (f"unixgram:{tmp_path}/none", "refused"),
         "dns": ("no-such-host.invalid:1", "dns"),

@@ -49,10 +49,10 @@ async def test_each_probe_is_a_connection(
 
 
 async def test_causes_are_those_of_connecting(
-    closed_port: int, autojump_clock: trio.testing.MockClock
+    techo_closed_port: int, autojump_clock: trio.testing.MockClock
 ) -> None:
     """Refused, too slow, or no TLS; and probes do not wait for each other."""
-    seen = await see(techo.ping(f"127.0.0.1:{closed_port}", count=2, connect=True))
+    seen = await see(techo.ping(f"127.0.0.1:{techo_closed_port}", count=2, connect=True))
     assert seen.words == "refused refused"
     assert seen.statistics.never_reached
     with socket.create_server(("127.0.0.1", 0)) as silent:

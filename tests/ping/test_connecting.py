@@ -200,9 +200,9 @@ async def test_there_may_be_no_way(kind: str, cause: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["tcp", "tls", "udp", "unix", "unixgram", "unixpacket"])
-async def test_there_may_be_nobody(kind: str, closed_port: int) -> None:
+async def test_there_may_be_nobody(kind: str, techo_closed_port: int) -> None:
     """Whatever it is that nobody listens on; nothing of the attempts is left."""
-    place = "@techo-nobody" if kind.startswith("unix") else f"//127.0.0.1:{closed_port}"
+    place = "@techo-nobody" if kind.startswith("unix") else f"//127.0.0.1:{techo_closed_port}"
     before = await open_descriptors()
     seen = await see(techo.ping(f"{kind}:{place}", count=3, **QUICK))
     assert seen.words == "refused refused refused"

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+import inspect
+import re
 import subprocess
 import sys
+import textwrap
 import tomllib
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from documents import blocks, chapter
+import techo._pytest_plugin
+from documents import chapter, pytest_files
+from pytests import Run
 
 pytest_plugins = ["pytester"]
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
-
-INSTALLED = "techo._pytest_plugin" in {
-    each.value for each in importlib.metadata.entry_points(group="pytest11")
-}
-"""Whether this techo was installed with its plugin; a checkout on the path may be newer."""
 
 EXAMPLE = '''
 import os
@@ -45,9 +43,9 @@ async def test_the_echo_comes_back(techo_server):
 
 
 MARK
-async def test_nobody_is_there(closed_port):
+async def test_nobody_is_there(techo_closed_port):
     with trio.fail_after(30), pytest.raises(OSError):
-        await greet("127.0.0.1", closed_port)
+        await greet("127.0.0.1", techo_closed_port)
 
 
 MARK
@@ -85,29 +83,17 @@ def test_nothing_was_waited_for():
 '''
 """What a project's own tests look like; MARK is for what says which plugin runs them."""
 
-Run = Callable[..., pytest.RunResult]
 
-
-@pytest.fixture
-def run(pytester: pytest.Pytester) -> Run:
-    """Run pytest on a test file, warnings being errors, with the given plugins."""
-
-    def run(source: str, *arguments: str, ini: Sequence[str] = ()) -> pytest.RunResult:
-        pytester.makeini("\n".join(["[pytest]", "filterwarnings = error", *ini]))
-        pytester.makepyfile(source)
-        plugin = () if INSTALLED else ("-p", "techo._pytest_plugin")
-        return pytester.runpytest_inprocess("--strict-markers", *plugin, *arguments)
-
-    return run
-
-
-@pytest.mark.parametrize("word", ["techo_server", "autojump_clock"])
-def test_the_chapters_examples_pass_as_printed(run: Run, word: str) -> None:
-    """Each example in the chapter on testing passes as it stands."""
-    (example,) = [each.code for each in blocks(chapter("test")) if f"{word})" in each.code]
-    outcomes = run(example).parseoutcomes()
+def test_the_chapters_examples_pass_as_printed(pytester: pytest.Pytester, run: Run) -> None:
+    """Those that need nothing but what these tests need; tests/system has all of them."""
+    here = {"pytest", "pytest-trio", "anyio"}
+    examples = [each for each in pytest_files(chapter("test")) if each.packages <= here]
+    assert len(examples) >= 7
+    files = {f"test_{number}": each.code for number, each in enumerate(examples)}
+    pytester.makepyfile(**files)
+    outcomes = run("").parseoutcomes()
     assert outcomes.keys() == {"passed"}
-    assert outcomes["passed"] >= example.count("def test_")
+    assert outcomes["passed"] >= sum(each.code.count("def test_") for each in examples)
 
 
 def test_under_trio_mode(run: Run) -> None:
@@ -242,20 +228,27 @@ def test_a_test_without_async_can_use_the_closed_port(run: Run) -> None:
 import socket
 import pytest
 
-def test_refused(closed_port):
+def test_refused(techo_closed_port):
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", closed_port))
+        socket.create_connection(("127.0.0.1", techo_closed_port))
     with socket.socket() as sock, pytest.raises(OSError):
-        sock.bind(("127.0.0.1", closed_port))
+        sock.bind(("127.0.0.1", techo_closed_port))
 """
     run(source, "-p", "no:trio", "-p", "no:anyio").assert_outcomes(passed=1)
 
 
 def test_the_fixtures_say_what_they_are(run: Run) -> None:
-    """The first line of each fixture is shown by `pytest --fixtures`."""
-    shown = run("", "--fixtures").stdout
-    for name in ("techo_server", "techo_memory_server", "techo_faulty_server", "closed_port"):
-        shown.re_match_lines([f"{name} -- .*_pytest_plugin.py.*", "    [A-Z].+"])
+    """Of each fixture `pytest --fixtures` shows the whole docstring, which is one paragraph."""
+    shown = run("", "--fixtures").stdout.str()
+    _, _, ours = shown.partition("fixtures defined from techo._pytest_plugin")
+    described = dict(re.findall(r"^(techo_\w+) -- .*\n((?:    .+\n)+)", ours, re.MULTILINE))
+    fixtures = {
+        name: inspect.getdoc(thing)
+        for name, thing in vars(techo._pytest_plugin).items()
+        if name.startswith("techo_")
+    }
+    assert len(fixtures) == 5
+    assert {name: textwrap.dedent(text).strip() for name, text in described.items()} == fixtures
 
 
 def test_the_plugin_makes_nobody_wait() -> None:

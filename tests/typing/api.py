@@ -278,6 +278,26 @@ async def test_without_sockets() -> None:
         theirs.reset()
 
 
+async def test_fixtures(
+    techo_faulty_server: testing.StartServer, techo_thread_server: testing.StartThreadServer
+) -> None:
+    """What fixtures return, as tests annotate them."""
+    options: testing.ServerOptions = {"seed": 7, "limits": techo.Limits()}
+    server = await techo_faulty_server(*FAULTS, endpoint="udp://127.0.0.1:0", **options)
+    assert_type(server, techo.EchoService)
+    assert_type(techo_thread_server(testing.Reset(), seed=7), testing.ThreadServer)
+    assert_type(techo_thread_server().port, int)
+
+
+def in_a_thread() -> None:
+    """A server for programs that are not async."""
+    with testing.open_thread_server("8009", faults=FAULTS, reply=techo.raw) as server:
+        assert_type(server, testing.ThreadServer)
+        assert_type(server.endpoints, tuple[techo.Endpoint, ...])
+        assert_type(server.history, tuple[testing.FaultEvent, ...])
+        assert_type(server.statistics(), techo.Statistics)
+
+
 async def check() -> techo.Reply | None:
     """The report on any echo service, good or bad."""
     try:

@@ -1,0 +1,110 @@
+"""The pytest plugin where no trio runs the test: what is missing, and servers in threads."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytests import Run
+
+pytest_plugins = ["pytester"]
+
+NEEDY = """
+import pytest
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+MARK
+async def test_async(FIXTURE):
+    raise NotImplementedError
+
+def test_plain(FIXTURE):
+    raise NotImplementedError
+"""
+
+
+@pytest.mark.parametrize("name", ["techo_server", "techo_memory_server", "techo_faulty_server"])
+@pytest.mark.parametrize(
+    ("plugins", "mark", "missing"),
+    [
+        ("no:trio no:anyio", "", "needs a plugin * under trio: install pytest-trio"),
+        ("no:anyio", "", "needs trio, and this test is not marked * @pytest.mark.trio *"),
+        ("no:trio", "", "needs trio, and this test is not marked * @pytest.mark.anyio *"),
+        ("no:trio", "@pytest.mark.anyio", "* asyncio: use techo_thread_server, or *'trio'"),
+    ],
+)
+def test_what_is_missing_is_said_in_a_sentence(
+    run: Run, name: str, plugins: str, mark: str, missing: str
+) -> None:
+    """Where trio would not run an async fixture, it names the plugin or mark, or the other."""
+    source = NEEDY.replace("MARK", mark).replace("FIXTURE", name)
+    result = run(source, *(f"-p{plugin}" for plugin in plugins.split()))
+    result.assert_outcomes(errors=2)
+    plain = "is for async tests, and this one is not async: use techo_thread_server"
+    for test, sentence in (("async", missing), ("plain", plain)):
+        wanted = [f"*ERROR at setup of test_{test}*", f"{name} {sentence}"]
+        result.stdout.fnmatch_lines(wanted, consecutive=True)
+
+
+THREADS = """
+import asyncio
+import socket
+import threading
+
+import pytest
+from techo.testing import Reset, ThreadServer
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+def test_plain(techo_thread_server):
+    resetting = techo_thread_server(Reset(after=2), seed=7)
+    assert resetting.service.seed == 7
+    whole = techo_thread_server()
+    for server in (whole, resetting):
+        with socket.create_connection(("127.0.0.1", server.port)) as sock:
+            sock.sendall(b"hello")
+            assert sock.recv(2, socket.MSG_WAITALL) == b"he"
+            if server is resetting:
+                with pytest.raises(ConnectionResetError):
+                    sock.recv(3)
+    assert [type(each.fault) for each in resetting.history] == [Reset]
+
+@pytest.mark.anyio
+async def test_asyncio(techo_thread_server):
+    server = techo_thread_server()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"hello")
+    assert await reader.readexactly(5) == b"hello"
+    writer.close()
+    await writer.wait_closed()
+
+def test_what_cannot_be(techo_thread_server):
+    with pytest.raises(ValueError, match="udp"):
+        techo_thread_server(Reset(), endpoint="udp://127.0.0.1:0")
+
+def test_failing(techo_thread_server):
+    techo_thread_server()
+    assert False
+
+def crash(data):
+    raise SystemExit(3)
+
+def test_crashing(techo_thread_server):
+    server = techo_thread_server(reply=crash)
+    with socket.create_connection(("127.0.0.1", server.port)) as sock:
+        sock.sendall(b"hello")
+        assert sock.recv(5) == b""
+
+def test_nothing_is_left():
+    assert not [each for each in threading.enumerate() if "techo" in each.name]
+"""
+
+
+def test_servers_in_threads_are_for_all_other_tests(run: Run) -> None:
+    """Plain and asyncio tests use them; they end with the test, as it ends or they do."""
+    result = run(THREADS, "-pno:trio")
+    result.assert_outcomes(passed=5, failed=1, errors=1)
+    result.stdout.fnmatch_lines(["*ERROR at teardown of test_crashing*", "*SystemExit: 3"])
