@@ -64,6 +64,7 @@ MAY_IMPORT = {
         "_quantities",
         "_transport",
         "_validation",
+        "endpoint",
         "trio",
     },
     "_one_endpoint": {"endpoint"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from techo._checking.context import Check, CheckReport, EchoServiceError, Verdict
 from techo._checking.suite import check_echo_service
+from techo._faults.fault_plans import FaultPlan, fault_plans
 from techo._faults.values import (
     Chunk,
     CloseUnread,
@@ -50,6 +51,7 @@ __all__ = [
     "ExpiredCertificate",
     "Fault",
     "FaultEvent",
+    "FaultPlan",
     "HalfCloseFirst",
     "IgnoreEnd",
     "Lengthen",
@@ -74,6 +76,7 @@ __all__ = [
     "Verdict",
     "WrongName",
     "check_echo_service",
+    "fault_plans",
     "open_memory_server",
     "open_thread_server",
 ]

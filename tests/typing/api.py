@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, assert_type
 
 import trio
+from hypothesis.strategies import SearchStrategy
 
 import techo
 import techo.fleet
@@ -260,6 +261,15 @@ FAULTS: tuple[testing.Fault, ...] = (
     testing.Truncate(5),
     testing.WrongName(),
 )
+
+
+def fault_plan() -> testing.FaultPlan:
+    """A plan as text, and the strategy of such."""
+    plan = testing.FaultPlan(FAULTS, upstream_faults=[testing.Reset()], seed=1)
+    assert_type(plan.command_line("8000", techo.Endpoint(port=8001)), str)
+    strategy = testing.fault_plans("tcp", testing.Reset, without=[testing.Stall], max_faults=1)
+    assert_type(strategy, SearchStrategy[testing.FaultPlan])
+    return strategy.example()
 
 
 async def test_without_sockets() -> None:
