@@ -12,8 +12,8 @@ import trio
 from techo._faults.certificates import check_certificates, shown_context
 from techo._faults.datagrams import FaultySender, LostOnPurposeError
 from techo._faults.plan import Plan, Planner, check_applicable
-from techo._faults.transport import FaultEndedError, FaultyTransport
-from techo._faults.values import NeverHandshake, Refuse, SlowAccept
+from techo._faults.transport import FaultEndedError, FaultyTransport, accept_slowly
+from techo._faults.values import NeverHandshake, Refuse
 from techo._kernel.datagram_sockets import DatagramSocket, Sender
 from techo._nursery import open_bare_nursery
 from techo._server.connection import Connection, Outcome
@@ -85,10 +85,7 @@ class FaultyConversation:
             plan.note(refuse)
             return Outcome.REFUSED
         with connection.watch(resumable=True) as scope:
-            await trio.lowlevel.checkpoint()
-            if (slow := plan.first(SlowAccept)) is not None:
-                plan.note(slow)
-                await trio.sleep(slow.seconds)
+            await accept_slowly(plan)
             never = plan.first(NeverHandshake)
             if never is not None and not transport.handshake_done:
                 plan.note(never)

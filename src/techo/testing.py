@@ -36,6 +36,7 @@ from techo._fixtures import StartServer, StartThreadServer
 from techo._memory.listener import MemoryListener
 from techo._memory.stream import MemoryStream
 from techo._memory_server import MemoryServer, open_memory_server
+from techo._proxying.proxy import Proxy, open_proxy
 from techo._threads.server import ServerOptions, ThreadServer, open_thread_server
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "NeverHandshake",
     "NeverRead",
     "NoCloseNotify",
+    "Proxy",
     "Refuse",
     "ReorderReplies",
     "Reset",
@@ -78,6 +80,7 @@ __all__ = [
     "check_echo_service",
     "fault_plans",
     "open_memory_server",
+    "open_proxy",
     "open_thread_server",
 ]
 

@@ -1,9 +1,14 @@
-"""Faults of streams, in memory and in virtual time: each happens, and only when asked for."""
+"""Faults of streams, in memory and in virtual time: each happens, and only when asked for.
+
+A client sees the same of a server with faults and of a proxy with them before a good server.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TypeAlias
 
 import attrs
 import pytest
@@ -71,12 +76,43 @@ async def send(stream: trio.abc.HalfCloseableStream, messages: Sequence[bytes]) 
         pass
 
 
-async def see(*faults: Fault, seed: int = 0, messages: Sequence[bytes] = MESSAGES) -> Seen:
-    """Return what one connection to a memory server with these faults saw."""
+Opened: TypeAlias = Callable[
+    [Sequence[Fault], int],
+    contextlib.AbstractAsyncContextManager[testing.MemoryServer | testing.Proxy],
+]
+"""Opens what misbehaves, with a seed."""
+
+
+def open_server(
+    faults: Sequence[Fault], seed: int
+) -> contextlib.AbstractAsyncContextManager[testing.MemoryServer]:
+    """Open a server with faults."""
     limits = techo.Limits(idle_timeout=IDLE)
-    async with testing.open_memory_server(
-        reply=techo.raw, limits=limits, faults=faults, seed=seed
-    ) as server:
+    return testing.open_memory_server(reply=techo.raw, limits=limits, faults=faults, seed=seed)
+
+
+@contextlib.asynccontextmanager
+async def open_proxied(faults: Sequence[Fault], seed: int) -> AsyncIterator[testing.Proxy]:
+    """Open a proxy with faults, whose target is a good server."""
+    limits = techo.Limits(idle_timeout=IDLE)
+    async with (
+        open_server((), 0) as server,
+        testing.open_proxy(server.connect, faults=faults, limits=limits, seed=seed) as proxy,
+    ):
+        yield proxy
+
+
+either = pytest.mark.parametrize("opened", [open_server, open_proxied], ids=["echo", "proxy"])
+
+
+async def see(
+    *faults: Fault,
+    seed: int = 0,
+    messages: Sequence[bytes] = MESSAGES,
+    opened: Opened = open_server,
+) -> Seen:
+    """Return what one connection to a memory server with these faults saw."""
+    async with opened(faults, seed) as server:
         seen = await converse(await server.connect(), messages)
     return attrs.evolve(seen, outcome=ended(server.statistics()), history=server.history)
 
@@ -94,7 +130,9 @@ FAULTS: list[tuple[Fault, Callable[[Seen], bool]]] = [
     (
         testing.Stall(after=7),
         lambda seen: (
-            (seen.data, seen.when) == (ALL[:7], 1 + IDLE) and "stalled" in seen.outcome
+            # A proxy goes on passing on what comes the other way, which is progress.
+            (seen.data, "stalled") == (ALL[:7], *seen.outcome)
+            and seen.when in {1 + IDLE, 2 + IDLE}
         ),
     ),
     (testing.SlowClose(7.0), lambda seen: seen.data == ALL and seen.when == 3 + 7),
@@ -129,15 +167,19 @@ FAULTS: list[tuple[Fault, Callable[[Seen], bool]]] = [
 ]
 
 
+@either
 @pytest.mark.parametrize(("fault", "happens"), FAULTS, ids=[str(fault) for fault, _ in FAULTS])
 async def test_a_fault_happens_and_only_when_asked_for(
-    fault: Fault, happens: Callable[[Seen], bool], autojump_clock: trio.testing.MockClock
+    fault: Fault,
+    happens: Callable[[Seen], bool],
+    opened: Opened,
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     """The client sees the fault and the server records it; without it, neither does."""
-    seen = await see(fault)
+    seen = await see(fault, opened=opened)
     assert happens(seen)
     assert {event.fault for event in seen.history} == {fault}
-    plain = await see()
+    plain = await see(opened=opened)
     assert not happens(plain)
     assert plain.history == ()
     assert (plain.data, plain.end, plain.when) == (ALL, "eof", 3)
@@ -169,8 +211,11 @@ async def test_history_tells_connection_offset_and_time(
 async def test_the_same_seed_is_the_same_story(
     fault: Fault, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Bytes, times and history repeat with the seed; another seed gives others."""
+    """Bytes, times and history repeat with the seed, in a proxy too; another gives others."""
     first, again = await see(fault, seed=5), await see(fault, seed=5)
+    proxied = await see(fault, seed=5, opened=open_proxied)
+    assert (first.data, first.history) == (proxied.data, proxied.history)
+    assert proxied.when == pytest.approx(first.when)
     assert (first.data, first.when, first.history) == (again.data, again.when, again.history)
     others = [await see(fault, seed=seed) for seed in range(6, 12)]
     assert any((other.data, other.history) != (first.data, first.history) for other in others)

@@ -280,6 +280,15 @@ async def test_without_sockets() -> None:
         assert_type(server.history, tuple[testing.FaultEvent, ...])
         assert_type(server.history[0].fault, testing.Fault)
         assert_type(server.statistics(), techo.Statistics)
+    target = "tcp://127.0.0.1:7"
+    async with testing.open_proxy(target, "tcp://127.0.0.1:0", faults=FAULTS, seed=2) as proxy:
+        assert_type(proxy, testing.Proxy)
+        assert_type(proxy.endpoints, tuple[techo.Endpoint, ...])
+        assert_type(proxy.port, int)
+        assert_type(proxy.upstream_history, tuple[testing.FaultEvent, ...])
+        assert_type(proxy.statistics(), techo.Statistics)
+    async with testing.open_proxy(server.connect, upstream_faults=FAULTS) as proxy:
+        assert_type(await proxy.connect(), testing.MemoryStream)
     listener = testing.MemoryListener(buffer_size=1)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(techo.EchoService().serve, listener)

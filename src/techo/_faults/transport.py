@@ -1,4 +1,8 @@
-"""Transports that misbehave: what a conversation sends and receives, gone wrong as planned."""
+"""Transports that misbehave: what is sent to a peer and received from it, gone wrong.
+
+What is sent comes from a source. In an echo that is the peer itself, so that source and sink
+are one; in a proxy it is the transport at the other end.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,7 @@ from techo._faults.values import (
     NeverRead,
     NoCloseNotify,
     Reset,
+    SlowAccept,
     SlowClose,
     Stall,
     Throttle,
@@ -41,7 +46,7 @@ ENDING: Final = memoryview(b"")
 
 
 class Watched(Protocol):
-    """The record of a connection, which counts its bytes and limits its waits."""
+    """The record of what is sent to a peer, which counts its bytes and limits its waits."""
 
     send_pending: bool
     """Whether a reply is on its way out."""
@@ -69,6 +74,8 @@ class FaultyTransport(Transport):
         self.half_closeable = below.half_closeable
         self.secure = below.secure
         self.socket = below.socket
+        self.source: FaultyTransport | None = None
+        """Where what is sent comes from; None for the peer itself, as in an echo."""
         self._below = below
         self._plan = plan
         self._connection = connection
@@ -203,36 +210,47 @@ class FaultyTransport(Transport):
             await self._below.reset()
         raise FaultEndedError
 
-    async def receive(self, most: int = RECEIVE_SIZE) -> bytes | bytearray | None:
-        """Receive, unless a fault prevents it; send meanwhile what was held back too long."""
+    async def take(self, most: int = RECEIVE_SIZE) -> bytes | bytearray | None:
+        """Receive from the peer at once, unless a fault prevents it."""
         if (never := self._plan.first(NeverRead)) is not None:
             self._plan.note(never)
             await trio.sleep_forever()
+        return await self._below.receive(most)
+
+    async def receive(self, most: int = RECEIVE_SIZE) -> bytes | bytearray | None:
+        """Receive what is to be sent to the peer next; None if the source has finished.
+
+        What was held back too long is sent meanwhile.
+        """
         while True:
             with trio.move_on_at(self._held_back.deadline) as scope:
-                below = self._below
-                data = await (self._receive_in_time() if self._delays else below.receive(most))
+                source = self.source or self
+                data = await (self._receive_in_time() if self._delays else source.take(most))
             if not scope.cancelled_caught:
                 break
             await self._send_held_back(self._held_back.expired(trio.current_time()))
         if data is None:
             await self.flush()
-            if (ignore := self._plan.first(IgnoreEnd)) is not None:
-                self._plan.note(ignore)
-                await trio.sleep_forever()
+            await (self.source or self).heed_end()
         return data
+
+    async def heed_end(self) -> None:
+        """Return once the end of the peer, which has finished, is to have a consequence."""
+        if (ignore := self._plan.first(IgnoreEnd)) is not None:
+            self._plan.note(ignore)
+            await trio.sleep_forever()
 
     async def read_ahead(self, most: int) -> None:
         """Receive what comes while earlier replies wait for their time; to run beside it all.
 
         Each reply leaves when it arrived plus its delay, however many there are.
         """
-        if not self._delays or self._plan.first(NeverRead) is not None:
+        if not self._delays:
             return
         try:
             data: bytes | bytearray | None = b""
             while data is not None:
-                data = await self._below.receive(most)
+                data = await (self.source or self).take(most)
                 self.fed_at = trio.current_time()
                 self._arrived.append((self.fed_at, data))
                 self._waiting += len(data or b"") + RECORD
@@ -297,6 +315,14 @@ class FaultyTransport(Transport):
     async def aclose(self) -> None:
         """Close the transport below."""
         await self._below.aclose()
+
+
+async def accept_slowly(plan: Plan) -> None:
+    """Let nothing happen for the time of a `SlowAccept`, if one is planned."""
+    await trio.lowlevel.checkpoint()
+    if (slow := plan.first(SlowAccept)) is not None:
+        plan.note(slow)
+        await trio.sleep(slow.seconds)
 
 
 def _place(ending: _Ending) -> int:

@@ -53,6 +53,8 @@ class Outcome(enum.StrEnum):
     """The server was draining, or leaving, and no reply was pending."""
     CRASHED = "crashed"
     """The reply function raised."""
+    UNREACHABLE = "unreachable"
+    """The target of a proxy could not be reached."""
     FAULTED = "faulted"
     """A fault has ended it, as was asked for."""
     ABORTED = "aborted"

@@ -26,7 +26,7 @@ def connected(connection: Connection) -> None:
 
 def closed(connection: Connection, throttle: Throttle) -> None:
     """Report a connection that is over, with what came of it."""
-    if connection.outcome is Outcome.REFUSED and connection.reason:
+    if connection.reason and connection.outcome in (Outcome.REFUSED, Outcome.UNREACHABLE):
         kind = "refused", connection.reason, connection.endpoint
         rejected(throttle, kind, connection.peer.name, connection.id)
         return

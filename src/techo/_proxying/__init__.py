@@ -1,0 +1,1 @@
+"""The proxy room: what passes bytes between two ends, unchanged, or gone wrong as planned."""
