@@ -135,13 +135,14 @@ MAY_IMPORT = {
         "_echo_service",
         "_faults",
         "_one_endpoint",
+        "_proxying",
         "_server",
         "_threads",
         "endpoint",
         "reply",
         "trio",
     },
-    "_fixtures": {"_echo_service", "_faults", "_threads", "endpoint"},
+    "_fixtures": {"_echo_service", "_faults", "_proxying", "_threads", "endpoint"},
     "testing": {
         "_checking",
         "_faults",
@@ -154,6 +155,7 @@ MAY_IMPORT = {
     },
     "_pytest_plugin": {
         "_fixtures",
+        "_proxying",
         "_threads",
         "_memory_server",
         "_echo_service",

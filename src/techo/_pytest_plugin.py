@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import inspect
 import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, Unpack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
 
 import pytest
 
@@ -21,11 +22,15 @@ if TYPE_CHECKING:
 
     from techo._echo_service import EchoService
     from techo._faults.values import Fault
-    from techo._fixtures import StartServer, StartThreadServer
+    from techo._fixtures import StartProxy, StartServer, StartThreadProxy, StartThreadServer
     from techo._memory_server import MemoryServer
+    from techo._proxying.proxy import Proxy
+    from techo._proxying.target import Connect
+    from techo._threads.proxy import ProxyOptions, ThreadProxy
     from techo._threads.server import ServerOptions, ThreadServer
     from techo.endpoint import Endpoint
 
+T = TypeVar("T")
 LOOPBACK: Final = "tcp://127.0.0.1:0"
 
 # Each async fixture is one task's business from beginning to end, as both plugins run it. When
@@ -75,36 +80,70 @@ async def techo_faulty_server() -> AsyncIterator[StartServer]:
     and a free port) and whatever else `techo.open_server` takes, such as `seed`. Any number
     can be started; all are closed when the test is over.
     """
-    from techo._nursery import open_bare_nursery
+    from techo._echo_service import open_server
+    from techo.reply import raw
 
-    async with open_bare_nursery() as nursery:
+    async with _starting() as start_block:
 
         async def start(
             *faults: Fault,
             endpoint: Endpoint | str = LOOPBACK,
             **options: Unpack[ServerOptions],
         ) -> EchoService:
-            server: EchoService = await nursery.start(_serve_faulty, endpoint, faults, options)
-            return server
+            options = {"reply": raw, **options}
+            return await start_block(open_server(endpoint, faults=faults, **options))
+
+        yield start
+
+
+@pytest.fixture
+async def techo_proxy() -> AsyncIterator[StartProxy]:
+    """A function that starts proxies with faults, for async tests under trio; to be awaited.
+    `await techo_proxy("localhost:8080", Stall(after=100))` returns a `techo.testing.Proxy`
+    before your own server: everything is passed on unchanged but for the faults, which happen
+    to what your client gets. Keywords are `upstream_faults`, for what the server gets,
+    `endpoint` (by default 127.0.0.1 and a free port), `seed` and `limits`. Any number can be
+    started; all are closed when the test is over.
+    """
+    from techo._proxying.proxy import open_proxy
+
+    async with _starting() as start_block:
+
+        async def start(
+            target: Endpoint | str | Connect,
+            *faults: Fault,
+            endpoint: Endpoint | str = LOOPBACK,
+            **options: Unpack[ProxyOptions],
+        ) -> Proxy:
+            return await start_block(open_proxy(target, endpoint, faults=faults, **options))
+
+        yield start
+
+
+@contextlib.asynccontextmanager
+async def _starting() -> AsyncIterator[
+    Callable[[AbstractAsyncContextManager[T]], Awaitable[T]]
+]:
+    """Yield a function that opens blocks, each in a task; all are cancelled in the end."""
+    from techo._nursery import open_bare_nursery
+
+    async with open_bare_nursery() as nursery:
+
+        async def start(block: AbstractAsyncContextManager[T]) -> T:
+            opened: T = await nursery.start(_keep_open, block)
+            return opened
 
         yield start
         nursery.cancel_scope.cancel()
 
 
-async def _serve_faulty(
-    endpoint: Endpoint | str,
-    faults: Sequence[Fault],
-    options: ServerOptions,
-    task_status: trio.TaskStatus[EchoService],
+async def _keep_open(
+    block: AbstractAsyncContextManager[T], task_status: trio.TaskStatus[T]
 ) -> None:
     import trio
 
-    from techo._echo_service import open_server
-    from techo.reply import raw
-
-    options = {"reply": raw, **options}
-    async with open_server(endpoint, faults=faults, **options) as server:
-        task_status.started(server)
+    async with block as opened:
+        task_status.started(opened)
         await trio.sleep_forever()
 
 
@@ -134,6 +173,33 @@ def techo_thread_server() -> Iterator[StartThreadServer]:
 
 
 @pytest.fixture
+def techo_thread_proxy() -> Iterator[StartThreadProxy]:
+    """A function that starts proxies with faults, for tests that are not async and for asyncio.
+    `techo_thread_proxy("localhost:8080", Stall(after=100))` returns a
+    `techo.testing.ThreadProxy` before your own server, which runs in a thread of its own:
+    everything is passed on unchanged but for the faults, which happen to what your client
+    gets. Keywords are `upstream_faults`, for what the server gets, `endpoint` (by default
+    127.0.0.1 and a free port), `seed` and `limits`. Any number can be started; all are closed
+    when the test is over. What a proxy fails with is an error of the test's teardown.
+    """
+    from techo._threads.proxy import open_thread_proxy
+
+    with contextlib.ExitStack() as proxies:
+
+        def start(
+            target: Endpoint | str | Connect,
+            *faults: Fault,
+            endpoint: Endpoint | str = LOOPBACK,
+            **options: Unpack[ProxyOptions],
+        ) -> ThreadProxy:
+            return proxies.enter_context(
+                open_thread_proxy(target, endpoint, faults=faults, **options)
+            )
+
+        yield start
+
+
+@pytest.fixture
 def techo_closed_port() -> Iterator[int]:
     """A TCP port of 127.0.0.1 that refuses connections, for any test.
     It is reserved, so that no other program gets it before the test is over.
@@ -143,7 +209,13 @@ def techo_closed_port() -> Iterator[int]:
         yield sock.getsockname()[1]
 
 
-_FOR_TRIO: Final = {"techo_server", "techo_memory_server", "techo_faulty_server"}
+_FOR_TRIO: Final = {
+    "techo_server": "techo_thread_server",
+    "techo_memory_server": "techo_thread_server",
+    "techo_faulty_server": "techo_thread_server",
+    "techo_proxy": "techo_thread_proxy",
+}
+"""The fixtures that need trio, each with the one that does the same elsewhere."""
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -170,6 +242,7 @@ def pytest_fixture_setup(
 def _obstacle(request: pytest.FixtureRequest) -> str | None:
     """Return why trio would not run a fixture for a test, and the remedy; None if it does."""
     test, plugins = request.node, request.config.pluginmanager
+    instead = f"use {_FOR_TRIO[str(request.fixturename)]}"
     trio, anyio, asyncio = map(plugins.has_plugin, ("trio", "anyio", "asyncio"))
     if trio and test.get_closest_marker("trio"):
         return None
@@ -178,15 +251,15 @@ def _obstacle(request: pytest.FixtureRequest) -> str | None:
         if "trio" in (backend, backend[0]):  # a name, or a name with options
             return None
         return (
-            "needs trio, and anyio runs this test on asyncio: use techo_thread_server, or let "
-            "your fixture anyio_backend return 'trio'"
+            f"needs trio, and anyio runs this test on asyncio: {instead}, or let your fixture "
+            "anyio_backend return 'trio'"
         )
     if asyncio and test.get_closest_marker("asyncio"):
-        return "needs trio, and pytest-asyncio runs this test: use techo_thread_server"
+        return f"needs trio, and pytest-asyncio runs this test: {instead}"
     function = getattr(test, "obj", None)
     handle = getattr(function, "hypothesis", None)
     if not inspect.iscoroutinefunction(getattr(handle, "inner_test", function)):
-        return "is for async tests, and this one is not async: use techo_thread_server"
+        return f"is for async tests, and this one is not async: {instead}"
     if trio:
         return (
             "needs trio, and this test is not marked for it: write @pytest.mark.trio above it, "

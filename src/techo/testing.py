@@ -32,11 +32,12 @@ from techo._faults.values import (
     WrongName,
 )
 from techo._fields import with_texts
-from techo._fixtures import StartServer, StartThreadServer
+from techo._fixtures import StartProxy, StartServer, StartThreadProxy, StartThreadServer
 from techo._memory.listener import MemoryListener
 from techo._memory.stream import MemoryStream
 from techo._memory_server import MemoryServer, open_memory_server
 from techo._proxying.proxy import Proxy, open_proxy
+from techo._threads.proxy import ProxyOptions, ThreadProxy, open_thread_proxy
 from techo._threads.server import ServerOptions, ThreadServer, open_thread_server
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "NeverRead",
     "NoCloseNotify",
     "Proxy",
+    "ProxyOptions",
     "Refuse",
     "ReorderReplies",
     "Reset",
@@ -70,8 +72,11 @@ __all__ = [
     "SlowAccept",
     "SlowClose",
     "Stall",
+    "StartProxy",
     "StartServer",
+    "StartThreadProxy",
     "StartThreadServer",
+    "ThreadProxy",
     "ThreadServer",
     "Throttle",
     "Truncate",
@@ -81,6 +86,7 @@ __all__ = [
     "fault_plans",
     "open_memory_server",
     "open_proxy",
+    "open_thread_proxy",
     "open_thread_server",
 ]
 

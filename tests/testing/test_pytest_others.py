@@ -24,26 +24,30 @@ def test_plain(FIXTURE):
 """
 
 
-@pytest.mark.parametrize("name", ["techo_server", "techo_memory_server", "techo_faulty_server"])
+@pytest.mark.parametrize("name", ["techo_server", "techo_memory_server", "techo_proxy"])
 @pytest.mark.parametrize(
     ("plugins", "mark", "missing"),
     [
         ("no:trio no:anyio", "", "needs a plugin * under trio: install pytest-trio"),
         ("no:anyio", "", "needs trio, and this test is not marked * @pytest.mark.trio *"),
         ("no:trio", "", "needs trio, and this test is not marked * @pytest.mark.anyio *"),
-        ("no:trio", "@pytest.mark.anyio", "* asyncio: use techo_thread_server, or *'trio'"),
+        ("no:trio", "@pytest.mark.anyio", "* asyncio: use INSTEAD, or *'trio'"),
     ],
 )
 def test_what_is_missing_is_said_in_a_sentence(
     run: Run, name: str, plugins: str, mark: str, missing: str
 ) -> None:
-    """Where trio would not run an async fixture, it names the plugin or mark, or the other."""
+    """Where trio would not run an async fixture, it names the plugin, mark or other fixture."""
+    instead = "techo_thread_proxy" if name == "techo_proxy" else "techo_thread_server"
     source = NEEDY.replace("MARK", mark).replace("FIXTURE", name)
     result = run(source, *(f"-p{plugin}" for plugin in plugins.split()))
     result.assert_outcomes(errors=2)
-    plain = "is for async tests, and this one is not async: use techo_thread_server"
+    plain = "is for async tests, and this one is not async: use INSTEAD"
     for test, sentence in (("async", missing), ("plain", plain)):
-        wanted = [f"*ERROR at setup of test_{test}*", f"{name} {sentence}"]
+        wanted = [
+            f"*ERROR at setup of test_{test}*",
+            f"{name} {sentence.replace('INSTEAD', instead)}",
+        ]
         result.stdout.fnmatch_lines(wanted, consecutive=True)
 
 
@@ -53,15 +57,14 @@ import socket
 import threading
 
 import pytest
-from techo.testing import Reset, ThreadServer
+from techo.testing import Chunk, Reset
 
 @pytest.fixture
 def anyio_backend():
     return "asyncio"
 
 def test_plain(techo_thread_server):
-    resetting = techo_thread_server(Reset(after=2), seed=7)
-    assert resetting.service.seed == 7
+    resetting = techo_thread_server(Reset(after=2))
     whole = techo_thread_server()
     for server in (whole, resetting):
         with socket.create_connection(("127.0.0.1", server.port)) as sock:
@@ -80,6 +83,18 @@ async def test_asyncio(techo_thread_server):
     assert await reader.readexactly(5) == b"hello"
     writer.close()
     await writer.wait_closed()
+
+def test_before_a_server(techo_thread_server, techo_thread_proxy):
+    target = techo_thread_server()
+    proxy = techo_thread_proxy(target.endpoint, Reset(after=2), upstream_faults=[Chunk(1, 1)])
+    with socket.create_connection(("127.0.0.1", proxy.port)) as sock:
+        sock.sendall(b"hello")
+        assert sock.recv(2, socket.MSG_WAITALL) == b"he"
+        with pytest.raises(ConnectionResetError):
+            sock.recv(3)
+    assert [type(each.fault) for each in proxy.history] == [Reset]
+    assert {type(each.fault) for each in proxy.upstream_history} == {Chunk}
+    assert target.statistics().accepted == proxy.statistics().accepted == 1
 
 def test_what_cannot_be(techo_thread_server):
     with pytest.raises(ValueError, match="udp"):
@@ -106,5 +121,5 @@ def test_nothing_is_left():
 def test_servers_in_threads_are_for_all_other_tests(run: Run) -> None:
     """Plain and asyncio tests use them; they end with the test, as it ends or they do."""
     result = run(THREADS, "-pno:trio")
-    result.assert_outcomes(passed=5, failed=1, errors=1)
+    result.assert_outcomes(passed=6, failed=1, errors=1)
     result.stdout.fnmatch_lines(["*ERROR at teardown of test_crashing*", "*SystemExit: 3"])

@@ -163,6 +163,20 @@ async def test_two_at_once(techo_faulty_server):
     assert resetting.seed == 7
 
 MARK
+async def test_before_a_server(techo_faulty_server, techo_proxy):
+    server = await techo_faulty_server()
+    proxy = await techo_proxy(server.endpoint, Reset(after=2), seed=7)
+    async with await dial(proxy) as stream:
+        await stream.send_all(b"hello")
+        with pytest.raises(trio.BrokenResourceError):
+            while True:
+                assert await stream.receive_some()
+    assert [type(each.fault) for each in proxy.history] == [Reset]
+    assert proxy.upstream_history == ()
+    with pytest.raises(ValueError, match="tls"):
+        await techo_proxy("tls://localhost:443")
+
+MARK
 async def test_without_faults(techo_faulty_server):
     server = await techo_faulty_server()
     async with await dial(server) as stream:
@@ -180,7 +194,7 @@ async def test_what_cannot_be(techo_faulty_server):
 @pytest.mark.parametrize("mark", ["trio", "anyio"])
 def test_servers_with_faults_are_made_by_the_test(run: Run, mark: str) -> None:
     """A test can start many; a fault that cannot happen there is a plain error."""
-    run(FAULTY.replace("MARK", f"@pytest.mark.{mark}")).assert_outcomes(passed=3)
+    run(FAULTY.replace("MARK", f"@pytest.mark.{mark}")).assert_outcomes(passed=4)
 
 
 def test_every_test_has_servers_of_its_own(run: Run) -> None:
@@ -247,7 +261,7 @@ def test_the_fixtures_say_what_they_are(run: Run) -> None:
         for name, thing in vars(techo._pytest_plugin).items()
         if name.startswith("techo_")
     }
-    assert len(fixtures) == 5
+    assert len(fixtures) == 7
     assert {name: textwrap.dedent(text).strip() for name, text in described.items()} == fixtures
 
 

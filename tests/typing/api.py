@@ -298,7 +298,10 @@ async def test_without_sockets() -> None:
 
 
 async def test_fixtures(
-    techo_faulty_server: testing.StartServer, techo_thread_server: testing.StartThreadServer
+    techo_faulty_server: testing.StartServer,
+    techo_thread_server: testing.StartThreadServer,
+    techo_proxy: testing.StartProxy,
+    techo_thread_proxy: testing.StartThreadProxy,
 ) -> None:
     """What fixtures return, as tests annotate them."""
     options: testing.ServerOptions = {"seed": 7, "limits": techo.Limits()}
@@ -306,6 +309,9 @@ async def test_fixtures(
     assert_type(server, techo.EchoService)
     assert_type(techo_thread_server(testing.Reset(), seed=7), testing.ThreadServer)
     assert_type(techo_thread_server().port, int)
+    passing: testing.ProxyOptions = {"seed": 7, "upstream_faults": FAULTS}
+    assert_type(await techo_proxy(server.endpoint, testing.Stall(), **passing), testing.Proxy)
+    assert_type(techo_thread_proxy("localhost:80", *FAULTS, **passing), testing.ThreadProxy)
 
 
 def in_a_thread() -> None:
@@ -315,6 +321,9 @@ def in_a_thread() -> None:
         assert_type(server.endpoints, tuple[techo.Endpoint, ...])
         assert_type(server.history, tuple[testing.FaultEvent, ...])
         assert_type(server.statistics(), techo.Statistics)
+    with testing.open_thread_proxy("localhost:80", "8009", seed=1) as proxy:
+        assert_type(proxy, testing.ThreadProxy)
+        assert_type(proxy.upstream_history, tuple[testing.FaultEvent, ...])
 
 
 async def check() -> techo.Reply | None:

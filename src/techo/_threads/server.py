@@ -10,12 +10,11 @@ from typing import TypedDict, Unpack
 import attrs
 
 from techo._echo_service import EchoService, open_server
-from techo._faults.values import Fault, FaultEvent
-from techo._one_endpoint import OneEndpoint
+from techo._faults.values import Fault
 from techo._server.hook import ServiceHook
 from techo._server.limits import Limits
-from techo._server.registry import Statistics
-from techo._threads.run import ThreadRun, open_in_thread
+from techo._threads.asked import InThread
+from techo._threads.run import open_in_thread
 from techo.endpoint import Endpoint
 from techo.reply import Reply
 
@@ -32,32 +31,11 @@ class ServerOptions(TypedDict, total=False):
 
 
 @attrs.frozen(eq=False, repr=False)
-class ThreadServer(OneEndpoint):
+class ThreadServer(InThread[EchoService]):
     """An `EchoService` in a thread of its own, which any other thread can ask.
 
     When its block or test is over it can still be asked for its history and statistics.
     """
-
-    service: EchoService
-    """What answers. It belongs to its own thread: nothing else may call it."""
-    _run: ThreadRun
-
-    def __repr__(self) -> str:
-        return f"ThreadServer({self._run.call(lambda: repr(self.service))})"
-
-    @property
-    def endpoints(self) -> tuple[Endpoint, ...]:
-        """What it listens on now: one for each socket, with the real port."""
-        return self._run.call(lambda: self.service.endpoints)
-
-    @property
-    def history(self) -> tuple[FaultEvent, ...]:
-        """The faults that were put into effect, as `EchoService.history`."""
-        return self._run.call(lambda: self.service.history)
-
-    def statistics(self) -> Statistics:
-        """Return a snapshot of the counters."""
-        return self._run.call(self.service.statistics)
 
 
 @contextlib.contextmanager
