@@ -18,7 +18,7 @@ from techo._server.limits import Limits
 from techo._server.registry import Statistics
 from techo._server.service import Service, closing
 from techo._transport.transport import Transport
-from techo._validation import Requirement
+from techo._validation import FLAG, Requirement
 from techo.endpoint import Endpoint
 from techo.reply import Reply, stamped
 
@@ -74,7 +74,8 @@ class EchoService(OneEndpoint):
     unix_mode: int | None = attrs.field(default=None, kw_only=True)
     """Permissions of Unix paths, such as 0o660; None leaves them to the umask."""
     faults: Sequence[Fault] = attrs.field(default=(), kw_only=True)
-    """What is to go wrong, of `techo.testing`; without any, nothing does."""
+    """What is to go wrong, of `techo.testing`; without any, nothing does. `set_faults` changes
+    it."""
     seed: int = attrs.field(default=0, kw_only=True)
     """What chance depends on: the same seed and connection, the same faults."""
     hook: ServiceHook | None = attrs.field(default=None, kw_only=True)
@@ -116,6 +117,41 @@ class EchoService(OneEndpoint):
     def history(self) -> tuple[FaultEvent, ...]:
         """The faults that were put into effect, the last 100,000 of them, the latest last."""
         return () if self._injector is None else tuple(self._injector.planner.events)
+
+    def set_faults(self, *faults: Fault, running: bool = False) -> None:
+        """Let these go wrong in place of what did, with all that is accepted from now on.
+
+        Without any, nothing goes wrong any more. `first`, `skip` and `every` count from now on;
+        the numbers of connections, the seed and the time of `between` go on.
+
+        Connections that are open keep what was planned for them, unless `running`: then they
+        are planned anew, the oldest first, as if they came now, and `after` and `offset` count
+        from now. What a fault held up goes on, and what belongs to the beginning of a
+        connection, such as `Refuse`, does not happen to them. Replies to datagrams that wait
+        for their time keep it.
+
+        Raises:
+            ValueError: one is no fault, or cannot happen where the service listens; what was in
+                force stays.
+        """
+        _FAULTS.check(faults=faults)
+        FLAG.check(running=running)
+        service, injector = self._service, self._injector
+        if faults and injector is None:
+            from techo._faults.plan import Planner  # noqa: PLC0415  -- as above
+            from techo._injection import FaultInjector  # noqa: PLC0415  -- as above
+
+            begun = min(service.checked.values(), default=None)
+            planner = Planner(
+                (), self.seed, begun=begun, connections=self.statistics().accepted
+            )
+            injector = FaultInjector(planner)
+        if injector is not None:
+            injector.set_faults(faults, service.checked, service.registry if running else ())
+            service.intercept(injector)
+        # Frozen is what it is to its users.
+        object.__setattr__(self, "_injector", injector)
+        object.__setattr__(self, "faults", faults)
 
     def statistics(self) -> Statistics:
         """Return a snapshot of the counters."""

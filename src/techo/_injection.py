@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, NoReturn
 
 import attrs
@@ -13,7 +13,7 @@ from techo._faults.certificates import check_certificates, shown_context
 from techo._faults.datagrams import FaultySender, LostOnPurposeError
 from techo._faults.plan import Plan, Planner, check_applicable
 from techo._faults.transport import FaultEndedError, FaultyTransport, accept_slowly
-from techo._faults.values import NeverHandshake, Refuse
+from techo._faults.values import Fault, NeverHandshake, Refuse
 from techo._kernel.datagram_sockets import DatagramSocket, Sender
 from techo._nursery import open_bare_nursery
 from techo._server.connection import Connection, Outcome
@@ -39,8 +39,37 @@ class FaultInjector:
             ValueError: one cannot; the text names it.
         """
         self.planner.begin()
-        check_applicable(self.planner.faults, transport, place)
-        check_certificates(self.planner.faults, place, ours=not secure)
+        _check(self.planner.faults, transport, place, secure=secure)
+
+    def set_faults(
+        self,
+        faults: Sequence[Fault],
+        places: Iterable[tuple[str, object, bool]],
+        running: Iterable[Connection],
+    ) -> None:
+        """Replace the faults of what is accepted from now on, at places that were checked.
+
+        Connections that are `running` are planned anew, the oldest first.
+
+        Raises:
+            ValueError: one cannot happen at one of them; the text names it, and the old ones
+                stay.
+        """
+        for transport, place, secure in places:
+            _check(faults, transport, place, secure=secure)
+        self.planner.set_faults(faults)
+        for connection in sorted(running, key=lambda each: each.id):
+            self._plan_anew(connection)
+
+    def _plan_anew(self, connection: Connection) -> None:
+        found, opened = connection.interception, connection.opened
+        if isinstance(found, FaultyConversation):
+            number, sent = found.plan.number, connection.bytes_out
+            found.plan_anew(self.planner.again(number, begun=found.plan.begun, sent=sent))
+        elif (
+            plan := self.planner.again(connection.id, begun=opened, sent=connection.bytes_out)
+        ).chosen:
+            connection.intercept(FaultyConversation(plan))
 
     def next(self) -> FaultyConversation | None:
         """Plan the next connection; return None if nothing goes wrong with it."""
@@ -54,6 +83,8 @@ class FaultInjector:
         faulty = FaultySender(self.planner, place.later)
 
         def send(data: memoryview | bytes, peer: Sender) -> int:
+            if not self.planner.faults:  # any more
+                return place.send(data, peer)
             try:
                 return faulty.send(data, peer)
             except LostOnPurposeError as error:
@@ -68,11 +99,28 @@ class FaultInjector:
         raise AssertionError("the loop ended without having been cancelled")
 
 
-@attrs.frozen(eq=False)
+def _check(faults: Sequence[Fault], transport: str, place: object, *, secure: bool) -> None:
+    check_applicable(faults, transport, place)
+    check_certificates(faults, place, ours=not secure)
+
+
+@attrs.define(eq=False)
 class FaultyConversation:
     """The `Interception` of one connection."""
 
     plan: Plan
+    _beginning: trio.CancelScope | None = None
+    """What ends the wait before everything else."""
+    _faulty: FaultyTransport | None = None
+    """What misbehaves, once it does."""
+
+    def plan_anew(self, plan: Plan) -> None:
+        """Let another plan happen from now on."""
+        self.plan = plan
+        if self._beginning is not None:
+            self._beginning.cancel(reason="planned anew")
+        if self._faulty is not None:
+            self._faulty.plan_anew(plan)
 
     def context(self, tls: ssl.SSLContext) -> ssl.SSLContext:
         """Return what is shown to a TLS client: a bad certificate, if one is planned."""
@@ -84,7 +132,8 @@ class FaultyConversation:
         if (refuse := plan.first(Refuse)) is not None:
             plan.note(refuse)
             return Outcome.REFUSED
-        with connection.watch(resumable=True) as scope:
+        self._beginning = trio.CancelScope()
+        with connection.watch(resumable=True) as scope, self._beginning:
             await accept_slowly(plan)
             never = plan.first(NeverHandshake)
             if never is not None and not transport.handshake_done:
@@ -102,7 +151,7 @@ class FaultyConversation:
         Raises:
             Exception: as that.
         """
-        faulty = FaultyTransport(transport, self.plan, connection)
+        self._faulty = faulty = FaultyTransport(transport, self.plan, connection)
         try:
             with connection.watch(resumable=True) as scope:
                 await faulty.begin()

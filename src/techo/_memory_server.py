@@ -38,6 +38,14 @@ class MemoryServer:
         """The faults that were put into effect, as `EchoService.history`."""
         return self.service.history
 
+    def set_faults(self, *faults: Fault, running: bool = False) -> None:
+        """Let these go wrong in place of what did, as `EchoService.set_faults`.
+
+        Raises:
+            ValueError: one is no fault, or cannot happen in memory.
+        """
+        self.service.set_faults(*faults, running=running)
+
     def statistics(self) -> Statistics:
         """Return a snapshot of the counters."""
         return self.service.statistics()

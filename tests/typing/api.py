@@ -28,6 +28,7 @@ async def serve() -> None:
         assert_type(server.endpoints, tuple[techo.Endpoint, ...])
         assert_type(server.endpoint, techo.Endpoint)
         assert_type(server.port, int)
+        server.set_faults(*FAULTS, running=True)
 
     upper: techo.Reply = bytes.upper
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -279,6 +280,7 @@ async def test_without_sockets() -> None:
         assert_type(await server.connect(), testing.MemoryStream)
         assert_type(server.history, tuple[testing.FaultEvent, ...])
         assert_type(server.history[0].fault, testing.Fault)
+        server.set_faults(testing.Reset(first=3, skip=1, between=(5, 10)))
         assert_type(server.statistics(), techo.Statistics)
     target = "tcp://127.0.0.1:7"
     async with testing.open_proxy(target, "tcp://127.0.0.1:0", faults=FAULTS, seed=2) as proxy:

@@ -77,9 +77,9 @@ class Planner:
     )
     """What was put into effect, the latest last."""
     _turns: list[_Turns] = attrs.field(init=False)
-    _connections: int = 0
     _begun: float | None = None
-    """When it began, in the run's clock."""
+    """When what it plans for began, in the run's clock."""
+    _connections: int = 0
 
     @_turns.default
     def _make_turns(self) -> list[_Turns]:
@@ -105,6 +105,14 @@ class Planner:
         number, now = self._connections, trio.current_time()
         return Plan(number, self._choose(number, now), self.events, now)
 
+    def again(self, number: int, *, begun: float, sent: int) -> Plan:
+        """Plan a connection that is open anew, as if it came now.
+
+        It has `begun` then, and was `sent` so many bytes; its offset counts from now on.
+        """
+        self.begin()
+        return Plan(number, self._choose(number, trio.current_time()), self.events, begun, sent)
+
     def _choose(self, number: int, now: float) -> list[tuple[Fault, random.Random]]:
         assert self._begun is not None  # noqa: S101  -- `next` has seen to it
         chosen = []
@@ -125,9 +133,12 @@ class Plan:
     number: int
     chosen: list[tuple[Fault, random.Random]]
     _events: collections.deque[FaultEvent]
-    _begun: float
+    begun: float
+    """When the connection was accepted, in the run's clock."""
+    sent_before: int = 0
+    """Bytes of replies that were sent before this was planned."""
     offset: int = 0
-    """Bytes of replies that were sent."""
+    """Bytes of replies that were sent since."""
 
     def all_of(self, kind: type[F]) -> list[tuple[F, random.Random]]:
         """Return the faults of a kind with their generators of chances."""
@@ -140,8 +151,9 @@ class Plan:
     def note(self, fault: Fault, *, further: int = 0) -> None:
         """Record that a fault is put into effect now, `further` bytes on."""
         # To the ns, below which the clock's own value decides about the last digits.
-        time = round(trio.current_time() - self._begun, 9)
-        self._events.append(FaultEvent(self.number, self.offset + further, time, fault))
+        time = round(trio.current_time() - self.begun, 9)
+        place = self.sent_before + self.offset + further
+        self._events.append(FaultEvent(self.number, place, time, fault))
 
 
 @attrs.define(eq=False)

@@ -77,18 +77,14 @@ class FaultyTransport(Transport):
         self.source: FaultyTransport | None = None
         """Where what is sent comes from; None for the peer itself, as in an echo."""
         self._below = below
-        self._plan = plan
         self._connection = connection
-        self._corruptions = [Corruption(*each) for each in plan.all_of(Corrupt)]
-        self._messages = MessageFaults(plan) if below.keeps_messages else None
         self._held_back = HeldBack[tuple[bytes, ...]]()
-        endings = [fault for fault, _ in plan.chosen if isinstance(fault, _Ending)]
-        if self._messages:
-            endings = [fault for fault in endings if isinstance(fault, Stall)]
-        self._ending = min(endings, key=_place, default=None)
         self._pause = 0.0
         self._silent = False
-        self._delays = bool(plan.all_of(Delay))
+        self._delays = False
+        """Whether what comes waits for its time, once a `Delay` was planned."""
+        self._ahead = trio.Event()
+        """Set when it is received before that."""
         self._arrived = collections.deque[tuple[float, bytes | bytearray | None]]()
         """What is answered later, each with when it came; None is the end."""
         self._waiting = 0
@@ -97,8 +93,34 @@ class FaultyTransport(Transport):
         """When the first is answered, once that is known."""
         self._failure: Exception | None = None
         self._changed = trio.Event()
-        if self._delays:
+        self._begins = False
+        """Whether what happens in the beginning is to happen now."""
+        self._receiving: trio.CancelScope | None = None
+        self._planned_anew = trio.Event()
+        self._follow(plan)
+
+    def _follow(self, plan: Plan) -> None:
+        self._plan = plan
+        self._corruptions = [Corruption(*each) for each in plan.all_of(Corrupt)]
+        self._messages = MessageFaults(plan) if self.keeps_messages else None
+        endings = [fault for fault, _ in plan.chosen if isinstance(fault, _Ending)]
+        if self._messages:
+            endings = [fault for fault in endings if isinstance(fault, Stall)]
+        self._ending = min(endings, key=_place, default=None)
+        if plan.all_of(Delay) and not self._delays:
+            self._delays = True
             self.fed_at = -math.inf
+
+    def plan_anew(self, plan: Plan) -> None:
+        """Let another plan happen from now on; what waits because of the old one goes on."""
+        self._follow(plan)
+        self._begins = True
+        self._due = None
+        self._note_change()
+        self._planned_anew.set()
+        self._planned_anew = trio.Event()
+        if self._receiving is not None:
+            self._receiving.cancel(reason="planned anew")
 
     async def begin(self) -> None:
         """Do what happens before anything is received.
@@ -107,6 +129,7 @@ class FaultyTransport(Transport):
             FaultEndedError: it is over already.
         """
         await trio.lowlevel.checkpoint()
+        self._begins = False
         if (unread := self._plan.first(CloseUnread)) is not None:
             self._plan.note(unread)
             await self._below.aclose()
@@ -127,8 +150,9 @@ class FaultyTransport(Transport):
             make = self._stream_pieces if self._messages is None else self._message_pieces
             for piece in make(reply):
                 yield piece
-                self._plan.offset += len(piece)
-                self._pause_after(len(piece))
+                if piece is not ENDING:
+                    self._plan.offset += len(piece)
+                    self._pause_after(len(piece))
             if self._is_over():
                 yield ENDING
 
@@ -141,9 +165,12 @@ class FaultyTransport(Transport):
                 seconds += max(0.0, delay.seconds + extra)
         return seconds
 
-    def _stream_pieces(self, reply: bytes) -> Iterator[bytes]:
+    def _stream_pieces(self, reply: bytes) -> Iterator[bytes | memoryview]:
         rest = memoryview(lengthened(self._plan, reply))
-        while rest and not self._is_over():
+        while rest:
+            if self._is_over():
+                yield ENDING
+                continue  # there is another plan
             piece = bytes(rest[: self._size_of_piece()])
             rest = rest[len(piece) :]
             for corruption in self._corruptions:
@@ -175,10 +202,10 @@ class FaultyTransport(Transport):
                 self._plan.note(throttle)
                 self._pause += size / throttle.bytes_per_second
 
-    def _message_pieces(self, reply: bytes) -> Iterator[bytes]:
+    def _message_pieces(self, reply: bytes) -> Iterator[bytes | memoryview]:
+        while self._is_over():
+            yield ENDING
         assert self._messages is not None  # noqa: S101  -- called for messages only
-        if self._is_over():
-            return
         fate = self._messages.fate(reply)
         if fate.depth and self._held_back.add(fate.copies, fate.depth, len(reply)):
             return
@@ -205,16 +232,17 @@ class FaultyTransport(Transport):
         self._plan.note(ending)
         if isinstance(ending, Stall):
             self._connection.end_wait_when_draining()
-            await trio.sleep_forever()
+            await self._planned_anew.wait()
+            return
         if isinstance(ending, Reset):
             await self._below.reset()
         raise FaultEndedError
 
     async def take(self, most: int = RECEIVE_SIZE) -> bytes | bytearray | None:
         """Receive from the peer at once, unless a fault prevents it."""
-        if (never := self._plan.first(NeverRead)) is not None:
+        while (never := self._plan.first(NeverRead)) is not None:
             self._plan.note(never)
-            await trio.sleep_forever()
+            await self._planned_anew.wait()
         return await self._below.receive(most)
 
     async def receive(self, most: int = RECEIVE_SIZE) -> bytes | bytearray | None:
@@ -223,9 +251,15 @@ class FaultyTransport(Transport):
         What was held back too long is sent meanwhile.
         """
         while True:
+            if self._begins:
+                await self.begin()
             with trio.move_on_at(self._held_back.deadline) as scope:
+                self._receiving = scope
+                if self._delays:
+                    self._ahead.set()
                 source = self.source or self
                 data = await (self._receive_in_time() if self._delays else source.take(most))
+            self._receiving = None
             if not scope.cancelled_caught:
                 break
             await self._send_held_back(self._held_back.expired(trio.current_time()))
@@ -236,17 +270,16 @@ class FaultyTransport(Transport):
 
     async def heed_end(self) -> None:
         """Return once the end of the peer, which has finished, is to have a consequence."""
-        if (ignore := self._plan.first(IgnoreEnd)) is not None:
+        while (ignore := self._plan.first(IgnoreEnd)) is not None:
             self._plan.note(ignore)
-            await trio.sleep_forever()
+            await self._planned_anew.wait()
 
     async def read_ahead(self, most: int) -> None:
         """Receive what comes while earlier replies wait for their time; to run beside it all.
 
         Each reply leaves when it arrived plus its delay, however many there are.
         """
-        if not self._delays:
-            return
+        await self._ahead.wait()
         try:
             data: bytes | bytearray | None = b""
             while data is not None:

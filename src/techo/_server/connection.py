@@ -7,7 +7,7 @@ import functools
 import socket
 import struct
 from collections.abc import Container, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
@@ -17,6 +17,9 @@ from techo._pump.last_reply import end_with_reply
 from techo._pump.pump import Pump
 from techo._pump.socket import PumpedSocket
 from techo._transport.transport import Transport
+
+if TYPE_CHECKING:
+    from techo._server.interceptor import Interception
 
 _GLANCE: Final = 1e-3
 """Seconds: enough for one look at what has already arrived."""
@@ -142,8 +145,12 @@ class Connection:
     """When a byte last moved, in either direction."""
     send_pending: bool = False
     """Whether a reply is on its way out."""
+    interception: Interception | None = None
+    """What serves it in place of a plain conversation."""
     pumped: PumpedSocket | None = None
     """What the pump serves, while it does."""
+    exchange: trio.CancelScope | None = None
+    """What ends the exchange of messages that nothing watches one by one."""
     aborted: bool = False
     """Whether it is to end now, even if a reply is pending."""
     _aborted_as: Outcome = Outcome.ABORTED
@@ -273,6 +280,18 @@ class Connection:
 
     def _is_quiet(self, now: float) -> bool:
         return not self.send_pending and now - self.progress >= (self.quiet or 0)
+
+    def intercept(self, interception: Interception) -> None:
+        """Have it served by something else, once its conversation has sent what is pending."""
+        self.interception = interception
+        if self.closing:
+            return
+        if self.pumped is not None:
+            Pump.of_this_run().remove(self.pumped)
+        elif self._resumable or self.send_pending:  # its conversation has not begun, or sends
+            return
+        for each in filter(None, (self._scope, self.exchange)):
+            each.cancel(reason="intercepted")
 
     def end_wait_when_draining(self) -> None:
         """Let a drain end the present wait at once, because nothing comes of it."""

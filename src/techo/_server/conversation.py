@@ -77,8 +77,7 @@ async def converse(
         Exception: whatever `reply` raised.
     """
     usual = pieces is None
-    if pieces is None:
-        pieces = _messages if transport.keeps_messages else _stretches
+    pieces = pieces or (_messages if transport.keeps_messages else _stretches)
     replies = [pending] if pending else []
     since = trio.current_time()
     look = late = False
@@ -88,6 +87,10 @@ async def converse(
             if not sent or (connection.leaving and any(replies)):
                 return Outcome.DRAINED if sent else connection.timeout_outcome()
             replies = []
+            if usual and connection.interception is not None:
+                return await connection.interception.converse(
+                    transport, reply, connection, receive_size
+                )
         ending = connection.draining or connection.leaving
         if usual and connection.chunks > _FEW and not (look or late or ending):
             ran_out, chunk, replies = await _exchange(
@@ -129,16 +132,17 @@ async def _exchange(
     left: tuple[bool, bytes | bytearray | None, list[bytes]] = True, None, []
     idle_timeout = connection.idle_timeout
     async with open_bare_nursery() as nursery:
+        connection.exchange = nursery.cancel_scope
         nursery.start_soon(_keep_time, connection, nursery.cancel_scope)
         now = trio.lowlevel.current_clock().current_time  # without the search for the run
-        while connection.quiet is None:
+        while connection.quiet is None and connection.interception is None:
             chunk = await transport.receive(receive_size)
             came = now()
             # If the time ran out while these bytes were handed over, the next wait in this
             # scope would be cancelled, and their reply with it.
             late = came >= connection.progress + idle_timeout or came >= connection.expires
             ending = connection.leaving or connection.quiet is not None
-            if chunk is None or late or ending:
+            if chunk is None or late or ending or connection.interception is not None:
                 left = False, chunk, []
                 break
             connection.chunks += 1
@@ -160,12 +164,13 @@ async def _exchange(
                         left = True, None, [bytes(each) for each in pieces]  # as above
             connection.send_pending = False
         nursery.cancel_scope.cancel(reason="the exchange is over")
+    connection.exchange = None
     return left
 
 
 async def _keep_time(connection: Connection, scope: trio.CancelScope) -> None:
     """Cancel `scope` when the connection has had its time."""
-    while not connection.time_is_up():
+    while not connection.time_is_up() and connection.interception is None:
         with connection.watch():
             await trio.sleep_forever()
     scope.cancel(reason="the time is up")
@@ -281,7 +286,7 @@ async def converse_pumped(
         return Outcome.EOF
     if pumped.sock is None or pumped.sock.fileno() < 0:  # in a way that the pump cannot notice
         raise trio.ClosedResourceError("the stream was closed")
-    if not connection.draining:
+    if not connection.draining and connection.interception is None:
         return connection.timeout_outcome()
     # Ending between two messages takes time, for which a task waits and not the pump.
     unsent = b"" if pumped.unsent is None else bytes(pumped.unsent)
@@ -313,7 +318,7 @@ def _pumped(
 
 async def _until_over(pump: Pump, pumped: PumpedSocket, connection: Connection) -> None:
     """Wait until the conversation is over, or its time is up, or a drain wants it to end."""
-    while not pumped.over and not connection.draining:
+    while not pumped.over and not connection.draining and connection.interception is None:
         # Bytes that move do not move the deadline: it is looked at again when it is over.
         with connection.watch(resumable=True):
             await pumped.wait()

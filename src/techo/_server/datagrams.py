@@ -130,6 +130,8 @@ class DatagramService:
     _bytes_in: int = 0
     _bytes_out: int = 0
     _sockets: set[socket.socket] = attrs.field(factory=set)
+    _plain: set[trio.CancelScope] = attrs.field(factory=set)
+    """Of the loops that nothing intercepts."""
     _dropped_here: int = 0
     """Of sockets that are not served any more, less what others had before they were."""
     _numbers: itertools.count[int] = attrs.field(factory=lambda: itertools.count(1))
@@ -162,14 +164,23 @@ class DatagramService:
         self._dropped_here -= read_drops(sock)  # before it was ours
         self._refuse()
         try:
-            if self.interceptor is None:
-                await self._loop(sock, place)
+            while self.interceptor is None:
+                with trio.CancelScope() as scope:
+                    self._plain.add(scope)
+                    await self._loop(sock, place)
             await self.interceptor.serve_datagrams(place, functools.partial(self._loop, sock))
         finally:
             self._own[place.own] -= 1
             self._sockets.discard(sock)
             self._dropped_here += read_drops(sock)
             self._refuse()
+
+    def intercept(self, interceptor: Interceptor) -> None:
+        """Have what is sent from now on intercepted, also where it was not."""
+        self.interceptor = interceptor
+        for each in self._plain:
+            each.cancel(reason="intercepted")
+        self._plain.clear()
 
     async def _loop(self, sock: socket.socket, place: DatagramSocket) -> NoReturn:
         guard = LoopGuard(self.reply) if self.limits.loop_guard else None

@@ -25,7 +25,7 @@ from techo._server.conversation import (
     has_input,
 )
 from techo._server.hook import RefusedError, ServiceHook
-from techo._server.interceptor import Interception, Interceptor
+from techo._server.interceptor import Interceptor
 from techo._server.limits import Limits
 from techo._server.registry import Registry
 from techo._tls.alerts import in_words
@@ -70,6 +70,7 @@ class Handler:
             peer = Peer.of(transport, otherwise=type(stream).__name__)
             early = tls is not None or not transport.handshake_done
             connection = self._record(peer, endpoint, early=early)
+            connection.interception = interception
         except Exception as error:  # noqa: BLE001  -- no stream, or no memory
             if not shortage(error):
                 failure("serving a %s failed", type(stream).__name__)
@@ -79,7 +80,7 @@ class Handler:
         opened = self.registry.open(connection)
         try:
             if opened and await self._has_place(connection):
-                await self._serve(transport, connection, tls, interception)
+                await self._serve(transport, connection, tls)
         except Exception as error:  # noqa: BLE001  -- as said above
             _note_failure("serving %s failed", connection, error)
         finally:
@@ -130,7 +131,6 @@ class Handler:
         transport: Transport,
         connection: Connection,
         tls: ssl.SSLContext | None,
-        interception: Interception | None,
     ) -> None:
         """Serve a connection until its outcome is known, then close it gracefully."""
         below, doing = transport, "the hook for"
@@ -141,9 +141,10 @@ class Handler:
             events.connected(connection)
             doing = "the reply to"
             if tls is not None:
-                context = tls if interception is None else interception.context(tls)
+                shown = connection.interception
+                context = tls if shown is None else shown.context(tls)
                 transport = TlsTransport(transport, context, server_side=True)
-            connection.outcome = await self._converse(transport, connection, interception)
+            connection.outcome = await self._converse(transport, connection)
         except trio.ClosedResourceError:
             connection.outcome = Outcome.ABORTED  # our own program closed it
         except Exception as error:  # noqa: BLE001  -- user code may raise anything
@@ -177,12 +178,10 @@ class Handler:
                 return connection.timeout_outcome()
         return None if self.registry.admit(connection) else Outcome.REFUSED
 
-    async def _converse(
-        self, transport: Transport, connection: Connection, interception: Interception | None
-    ) -> Outcome:
+    async def _converse(self, transport: Transport, connection: Connection) -> Outcome:
         size, secure = self.limits.receive_size, not transport.handshake_done
-        if interception is not None:
-            early = await interception.begin(transport, connection)
+        if connection.interception is not None:
+            early = await connection.interception.begin(transport, connection)
             if early is not None:
                 return early
         if secure:
@@ -192,7 +191,7 @@ class Handler:
                 return early
         if secure or self.hook is not None:
             connection.begin_conversation(self.limits.idle_timeout)
-        if interception is not None:
+        if (interception := connection.interception) is not None:
             return await interception.converse(transport, self.reply, connection, size)
         if pump.AVAILABLE and transport.pumpable:
             close_timeout = self.limits.close_timeout

@@ -40,6 +40,8 @@ class Service:
     datagrams: DatagramService = attrs.field(init=False)
     endpoints: list[Endpoint] = attrs.field(factory=list, init=False)
     """What is listened on now: one for each socket, with the real port."""
+    checked: dict[tuple[str, object, bool], float] = attrs.field(factory=dict, init=False)
+    """What an interceptor's `check` takes of each place to listen at, and since when it was."""
     _accepting: dict[trio.CancelScope, trio.Event] = attrs.field(factory=dict, init=False)
     _drained: trio.Event = attrs.field(factory=trio.Event, init=False)
 
@@ -144,12 +146,18 @@ class Service:
         )
 
     def _check(self, transport: str, place: object, *, secure: bool = False) -> None:
-        if self.interceptor is not None:
-            self.interceptor.check(transport, place, secure=secure)
+        if self.handler.interceptor is not None:
+            self.handler.interceptor.check(transport, place, secure=secure)
+        self.checked.setdefault((transport, place, secure), trio.current_time())
 
     def _opened(self, sock: socket.socket | trio.socket.SocketType) -> None:
         if self.hook is not None:
             self.hook.socket_opened(sock, listening=True)
+
+    def intercept(self, interceptor: Interceptor) -> None:
+        """Have an interceptor asked about all that comes from now on."""
+        self.handler.interceptor = interceptor
+        self.datagrams.intercept(interceptor)
 
     def leave(self) -> None:
         """End each connection together with its next reply, and go on accepting."""
