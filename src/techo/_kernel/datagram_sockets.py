@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -45,14 +45,21 @@ class DatagramSocket:
     """Receives one datagram into a buffer: its size, its sender."""
     send: Callable[[memoryview | bytes, Sender], int]
     """Answers it, before the next is received; returns the bytes sent."""
-    later: Callable[[Sender], Callable[[bytes], int]]
+    later: Callable[[Sender], Callable[[bytes | memoryview], int]]
     """Returns what answers the datagram received last, even when others have come since."""
+    asked: Callable[[], Hashable]
+    """Returns what tells apart to which of our addresses the datagram received last was sent;
+    None where there is only one."""
     own: object
     """Our own port, path or address, which marks datagrams that come from ourselves."""
     by_port: bool
     """Whether senders are known by ports, and not by paths or addresses."""
+    sock: socket.socket
+    """The socket itself."""
     endpoint: str = ""
     """What the log calls it."""
+    echoes: bool = True
+    """Whether what it sends answers what has come, so that its return means a loop."""
 
     @classmethod
     def of(cls, sock: socket.socket) -> DatagramSocket:
@@ -60,20 +67,23 @@ class DatagramSocket:
         sock.setblocking(False)
         address = sock.getsockname()
 
-        def later(peer: Sender) -> Callable[[bytes], int]:
+        def later(peer: Sender) -> Callable[[bytes | memoryview], int]:
             return lambda data: sock.sendto(data, peer)
 
+        def one(own: object, *, by_port: bool) -> DatagramSocket:
+            receive = receiver_of(sock) if sock.type == socket.SOCK_RAW else sock.recvfrom_into
+            return cls(receive, sock.sendto, later, _nothing, own, by_port, sock)
+
         if not isinstance(address, tuple):
-            return cls(sock.recvfrom_into, sock.sendto, later, address, by_port=False)
+            return one(address, by_port=False)
         if sock.type == socket.SOCK_RAW:
-            own = (address[0], 0, *address[2:])
-            return cls(receiver_of(sock), sock.sendto, later, own, by_port=False)
+            return one((address[0], 0, *address[2:]), by_port=False)
         # Elsewhere a reply leaves from the address that the route has.
         if LINUX and ipaddress.ip_address(address[0]).is_unspecified:
             wildcard = _Wildcard(sock)
-            receive, send, later = wildcard.receive, wildcard.send, wildcard.later
-            return cls(receive, send, later, address[1], by_port=True)
-        return cls(sock.recvfrom_into, sock.sendto, later, address[1], by_port=True)
+            way = wildcard.receive, wildcard.send, wildcard.later, wildcard.asked
+            return cls(*way, address[1], by_port=True, sock=sock)
+        return one(address[1], by_port=True)
 
     def source(self, peer: Sender) -> str:
         """Return what counts as one sender: a host whatever the port, or a path."""
@@ -101,9 +111,16 @@ class _Wildcard:
     def send(self, data: memoryview | bytes, peer: Sender) -> int:
         return self.sock.sendmsg([data], self._way_back, 0, peer)
 
-    def later(self, peer: Sender) -> Callable[[bytes], int]:
+    def later(self, peer: Sender) -> Callable[[bytes | memoryview], int]:
         way_back = self._way_back
         return lambda data: self.sock.sendmsg([data], way_back, 0, peer)
+
+    def asked(self) -> Hashable:
+        return tuple(self._way_back)
+
+
+def _nothing() -> None:
+    """Return what tells apart the addresses of a socket that has one."""
 
 
 def _is_usable(level: int, kind: int, data: bytes) -> bool:

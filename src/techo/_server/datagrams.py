@@ -183,7 +183,7 @@ class DatagramService:
         self._plain.clear()
 
     async def _loop(self, sock: socket.socket, place: DatagramSocket) -> NoReturn:
-        guard = LoopGuard(self.reply) if self.limits.loop_guard else None
+        guard = LoopGuard(self.reply) if self.limits.loop_guard and place.echoes else None
         try:
             while True:
                 await trio.lowlevel.wait_readable(sock)
