@@ -380,8 +380,8 @@ async def test_a_seed_repeats_both_directions(seed: int, autojump_clock: Clock) 
 
 REFUSED: list[tuple[object, tuple[str, ...], Sequence[Fault], str]] = [
     ("tls://127.0.0.1:1", (), (), "passes TLS through untouched; write tcp://127.0.0.1:1"),
-    ("udp://127.0.0.1:1", (), (), "does not pass on datagrams yet"),
-    ("127.0.0.1:1", ("udp://127.0.0.1:0",), (), "does not pass on datagrams yet"),
+    ("udp://127.0.0.1:1", (), (), "from memory to udp://127.0.0.1:1 would change what is sent"),
+    ("127.0.0.1:1", ("udp://127.0.0.1:0",), (), "both are to be udp or unixgram"),
     ("127.0.0.1:1", ("tls://127.0.0.1:0",), (), "tls"),
     ("tcp://*:1", (), (), "are for servers"),
     (7, (), (), "is not an endpoint, its text or an async function"),

@@ -7,11 +7,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, NoReturn
 
 import attrs
-import trio
 
 from techo._faults.plan import Plan, Planner, check_applicable
 from techo._faults.values import (
-    DATAGRAMS,
     ExpiredCertificate,
     Fault,
     NeverHandshake,
@@ -20,18 +18,20 @@ from techo._faults.values import (
 )
 from techo._kernel.datagram_sockets import DatagramSocket
 from techo._printable import printable
+from techo._proxying.datagrams import Flows
+from techo._proxying.kinds import check_passable
 from techo._proxying.session import Session, begin
 from techo._proxying.target import Target
 from techo._server.connection import Connection, Outcome
 from techo._server.limits import Limits
 from techo._transport.transport import Transport
-from techo.endpoint import SECURE, Kind
+from techo.endpoint import Kind
 from techo.reply import Reply
 
 _OF_TLS: Final = (NeverHandshake, ExpiredCertificate, WrongName, NoCloseNotify)
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class ProxyInterceptor:
     """The `Interceptor` of the service that a proxy is."""
 
@@ -41,6 +41,8 @@ class ProxyInterceptor:
     """Plans what the client sees."""
     upstream_planner: Planner
     """Plans what the target sees."""
+    flows: Flows | None = None
+    """What passes on datagrams, if the target takes some."""
 
     def check(self, transport: str, place: object, *, secure: bool) -> None:
         """Refuse a place to listen at that cannot be passed on to the target.
@@ -48,18 +50,9 @@ class ProxyInterceptor:
         Raises:
             ValueError: as said, or one of the faults cannot happen there; the text says why.
         """
-        if secure or transport in SECURE:
-            raise ValueError(
-                f"a proxy passes TLS through untouched: listen at tcp instead of {place}"
-            )
-        if transport in DATAGRAMS:
-            raise ValueError(f"a proxy does not pass on datagrams yet, as of {place}")
-        messages, passed = transport == Kind.UNIXPACKET, self.target.transport
-        if messages != (passed == Kind.UNIXPACKET):
-            raise ValueError(
-                f"a proxy from {place} to {self.target} would not keep messages apart: both "
-                f"are to be {Kind.UNIXPACKET}, or neither"
-            )
+        kind = Kind.TLS if secure else transport
+        passed = self.target.transport
+        check_passable(kind, place, self.target.place, passed)
         check_faults(self.planner.faults, transport, place)
         check_faults(self.upstream_planner.faults, passed, self.target)
         self.planner.begin()
@@ -73,14 +66,9 @@ class ProxyInterceptor:
     async def serve_datagrams(
         self, place: DatagramSocket, serve: Callable[[DatagramSocket], Awaitable[NoReturn]]
     ) -> NoReturn:
-        """Refuse to serve a socket of datagrams.
-
-        Raises:
-            ValueError: always.
-        """
-        del serve
-        await trio.lowlevel.checkpoint()
-        raise ValueError(f"a proxy does not pass on datagrams yet, as of {place.endpoint}")
+        """Have a socket served, until cancelled, with what passes on each datagram."""
+        assert self.flows is not None  # noqa: S101  -- `check` lets in no other target
+        await self.flows.serve(place, serve)
 
 
 def check_faults(faults: Iterable[Fault], transport: str, place: object) -> None:

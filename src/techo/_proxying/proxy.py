@@ -9,20 +9,19 @@ from typing import Any, Final
 import attrs
 import trio
 
-from techo._faults.plan import Planner
 from techo._faults.values import Fault, FaultEvent
 from techo._memory.listener import BACKLOG, MemoryListener
 from techo._memory.stream import MemoryStream
 from techo._nursery import open_bare_nursery
 from techo._one_endpoint import OneEndpoint
 from techo._proxying.interception import ProxyInterceptor
+from techo._proxying.service import ProxyService
 from techo._proxying.target import Connect, Target
 from techo._server.limits import Limits
 from techo._server.registry import Statistics
-from techo._server.service import Service, closing
+from techo._server.service import closing
 from techo._validation import Requirement
 from techo.endpoint import Endpoint
-from techo.reply import raw
 
 
 def _are_faults(value: Any) -> bool:
@@ -39,7 +38,7 @@ class Proxy(OneEndpoint):
 
     target: Endpoint | Connect
     """Where connections lead to."""
-    _service: Service
+    _service: ProxyService
     _listener: MemoryListener | None
     _interceptor: ProxyInterceptor
 
@@ -101,16 +100,21 @@ async def open_proxy(
 ) -> AsyncIterator[Proxy]:
     """Pass on connections to `target` for the length of a block.
 
-    The target is an endpoint (tcp, mptcp, unix, unixpacket), or an async function that connects
-    and returns a trio stream, such as `MemoryServer.connect`. Without `places` to listen at,
-    which are as in `techo.open_server`, clients connect in memory by `Proxy.connect`. TLS is
-    passed through tcp, untouched.
+    The target is an endpoint (tcp, mptcp, unix, unixpacket, udp, unixgram), or an async
+    function that connects and returns a trio stream, such as `MemoryServer.connect`. Without
+    `places` to listen at, which are as in `techo.open_server`, clients connect in memory by
+    `Proxy.connect`. TLS is passed through tcp, untouched.
 
     Each connection has one of its own to the target. Bytes, half-closes and resets pass both
     ways unchanged, and over unixpacket message by message; what one side does not read stops
     the other. `faults` happen to what clients see: to them the target is an echo server with
     these faults. `upstream_faults` happen to what the target sees: a client that misbehaves
     so. Each `offset` counts the bytes sent in that direction, and chance depends on `seed`.
+
+    Each source of datagrams is a connection, too, with a socket of its own to the target. It
+    usually ends as `Outcome.IDLE`. Beyond `Limits.max_connections` the source that was quiet
+    for longest makes room. `Statistics.datagrams` counts what sources have sent, and as
+    `echoed` what was passed on.
 
     `limits` are those of a server. `Limits.handshake_timeout` is also the time that the target
     has to accept; where it can't be reached, the client is reset: `Outcome.UNREACHABLE`.
@@ -127,14 +131,9 @@ async def open_proxy(
         _FAULTS.check(faults=faults, upstream_faults=upstream_faults)
         limits = limits or Limits()
         _LIMITS.check(limits=limits)
-        interceptor = ProxyInterceptor(
-            Target.of(target),
-            limits,
-            Planner(faults, seed),
-            Planner(upstream_faults, ~seed),  # or both directions would have the same luck
-        )
+        service = ProxyService.of(Target.of(target), limits, faults, upstream_faults, seed)
         listener = None if places else MemoryListener(limits.backlog or BACKLOG)
-        service = Service(raw, limits, None, None, None, interceptor)
         await nursery.start(service.serve, *([listener] if listener else places))
+        interceptor = service.interceptor
         yield Proxy(interceptor.target.place, service, listener, interceptor)
         await service.drain()

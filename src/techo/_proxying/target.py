@@ -51,9 +51,12 @@ class Target:
                 f"target {endpoint}: a proxy passes TLS through untouched; write "
                 f"tcp{str(endpoint).removeprefix('tls')}"
             )
-        if endpoint.kind in DATAGRAMS:
-            raise ValueError(f"target {endpoint}: a proxy does not pass on datagrams yet")
         return cls(endpoint)
+
+    @property
+    def datagrams(self) -> bool:
+        """Whether there are no connections to it."""
+        return self.transport in DATAGRAMS
 
     @property
     def transport(self) -> str:
