@@ -113,6 +113,7 @@ MAY_IMPORT = {
         "_one_endpoint",
         "_printable",
         "_proxying",
+        "_pump",
         "_server",
         "_shortage",
         "_transport",

@@ -72,10 +72,14 @@ def pin(pid: int, place: int) -> None:
 
 
 @contextlib.contextmanager
-def serving(programs_: Programs, name: str, row: Row, folder: Path) -> Iterator[Server]:
-    """Run a server of a row for the length of a block."""
+def serving(
+    programs_: Programs, name: str, row: Row, folder: Path, target: Server | None = None
+) -> Iterator[Server]:
+    """Run a server of a row for the length of a block; a proxy has a target."""
     output, probe = folder / f"{name}.output", folder / f"{name}.probe"
-    command = programs_.command(name, row.transport) + ([str(probe)] if row.probed else [])
+    behind = "" if target is None else target.address
+    command = programs_.command(name, row.transport, behind)
+    command += [str(probe)] if row.probed else []
     # A file, because nobody reads on when the address is known, and a pipe would fill up.
     with (
         output.open("wb") as file,
@@ -85,7 +89,8 @@ def serving(programs_: Programs, name: str, row: Row, folder: Path) -> Iterator[
     ):
         try:
             if row.pinned:
-                pin(popen.pid, 0)
+                # What answers behind proxies has the client's core.
+                pin(popen.pid, 1 if name == row.target else 0)
             yield Server(name, popen.pid, wait_for_address(popen, name, output), probe)
         finally:
             popen.kill()
@@ -125,7 +130,7 @@ def take_turn(programs_: Programs, name: str, server: Server, row: Row, seconds:
     turn: Turn = json.loads(out)
     if "messages" in turn and "seconds" in turn:
         turn["messages_per_second"] = turn["messages"] / turn["seconds"]
-    if server.name == programs.SOCAT and turn["processes"] == 1:
+    if server.name in {programs.SOCAT, programs.SOCAT_PROXY} and turn["processes"] == 1:
         raise TurnError("socat: this kernel does not tell its children, who do the work")
     if row.probed:
         turn |= delays(server.probe, turn["begin"], turn["end"])
@@ -189,8 +194,13 @@ def measure(
     step = 1 if row.fresh else SAME_PROCESS
     for first in range(0, effort.rounds, step):
         with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+            target = row.target and stack.enter_context(
+                serving(programs_, row.target, row, Path(folder))
+            )
             running = {
-                name: stack.enter_context(serving(programs_, name, row, Path(folder)))
+                name: stack.enter_context(
+                    serving(programs_, name, row, Path(folder), target or None)
+                )
                 for name in ((row.server,) if row.server else contenders)
             }
             if not row.fresh:

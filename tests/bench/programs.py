@@ -27,10 +27,13 @@ runpy.run_module(module, run_name="__main__", alter_sys=True)
 """Runs a module of the folder that this one is in, whatever the path of modules is."""
 
 SOCAT: Final = "socat"
+SOCAT_PROXY: Final = "socat-proxy"
+HAPROXY: Final = "haproxy"
+TECHO_PROXY: Final = "techo-proxy"
 WORKERS: Final = {"techo-1-worker": "1", "techo-2-workers": "2"}
 """How many there are, by the server's name."""
 
-COMMANDS: Final = {SOCAT, *WORKERS}
+COMMANDS: Final = {SOCAT, SOCAT_PROXY, *WORKERS}
 """Servers that are programs of their own, and say in their own words where they listen."""
 
 HANDSHAKES: Final = "handshakes"
@@ -101,13 +104,20 @@ class Programs:
             return [sys.executable, "-P", "-c", _AS_MODULE, str(HERE.parent), module, name]
         return [sys.executable, "-P", str(HERE / "load_trio.py"), name]
 
-    def command(self, server: str, transport: str) -> list[str]:
-        """Give the command that starts a server."""
+    def command(self, server: str, transport: str, target: str = "") -> list[str]:
+        """Give the command that starts a server, or a proxy before a `target`."""
         if server == "c":
             return [self.echo]
         if server == SOCAT:
             listen = "TCP-LISTEN:0,bind=127.0.0.1,fork,reuseaddr,nodelay,backlog=65535"
             return [SOCAT, "-d", "-d", listen, "PIPE"]
+        if server == SOCAT_PROXY:
+            listen = "TCP-LISTEN:0,bind=127.0.0.1,fork,reuseaddr,nodelay,backlog=65535"
+            return [SOCAT, "-d", "-d", listen, f"TCP:127.0.0.1:{port_of(target)},nodelay"]
+        if server == HAPROXY:
+            return [sys.executable, "-P", str(HERE / "with_haproxy.py"), port_of(target)]
+        if server == TECHO_PROXY:
+            transport = port_of(target)
         if server in WORKERS:
             options = ["-q", "--reply", "raw", "--workers", WORKERS[server]]
             return [sys.executable, "-P", "-m", "techo", *options, "127.0.0.1:0"]
@@ -142,14 +152,19 @@ def compile_all(folder: Path, *flags: str) -> Programs:
     return Programs(**commands, certificate=certificate)
 
 
+def port_of(address: str) -> str:
+    """Return the port of an address as servers announce it."""
+    return address.rpartition(":")[2]
+
+
 def missing(contender: str) -> str | None:
     """Return what is not installed that a server or a client needs."""
     for library in LIBRARIES:
         if library in contender.split("-") and not importlib.util.find_spec(library):
             return library
-    return (
-        contender if contender in {SOCAT, IRTT, PAGE} and not shutil.which(contender) else None
-    )
+    program = contender.removesuffix("-proxy")
+    wanted = {SOCAT, IRTT, PAGE, HAPROXY}
+    return program if program in wanted and not shutil.which(program) else None
 
 
 def present(row: Row) -> tuple[str, ...]:

@@ -62,6 +62,8 @@ class Row:
     figures: tuple[Figure, ...]
     server: str | None = None
     """The server that all ask, where clients take turns; None where servers do."""
+    target: str | None = None
+    """The server that answers behind those of the row that are proxies."""
     subject: str = "techo"
     """Which of ours it is about."""
     also: tuple[str, ...] = ()
@@ -123,6 +125,16 @@ def echo(
         figures=cpu(limits),
         subject=subject,
         also=also,
+    )
+
+
+def proxy(name: str, count: int, size: int) -> Row:
+    """Return a row of proxies before one echo, and of an echo as it is without one."""
+    return attrs.evolve(
+        echo(name, count, size, {"techo": 2.0}, also=("haproxy", "socat-proxy")),
+        work=f"through a proxy: {count} connections x {size} B, closed loop",
+        subject="techo-proxy",
+        target="c",
     )
 
 
@@ -288,6 +300,8 @@ ROWS: Final = (
     # Where there is no pump, and where an embedder's own stream does the TLS.
     echo("portable64", 100, 64, {"trio": 1.15}, subject="techo-portable"),
     echo("sslstream64", 100, 64, {"trio": 1.15}, transport="tls", subject="techo-sslstream"),
+    proxy("proxy", 100, 64),
+    proxy("proxy-10x16k", 10, 2**14),
     Row(
         name="stamped",
         work="100 connections x 64 B, closed loop, stamped",

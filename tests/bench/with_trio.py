@@ -1,6 +1,7 @@
 """Servers to measure that run on trio: `with_trio.py NAME WHERE [PROBE]` prints its address.
 
-WHERE is tcp, udp, unix, tls:FILE or tls+tcp:FILE, with the certificate there. With PROBE, the
+WHERE is tcp, udp, unix, tls:FILE or tls+tcp:FILE, with the certificate there; of a proxy the
+port of the echo behind it. With PROBE, the
 name of a file, another task of the run notes there how late it is woken up.
 """
 
@@ -18,6 +19,7 @@ from typing import Final
 import trio
 
 import techo
+from techo import testing
 from techo._pump import pump
 
 NAP: Final = 0.005
@@ -65,6 +67,13 @@ async def serve_techo(where: str, probe: str | None, reply: techo.Reply = techo.
     tls = context(certificate) if certificate else None
     async with techo.open_server(*endpoints, reply=reply, tls=tls) as server:
         announce({each.kind: each.path or each.port for each in server.endpoints})
+        await stay(probe)
+
+
+async def pass_on(port: str, probe: str | None) -> None:
+    """Pass everything on to an echo, without faults."""
+    async with testing.open_proxy(f"127.0.0.1:{port}", "127.0.0.1:0") as proxy:
+        announce({"tcp": proxy.port})
         await stay(probe)
 
 
@@ -122,6 +131,7 @@ async def serve_sslstream(where: str, probe: str | None) -> None:
 SERVERS: Final[dict[str, Callable[[str, str | None], Awaitable[None]]]] = {
     "techo": serve_techo,
     "techo-stamped": functools.partial(serve_techo, reply=techo.stamped),
+    "techo-proxy": pass_on,
     "techo-costly": functools.partial(serve_techo, reply=costly),
     "techo-portable": serve_portable,
     "techo-sslstream": serve_sslstream,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Final
 
 import attrs
 import trio
@@ -13,8 +14,11 @@ from techo._server.connection import Connection, Outcome
 from techo._server.conversation import PIECE
 from techo._transport.transport import Transport
 
-_GONE = contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError, OSError)
+_GONE: Final = contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 """What a graceful end meets if the other side has left already."""
+
+_TURNS: Final = 3
+"""Turns of the run in which all that has arrived is received."""
 
 
 @attrs.define(eq=False)
@@ -103,6 +107,8 @@ class Relay:
                 self.to_client.connection, self._over, self.to_client, self.to_target
             )
             nursery.cancel_scope.cancel(reason="the connection is over")
+        if isinstance(self._failure, OSError):  # a message that does not fit
+            raise trio.BrokenResourceError(str(self._failure)) from self._failure
         if self._failure is not None:
             raise self._failure
         return outcome
@@ -162,8 +168,8 @@ async def until_over(connection: Connection, over: trio.Event, *ways: Way) -> Ou
             return connection.timeout_outcome()
         if connection.time_is_up():
             # If nobody ran us for a while, what came meanwhile is passed on first.
-            await trio.lowlevel.checkpoint()
-            await trio.lowlevel.checkpoint()
+            for _ in range(_TURNS):
+                await trio.lowlevel.checkpoint()
             if connection.time_is_up():
                 return connection.timeout_outcome()
 

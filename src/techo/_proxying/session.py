@@ -10,8 +10,10 @@ import trio
 from techo._faults.plan import Plan
 from techo._faults.transport import FaultEndedError, FaultyTransport, accept_slowly
 from techo._faults.values import Refuse
-from techo._proxying.relay import Relay, Way, end_both
+from techo._proxying.relay import Relay, Way, end_both, until_over
+from techo._proxying.splicer import Pair, Splicer
 from techo._proxying.target import Target, UnreachableError
+from techo._pump import pump
 from techo._server.connection import Connection, Outcome
 from techo._server.limits import Limits
 from techo._transport.transport import Transport
@@ -95,7 +97,26 @@ class Session:
     async def _pass(self) -> Outcome:
         if self.plan.chosen or self.upstream_plan.chosen:
             return await self._misbehave()
-        return await self._relay(self.client, await self._connect())
+        client, target = self.client, await self._connect()
+        if pump.AVAILABLE and client.pumpable and target.pumpable:
+            try:
+                splicer = Splicer.of_this_run()
+                pair = splicer.add(client, target, self.connection, self.receive_size)
+            except (OSError, ValueError):  # there is no room for it, or one was closed
+                pass
+            else:
+                return await self._splice(splicer, pair)
+        return await self._relay(client, target)
+
+    async def _splice(self, splicer: Splicer, pair: Pair) -> Outcome:
+        """Wait while the splicer passes on what comes."""
+        try:
+            outcome = await until_over(self.connection, pair.over)
+        finally:
+            splicer.remove(pair)
+        if pair.error is not None:
+            raise pair.error
+        return outcome
 
     async def _misbehave(self) -> Outcome:
         """Do the same with what is planned to go wrong."""
