@@ -14,7 +14,7 @@ import trio
 
 import techo
 from techo._threads.run import open_in_thread
-from techo.testing import Reset, open_thread_server
+from techo.testing import DropReply, Reset, open_thread_server
 
 LOOPBACK = "tcp://127.0.0.1:0"
 
@@ -53,9 +53,17 @@ def test_a_plain_program_has_a_server_with_faults() -> None:
             assert sock.recv(5, socket.MSG_WAITALL) == b"hello"
             assert server.statistics().accepted == 2
             assert str(endpoint) in repr(server)
+            later = Reset(after=2)
+            server.set_faults(later, running=True)
+            sock.sendall(b"again")
+            assert sock.recv(2, socket.MSG_WAITALL) == b"ag"
+            with pytest.raises(ConnectionResetError):
+                sock.recv(1)
+            with pytest.raises(ValueError, match="DropReply"):
+                server.set_faults(DropReply())
     assert server.endpoints == ()
     assert sum(server.statistics().outcomes.values()) == 2
-    assert [event.fault for event in server.history] == [fault]
+    assert [event.fault for event in server.history] == [fault, later]
 
 
 def test_several_run_side_by_side() -> None:

@@ -323,6 +323,7 @@ def in_a_thread() -> None:
         assert_type(server.endpoints, tuple[techo.Endpoint, ...])
         assert_type(server.history, tuple[testing.FaultEvent, ...])
         assert_type(server.statistics(), techo.Statistics)
+        server.set_faults(*FAULTS, running=True)
     with testing.open_thread_proxy("localhost:80", "8009", seed=1) as proxy:
         assert_type(proxy, testing.ThreadProxy)
         assert_type(proxy.upstream_history, tuple[testing.FaultEvent, ...])

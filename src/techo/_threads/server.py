@@ -37,6 +37,14 @@ class ThreadServer(InThread[EchoService]):
     When its block or test is over it can still be asked for its history and statistics.
     """
 
+    def set_faults(self, *faults: Fault, running: bool = False) -> None:
+        """Let these go wrong in place of what did, as `EchoService.set_faults`.
+
+        Raises:
+            ValueError: one is no fault, or cannot happen where the server listens.
+        """
+        self._run.call(lambda: self._service.set_faults(*faults, running=running))
+
 
 @contextlib.contextmanager
 def open_thread_server(
