@@ -294,7 +294,7 @@ def test_help_shows_every_default_with_its_unit() -> None:
     text = " ".join(out.decode().split())
     for default in ("60s", "10,000 connections", "64k", "stamped", "off", "text"):
         assert f"(default: {default})" in text
-    assert len(re.findall(r"[(;] ?default: ", text)) == 31
+    assert len(re.findall(r"[(;] ?default: ", text)) == 32
 
 
 def test_descriptors_exhausted_make_one_line_and_accepting_resumes() -> None:

@@ -16,7 +16,7 @@ import attrs
 import pytest
 import trio
 
-from helpers import PATIENCE, call, dial, receive_exactly, serving
+from helpers import PATIENCE, call, dial, receive_exactly, serving, wait_until
 from schemas import kind_of
 from techo._cli.parsing import parse
 from techo._cli.serve import COMMAND
@@ -160,9 +160,12 @@ async def test_a_worker_that_cannot_start_says_why() -> None:
 
 
 def test_two_processes_are_one_server(tmp_path: Path) -> None:
-    """Each endpoint is one line; what all have counted is one sum, and the exit status is 0."""
+    """Each endpoint is one line, what all have counted one sum, and faults are those of all."""
     places = ["tcp://127.0.0.1:0", f"unixpacket:{tmp_path}/s"]
+    faults = tmp_path / "faults"
+    faults.write_text("")
     options = ["--workers", "2", "--log-format", "json", "--reply", "raw"]
+    options += ["--fault-file", str(faults)]
     with serving(*options, *places, sockets=2) as process:
         socks = [dial(process) for _ in range(12)]
         for _ in range(3):
@@ -175,6 +178,12 @@ def test_two_processes_are_one_server(tmp_path: Path) -> None:
             assert receive_exactly(sock, 5) == b"hello"
         found = process.counters()
         assert (found["accepted"], found["active"], found["received_bytes"]) == (15, 15, 75)
+        faults.write_text("lengthen=1")
+        process.popen.send_signal(signal.SIGUSR2)
+        wait_until(lambda: process.read_log().count("1 fault from") == 3, "all have read them")
+        socks.append(dial(process))
+        socks[-1].sendall(b"hello")
+        assert len(receive_exactly(socks[-1], 6)) == 6
         process.popen.send_signal(signal.SIGTERM)
         for sock in socks:
             assert sock.recv(1) == b""
@@ -186,4 +195,4 @@ def test_two_processes_are_one_server(tmp_path: Path) -> None:
     assert {kind_of(line) for line in lines} >= {"log_connected", "log_closed", "log_total"}
     assert {line.get("worker") for line in lines if line["event"] == "starting"} == {1, 2}
     (total,) = (line for line in lines if line["event"] == "total" and "worker" not in line)
-    assert (total["accepted"], total["outcomes"]["drained"]) == (15, 15)
+    assert (total["accepted"], total["outcomes"]["drained"]) == (16, 16)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from techo._cli.fault_file import fault_file
 from techo._cli.options import Group, option
 from techo._cli.readers import SEED, Form
 from techo._faults.text import NARROWING, forms, kinds, parse_fault
@@ -29,6 +30,7 @@ FAULTS: Final = Group(
             repeatable=True,
             shown="none",
         ),
+        fault_file("--fault-file", "--fault"),
         option(
             "--seed",
             SEED,

@@ -19,6 +19,7 @@ from techo._cli.admission import ADMISSION
 from techo._cli.backlog import Backlog
 from techo._cli.endpoints import check_ports, read_listening
 from techo._cli.errors import cannot_listen, fail, refuse
+from techo._cli.fault_file import REREAD, Faults
 from techo._cli.faults import FAULT_NOTES, FAULTS
 from techo._cli.metrics import METRICS, Pages, pages_of
 from techo._cli.options import ANY, Command, Group, Option, flag, option, switch
@@ -33,7 +34,7 @@ from techo._cli.readers import (
     size_form,
     time_form,
 )
-from techo._cli.service import make_service
+from techo._cli.service import faults_of, make_service
 from techo._cli.signals import held, release, stopping
 from techo._cli.workers import WORKERS, workers_of
 from techo._printable import printable
@@ -75,7 +76,8 @@ _NOTES = f"""\
 Standard output: a line "listening on ENDPOINT" for each socket. Standard error: the log.
 systemd is notified when all are listening. SIGTERM and SIGINT drain the server: it stops
 accepting, and ends each connection once no reply is pending. So does SIGHUP, unless it was
-ignored at the start (nohup). A second signal stops it at once. SIGUSR1 prints statistics.
+ignored at the start (nohup). A second signal stops it at once. SIGUSR1 prints statistics,
+and SIGUSR2 has --fault-file read again, for new connections.
 With --workers and without a terminal, SIGHUP replaces the workers, which read certificates
 again."""
 
@@ -204,7 +206,8 @@ def _serve(options: argparse.Namespace, tell: Callable[[str], None]) -> int:
     notify = systemd.notifier(os.environ)
     watchdog = systemd.watchdog_period(os.environ)
     either = workers or service
-    server = _Server(either, notify, tell, pages, options.lame_duck, workers, watchdog)
+    faults = faults_of(options)
+    server = _Server(either, notify, tell, pages, options.lame_duck, workers, watchdog, faults)
     try:
         return trio.run(server.run, endpoints)
     finally:
@@ -248,6 +251,7 @@ class _Server:
     workers: Workers | None = None
     """The same as `service`, where there are some."""
     watchdog: float | None = None
+    faults: Faults = attrs.field(factory=lambda: Faults(()))
     output: Backlog = attrs.field(factory=_output)
     _reloads: bool = attrs.field(init=False)
     """Whether SIGHUP is no hang-up, and replaces the workers."""
@@ -268,7 +272,7 @@ class _Server:
 
         self._starting = trio.CancelScope()
         self._stopping = trio.Event() if self.workers is None else self.workers.stopping
-        heeded = (*stopping(), *_REPORT)
+        heeded = (*stopping(), *_REPORT, *(REREAD if self.faults.path else ()))
         # Late ones don't change the exit code of a server that has drained.
         with held(heeded), trio.open_signal_receiver(*heeded) as signals:
             release(heeded)
@@ -339,6 +343,13 @@ class _Server:
             await self.workers.refresh()
         self.output.write(json.dumps(object_of(self.service.statistics())))
 
+    def _read_faults_again(self) -> None:
+        if isinstance(self.service, techo.EchoService):
+            service = self.service
+            self.faults.read_again(lambda found: service.set_faults(*found))
+        elif self.faults.read_again(lambda _: None):  # what is wrong with it is said only once
+            self.service.tell("faults")
+
     async def _reload(self) -> None:
         assert self.workers is not None  # noqa: S101  -- or there is nothing to replace
         self.notify(systemd.reloading())
@@ -353,6 +364,8 @@ class _Server:
         async for number in signals:
             if number in _REPORT:
                 nursery.start_soon(self._report)
+            elif number in REREAD:
+                self._read_faults_again()
             elif self._reloads and number == signal.SIGHUP:
                 if self.service.endpoints:
                     nursery.start_soon(self._reload)

@@ -9,10 +9,16 @@ import attrs
 
 import techo
 from techo._cli.admission import admission_of
+from techo._cli.fault_file import Faults
 from techo._cli.metrics import Pages, joined
 from techo._cli.tls import server_context
 from techo._server.limits import Limits
 from techo.endpoint import Endpoint
+
+
+def faults_of(options: argparse.Namespace) -> Faults:
+    """Return what the options want to go wrong."""
+    return Faults(options.fault, options.fault_file)
 
 
 def make_service(
@@ -30,7 +36,7 @@ def make_service(
         ),
         tls=server_context(options, endpoints),
         unix_mode=options.unix_mode,
-        faults=options.fault,
+        faults=faults_of(options).read(),
         seed=options.seed,
         hook=joined(admission_of(options), None if pages is None else pages.counting),
     )

@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from techo._cli.line_files import read_lines, text_of
 from techo._cli.objects import STANDARD_OUTPUT
 from techo._cli.options import option
 from techo._cli.packets import socket_options
 from techo._cli.readers import FILE
 from techo._cli.tls import client_context
-from techo._printable import quoted
 from techo._protocols import check_experimental
 from techo.endpoint import SECURE, Endpoint, check_connectable
 
@@ -42,24 +41,15 @@ def read_targets(path: str) -> list[Endpoint]:
         ValueError: it cannot be read, or a line of it; the text has the line, and what would
             be right.
     """
-    try:
-        text = sys.stdin.read() if path == STANDARD_OUTPUT else Path(path).read_text("utf-8")
-    except OSError as error:
-        raise ValueError(f"cannot read {quoted(path)}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"cannot read {quoted(path)}: it is no text in UTF-8") from None
-    found = []
-    for number, line in enumerate(text.splitlines(), 1):
-        words = line.partition("#")[0].strip()
-        if not words:
-            continue
-        try:
-            found.append(check_connectable(Endpoint.parse(words), None, None, pinging=True))
-        except ValueError as error:
-            raise ValueError(f"{path}:{number}: {error}") from None
+    text = text_of(path, sys.stdin.read if path == STANDARD_OUTPUT else None)
+    found = read_lines(text, path, _read_target)
     if len(found) > MOST:
         raise ValueError(f"{path}: {len(found):,} targets are too many; {MOST:,} are allowed")
     return found
+
+
+def _read_target(text: str) -> Endpoint:
+    return check_connectable(Endpoint.parse(text), None, None, pinging=True)
 
 
 def endpoints_of(options: argparse.Namespace, named: Sequence[Endpoint]) -> list[Endpoint]:

@@ -15,10 +15,11 @@ import trio
 import techo
 from techo._cli import logs, output, process
 from techo._cli.bugs import report_bug
+from techo._cli.fault_file import REREAD
 from techo._cli.metrics import Pages, pages_of
 from techo._cli.parsing import parse
 from techo._cli.serve import COMMAND
-from techo._cli.service import make_service
+from techo._cli.service import faults_of, make_service
 from techo._nursery import open_bare_nursery
 from techo._operate.counting import Counters, Durations
 from techo._operate.processes import Channel, program
@@ -53,6 +54,8 @@ def main() -> NoReturn:
     which, channel, places, *arguments = sys.argv[1:]
     number, workers = map(int, which.split("/"))
     options = parse(COMMAND, arguments, os.environ)
+    for reread in REREAD if options.fault_file else ():
+        signal.signal(reread, signal.SIG_IGN)
     log = logs.configure(
         quiet=options.quiet,
         verbose=options.verbose,
@@ -131,6 +134,8 @@ class _Worker:
         while (message := await self._channel.receive()) is not None:
             if message["do"] == "report":
                 await self._channel.send(self._report(message["number"]))
+            elif message["do"] == "faults":
+                faults_of(self.options).read_again(lambda all_: self._service.set_faults(*all_))
             elif message["do"] == "leave":
                 self._service.leave()
             elif message["do"] == "stop":

@@ -345,8 +345,12 @@ class Workers:
     def leave(self) -> None:
         """Let each connection end together with its next reply, from now on."""
         self._leaving = True
+        self.tell("leave")
+
+    def tell(self, what: str) -> None:
+        """Tell every worker what to do."""
         for each in self._workers:
-            self._nursery.start_soon(each.tell, "leave")
+            self._nursery.start_soon(each.tell, what)
 
     async def drain(self) -> None:
         """Stop accepting, and wait until every worker has drained; kill those that do not.
