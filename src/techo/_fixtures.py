@@ -40,7 +40,7 @@ class StartProxy(Protocol):
         self,
         target: Endpoint | str | Connect,
         *faults: Fault,
-        endpoint: Endpoint | str = ...,
+        endpoint: Endpoint | str | None = ...,
         **options: Unpack[ProxyOptions],
     ) -> Proxy:
         """Start a proxy with faults, which is closed when the test is over."""
@@ -54,7 +54,7 @@ class StartThreadProxy(Protocol):
         self,
         target: Endpoint | str | Connect,
         *faults: Fault,
-        endpoint: Endpoint | str = ...,
+        endpoint: Endpoint | str | None = ...,
         **options: Unpack[ProxyOptions],
     ) -> ThreadProxy:
         """Start a proxy with faults, which is closed when the test is over."""

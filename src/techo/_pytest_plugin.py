@@ -106,16 +106,18 @@ async def techo_proxy() -> AsyncIterator[StartProxy]:
     started; all are closed when the test is over.
     """
     from techo._proxying.proxy import open_proxy
+    from techo._threads.proxy import place_before
 
     async with _starting() as start_block:
 
         async def start(
             target: Endpoint | str | Connect,
             *faults: Fault,
-            endpoint: Endpoint | str = LOOPBACK,
+            endpoint: Endpoint | str | None = None,
             **options: Unpack[ProxyOptions],
         ) -> Proxy:
-            return await start_block(open_proxy(target, endpoint, faults=faults, **options))
+            place = endpoint or place_before(target)
+            return await start_block(open_proxy(target, place, faults=faults, **options))
 
         yield start
 
@@ -189,11 +191,12 @@ def techo_thread_proxy() -> Iterator[StartThreadProxy]:
         def start(
             target: Endpoint | str | Connect,
             *faults: Fault,
-            endpoint: Endpoint | str = LOOPBACK,
+            endpoint: Endpoint | str | None = None,
             **options: Unpack[ProxyOptions],
         ) -> ThreadProxy:
+            places = [] if endpoint is None else [endpoint]
             return proxies.enter_context(
-                open_thread_proxy(target, endpoint, faults=faults, **options)
+                open_thread_proxy(target, *places, faults=faults, **options)
             )
 
         yield start

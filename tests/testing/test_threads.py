@@ -13,8 +13,15 @@ import pytest
 import trio
 
 import techo
+from helpers import PATIENCE
 from techo._threads.run import open_in_thread
-from techo.testing import DropReply, Reset, open_thread_server
+from techo.testing import (
+    DropReply,
+    DuplicateReply,
+    Reset,
+    open_thread_proxy,
+    open_thread_server,
+)
 
 LOOPBACK = "tcp://127.0.0.1:0"
 
@@ -64,6 +71,23 @@ def test_a_plain_program_has_a_server_with_faults() -> None:
     assert server.endpoints == ()
     assert sum(server.statistics().outcomes.values()) == 2
     assert [event.fault for event in server.history] == [fault, later]
+
+
+def test_a_proxy_listens_for_what_its_target_takes() -> None:
+    """Before a server of datagrams it is one of datagrams, on a free port of 127.0.0.1."""
+    with (
+        open_thread_server("udp://127.0.0.1:0", reply=techo.raw) as server,
+        open_thread_proxy(server.endpoint, faults=[DuplicateReply()]) as proxy,
+        socket.socket(type=socket.SOCK_DGRAM) as sock,
+    ):
+        assert (proxy.endpoint.kind, proxy.endpoint.host) == (techo.Kind.UDP, "127.0.0.1")
+        sock.settimeout(PATIENCE)
+        sock.connect(("127.0.0.1", proxy.port))
+        sock.send(b"hello")
+        assert [sock.recv(9) for _ in range(2)] == [b"hello", b"hello"]
+        assert server.statistics().datagrams.received == 1
+    assert [event.fault for event in proxy.history] == [DuplicateReply()]
+    assert proxy.upstream_history == ()
 
 
 def test_several_run_side_by_side() -> None:
