@@ -129,7 +129,10 @@ def echo(
 
 
 def proxy(name: str, count: int, size: int) -> Row:
-    """Return a row of proxies before one echo, and of an echo as it is without one."""
+    """Return a row of proxies before one echo, and of an echo as it is without one.
+
+    A round trip is two messages through a proxy, but one to an echo.
+    """
     return attrs.evolve(
         echo(name, count, size, {"techo": 2.0}, also=("haproxy", "socat-proxy")),
         work=f"through a proxy: {count} connections x {size} B, closed loop",

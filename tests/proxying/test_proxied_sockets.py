@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 import tempfile
@@ -275,6 +276,20 @@ async def test_a_drain_ends_what_is_quiet(tmp_path: Path) -> None:
             await line.client.aclose()
             await line.target.aclose()
             assert await line.outcome() == {"drained": 1}
+
+
+@both_ways
+async def test_what_waits_while_nobody_runs_us_is_passed_on(
+    tmp_path: Path, mock_clock: trio.testing.MockClock
+) -> None:
+    """Bytes that came in time count, although the time is up when they are seen."""
+    async with opened("tcp", tmp_path) as line:
+        await line.client.send(b"first")
+        assert await line.target.receive() == b"first"
+        assert line.client.socket is not None
+        os.write(line.client.socket.fileno(), b"x")  # no other task runs meanwhile
+        mock_clock.jump(100)  # as if the machine had stood still
+        assert await line.target.receive() == b"x"
 
 
 async def test_a_target_that_refuses_is_unreachable(techo_closed_port: int) -> None:

@@ -92,6 +92,7 @@ def test_a_client_says_how_much_it_did_and_whether_it_had_to_wait() -> None:
         (attrs.evolve(rows.chosen(["idle"])[0], load=("idle", "20")), "connection_bytes"),
         (attrs.evolve(rows.chosen(["delay"])[0], load=("echo", "20", "64")), "delay_p99_us"),
         (rows.chosen(["stamped"])[0], "cpu_us"),
+        (rows.chosen(["proxy"])[0], "cpu_us"),
         (rows.chosen(["connect"])[0], "cpu_us"),
         (rows.chosen(["unix64"])[0], "cpu_us"),
         (rows.chosen(["udp64"])[0], "lost"),

@@ -202,16 +202,20 @@ class Splicer:
             while True:
                 await trio.lowlevel.wait_readable(self._epoll.fileno())
                 try:
-                    self._take_turn()
+                    while self._take_turn():
+                        # To wait for what is there already would cost calls of the system.
+                        await trio.lowlevel.checkpoint()
                 except MemoryError:  # for which sockets were ready; they will be again
                     await trio.sleep(_PAUSE)
 
-    def _take_turn(self) -> None:
+    def _take_turn(self) -> bool:
+        """Serve what is ready for a while; return whether there may be more."""
         now = trio.current_time()
         end = now + _TURN
         while now < end and (events := self._epoll.poll(0, _BATCH)):
             self._serve(events, now)
             now = trio.current_time()
+        return now >= end
 
     def _serve(  # noqa: C901, PLR0912  -- one piece, as in the pump
         self, batch: list[tuple[int, int]], now: float
