@@ -14,17 +14,23 @@ import pytest
 @pytest.fixture
 def anyio_backend():
     return "asyncio"
-
+"""
+NEEDY_TESTS = """
 MARK
-async def test_async(FIXTURE):
+async def test_async_FIXTURE(FIXTURE):
     raise NotImplementedError
 
-def test_plain(FIXTURE):
+def test_plain_FIXTURE(FIXTURE):
     raise NotImplementedError
 """
+INSTEAD = {
+    "techo_server": "techo_thread_server",
+    "techo_memory_server": "techo_thread_server",
+    "techo_faulty_server": "techo_thread_server",
+    "techo_proxy": "techo_thread_proxy",
+}
 
 
-@pytest.mark.parametrize("name", ["techo_server", "techo_memory_server", "techo_proxy"])
 @pytest.mark.parametrize(
     ("plugins", "mark", "missing"),
     [
@@ -35,20 +41,19 @@ def test_plain(FIXTURE):
     ],
 )
 def test_what_is_missing_is_said_in_a_sentence(
-    run: Run, name: str, plugins: str, mark: str, missing: str
+    run: Run, plugins: str, mark: str, missing: str
 ) -> None:
     """Where trio would not run an async fixture, it names the plugin, mark or other fixture."""
-    instead = "techo_thread_proxy" if name == "techo_proxy" else "techo_thread_server"
-    source = NEEDY.replace("MARK", mark).replace("FIXTURE", name)
+    tests = NEEDY_TESTS.replace("MARK", mark)
+    source = NEEDY + "".join(tests.replace("FIXTURE", name) for name in INSTEAD)
     result = run(source, *(f"-p{plugin}" for plugin in plugins.split()))
-    result.assert_outcomes(errors=2)
+    result.assert_outcomes(errors=8)
     plain = "is for async tests, and this one is not async: use INSTEAD"
-    for test, sentence in (("async", missing), ("plain", plain)):
-        wanted = [
-            f"*ERROR at setup of test_{test}*",
-            f"{name} {sentence.replace('INSTEAD', instead)}",
-        ]
-        result.stdout.fnmatch_lines(wanted, consecutive=True)
+    for name, instead in INSTEAD.items():
+        for test, sentence in (("async", missing), ("plain", plain)):
+            said = f"{name} {sentence.replace('INSTEAD', instead)}"
+            heading = f"*ERROR at setup of test_{test}_{name} *"
+            result.stdout.fnmatch_lines([heading, said], consecutive=True)
 
 
 THREADS = """
