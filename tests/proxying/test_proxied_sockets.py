@@ -15,7 +15,7 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import techo
@@ -127,6 +127,7 @@ async def pass_all(line: Line, steps: Steps) -> tuple[dict[str, list[bytes]], ..
         max_size=6,
     )
 )
+@example(steps=[("client", 100_000)])  # an end right behind a buffer that was full
 @settings(max_examples=15)
 def test_bytes_and_messages_pass_as_they_were_sent(
     kind: str, by_tasks: str, steps: Steps

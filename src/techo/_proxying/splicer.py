@@ -202,7 +202,7 @@ class Splicer:
             while True:
                 await trio.lowlevel.wait_readable(self._epoll.fileno())
                 try:
-                    while self._take_turn():
+                    while self._take_turn():  # noqa: ASYNC110  -- nothing would set an event
                         # To wait for what is there already would cost calls of the system.
                         await trio.lowlevel.checkpoint()
                 except MemoryError:  # for which sockets were ready; they will be again
@@ -226,7 +226,7 @@ class Splicer:
         """
         ends, readv, write, data = self._ends, os.readv, os.write, _READ
         buffers: list[memoryview] = []
-        last, piece = 0, memoryview(b"")
+        last, piece = -1, memoryview(b"")
         for fd, flags in batch:
             try:
                 end = ends[fd]
@@ -246,7 +246,7 @@ class Splicer:
                     last, buffers = size, end.buffers
                     piece = buffers[0][:size]
                     if size == len(buffers[0]):
-                        last = 0  # or the next one would not be looked at
+                        last = -1  # or the next one would not be looked at
                         if not self._was_whole(end):
                             continue
                 connection = end.connection
