@@ -68,6 +68,14 @@ MAY_IMPORT = {
         "trio",
     },
     "_one_endpoint": {"endpoint"},
+    "_faulty_stream": {
+        "_embedded",
+        "_faults",
+        "_nursery",
+        "_transport",
+        "_validation",
+        "trio",
+    },
     "_embedded": {"_tls", "_transport", "trio"},
     "_raw": {"_raw", "_addresses", "_kernel", "_log", "_transport", "endpoint", "trio"},
     "_server": {
@@ -150,6 +158,7 @@ MAY_IMPORT = {
     "testing": {
         "_checking",
         "_faults",
+        "_faulty_stream",
         "_fields",
         "_fixtures",
         "_memory",

@@ -31,6 +31,7 @@ from techo._faults.values import (
     Truncate,
     WrongName,
 )
+from techo._faulty_stream import FaultyHalfCloseableStream, FaultyStream, faulty
 from techo._fields import with_texts
 from techo._fixtures import StartProxy, StartServer, StartThreadProxy, StartThreadServer
 from techo._memory.listener import MemoryListener
@@ -54,6 +55,8 @@ __all__ = [
     "Fault",
     "FaultEvent",
     "FaultPlan",
+    "FaultyHalfCloseableStream",
+    "FaultyStream",
     "HalfCloseFirst",
     "IgnoreEnd",
     "Lengthen",
@@ -84,6 +87,7 @@ __all__ = [
     "WrongName",
     "check_echo_service",
     "fault_plans",
+    "faulty",
     "open_memory_server",
     "open_proxy",
     "open_thread_proxy",

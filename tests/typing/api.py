@@ -297,6 +297,12 @@ async def test_without_sockets() -> None:
         ours, theirs = testing.MemoryStream.pair()
         await ours.send_eof()
         theirs.reset()
+    deceiving = testing.faulty(ours, *FAULTS, received=FAULTS, seed=1)
+    assert_type(deceiving, testing.FaultyHalfCloseableStream)
+    assert_type(deceiving.history, tuple[testing.FaultEvent, ...])
+    assert_type(deceiving.received_history, tuple[testing.FaultEvent, ...])
+    over_tls = trio.SSLStream(theirs, ssl.create_default_context())
+    assert_type(testing.faulty(over_tls), testing.FaultyStream)
 
 
 async def test_fixtures(

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from typing import Final, Protocol, TypeAlias
 
+import attrs
 import trio
 
 from techo._faults.messages import MOST_WAITING, RECORD, HeldBack, MessageFaults, lengthened
@@ -20,6 +21,7 @@ from techo._faults.values import (
     CloseUnread,
     Corrupt,
     Delay,
+    Fault,
     HalfCloseFirst,
     IgnoreEnd,
     NeverRead,
@@ -58,8 +60,11 @@ class Watched(Protocol):
         """Let a drain end the present wait at once, because nothing comes of it."""
 
 
+@attrs.frozen(eq=False)
 class FaultEndedError(Exception):
     """A fault has ended the connection, as it should."""
+
+    fault: Fault
 
 
 class FaultyTransport(Transport):
@@ -80,6 +85,8 @@ class FaultyTransport(Transport):
         self._connection = connection
         self._held_back = HeldBack[tuple[bytes, ...]]()
         self._pause = 0.0
+        self._go_on_at = -math.inf
+        """When the next piece may leave."""
         self._silent = False
         self._delays = False
         """Whether what comes waits for its time, once a `Delay` was planned."""
@@ -133,7 +140,7 @@ class FaultyTransport(Transport):
         if (unread := self._plan.first(CloseUnread)) is not None:
             self._plan.note(unread)
             await self._below.aclose()
-            raise FaultEndedError
+            raise FaultEndedError(unread)
         if isinstance(self._ending, Reset) and not _place(self._ending):
             await self._end(self._ending)
         if (first := self._plan.first(HalfCloseFirst)) is not None:
@@ -156,7 +163,8 @@ class FaultyTransport(Transport):
             if self._is_over():
                 yield ENDING
 
-    def _delay(self) -> float:
+    def delay(self) -> float:
+        """Return how many seconds after what it answers the next reply leaves."""
         seconds = 0.0
         for delay, chance in self._plan.all_of(Delay):
             extra = chance.uniform(-delay.jitter, delay.jitter)
@@ -220,9 +228,10 @@ class FaultyTransport(Transport):
         Raises:
             FaultEndedError: it was the `ENDING`.
         """
-        pause, self._pause = self._pause, 0.0
-        if pause:
-            await trio.sleep(pause)
+        if self._pause:  # which a sender that is cancelled and tries again does not spare
+            self._go_on_at, self._pause = trio.current_time() + self._pause, 0.0
+        if self._go_on_at > trio.current_time():
+            await trio.sleep_until(self._go_on_at)
         if data is ENDING and self._ending is not None:
             await self._end(self._ending)
         elif data:
@@ -236,7 +245,7 @@ class FaultyTransport(Transport):
             return
         if isinstance(ending, Reset):
             await self._below.reset()
-        raise FaultEndedError
+        raise FaultEndedError(ending)
 
     async def take(self, most: int = RECEIVE_SIZE) -> bytes | bytearray | None:
         """Receive from the peer at once, unless a fault prevents it."""
@@ -305,7 +314,7 @@ class FaultyTransport(Transport):
                 raise self._failure
             if self._arrived and self._due is None:
                 at, data = self._arrived[0]
-                self._due = at if data is None else at + self._delay()
+                self._due = at if data is None else at + self.delay()
             self._connection.send_pending = self._due is not None
             due = math.inf if self._due is None else self._due
             if due <= trio.current_time():
