@@ -157,9 +157,9 @@ def fault_plans(
     milliseconds. A test that makes several `connections` (1), or sends several datagrams, says
     how many: then faults may happen to some of them only, by `first`, `skip` and `every`.
 
-    What fails shrinks to as few faults as possible, to the ordinary before the strange, to
-    offset 0 and small values. The plan that is left is reported as Python's values and as
-    command lines that repeat it over sockets.
+    What fails shrinks to as few faults and numbers as possible, to the ordinary before the
+    strange, to offset 0 and small values. The plan that is left is reported as Python's values
+    and as command lines that repeat it over sockets.
 
     Raises:
         ImportError: hypothesis is not installed, which the extra `testing` brings.
