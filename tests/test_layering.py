@@ -314,6 +314,7 @@ MAY_IMPORT = {
         "_capacity",
         "_figures",
         "_protocols",
+        "_proxying",
         "_raw",
         "_kernel",
         "_addresses",

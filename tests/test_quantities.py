@@ -180,7 +180,7 @@ def test_help_says_how_values_are_written(name: str) -> None:
     """Each command's help explains the words that it uses, and no others."""
     command = importlib.import_module(f"techo._cli.{name}").COMMAND
     words = {each.form.metavar for each in command.all_options if each.form is not None}
-    words |= {"SHARE"} if name == "serve" else set()
+    words |= {"SHARE"} if name in {"serve", "proxy"} else set()
     text = " ".join(call(name, "--help")[1].decode().split())
     for word, sentence in HELP.items():
         assert (sentence in text) == (word in words)

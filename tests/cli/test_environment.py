@@ -36,7 +36,8 @@ CHECKED = [
     for name, command in COMMANDS.items()
     for each in command.all_options
     if each.variable and not each.variable.startswith("TECHO_TLS_C")
-    if each.variable not in {"TECHO_TLS_KEY", "TECHO_FAULT_FILE", "TECHO_SKIP"}
+    if each.variable
+    not in {"TECHO_TLS_KEY", "TECHO_FAULT_FILE", "TECHO_UPSTREAM_FAULT_FILE", "TECHO_SKIP"}
 ]
 """All but the names of files and checks, which are looked at when they are used."""
 

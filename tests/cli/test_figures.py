@@ -10,7 +10,7 @@ import pytest
 
 import techo
 from helpers import call
-from techo._cli.serve import missing_lines, object_of
+from techo._cli.running import missing_lines, object_of
 from techo._rules import ALSO_CALLED, LOAD, NEAR, PING, Rule
 
 QUICK = {"ping": ["-i", "5ms"], "load": ["-c", "1"]}

@@ -35,6 +35,7 @@ COMMANDS: list[Command] = [
     importlib.import_module(f"techo._cli.{name}").COMMAND for name in NAMES
 ]
 REQUIRED = {
+    ("proxy", "places"),
     ("merge", "files"),
     ("compare", "files"),
     ("history", "files"),

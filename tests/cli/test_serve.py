@@ -25,7 +25,7 @@ from helpers import (
     serving,
     wait_until,
 )
-from techo._cli.serve import _Server
+from techo._cli.running import Server
 
 HELLO = re.compile(rb"\[.{24}\] hello")
 
@@ -262,7 +262,7 @@ async def test_a_signal_ends_a_start_that_takes_long(restored_signals: None) -> 
     told: list[str] = []
     trio.socket.set_custom_hostname_resolver(Slow())
     with trio.fail_after(PATIENCE):
-        server = _Server(techo.EchoService(), notified.append, told.append)
+        server = Server(techo.EchoService(), notified.append, told.append)
         assert await server.run([techo.Endpoint("slow.example", 1)]) == 0
     assert notified == ["STOPPING=1"]  # and never that it is ready
     assert not told

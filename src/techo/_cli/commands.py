@@ -9,6 +9,7 @@ from typing import Final
 
 SUMMARIES: Final = {
     "serve": "send back every chunk that arrives, until it is stopped",
+    "proxy": "pass everything on to a server, with faults for both sides",
     "talk": "send lines or a file, and print what comes back",
     "check": "try out whether a server is a good echo",
     "ping": "measure loss and latency, probe by probe",
@@ -30,7 +31,7 @@ DEFAULT: Final = "serve"
 """The command that need not be named."""
 
 GROUPS: Final = {
-    "Serve, and try out a server": ("serve", "talk", "check"),
+    "Serve, and try out a server": ("serve", "proxy", "talk", "check"),
     "Measure one": ("ping", "load", "merge", "compare", "capacity"),
     "Watch many": ("watch", "history", "mesh"),
     "Learn": ("help", "completion"),

@@ -43,7 +43,8 @@ def check_ports(texts: Sequence[str]) -> None:
     """
     for host, port in itertools.pairwise(texts):
         joined = f"{host}:{port}"
-        if port.isdecimal() and not host.isdecimal() and _is_endpoint(host, joined):
+        alone = host.rpartition("/")[2]  # if it is a port, as in udp://9000
+        if port.isdecimal() and not alone.isdecimal() and _is_endpoint(host, joined):
             raise ValueError(
                 f"{quoted(host)} and {quoted(port)} are two endpoints; write {joined}"
             )

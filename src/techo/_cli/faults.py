@@ -20,6 +20,13 @@ Faults for --fault:
 FAULT: Final = Form("FAULT", parse_fault, choices=kinds)
 """How a fault is written."""
 
+SEEDED: Final = option(
+    "--seed",
+    SEED,
+    "what chance depends on: the same seed, the same faults",
+    default=0,
+)
+
 FAULTS: Final = Group(
     "Faults, to test clients with",
     [
@@ -31,11 +38,6 @@ FAULTS: Final = Group(
             shown="none",
         ),
         fault_file("--fault-file", "--fault"),
-        option(
-            "--seed",
-            SEED,
-            "what chance depends on: the same seed, the same faults",
-            default=0,
-        ),
+        SEEDED,
     ],
 )

@@ -74,13 +74,13 @@ def too_few_to_start() -> str | None:
     return None
 
 
-def shortage(connections: int) -> str | None:
+def shortage(connections: int, *, files_each: int = 1) -> str | None:
     """Raise the limit on open files to what `connections` take; return why it stays short."""
     if sys.platform == "win32":
         return None  # which has no such limit
     import resource
 
-    needed = connections + _SPARE
+    needed = connections * files_each + _SPARE
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return None

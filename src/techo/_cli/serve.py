@@ -3,55 +3,34 @@
 from __future__ import annotations
 
 import argparse
-import json
+import functools
 import logging
 import os
-import signal
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final
-
-import attrs
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
 
 import techo
-from techo._cli import logs, systemd
+from techo._cli import systemd
 from techo._cli.admission import ADMISSION
-from techo._cli.backlog import Backlog
 from techo._cli.endpoints import check_ports, read_listening
-from techo._cli.errors import cannot_listen, fail, refuse
-from techo._cli.fault_file import REREAD, Faults
+from techo._cli.errors import refuse
+from techo._cli.fault_file import Faults
 from techo._cli.faults import FAULT_NOTES, FAULTS
-from techo._cli.metrics import METRICS, Pages, pages_of
-from techo._cli.options import ANY, Command, Group, Option, flag, option, switch
-from techo._cli.process import has_terminal, in_foreground, shortage
-from techo._cli.readers import (
-    FILE,
-    MODE,
-    TIME_OR_NONE,
-    Form,
-    choice,
-    count_form,
-    size_form,
-    time_form,
-)
+from techo._cli.limits import LIMITS, LOG
+from techo._cli.metrics import METRICS, pages_of
+from techo._cli.options import ANY, Command, Group, Option, option
+from techo._cli.process import shortage
+from techo._cli.readers import FILE, MODE, TIME_OR_NONE, Form, choice
+from techo._cli.running import logged, run
 from techo._cli.service import faults_of, make_service
-from techo._cli.signals import held, release, stopping
 from techo._cli.workers import WORKERS, workers_of
-from techo._printable import printable
 from techo._protocols import check_experimental
-from techo._schema import headed
-from techo._server.limits import Limits
 from techo.endpoint import LISTENING_FORMS, Endpoint
 
 if TYPE_CHECKING:
-    import trio
-
     from techo._operate.workers import Workers
 
 _log = logging.getLogger("techo.server")
-
-# Windows has none.
-_REPORT: Final = tuple(getattr(signal, name) for name in ("SIGUSR1",) if hasattr(signal, name))
 
 _DESCRIPTION = """\
 The word serve may be left out. Without an endpoint, sockets that systemd passes are served, or
@@ -82,24 +61,6 @@ With --workers and without a terminal, SIGHUP replaces the workers, which read c
 again."""
 
 
-def _limit(field: attrs.Attribute[Any]) -> Option:
-    """Return the option for a field of `Limits`, which has all that help says of it."""
-    meaning, unit = field.metadata["meaning"], field.metadata["unit"]
-    if isinstance(field.default, bool):
-        return switch(
-            flag("no_" + field.name), f"do not {meaning} (default: drop them)", default=True
-        )
-    if words := field.metadata.get("choices"):
-        return option(flag(field.name), choice(*words), meaning, default=field.default)
-    requirement: Any = field.validator
-    form = {"s": time_form, "bytes": size_form}.get(unit, count_form)(requirement)
-    if field.default in requirement.off:
-        shown = "the kernel's maximum" if field.name == "backlog" else "off"
-    else:
-        shown = form.write(field.default) + f" {unit}" * (form.metavar == "N")
-    return option(flag(field.name), form, meaning, default=field.default, shown=shown)
-
-
 def _options() -> Iterator[Option | Group]:
     yield option(
         "endpoint",
@@ -115,7 +76,7 @@ def _options() -> Iterator[Option | Group]:
         '"[date and time] chunk", or the bytes unchanged',
         default="stamped",
     )
-    yield Group("Limits", [_limit(field) for field in attrs.fields(Limits)])
+    yield LIMITS
     yield ADMISSION
     yield METRICS
     yield Group(
@@ -159,38 +120,15 @@ def _options() -> Iterator[Option | Group]:
         ],
     )
     yield FAULTS
-    loudness = [
-        switch("-q --quiet", "log warnings and errors only"),
-        switch("-v --verbose", "log single datagrams and refusals, too"),
-    ]
-    yield Group(
-        "Log",
-        [
-            option(
-                "--log-format",
-                choice("text", "json"),
-                "lines for people, or one JSON object per line",
-                default="text",
-            ),
-            Group("", loudness, exclusive=True),
-        ],
-    )
+    yield LOG
 
 
 def serve(options: argparse.Namespace) -> int:
     """Serve until drained and return the exit code: minus the signal's number for SIGINT."""
-    log = logs.configure(
-        quiet=options.quiet, verbose=options.verbose, log_format=options.log_format
-    )
-    try:
-        return _serve(options, log.tell)
-    finally:
-        log.close()
+    return logged(options, _serve)
 
 
 def _serve(options: argparse.Namespace, tell: Callable[[str], None]) -> int:
-    import trio
-
     if (short := shortage(-(-options.max_connections // (options.workers or 1)))) is not None:
         _log.warning("%s or lower --max-connections", short)
     try:
@@ -203,178 +141,25 @@ def _serve(options: argparse.Namespace, tell: Callable[[str], None]) -> int:
         workers = None if options.workers is None else workers_of(options, service.limits)
     except ValueError as error:
         return refuse(str(error))
-    notify = systemd.notifier(os.environ)
-    watchdog = systemd.watchdog_period(os.environ)
-    either = workers or service
-    faults = faults_of(options)
-    server = _Server(either, notify, tell, pages, options.lame_duck, workers, watchdog, faults)
-    try:
-        return trio.run(server.run, endpoints)
-    finally:
-        server.output.close()
+    reread = None
+    if (faults := faults_of(options)).path:
+        reread = functools.partial(_read_again, faults, service, workers)
+    return run(
+        workers or service,
+        endpoints,
+        tell,
+        pages=pages,
+        lame_duck=options.lame_duck,
+        workers=workers,
+        reread=reread,
+    )
 
 
-def missing_lines(count: int) -> str:
-    """Return what stands for lines of the output that nobody read in time."""
-    return json.dumps(headed("dropped", lines=count))
-
-
-def _output() -> Backlog:
-    """Return what prints to standard output, until that fails for the first time."""
-
-    def fail(error: OSError) -> None:
-        if not failures:
-            _log.warning("cannot write to standard output: %s", error.strerror)
-        failures.append(error)
-
-    failures: list[OSError] = []
-    return Backlog(sys.stdout, missing_lines, fail)
-
-
-def object_of(statistics: techo.Statistics) -> dict[str, Any]:
-    """Return a snapshot as an object for machines."""
-    return headed("statistics", **logs.with_units(attrs.asdict(statistics)))
-
-
-@attrs.define(eq=False)
-class _Server:
-    """One service, or workers in its place, and the signals that end it."""
-
-    service: techo.EchoService | Workers
-    notify: Callable[[str], None]
-    """Reports our state to systemd."""
-    tell: Callable[[str], None]
-    """Reports it to who sits at a terminal."""
-    pages: Pages | None = None
-    lame_duck: float = 0.0
-    """Seconds of accepting after the first signal to stop."""
-    workers: Workers | None = None
-    """The same as `service`, where there are some."""
-    watchdog: float | None = None
-    faults: Faults = attrs.field(factory=lambda: Faults(()))
-    output: Backlog = attrs.field(factory=_output)
-    _reloads: bool = attrs.field(init=False)
-    """Whether SIGHUP is no hang-up, and replaces the workers."""
-    _stop: int = 0
-    """The first signal that asked for the end."""
-    _starting: trio.CancelScope = attrs.field(init=False)
-    _stopping: trio.Event = attrs.field(init=False)
-
-    @_reloads.default
-    def _find_whether_it_reloads(self) -> bool:
-        return self.workers is not None and not has_terminal()
-
-    async def run(self, endpoints: list[Endpoint]) -> int:
-        import trio
-
-        from techo._log import draining
-        from techo._nursery import open_bare_nursery
-
-        self._starting = trio.CancelScope()
-        self._stopping = trio.Event() if self.workers is None else self.workers.stopping
-        heeded = (*stopping(), *_REPORT, *(REREAD if self.faults.path else ()))
-        # Late ones don't change the exit code of a server that has drained.
-        with held(heeded), trio.open_signal_receiver(*heeded) as signals:
-            release(heeded)
-            async with open_bare_nursery() as nursery:
-                nursery.start_soon(self._heed, signals, nursery)
-                try:
-                    with self._starting:
-                        await nursery.start(self._serve, *endpoints)
-                except OSError as error:
-                    nursery.cancel_scope.cancel(reason="not listening")
-                    return cannot_listen(error)
-                except ValueError as error:  # such as a fault that cannot happen there
-                    nursery.cancel_scope.cancel(reason="not listening")
-                    return refuse(str(error))
-                if self.service.endpoints:  # or it was stopped before it was listening
-                    await self._report_listening(nursery)
-                await self._stopping.wait()
-                self.notify("STOPPING=1")
-                if self.lame_duck and self._stop:
-                    await self._leave()
-                if self.pages is not None:
-                    self.pages.report("draining")
-                if self._stop:
-                    _log.debug("draining after %s", signal.Signals(self._stop).name)
-                # Unless the log has it, or nothing was ever listening.
-                if not _log.isEnabledFor(logging.INFO) and self.service.endpoints:
-                    self.tell(draining(self.service.statistics().active))
-                await self.service.drain()
-                nursery.cancel_scope.cancel(reason="drained")
-        return self._code()
-
-    def _code(self) -> int:
-        if self.workers is not None and self.workers.failure:
-            return fail(self.workers.failure)
-        if self.service.statistics().outcomes[techo.Outcome.ABORTED]:
-            return 1
-        return -self._stop if self._stop == signal.SIGINT else 0
-
-    async def _leave(self) -> None:
-        """Go on accepting for a while, but let everybody know to go elsewhere."""
-        import trio
-
-        if self.pages is not None:
-            self.pages.report("leaving")
-        self.service.leave()
-        _log.info("leaving: accepting for another %g s", self.lame_duck)
-        await trio.sleep(self.lame_duck)
-
-    async def _report_listening(self, nursery: trio.Nursery) -> None:
-        for endpoint in self.service.endpoints:
-            self.output.write(printable(f"listening on {endpoint}"))
-        if self.pages is not None:
-            await self.pages.start(self.service, nursery)
-        self.notify("READY=1")
-        nursery.start_soon(systemd.keep_watchdog, self.notify, self.watchdog, self._answers)
-        if in_foreground(sys.stderr):
-            self.tell("Ctrl-C stops it")
-
-    async def _serve(  # noqa: ASYNC128  -- the service does
-        self, *endpoints: Endpoint, task_status: trio.TaskStatus[tuple[Endpoint, ...]]
-    ) -> None:
-        """Serve until that ends, by itself too."""
-        await self.service.serve(*endpoints, task_status=task_status)
-        self._stopping.set()
-
-    async def _report(self) -> None:
-        if self.workers is not None:
-            await self.workers.refresh()
-        self.output.write(json.dumps(object_of(self.service.statistics())))
-
-    def _read_faults_again(self) -> None:
-        if isinstance(self.service, techo.EchoService):
-            service = self.service
-            self.faults.read_again(lambda found: service.set_faults(*found))
-        elif self.faults.read_again(lambda _: None):  # what is wrong with it is said only once
-            self.service.tell("faults")
-
-    async def _reload(self) -> None:
-        assert self.workers is not None  # noqa: S101  -- or there is nothing to replace
-        self.notify(systemd.reloading())
-        if await self.workers.reload():
-            self.notify("READY=1")
-
-    async def _answers(self) -> bool:
-        return self.workers is None or await self.workers.refresh()
-
-    async def _heed(self, signals: AsyncIterator[int], nursery: trio.Nursery) -> None:
-        """Print statistics when asked; drain at the first signal to stop, end at the second."""
-        async for number in signals:
-            if number in _REPORT:
-                nursery.start_soon(self._report)
-            elif number in REREAD:
-                self._read_faults_again()
-            elif self._reloads and number == signal.SIGHUP:
-                if self.service.endpoints:
-                    nursery.start_soon(self._reload)
-            elif self._stop:
-                nursery.cancel_scope.cancel(reason="a second signal")
-            else:
-                self._stop = number
-                self._starting.cancel(reason="stopped before it was listening")
-                self._stopping.set()
+def _read_again(faults: Faults, service: techo.EchoService, workers: Workers | None) -> None:
+    if workers is None:
+        faults.read_again(lambda found: service.set_faults(*found))
+    elif faults.read_again(lambda _: None):  # what is wrong with it is said only once
+        workers.tell("faults")
 
 
 COMMAND: Final = Command(

@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-import attrs
-
 import techo
 from techo._cli.admission import admission_of
 from techo._cli.fault_file import Faults
+from techo._cli.limits import limits_of
 from techo._cli.metrics import Pages, joined
 from techo._cli.tls import server_context
-from techo._server.limits import Limits
 from techo.endpoint import Endpoint
 
 
@@ -31,9 +29,7 @@ def make_service(
     """
     return techo.EchoService(
         getattr(techo, options.reply),
-        limits=Limits(
-            **{each.name: getattr(options, each.name) for each in attrs.fields(Limits)}
-        ),
+        limits=limits_of(options),
         tls=server_context(options, endpoints),
         unix_mode=options.unix_mode,
         faults=faults_of(options).read(),

@@ -13,6 +13,11 @@ PASSED: Final = frozenset({Kind.UDP, Kind.UNIXGRAM})
 """Kinds of datagrams that are passed on, to each other, too."""
 
 
+def untouched(place: object) -> str:
+    """Return why nothing can listen at a place of TLS, and what would be right."""
+    return f"a proxy passes TLS through untouched: listen at tcp instead of {place}"
+
+
 def check_passable(transport: str, place: object, target: object, passed: str) -> None:
     """Refuse a place to listen at from which nothing can be passed on to a target.
 
@@ -22,9 +27,7 @@ def check_passable(transport: str, place: object, target: object, passed: str) -
         ValueError: as said; the text says what would be right.
     """
     if transport in SECURE:
-        raise ValueError(
-            f"a proxy passes TLS through untouched: listen at tcp instead of {place}"
-        )
+        raise ValueError(untouched(place))
     way = f"a proxy from {place} to {target}"
     datagrams = {transport, passed} & DATAGRAMS
     if datagrams and not {transport, passed} <= PASSED:

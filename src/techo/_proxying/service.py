@@ -11,14 +11,26 @@ import trio
 from techo._faults.plan import Planner
 from techo._faults.values import Fault
 from techo._proxying.datagrams import open_flows
-from techo._proxying.interception import ProxyInterceptor
+from techo._proxying.interception import ProxyInterceptor, check_faults
+from techo._proxying.kinds import untouched
 from techo._proxying.target import Target
 from techo._server.hook import ServiceHook
 from techo._server.limits import Limits
 from techo._server.registry import Statistics
-from techo._server.service import Service
-from techo.endpoint import Endpoint
+from techo._server.service import Service, note_total
+from techo.endpoint import SECURE, Endpoint
 from techo.reply import raw
+
+
+@attrs.frozen(eq=False)
+class _Service(Service):
+    """The server's, but flows end after it: what waits for them logs the total."""
+
+    over: trio.Event = attrs.field(factory=trio.Event, init=False)
+    """Is set once it has listened, and does no more."""
+
+    def _note_total(self) -> None:
+        self.over.set()
 
 
 @attrs.frozen(eq=False)
@@ -44,7 +56,8 @@ class ProxyService:
         planner = Planner(faults, seed)
         upstream_planner = Planner(upstream_faults, ~seed)  # or both would have the same luck
         interceptor = ProxyInterceptor(target, limits, planner, upstream_planner)
-        return cls(interceptor, Service(raw, limits, None, unix_mode, hook, interceptor))
+        kind = _Service if target.datagrams else Service
+        return cls(interceptor, kind(raw, limits, None, unix_mode, hook, interceptor))
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -61,16 +74,42 @@ class ProxyService:
         task_status: trio.TaskStatus[tuple[Endpoint, ...]],
     ) -> None:
         """Pass on what comes to `places` until drained or cancelled; see `Service.serve`."""
-        target = self.interceptor.target.place
-        if not isinstance(target, Endpoint) or not self.interceptor.target.datagrams:
-            await self.service.serve(*places, task_status=task_status)
+        for each in places:
+            _check_plain(each)
+        interceptor, service = self.interceptor, self.service
+        target = interceptor.target.place
+        if not isinstance(target, Endpoint) or not isinstance(service, _Service):
+            await service.serve(*places, task_status=task_status)
             return
-        interceptor = self.interceptor
         planners = interceptor.planner, interceptor.upstream_planner
-        limits, registry = interceptor.limits, self.service.registry
-        async with open_flows(target, limits, registry, *planners) as flows:
-            interceptor.flows = flows
-            await self.service.serve(*places, task_status=task_status)
+        try:
+            async with open_flows(
+                target, interceptor.limits, service.registry, *planners
+            ) as flows:
+                interceptor.flows = flows
+                await service.serve(*places, task_status=task_status)
+        finally:
+            if service.over.is_set():
+                service.registry.throttle.flush()
+                note_total(self.statistics())
+
+    def set_faults(
+        self, faults: Sequence[Fault] | None, upstream_faults: Sequence[Fault] | None
+    ) -> None:
+        """Replace those of what comes from now on; None leaves a direction as it is.
+
+        Raises:
+            ValueError: one cannot happen there; the text names it, and nothing changes.
+        """
+        interceptor = self.interceptor
+        for transport, place, _ in self.service.checked if faults else ():
+            check_faults(faults or (), transport, place)
+        target = interceptor.target
+        check_faults(upstream_faults or (), target.transport, target)
+        if faults is not None:
+            interceptor.planner.set_faults(faults)
+        if upstream_faults is not None:
+            interceptor.upstream_planner.set_faults(upstream_faults)
 
     def leave(self) -> None:
         """Go on as before: a connection of a proxy does not end with a reply."""
@@ -78,3 +117,14 @@ class ProxyService:
     async def drain(self) -> None:
         """Stop accepting, end every connection once it is quiet, and return."""
         await self.service.drain()
+
+
+def _check_plain(place: object) -> None:
+    """Refuse an endpoint of TLS, for which somebody would be asked for a certificate.
+
+    Raises:
+        ValueError: it is one, or no endpoint.
+    """
+    found = Endpoint.parse(place) if isinstance(place, str) else place
+    if isinstance(found, Endpoint) and found.kind in SECURE:
+        raise ValueError(untouched(found))

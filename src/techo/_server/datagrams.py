@@ -299,8 +299,9 @@ class DatagramService:
     def _note_echoed(self, place: DatagramSocket, peer: Sender, size: int, sent: int) -> None:
         facts: dict[str, Any] = {"endpoint": place.endpoint, "peer": name_of(peer)}
         facts |= {"id": next(self._numbers), "bytes_in": size, "bytes_out": sent}
-        text = "echoed a datagram of %s: %d bytes in, %d out"
-        detail(text, facts["peer"], size, sent, event="echoed", **facts)
+        text = "%s a datagram of %s: %d bytes in, %d out"
+        done = "echoed" if place.echoes else "passed on"
+        detail(text, done, facts["peer"], size, sent, event="echoed", **facts)
 
     def _compose(
         self, reply: Reply, data: bytes, place: DatagramSocket, peer: Sender
