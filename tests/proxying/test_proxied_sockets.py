@@ -354,3 +354,43 @@ async def test_what_our_own_program_closes_is_aborted(tmp_path: Path) -> None:
             await until(lambda: ended(proxy.statistics()))
             assert ended(proxy.statistics()) == {"aborted": 1}
             await client.aclose()
+
+
+@both_ways
+@pytest.mark.parametrize("first", SIDES)
+async def test_other_faults_can_take_over_an_open_connection(
+    first: str, tmp_path: Path
+) -> None:
+    """What had come before passes as it was; what comes later has the faults, and so on."""
+    async with opened("tcp", tmp_path) as line:
+        ours, theirs = line.ends(first)
+        upstream = first == "client"
+        change = line.proxy.set_upstream_faults if upstream else line.proxy.set_faults
+        with trio.fail_after(PATIENCE):
+            await ours.send(b"before")
+            assert await theirs.receive() == b"before"
+            sent = 0
+            with trio.move_on_after(0.1):  # until nothing more fits in between
+                while True:
+                    await ours.send(bytes(1000))
+                    sent += 1000
+            change(testing.Corrupt(0.01), running=True)
+            got = bytearray()
+            while len(got) < sent:
+                got += await theirs.receive() or b""
+            await theirs.send(b"the other way")
+            assert await ours.receive() == b"the other way"
+            change(running=True)
+            await ours.send(b"after")
+            await ours.send_eof()
+            got += b"".join(await receive_all(theirs))
+            await theirs.send_eof()
+            assert await ours.receive() is None
+        bad = [place for place, byte in enumerate(got[:sent]) if byte]
+        assert bad
+        assert got.endswith(b"after")
+        assert await line.outcome() == {"eof": 1}
+    history = line.proxy.upstream_history if upstream else line.proxy.history
+    places = [event.offset - len(b"before") for event in history]
+    places = [place for place in places if place < sent]
+    assert places == bad

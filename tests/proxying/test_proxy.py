@@ -427,3 +427,42 @@ async def test_a_function_that_returns_no_stream_is_a_crash_of_that_connection(
 def test_transports_are_what_a_target_becomes() -> None:
     """A memory stream knows half-close, without which no end would pass alone."""
     assert transport_of(MemoryStream.pair()[0]).half_closeable
+
+
+async def test_other_faults_hold_for_what_comes_and_for_what_is_open_by_choice(
+    autojump_clock: Clock,
+) -> None:
+    """Each direction has its own; one that cannot happen changes nothing."""
+    async with (
+        testing.open_memory_server(reply=techo.raw) as server,
+        testing.open_proxy(server.connect, faults=[testing.Corrupt(1.0)]) as proxy,
+    ):
+
+        async def echoed(stream: MemoryStream) -> tuple[bytes, float]:
+            begun = trio.current_time()
+            await stream.send_all(b"x")
+            return await stream.receive_some(), trio.current_time() - begun
+
+        old = await proxy.connect()
+        assert (await echoed(old))[0] != b"x"
+        proxy.set_faults(testing.Delay(2))
+        proxy.set_upstream_faults(testing.Delay(3))
+        assert (await echoed(old))[0] != b"x"
+        new = await proxy.connect()
+        assert await echoed(new) == (b"x", 5)
+        with pytest.raises(ValueError, match="cannot happen on memory"):
+            proxy.set_faults(testing.DropReply(), running=True)
+        proxy.set_faults(testing.Delay(1), running=True)
+        assert await echoed(old) == (b"x", 1)
+        assert await echoed(new) == (b"x", 4)
+        proxy.set_faults(testing.Stall(), running=True)
+        proxy.set_upstream_faults(running=True)
+        await old.send_all(b"held")
+        await trio.sleep(5)
+        proxy.set_faults(running=True)
+        assert await old.receive_some() == b"held"
+        assert await echoed(new) == (b"x", 0)
+        for stream in (old, new):
+            await stream.aclose()
+    assert {event.connection for event in proxy.history} == {1, 2}
+    assert {event.connection for event in proxy.upstream_history} == {2}

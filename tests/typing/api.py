@@ -287,6 +287,8 @@ async def test_without_sockets() -> None:
         assert_type(proxy, testing.Proxy)
         assert_type(proxy.endpoints, tuple[techo.Endpoint, ...])
         assert_type(proxy.port, int)
+        proxy.set_faults(*FAULTS, running=True)
+        proxy.set_upstream_faults()
         assert_type(proxy.upstream_history, tuple[testing.FaultEvent, ...])
         assert_type(proxy.statistics(), techo.Statistics)
     async with testing.open_proxy(server.connect, upstream_faults=FAULTS) as proxy:
@@ -332,6 +334,8 @@ def in_a_thread() -> None:
         server.set_faults(*FAULTS, running=True)
     with testing.open_thread_proxy("localhost:80", "8009", seed=1) as proxy:
         assert_type(proxy, testing.ThreadProxy)
+        proxy.set_faults(*FAULTS, running=True)
+        proxy.set_upstream_faults()
         assert_type(proxy.upstream_history, tuple[testing.FaultEvent, ...])
 
 

@@ -156,9 +156,12 @@ class FaultyTransport(Transport):
                 continue
             make = self._stream_pieces if self._messages is None else self._message_pieces
             for piece in make(reply):
+                plan = self._plan
                 yield piece
                 if piece is not ENDING:
-                    self._plan.offset += len(piece)
+                    plan.offset += len(piece)
+                    if self._plan is not plan:  # what is planned now has not happened to it
+                        self._plan.sent_before += len(piece)
                     self._pause_after(len(piece))
             if self._is_over():
                 yield ENDING

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, NoReturn
 
 import attrs
+import trio
 
-from techo._faults.plan import Plan, Planner, check_applicable
+from techo._faults.plan import Planner, check_applicable
 from techo._faults.values import (
     ExpiredCertificate,
     Fault,
@@ -20,7 +21,8 @@ from techo._kernel.datagram_sockets import DatagramSocket
 from techo._printable import printable
 from techo._proxying.datagrams import Flows
 from techo._proxying.kinds import check_passable
-from techo._proxying.session import Session, begin
+from techo._proxying.opening import begin
+from techo._proxying.session import Plans, Session
 from techo._proxying.target import Target
 from techo._server.connection import Connection, Outcome
 from techo._server.limits import Limits
@@ -61,7 +63,33 @@ class ProxyInterceptor:
     def next(self) -> ProxiedConnection:
         """Plan the next connection."""
         plan, upstream_plan = self.planner.next(), self.upstream_planner.next()
-        return ProxiedConnection(self.target, self.limits, plan, upstream_plan)
+        return ProxiedConnection(self.target, self.limits, Plans(plan, upstream_plan))
+
+    def set_faults(
+        self,
+        faults: Sequence[Fault],
+        places: Iterable[tuple[str, object, bool]],
+        running: Iterable[Connection],
+        *,
+        upstream: bool,
+    ) -> None:
+        """Replace the faults of one direction, at places that were checked.
+
+        Connections that are `running` are planned anew, the oldest first.
+
+        Raises:
+            ValueError: one cannot happen there; the text names it, and the old ones stay.
+        """
+        for transport, place, _ in places:
+            if upstream:
+                check_faults(faults, self.target.transport, self.target)
+            else:
+                check_faults(faults, transport, place)
+        planner = self.upstream_planner if upstream else self.planner
+        planner.set_faults(faults)
+        for connection in sorted(running, key=lambda each: each.id):
+            if isinstance(connection.interception, ProxiedConnection):
+                connection.interception.plan_anew(planner, upstream=upstream)
 
     async def serve_datagrams(
         self, place: DatagramSocket, serve: Callable[[DatagramSocket], Awaitable[NoReturn]]
@@ -86,14 +114,33 @@ def check_faults(faults: Iterable[Fault], transport: str, place: object) -> None
     check_applicable(faults, transport, place)
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class ProxiedConnection:
     """The `Interception` of one connection."""
 
     target: Target
     limits: Limits
-    plan: Plan
-    upstream_plan: Plan
+    plans: Plans
+    _opening: trio.CancelScope | None = None
+    """What ends the wait before everything else."""
+    _session: Session | None = None
+
+    def plan_anew(self, planner: Planner, *, upstream: bool) -> None:
+        """Let what is planned now happen from now on, in one direction."""
+        plans, session = self.plans, self._session
+        if session is not None:
+            session.note_passed()
+        old = plans.to_target if upstream else plans.to_client
+        sent = old.sent_before + old.offset
+        plan = planner.again(old.number, begun=old.begun, sent=sent)
+        if upstream:
+            plans.to_target = plan
+        else:
+            plans.to_client = plan
+        if session is not None:
+            session.plan_anew(upstream=upstream)
+        elif self._opening is not None and not upstream:
+            self._opening.cancel(reason="planned anew")
 
     def context(self, tls: ssl.SSLContext) -> ssl.SSLContext:
         """Return the same: no TLS is the proxy's own."""
@@ -102,7 +149,8 @@ class ProxiedConnection:
     async def begin(self, transport: Transport, connection: Connection) -> Outcome | None:
         """Do what is planned for the client before anything else."""
         del transport
-        return await begin(self.plan, connection)
+        self._opening = trio.CancelScope()
+        return await begin(self.plans.to_client, connection, self._opening)
 
     async def converse(
         self, transport: Transport, reply: Reply, connection: Connection, receive_size: int
@@ -115,8 +163,7 @@ class ProxiedConnection:
             Exception: as `conversation.converse`.
         """
         del reply
-        session = Session(
-            *(self.target, self.limits, self.plan, self.upstream_plan),
-            *(transport, connection, receive_size),
+        self._session = Session(
+            self.target, self.limits, self.plans, transport, connection, receive_size
         )
-        return await session.run()
+        return await self._session.run()

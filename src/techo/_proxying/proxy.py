@@ -20,7 +20,7 @@ from techo._proxying.target import Connect, Target
 from techo._server.limits import Limits
 from techo._server.registry import Statistics
 from techo._server.service import closing
-from techo._validation import Requirement
+from techo._validation import FLAG, Requirement
 from techo.endpoint import Endpoint
 
 
@@ -74,6 +74,37 @@ class Proxy(OneEndpoint):
     def upstream_history(self) -> tuple[FaultEvent, ...]:
         """The faults that the target saw, likewise; connections have the same numbers."""
         return tuple(self._interceptor.upstream_planner.events)
+
+    def set_faults(self, *faults: Fault, running: bool = False) -> None:
+        """Let clients see these in place of what went wrong, in all that comes from now on.
+
+        Without any, nothing goes wrong any more. `first`, `skip` and `every` count from now on;
+        the numbers of connections, the seed and the time of `between` go on.
+
+        Connections that are open keep what was planned for them, unless `running`: then they
+        are planned anew, the oldest first, as `EchoService.set_faults` does.
+
+        Raises:
+            ValueError: one is no fault, or cannot happen where the proxy listens; what was in
+                force stays.
+        """
+        self._set_faults(faults, running=running, upstream=False)
+
+    def set_upstream_faults(self, *faults: Fault, running: bool = False) -> None:
+        """Let the target see these in place of what went wrong, as `set_faults`.
+
+        Raises:
+            ValueError: one is no fault, or cannot happen to the target; what was in force
+                stays.
+        """
+        self._set_faults(faults, running=running, upstream=True)
+
+    def _set_faults(self, faults: Sequence[Fault], *, running: bool, upstream: bool) -> None:
+        _FAULTS.check(faults=faults)
+        FLAG.check(running=running)
+        service = self._service.service
+        connections = service.registry if running else ()
+        self._interceptor.set_faults(faults, service.checked, connections, upstream=upstream)
 
     def statistics(self) -> Statistics:
         """Return a snapshot of the counters, which are of what clients sent and got."""

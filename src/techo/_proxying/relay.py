@@ -31,6 +31,10 @@ class Way:
     """Whether its end was passed on."""
     hopeless: bool = False
     """Whether a fault lets nothing more through."""
+    rest: bytes = b""
+    """What was received before, and is to be sent first."""
+    ended: bool = False
+    """Whether nothing comes after that."""
     _pending: bool = False
     _opposite: Way | None = None
 
@@ -62,6 +66,7 @@ class Way:
 
     def sent(self, size: int) -> None:
         """Count `size` bytes that the sink took."""
+        self.hopeless = False
         if self.to_client:
             self.connection.sent(size)
         else:
@@ -77,8 +82,8 @@ class Way:
 class Relay:
     """Both directions between a client and a target, each a task of its own."""
 
-    client: Transport
-    target: Transport
+    client: FaultyTransport
+    target: FaultyTransport
     to_client: Way
     to_target: Way
     receive_size: int
@@ -96,13 +101,9 @@ class Relay:
             trio.ClosedResourceError: our own program closed one of the transports.
         """
         async with open_bare_nursery() as nursery:
-            for source, sink, way in (
-                (self.client, self.target, self.to_target),
-                (self.target, self.client, self.to_client),
-            ):
-                nursery.start_soon(self._pass, source, sink, way)
-                if isinstance(sink, FaultyTransport):
-                    nursery.start_soon(sink.read_ahead, self.receive_size)
+            for sink, way in ((self.target, self.to_target), (self.client, self.to_client)):
+                nursery.start_soon(self._pass, sink, way)
+                nursery.start_soon(sink.read_ahead, self.receive_size)
             outcome = await until_over(
                 self.to_client.connection, self._over, self.to_client, self.to_target
             )
@@ -113,13 +114,10 @@ class Relay:
             raise self._failure
         return outcome
 
-    async def _pass(self, source: Transport, sink: Transport, way: Way) -> None:
-        """Pass on all that comes from `source`, then its end."""
+    async def _pass(self, sink: FaultyTransport, way: Way) -> None:
+        """Pass on all that comes from the source of `sink`, then its end."""
         try:
-            if isinstance(sink, FaultyTransport):
-                await self._pass_faultily(sink, way)
-            else:
-                await self._pass_plainly(source, sink, way)
+            await self._pass_bytes(sink, way)
             await sink.send_eof()
         except Exception as error:  # noqa: BLE001  -- raised by `run`
             self._failure = self._failure or error
@@ -129,24 +127,15 @@ class Relay:
         if (self.to_client.over and self.to_target.over) or not sink.half_closeable:
             self._over.set()
 
-    async def _pass_plainly(self, source: Transport, sink: Transport, way: Way) -> None:
-        most = self.receive_size
-        while (data := await source.receive(most)) is not None:
-            way.received(len(data))
-            way.send_pending = True
-            if sink.keeps_messages or len(data) <= PIECE:
-                await sink.send(data)
-                way.sent(len(data))
-            else:
-                rest = memoryview(data)
-                while rest:
-                    await sink.send(rest[:PIECE])
-                    way.sent(len(rest[:PIECE]))
-                    rest = rest[PIECE:]
-            way.send_pending = False
-
-    async def _pass_faultily(self, sink: FaultyTransport, way: Way) -> None:
-        """Do the same with the faults of `sink`, which knows its source."""
+    async def _pass_bytes(self, sink: FaultyTransport, way: Way) -> None:
+        way.send_pending = bool(way.rest)
+        while way.rest:
+            await sink.send(way.rest[:PIECE])
+            way.sent(len(way.rest[:PIECE]))
+            way.rest = way.rest[PIECE:]
+        way.send_pending = False
+        if way.ended:
+            return
         while (data := await sink.receive(self.receive_size)) is not None:
             way.received(len(data))
             for piece in sink.pieces([bytes(data)]):

@@ -8,8 +8,8 @@ import attrs
 import trio
 
 from techo._faults.plan import Plan
-from techo._faults.transport import FaultEndedError, FaultyTransport, accept_slowly
-from techo._faults.values import Refuse
+from techo._faults.transport import FaultEndedError, FaultyTransport
+from techo._proxying.opening import begin
 from techo._proxying.relay import Relay, Way, end_both, until_over
 from techo._proxying.splicer import Pair, Splicer
 from techo._proxying.target import Target, UnreachableError
@@ -25,28 +25,25 @@ _GRACEFUL: Final = {Outcome.IDLE, Outcome.EXPIRED, Outcome.DRAINED, Outcome.FAUL
 """Outcomes after which both sides may still be listening, so that they get an end."""
 
 
-async def begin(plan: Plan, connection: Connection) -> Outcome | None:
-    """Do what is planned to come first; return the outcome if that is the end."""
-    if (refuse := plan.first(Refuse)) is not None:
-        plan.note(refuse)
-        return Outcome.REFUSED
-    with connection.watch(resumable=True) as scope:
-        await accept_slowly(plan)
-    return connection.timeout_outcome() if scope.cancelled_caught else None
-
-
 class _TimeIsUpError(Exception):
     """The connection has had its time before anything was passed on."""
 
 
+@attrs.define
+class Plans:
+    """What is planned for a connection, in both directions."""
+
+    to_client: Plan
+    to_target: Plan
+
+
 @attrs.define(eq=False)
 class Session:
-    """One connection through a proxy."""
+    """One connection through a proxy, once its client has been let in."""
 
     target: Target
     limits: Limits
-    plan: Plan
-    upstream_plan: Plan
+    plans: Plans
     client: Transport
     connection: Connection
     receive_size: int
@@ -54,11 +51,29 @@ class Session:
     _to_target: Way = attrs.field(init=False)
     _reached: Transport | None = None
     """The connection to the target, once there is one."""
-    _faulty: list[FaultyTransport] = attrs.field(factory=list)
-    """Those sides that misbehave."""
+    _sides: dict[Way, FaultyTransport] = attrs.field(factory=dict)
+    """What sends to each side as is planned for it."""
+    _pair: Pair | None = None
+    """What the splicer has, while it does."""
 
     def __attrs_post_init__(self) -> None:
         self._to_client, self._to_target = Way.both(self.connection)
+
+    def note_passed(self) -> None:
+        """Count in the plans what the splicer has passed on, which it does not do."""
+        if self._pair is not None:
+            self.plans.to_client.offset = self.connection.bytes_out + self._pair.client.waiting
+            self.plans.to_target.offset = self.connection.bytes_in
+
+    def plan_anew(self, *, upstream: bool) -> None:
+        """Let another plan, which is among the plans already, happen from now on."""
+        way = self._to_target if upstream else self._to_client
+        plan = self.plans.to_target if upstream else self.plans.to_client
+        if way in self._sides:
+            self._sides[way].plan_anew(plan)
+        if plan.chosen and self._pair is not None:
+            Splicer.of_this_run().remove(self._pair)
+            self._pair.over.set()
 
     async def run(self) -> Outcome:
         """Connect to the target, pass on what comes, and end both sides.
@@ -95,47 +110,62 @@ class Session:
         return outcome
 
     async def _pass(self) -> Outcome:
-        if self.plan.chosen or self.upstream_plan.chosen:
-            return await self._misbehave()
-        client, target = self.client, await self._connect()
-        if pump.AVAILABLE and client.pumpable and target.pumpable:
-            try:
-                splicer = Splicer.of_this_run()
-                pair = splicer.add(client, target, self.connection, self.receive_size)
-            except (OSError, ValueError):  # there is no room for it, or one was closed
-                pass
-            else:
-                return await self._splice(splicer, pair)
-        return await self._relay(client, target)
-
-    async def _splice(self, splicer: Splicer, pair: Pair) -> Outcome:
-        """Wait while the splicer passes on what comes."""
-        try:
-            outcome = await until_over(self.connection, pair.over)
-        finally:
-            splicer.remove(pair)
-        if pair.error is not None:
-            raise pair.error
-        return outcome
-
-    async def _misbehave(self) -> Outcome:
-        """Do the same with what is planned to go wrong."""
-        client = FaultyTransport(self.client, self.plan, self._to_client)
-        await self._begin(client)
-        target = FaultyTransport(await self._connect(), self.upstream_plan, self._to_target)
-        if (early := await begin(self.upstream_plan, self.connection)) is not None:
-            return early
-        await self._begin(target)
+        """Pass on what comes, by the splicer if nothing is to go wrong and it can."""
+        plans = self.plans
+        client = self._side(self.client, plans.to_client, self._to_client)
+        if plans.to_client.chosen:
+            await self._begin(client)
+        reached = await self._connect()
+        if plans.to_target.chosen:
+            early = await begin(plans.to_target, self.connection)
+            if early is not None:
+                return early
+        target = self._side(reached, plans.to_target, self._to_target)
+        if plans.to_target.chosen:
+            await self._begin(target)
         client.source, target.source = target, client
-        return await self._relay(client, target)
-
-    async def _relay(self, client: Transport, target: Transport) -> Outcome:
+        faulty = plans.to_client.chosen or plans.to_target.chosen
+        if not faulty and self._is_spliced(reached):
+            outcome = await self._until_over()
+            if outcome is not None:
+                return outcome
         ways = self._to_client, self._to_target
         return await Relay(client, target, *ways, self.receive_size).run()
 
+    def _side(self, transport: Transport, plan: Plan, way: Way) -> FaultyTransport:
+        self._sides[way] = FaultyTransport(transport, plan, way)
+        return self._sides[way]
+
+    def _is_spliced(self, target: Transport) -> bool:
+        """Let the splicer pass on what comes; return whether it can."""
+        if not (pump.AVAILABLE and self.client.pumpable and target.pumpable):
+            return False
+        try:
+            splicer, connection = Splicer.of_this_run(), self.connection
+            self._pair = splicer.add(self.client, target, connection, self.receive_size)
+        except (OSError, ValueError):  # there is no room for it, or one was closed
+            return False
+        return True
+
+    async def _until_over(self) -> Outcome | None:
+        """Wait while the splicer passes on what comes; return None if there is a new plan."""
+        pair = self._pair
+        assert pair is not None  # noqa: S101  -- see `_is_spliced`
+        try:
+            outcome = await until_over(self.connection, pair.over)
+        finally:
+            Splicer.of_this_run().remove(pair)
+            self._pair = None
+        if pair.error is not None:
+            raise pair.error
+        if pair.finished or outcome is not Outcome.EOF:
+            return outcome
+        for way, end in ((self._to_client, pair.client), (self._to_target, pair.target)):
+            way.rest, way.ended = bytes(end.unsent or b""), end.other.ended
+        return None
+
     async def _begin(self, faulty: FaultyTransport) -> None:
         """Let a side misbehave from its first moment."""
-        self._faulty.append(faulty)
         with self.connection.watch(resumable=True) as scope:
             await faulty.begin()
         if scope.cancelled_caught:
@@ -162,7 +192,7 @@ class Session:
     async def _end_by_fault(self) -> Outcome:
         self._to_client.send_pending = self._to_target.send_pending = False
         with self.connection.watch():
-            for faulty in self._faulty:
+            for faulty in self._sides.values():
                 await faulty.finish()
         return Outcome.FAULTED
 
@@ -174,6 +204,6 @@ class Session:
         if flush:
             with connection.watch() as scope:
                 scope.deadline = min(scope.deadline, trio.current_time() + _FLUSH)
-                for faulty in self._faulty:
+                for faulty in self._sides.values():
                     await faulty.flush()
         await end_both(self.client, target, connection, self.limits.close_timeout)

@@ -74,6 +74,11 @@ class End:
     """The number of the other's socket."""
 
     @property
+    def waiting(self) -> int:
+        """How many bytes it has not taken yet."""
+        return 0 if self.unsent is None else len(self.unsent)
+
+    @property
     def events(self) -> int:
         """The events that it is to be watched for."""
         reading = not self.ended and self.other.unsent is None
@@ -93,6 +98,8 @@ class Pair:
     target: End
     over: trio.Event = attrs.field(factory=trio.Event)
     """Is set when both ends were passed on, or with an error."""
+    finished: bool = False
+    """Whether both ends were passed on."""
     error: Exception | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -335,6 +342,7 @@ class Splicer:
         with contextlib.suppress(OSError):  # broken: what arrives next reports that
             end.sock.shutdown(socket.SHUT_WR)
         if end.ended and end.unsent is None and end.other.unsent is None:
+            end.pair.finished = True
             self._end_pair(end.pair)
 
     def _end_pair(self, pair: Pair, error: Exception | None = None) -> None:
