@@ -74,7 +74,7 @@ def test_a_plain_program_has_a_server_with_faults() -> None:
 
 
 def test_a_proxy_listens_for_what_its_target_takes() -> None:
-    """Before a server of datagrams it is one of datagrams, on a free port of 127.0.0.1."""
+    """Before a server of datagrams it is one of datagrams, whose faults can change, too."""
     with (
         open_thread_server("udp://127.0.0.1:0", reply=techo.raw) as server,
         open_thread_proxy(server.endpoint, faults=[DuplicateReply()]) as proxy,
@@ -86,8 +86,14 @@ def test_a_proxy_listens_for_what_its_target_takes() -> None:
         sock.send(b"hello")
         assert [sock.recv(9) for _ in range(2)] == [b"hello", b"hello"]
         assert server.statistics().datagrams.received == 1
+        assert list(proxy.upstream_history) == []
+        proxy.set_faults()
+        proxy.set_upstream_faults(DuplicateReply())
+        sock.send(b"again")
+        assert [sock.recv(9) for _ in range(2)] == [b"again", b"again"]
+        assert server.statistics().datagrams.received == 3
     assert [event.fault for event in proxy.history] == [DuplicateReply()]
-    assert proxy.upstream_history == ()
+    assert [event.fault for event in proxy.upstream_history] == [DuplicateReply()]
 
 
 def test_several_run_side_by_side() -> None:

@@ -37,6 +37,22 @@ class ThreadProxy(InThread[Proxy]):
         """The faults that the target saw, likewise; connections have the same numbers."""
         return self._run.call(lambda: self._service.upstream_history)
 
+    def set_faults(self, *faults: Fault, running: bool = False) -> None:
+        """Let clients see these in place of what went wrong, as `Proxy.set_faults`.
+
+        Raises:
+            ValueError: one is no fault, or cannot happen where the proxy listens.
+        """
+        self._run.call(lambda: self._service.set_faults(*faults, running=running))
+
+    def set_upstream_faults(self, *faults: Fault, running: bool = False) -> None:
+        """Let the target see these in place of what went wrong, likewise.
+
+        Raises:
+            ValueError: one is no fault, or cannot happen to the target.
+        """
+        self._run.call(lambda: self._service.set_upstream_faults(*faults, running=running))
+
 
 def place_before(target: Endpoint | str | Connect) -> str:
     """Return where a proxy listens unless it is said: a free port of 127.0.0.1.
