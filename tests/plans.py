@@ -11,7 +11,7 @@ import attrs
 import trio
 import trio.testing
 import trustme
-from hypothesis import Phase, settings
+from hypothesis import HealthCheck, Phase, settings
 from trio.testing import MockClock
 
 from techo.testing import Corrupt, Fault, FaultPlan, Lengthen, MemoryStream, Proxy, open_proxy
@@ -24,6 +24,7 @@ THOROUGH = settings(
     deadline=None,  # virtual time makes one in real time meaningless
     database=None,
     derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],  # as a machine may be
     phases=[Phase.generate, Phase.shrink],  # explaining takes a hundred runs more
 )
 FINDING = settings(THOROUGH, max_examples=2000)

@@ -11,10 +11,12 @@ import attrs
 import hypothesis
 import pytest
 import trio
-from hypothesis import Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from trio.testing import MockClock
 
 from techo import testing
+from techo._cli import proxy, serve
+from techo._cli.parsing import parse
 from techo._faults import fault_plans as strategy
 from techo._faults import values
 from techo._faults.plan import check_applicable
@@ -29,6 +31,7 @@ QUICK = settings(
     deadline=None,  # virtual time makes one in real time meaningless
     database=None,
     derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],  # as a machine may be
     phases=[Phase.generate, Phase.shrink],  # explaining takes a hundred runs more
 )
 
@@ -159,6 +162,11 @@ def test_command_lines_name_places() -> None:
     assert both.command_line("8000", "8001") == (
         "techo proxy --fault=reset=1 --upstream-fault=stall=2 8000 8001"
     )
+    _, *arguments = shlex.split(plan.command_line(listen))
+    assert parse(serve.COMMAND, arguments, {}).seed == 7
+    _, _, *arguments = shlex.split(both.command_line("8000", "8001"))
+    options = parse(proxy.COMMAND, arguments, {})
+    assert (options.fault, options.upstream_fault) == ([Reset(1)], [Stall(2)])
     with pytest.raises(ValueError, match="upstream_faults are a proxy's"):
         both.command_line("8000")
     with pytest.raises(ValueError, match="a proxy to 8001 needs listen"):
