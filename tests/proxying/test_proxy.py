@@ -84,7 +84,7 @@ async def _act(ours: trio.abc.HalfCloseableStream, who: str, steps: Steps) -> by
 
 
 @given(steps=steps, size=st.sampled_from([7, 65_536]))
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_bytes_pass_unchanged_and_in_order_both_ways(steps: Steps, size: int) -> None:
     """Whatever either side sends, and whenever it half-closes, the other gets just that."""
     sent: dict[str, bytes] = {}

@@ -36,6 +36,10 @@ class Plans:
     to_client: Plan
     to_target: Plan
 
+    def go_wrong(self) -> bool:
+        """Whether something is to go wrong."""
+        return bool(self.to_client.chosen or self.to_target.chosen)
+
 
 @attrs.define(eq=False)
 class Session:
@@ -111,24 +115,32 @@ class Session:
 
     async def _pass(self) -> Outcome:
         """Pass on what comes, by the splicer if nothing is to go wrong and it can."""
-        plans = self.plans
-        client = self._side(self.client, plans.to_client, self._to_client)
-        if plans.to_client.chosen:
-            await self._begin(client)
+        if self.plans.go_wrong():
+            return await self._pass_by_tasks(None)
         reached = await self._connect()
-        if plans.to_target.chosen:
-            early = await begin(plans.to_target, self.connection)
-            if early is not None:
-                return early
-        target = self._side(reached, plans.to_target, self._to_target)
-        if plans.to_target.chosen:
-            await self._begin(target)
-        client.source, target.source = target, client
-        faulty = plans.to_client.chosen or plans.to_target.chosen
-        if not faulty and self._is_spliced(reached):
+        if not self.plans.go_wrong() and self._hand_to_splicer(reached):
             outcome = await self._until_over()
             if outcome is not None:
                 return outcome
+        return await self._pass_by_tasks(reached)
+
+    async def _pass_by_tasks(self, reached: Transport | None) -> Outcome:
+        """Pass on what comes as is planned, to a target that may have been `reached` before."""
+        plans = self.plans
+        client = self._side(self.client, plans.to_client, self._to_client)
+        if reached is None:
+            await self._begin(client)
+            reached = await self._connect()
+            early = await begin(plans.to_target, self.connection)
+            if early is not None:
+                return early
+            target = self._side(reached, plans.to_target, self._to_target)
+            await self._begin(target)
+        else:
+            target = self._side(reached, plans.to_target, self._to_target)
+            client.plan_anew(plans.to_client)  # to begin behind what has passed
+            target.plan_anew(plans.to_target)
+        client.source, target.source = target, client
         ways = self._to_client, self._to_target
         return await Relay(client, target, *ways, self.receive_size).run()
 
@@ -136,7 +148,7 @@ class Session:
         self._sides[way] = FaultyTransport(transport, plan, way)
         return self._sides[way]
 
-    def _is_spliced(self, target: Transport) -> bool:
+    def _hand_to_splicer(self, target: Transport) -> bool:
         """Let the splicer pass on what comes; return whether it can."""
         if not (pump.AVAILABLE and self.client.pumpable and target.pumpable):
             return False
@@ -150,7 +162,7 @@ class Session:
     async def _until_over(self) -> Outcome | None:
         """Wait while the splicer passes on what comes; return None if there is a new plan."""
         pair = self._pair
-        assert pair is not None  # noqa: S101  -- see `_is_spliced`
+        assert pair is not None  # noqa: S101  -- see `_hand_to_splicer`
         try:
             outcome = await until_over(self.connection, pair.over)
         finally:
