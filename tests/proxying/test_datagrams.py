@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import techo
-from helpers import PATIENCE, ended, until
+from helpers import PATIENCE, ended, open_descriptors, until
 from techo import testing
 from techo.testing import Proxy
 
@@ -123,6 +123,18 @@ async def test_sources_are_kept_apart_and_messages_whole(far: Far) -> None:
     assert (statistics.bytes_in, statistics.bytes_out) == (14, 60_013)
     assert (statistics.datagrams.received, statistics.datagrams.echoed) == (2, 2)
     assert ended(proxy.statistics()) == {"drained": 2}
+
+
+async def test_where_there_is_no_epoll(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The task of each source waits for its socket, and passes on the same."""
+    monkeypatch.setattr("techo._proxying.datagrams.AVAILABLE", False)
+    async with testing.open_proxy(far.endpoint, far.listening()) as proxy:
+        with far.client(proxy) as client:
+            for each in (b"one", b"two"):
+                await client.send(each)
+                data, sender = await far.receive()
+                await far.send(data, sender)
+                assert await received(client) == each
 
 
 async def test_a_quiet_source_is_forgotten(far: Far, autojump_clock: Clock) -> None:
@@ -281,7 +293,8 @@ async def test_a_drain_waits_for_replies(far: Far, autojump_clock: Clock) -> Non
 
 
 async def test_a_cancelled_proxy_closes_its_flows(udp: Far) -> None:
-    """Leaving by cancellation ends them at once, as aborted."""
+    """Leaving by cancellation ends them at once, as aborted, and leaves no descriptor open."""
+    before = await open_descriptors()
     with trio.CancelScope() as scope:
         async with testing.open_proxy(udp.endpoint, udp.listening()) as proxy:
             with udp.client(proxy) as client:
@@ -290,6 +303,7 @@ async def test_a_cancelled_proxy_closes_its_flows(udp: Far) -> None:
             scope.cancel()
             await trio.sleep_forever()
     assert ended(proxy.statistics()) == {"aborted": 1}
+    assert await open_descriptors() == before
 
 
 async def test_faults_of_both_directions(far: Far, autojump_clock: Clock) -> None:

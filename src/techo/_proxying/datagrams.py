@@ -24,6 +24,7 @@ from techo._kernel.datagram_sockets import DatagramSocket, Sender
 from techo._log import name_of, rejected
 from techo._nursery import open_bare_nursery
 from techo._proxying.flow import Flow, Key, known_addresses
+from techo._proxying.poll import AVAILABLE, Poll
 from techo._server import events
 from techo._server.connection import Connection, Outcome, Peer
 from techo._server.interceptor import InterceptedError
@@ -59,6 +60,7 @@ class Flows:
     """Those that are not over, the one that was quiet for longest first."""
     _sides: list[_Side] = attrs.field(factory=list)
     _buffer: memoryview = attrs.field(factory=lambda: memoryview(bytearray(LARGEST_PACKET + 1)))
+    _poll: Poll | None = attrs.field(factory=lambda: Poll() if AVAILABLE else None)
     _emptied: trio.Event | None = None
     _reached: bool = True
     """Whether the target has answered since it was last unreachable."""
@@ -78,8 +80,17 @@ class Flows:
             side.told.flush()
         raise AssertionError("the loop ended without having been cancelled")
 
-    def pass_on(self, key: Key, side: _Side, answer: Answer, data: bytes | memoryview) -> int:
+    async def run(self) -> None:
+        """Pass on what the target says, until cancelled, where that is not up to each flow."""
+        if self._poll is not None:
+            await self._poll.run()
+
+    def pass_on(
+        self, key: Key, side: _Side, answer: Answer | None, data: bytes | memoryview
+    ) -> int:
         """Send a datagram to the target, from the socket of its source.
+
+        Without an `answer` it is the one that was received last.
 
         Raises:
             OSError: it cannot be sent.
@@ -100,7 +111,7 @@ class Flows:
         flow.connection.received(size, trio.current_time())
         return size
 
-    def _open(self, key: Key, side: _Side, answer: Answer) -> Flow:
+    def _open(self, key: Key, side: _Side, answer: Answer | None) -> Flow:
         _, sender, _ = key
         host = peer_host(sender) if isinstance(sender, tuple) else None
         now = trio.current_time()
@@ -113,7 +124,11 @@ class Flows:
         )
         self._admit(connection)
         timeout = self.limits.handshake_timeout
-        flow = Flow(key, self.target, connection, answer, timeout, side.receive, self._ended)
+        answer = answer or side.place.later(sender)
+        receive, ended = side.receive, self._ended
+        flow = Flow(
+            key, self.target, connection, answer, timeout, receive, ended, poll=self._poll
+        )
         self._flows[key] = flow
         if (found := known_addresses(self.target)) is not None:
             flow.begin(found)
@@ -229,7 +244,7 @@ class _Side:
         """
         if not self.flows.upstream_planner.faults:
             key = self._key(sender)
-            return self.flows.pass_on(key, self, self.place.later(sender), data)
+            return self.flows.pass_on(key, self, None, data)
         try:
             return self.told.send(data, sender)
         except LostOnPurposeError as error:
@@ -274,6 +289,7 @@ async def open_flows(
     """Have flows to a target for the length of a block, and until they were drained."""
     async with open_bare_nursery() as nursery:
         flows = Flows(target, limits, registry, planner, upstream_planner, nursery)
+        nursery.start_soon(flows.run)
         try:
             yield flows
             await flows.wait()

@@ -14,6 +14,7 @@ import trio
 from techo._addresses import SOCKET_TYPES, Found, interleaved, unix_address
 from techo._kernel.datagram_sockets import Sender
 from techo._log import failure, shortage
+from techo._proxying.poll import Poll
 from techo._server.connection import Connection, Outcome
 from techo._shortage import look_up
 from techo.endpoint import Endpoint
@@ -88,6 +89,8 @@ class Flow:
     """
     ended: Callable[[Flow], None]
     """Is called once, when its outcome is known."""
+    poll: Poll | None = None
+    """What waits for its socket; without one, its task does."""
     over: bool = False
     answered: bool = False
     """Whether the target has said anything."""
@@ -137,6 +140,8 @@ class Flow:
         while self._others and not self.answered:
             try:
                 self._sock = open_towards(self._others.pop(0))
+                if self.poll is not None:
+                    self.poll.add(self._sock.fileno(), self._receive)
                 self._resend(self._sock)
             except OSError as another:
                 error = error or another
@@ -166,16 +171,21 @@ class Flow:
                 await self._look_up()
             await self._pass_replies()
         except Exception as error:  # noqa: BLE001  -- it would end the proxy
-            if not self.over and not shortage(error):
-                failure("passing on to %s failed", self.connection.peer.name)
-            self.end(Outcome.CRASHED)
+            self._crash(error)
         finally:
             self.end(Outcome.ABORTED)
+
+    def _crash(self, error: Exception) -> None:
+        if not self.over and not shortage(error):
+            failure("passing on to %s failed", self.connection.peer.name)
+        self.end(Outcome.CRASHED)
 
     async def _pass_replies(self) -> None:
         connection = self.connection
         while not self.over:
             with connection.watch(resumable=True) as self._scope:
+                if self.poll is not None:
+                    await trio.sleep_forever()
                 while self._sock is not None:
                     with _TURNED:
                         await trio.lowlevel.wait_readable(self._sock)
@@ -217,6 +227,8 @@ class Flow:
                 if not shortage(error):
                     self._advance(error)
                 return
+            except Exception as error:  # noqa: BLE001  -- likewise
+                self._crash(error)
 
     def end(self, outcome: Outcome) -> None:
         """Record how it ended, unless it has; its task ends then."""
@@ -231,6 +243,8 @@ class Flow:
 
     def _close(self) -> None:
         if self._sock is not None:
+            if self.poll is not None:
+                self.poll.remove(self._sock.fileno())
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
             self._sock = None
