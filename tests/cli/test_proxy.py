@@ -42,6 +42,7 @@ def test_it_runs_as_a_server_does(tmp_path: Path) -> None:
                     lambda: "1 fault from now on" in process.read_log(), "it has read it"
                 )
                 assert exchange(b"reply") == (b"request", b"re")
+                assert process.read_log().count("from now on") == 1
             code, _, log = process.finish()
     assert (code, "stopped; in total" in log) == (0, True)
 

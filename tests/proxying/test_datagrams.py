@@ -335,6 +335,20 @@ async def test_faults_of_both_directions(far: Far, autojump_clock: Clock) -> Non
     assert dropped[techo.DropReason.FAULT] == 1
 
 
+async def test_faults_change_while_it_runs(udp: Far) -> None:
+    """The next datagrams have the new ones, in each direction, and then none again."""
+    async with testing.open_proxy(udp.endpoint, udp.listening()) as proxy:
+        with udp.client(proxy) as client:
+            for size in (5, 2, 5):
+                proxy.set_upstream_faults(*[testing.Truncate(size)] * (size < 5))
+                proxy.set_faults(*[testing.Lengthen(1)] * (size < 5))
+                await client.send(b"hello")
+                data, sender = await udp.receive()
+                assert data == b"hello"[:size]
+                await udp.send(data, sender)
+                assert len(await received(client)) == size + (size < 5)
+
+
 async def test_a_name_of_several_addresses(udp: Far, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where one refuses, the next gets what was sent, so that nothing is lost."""
 

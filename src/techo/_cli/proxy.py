@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
@@ -142,8 +143,10 @@ def _proxy(options: argparse.Namespace, tell: Callable[[str], None]) -> int:
         return refuse(str(error))
 
     def reread() -> None:
-        faults.read_again(lambda found: service.set_faults(found, None))
-        upstream.read_again(lambda found: service.set_faults(None, found))
+        if faults.path:
+            faults.read_again(service.set_faults)
+        if upstream.path:
+            upstream.read_again(functools.partial(service.set_faults, upstream=True))
 
     files = faults.path or upstream.path
     return run(service, [listen], tell, reread=reread if files else None)

@@ -102,9 +102,7 @@ class Proxy(OneEndpoint):
     def _set_faults(self, faults: Sequence[Fault], *, running: bool, upstream: bool) -> None:
         _FAULTS.check(faults=faults)
         FLAG.check(running=running)
-        service = self._service.service
-        connections = service.registry if running else ()
-        self._interceptor.set_faults(faults, service.checked, connections, upstream=upstream)
+        self._service.set_faults(faults, running=running, upstream=upstream)
 
     def statistics(self) -> Statistics:
         """Return a snapshot of the counters, which are of what clients sent and got."""

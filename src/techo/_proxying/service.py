@@ -11,7 +11,7 @@ import trio
 from techo._faults.plan import Planner
 from techo._faults.values import Fault
 from techo._proxying.datagrams import open_flows
-from techo._proxying.interception import ProxyInterceptor, check_faults
+from techo._proxying.interception import ProxyInterceptor
 from techo._proxying.kinds import untouched
 from techo._proxying.target import Target
 from techo._server.hook import ServiceHook
@@ -94,22 +94,16 @@ class ProxyService:
                 note_total(self.statistics())
 
     def set_faults(
-        self, faults: Sequence[Fault] | None, upstream_faults: Sequence[Fault] | None
+        self, faults: Sequence[Fault], *, running: bool = False, upstream: bool = False
     ) -> None:
-        """Replace those of what comes from now on; None leaves a direction as it is.
+        """Replace the faults of one direction; see `Proxy.set_faults`.
 
         Raises:
             ValueError: one cannot happen there; the text names it, and nothing changes.
         """
-        interceptor = self.interceptor
-        for transport, place, _ in self.service.checked if faults else ():
-            check_faults(faults or (), transport, place)
-        target = interceptor.target
-        check_faults(upstream_faults or (), target.transport, target)
-        if faults is not None:
-            interceptor.planner.set_faults(faults)
-        if upstream_faults is not None:
-            interceptor.upstream_planner.set_faults(upstream_faults)
+        service = self.service
+        connections = service.registry if running else ()
+        self.interceptor.set_faults(faults, service.checked, connections, upstream=upstream)
 
     def leave(self) -> None:
         """Go on as before: a connection of a proxy does not end with a reply."""
