@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import errno
+import itertools
 import logging
 import socket
 from collections.abc import AsyncIterator
@@ -20,6 +22,7 @@ from hypothesis import strategies as st
 import techo
 from helpers import PATIENCE, ended, open_descriptors, until
 from techo import testing
+from techo._proxying import flow
 from techo.testing import Proxy
 
 Clock = trio.testing.MockClock
@@ -190,6 +193,32 @@ async def test_the_quietest_source_makes_room(
             await one.send(b"again")
             assert await udp.receive() == (b"again", senders[0])
     assert "max-connections 2 reached; refused" in caplog.text
+
+
+async def test_a_shortage_costs_the_quietest_source(
+    udp: Far, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a descriptor for one more, it makes room, and what is sent again passes."""
+    tries = itertools.count(1)
+
+    def open_towards(found: Any) -> socket.socket:
+        if next(tries) == 2:
+            raise OSError(errno.EMFILE, "too many open files")
+        return real(found)
+
+    real = flow.open_towards
+    monkeypatch.setattr(flow, "open_towards", open_towards)
+    async with testing.open_proxy(udp.endpoint, udp.listening()) as proxy:
+        with udp.client(proxy) as one, udp.client(proxy) as two:
+            await one.send(b"one")
+            await udp.receive()
+            await two.send(b"lost")
+            await until(lambda: ended(proxy.statistics()))
+            await two.send(b"two")
+            assert (await udp.receive())[0] == b"two"
+        statistics = proxy.statistics()
+    assert ended(statistics) == {"refused": 1, "aborted": 1}
+    assert statistics.datagrams.dropped[techo.DropReason.BLOCKED] == 1
 
 
 async def test_a_host_has_its_own_bound(udp: Far) -> None:

@@ -17,7 +17,7 @@ from typing import Final, NoReturn, TypeAlias
 import attrs
 import trio
 
-from techo._addresses import network_of, peer_host
+from techo._addresses import Found, network_of, peer_host
 from techo._faults.datagrams import FaultySender, LostOnPurposeError
 from techo._faults.plan import Planner
 from techo._kernel.datagram_sockets import DatagramSocket, Sender
@@ -131,11 +131,21 @@ class Flows:
         )
         self._flows[key] = flow
         if (found := known_addresses(self.target)) is not None:
-            flow.begin(found)
+            self._begin(flow, found)
         if self._reached:  # or there would be a line for each datagram
             events.connected(connection)
         self.nursery.start_soon(flow.run)
         return flow
+
+    def _begin(self, flow: Flow, found: list[Found]) -> None:
+        try:
+            flow.begin(found)
+        except OSError as error:
+            if flow.connection.outcome is not Outcome.ABORTED:
+                raise
+            # The next source has room then, and this one if it sends again.
+            self._refuse_quietest("too few descriptors or too little memory")
+            raise OSError(errno.ENOBUFS, error.strerror) from error
 
     def _admit(self, connection: Connection) -> None:
         """Record a new flow; those that were quiet for longest make room.

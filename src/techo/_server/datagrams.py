@@ -82,7 +82,11 @@ class DropReason(enum.StrEnum):
     """The system refused to send the reply there."""
 
 
-_CAUSES: Final = {reason: f"datagrams not answered ({reason})" for reason in DropReason}
+_CAUSES: Final = {
+    (reason, echoes): f"datagrams not {'answered' if echoes else 'passed on'} ({reason})"
+    for reason in DropReason
+    for echoes in (True, False)
+}
 """What the log says of each. A flood of them has no time to compose it again and again."""
 
 
@@ -292,7 +296,7 @@ class DatagramService:
     def _drop(self, reason: DropReason, place: DatagramSocket, peer: Sender) -> bool:
         """Count a datagram that is not answered; return whether it is the first in a while."""
         self._dropped[reason] += 1
-        kind = "dropped", _CAUSES[reason], place.endpoint
+        kind = "dropped", _CAUSES[reason, place.echoes], place.endpoint
         throttle = None if reason is DropReason.FAULT else self.throttle
         return rejected(throttle, kind, peer, next(self._numbers))
 
