@@ -20,7 +20,7 @@ LIES: list[type[Fault]] = [Corrupt, Lengthen]
 """What no network does and no checksum of these protocols would notice."""
 
 THOROUGH = settings(
-    max_examples=200,
+    max_examples=100,
     deadline=None,  # virtual time makes one in real time meaningless
     database=None,
     derandomize=True,

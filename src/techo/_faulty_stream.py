@@ -15,6 +15,7 @@ from techo._embedded import transport_of
 from techo._faults.plan import Plan, Planner, check_applicable
 from techo._faults.transport import FaultEndedError, FaultyTransport
 from techo._faults.values import (
+    FAULTS,
     Delay,
     Fault,
     FaultEvent,
@@ -32,12 +33,6 @@ from techo._validation import Requirement
 _ROOM: Final = 2**16
 """Bytes that can be sent to a peer that never reads, as into the buffers of a system."""
 
-_FAULTS: Final = Requirement(
-    "a list of faults of techo.testing",
-    lambda value: (
-        isinstance(value, Sequence) and all(isinstance(each, Fault) for each in value)
-    ),
-)
 _STREAM: Final = Requirement(
     "a trio.abc.Stream", lambda value: isinstance(value, trio.abc.Stream)
 )
@@ -384,7 +379,7 @@ def faulty(
         ValueError: a fault cannot happen on such a stream, or a value is of another kind.
     """
     _STREAM.check(stream=stream)
-    _FAULTS.check(faults=faults, received=received)
+    FAULTS.check(faults=faults, received=received)
     half_closeable = isinstance(stream, trio.abc.HalfCloseableStream)
     for each in (faults, received):
         check_applicable(each, "memory", "a stream")

@@ -169,6 +169,8 @@ def test_command_lines_name_places() -> None:
     assert (options.fault, options.upstream_fault) == ([Reset(1)], [Stall(2)])
     with pytest.raises(ValueError, match="upstream_faults are a proxy's"):
         both.command_line("8000")
+    with pytest.raises(ValueError, match="is not a list of faults"):
+        FaultPlan(["reset"])  # type: ignore[list-item]  # the point of it
     with pytest.raises(ValueError, match="a proxy to 8001 needs listen"):
         both.command_line(target="8001")
 
@@ -183,6 +185,13 @@ def test_command_lines_name_places() -> None:
         (["tcp"], {"max_bytes": 0}, "max_bytes 0 is not a whole number from 1"),
         (["tcp"], {"connections": 0}, "connections 0 is not a whole number from 1"),
         (["tcp"], {"max_seconds": 0}, "max_seconds 0 is not a number of seconds from 0.001"),
+        (["tcp"], {"max_seconds": "1"}, "max_seconds '1' is not a number of seconds from"),
+        (
+            ["tcp", Reset(3)],
+            {},
+            r"kinds Reset\(after=3\) is not a kind of fault",
+        ),
+        (["tcp"], {"without": [int]}, "without <class 'int'> is not a kind of fault"),
         (["tcp", Stall], {"without": [Stall]}, "no kind of fault is left"),
     ],
 )

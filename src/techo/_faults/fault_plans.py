@@ -10,7 +10,7 @@ import attrs
 
 from techo._faults import values
 from techo._faults.text import write_fault
-from techo._faults.values import DATAGRAMS, EVERYTHING, Fault
+from techo._faults.values import DATAGRAMS, EVERYTHING, FAULTS, Fault
 from techo._printable import did_you_mean, quoted
 from techo._validation import COUNT, NATURAL, SECONDS_FROM_0, Requirement
 from techo.endpoint import Endpoint, Kind
@@ -64,8 +64,11 @@ _SEEDS: Final = 2**16
 _MILLISECOND: Final = 0.001
 
 _MILLISECONDS: Final = Requirement(
-    "a number of seconds from 0.001", lambda value: value >= _MILLISECOND, also=SECONDS_FROM_0
+    "a number of seconds from 0.001",
+    lambda value: SECONDS_FROM_0.missing(value) is None and value >= _MILLISECOND,
 )
+
+_KIND: Final = Requirement("a kind of fault, such as Reset", _KINDS.__contains__)
 
 
 def _as_tuple(faults: Iterable[Fault]) -> tuple[Fault, ...]:
@@ -76,14 +79,18 @@ def _as_tuple(faults: Iterable[Fault]) -> tuple[Fault, ...]:
 class FaultPlan:
     """What goes wrong in one test.
 
-    Give its fields to `open_server`, `open_memory_server`, `open_proxy` or `faulty`. Its repr
-    is the values as Python reads them back; `str()` is the same as options of the command line.
+    Give its fields to `open_server`, `open_memory_server` or `open_proxy`. For a client's own
+    stream that is ``faulty(stream, *plan.upstream_faults, received=plan.faults)``. Its repr is
+    the values as Python reads them back; `str()` is the same as options of the command line.
+
+    Raises:
+        ValueError: a field is of another kind, or out of range; the text names it.
     """
 
-    faults: tuple[Fault, ...] = attrs.field(default=(), converter=_as_tuple)
+    faults: tuple[Fault, ...] = attrs.field(default=(), converter=_as_tuple, validator=FAULTS)
     """What goes wrong with what the client gets."""
     upstream_faults: tuple[Fault, ...] = attrs.field(
-        default=(), converter=_as_tuple, kw_only=True
+        default=(), converter=_as_tuple, validator=FAULTS, kw_only=True
     )
     """What goes wrong, behind a proxy, with what the target gets."""
     seed: int = attrs.field(default=0, validator=NATURAL, kw_only=True)
@@ -170,7 +177,7 @@ def fault_plans(
     _MILLISECONDS.check(max_seconds=max_seconds)
     kind = _transport_of(transport)
     return _Strategies(kind, max_bytes, max_seconds, connections).plans(
-        _chosen(kind, kinds, set(without)), max_faults, max_upstream_faults
+        _chosen(kind, kinds, tuple(without)), max_faults, max_upstream_faults
     )
 
 
@@ -190,10 +197,13 @@ def _transport_of(transport: Endpoint | str) -> str:
 
 
 def _chosen(
-    transport: str, wanted: tuple[type[Fault], ...], unwanted: set[type[Fault]]
+    transport: str, wanted: tuple[type[Fault], ...], unwanted: tuple[type[Fault], ...]
 ) -> list[type[Fault]]:
     """Return the kinds of fault to choose from, the simplest first."""
+    for kind in unwanted:
+        _KIND.check(without=kind)
     for kind in wanted:
+        _KIND.check(kinds=kind)
         if transport not in kind.transports:
             able = ", ".join(sorted(kind.transports))
             raise ValueError(f"{kind.__name__} cannot happen on {transport}, only on {able}")

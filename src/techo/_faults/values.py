@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 import attrs
@@ -321,3 +322,10 @@ class FaultEvent:
     """Seconds since it was accepted, in the run's clock."""
     fault: Fault
     """What was done."""
+
+
+def _are_faults(value: Any) -> bool:
+    return isinstance(value, Sequence) and all(isinstance(each, Fault) for each in value)
+
+
+FAULTS: Final = Requirement("a list of faults of techo.testing", _are_faults)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import attrs
 import trio
 
-from techo._faults.values import Fault, FaultEvent
+from techo._faults.values import FAULTS, Fault, FaultEvent
 from techo._memory.listener import BACKLOG, MemoryListener
 from techo._memory.stream import MemoryStream
 from techo._nursery import open_bare_nursery
@@ -23,12 +23,6 @@ from techo._server.service import closing
 from techo._validation import FLAG, Requirement
 from techo.endpoint import Endpoint
 
-
-def _are_faults(value: Any) -> bool:
-    return isinstance(value, Sequence) and all(isinstance(each, Fault) for each in value)
-
-
-_FAULTS: Final = Requirement("a list of faults of techo.testing", _are_faults)
 _LIMITS: Final = Requirement("of techo.Limits", lambda value: isinstance(value, Limits))
 
 
@@ -100,7 +94,7 @@ class Proxy(OneEndpoint):
         self._set_faults(faults, running=running, upstream=True)
 
     def _set_faults(self, faults: Sequence[Fault], *, running: bool, upstream: bool) -> None:
-        _FAULTS.check(faults=faults)
+        FAULTS.check(faults=faults)
         FLAG.check(running=running)
         self._service.set_faults(faults, running=running, upstream=upstream)
 
@@ -157,7 +151,7 @@ async def open_proxy(
         OSError: a name is unknown or an address can't be bound; its `filename` is the endpoint.
     """
     async with closing(places), open_bare_nursery() as nursery:
-        _FAULTS.check(faults=faults, upstream_faults=upstream_faults)
+        FAULTS.check(faults=faults, upstream_faults=upstream_faults)
         limits = limits or Limits()
         _LIMITS.check(limits=limits)
         service = ProxyService.of(Target.of(target), limits, faults, upstream_faults, seed)
