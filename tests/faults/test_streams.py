@@ -6,6 +6,7 @@ A client sees the same of a server with faults and of a proxy with them before a
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypeAlias
@@ -14,7 +15,7 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import techo
@@ -292,6 +293,27 @@ def test_what_goes_wrong_does_not_depend_on_how_bytes_come_in(
     whole = trio.run(main, [data], clock=clock)
     clock = trio.testing.MockClock(autojump_threshold=0)
     assert trio.run(main, messages, clock=clock) == whole
+
+
+@given(plan=testing.fault_plans("memory"))
+@settings(max_examples=40, derandomize=True)
+def test_a_client_sees_the_same_of_a_proxy(plan: testing.FaultPlan) -> None:
+    """Bytes, end, outcome and history are those of an echo server with the same faults."""
+    # In a stall a proxy still passes on what comes the other way. What is refused is closed
+    # before or after the first message has come, and what is late for the limit is cut.
+    assume(not any(isinstance(each, testing.Stall | testing.Refuse) for each in plan.faults))
+    delays = [each for each in plan.faults if isinstance(each, testing.Delay)]
+    assume(sum(each.seconds + each.jitter for each in delays) < IDLE - 3)
+
+    def told(opened: Opened) -> tuple[object, ...]:
+        clock = trio.testing.MockClock(autojump_threshold=0)
+        seen = trio.run(
+            functools.partial(see, *plan.faults, seed=plan.seed, opened=opened), clock=clock
+        )
+        events = [(event.offset, event.fault) for event in seen.history]
+        return seen.data, seen.end, seen.outcome, events
+
+    assert told(open_proxied) == told(open_server)
 
 
 async def test_a_minute_s_stall_costs_no_time(autojump_clock: trio.testing.MockClock) -> None:

@@ -81,6 +81,8 @@ class FaultyTransport(Transport):
         self.socket = below.socket
         self.source: FaultyTransport | None = None
         """Where what is sent comes from; None for the peer itself, as in an echo."""
+        self.ended_by: Fault | None = None
+        """The fault that has ended it, whose consequences another task may notice first."""
         self._below = below
         self._connection = connection
         self._held_back = HeldBack[tuple[bytes, ...]]()
@@ -139,6 +141,7 @@ class FaultyTransport(Transport):
         self._begins = False
         if (unread := self._plan.first(CloseUnread)) is not None:
             self._plan.note(unread)
+            self.ended_by = unread
             await self._below.aclose()
             raise FaultEndedError(unread)
         if isinstance(self._ending, Reset) and not _place(self._ending):
@@ -246,6 +249,7 @@ class FaultyTransport(Transport):
             self._connection.end_wait_when_draining()
             await self._planned_anew.wait()
             return
+        self.ended_by = ending
         if isinstance(ending, Reset):
             await self._below.reset()
         raise FaultEndedError(ending)

@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 import trio
 
-from techo._faults.transport import FaultyTransport
+from techo._faults.transport import FaultEndedError, FaultyTransport
 from techo._nursery import open_bare_nursery
 from techo._server.connection import Connection, Outcome
 from techo._server.conversation import PIECE
@@ -108,6 +108,8 @@ class Relay:
                 self.to_client.connection, self._over, self.to_client, self.to_target
             )
             nursery.cancel_scope.cancel(reason="the connection is over")
+        if (fault := self.client.ended_by or self.target.ended_by) is not None:
+            raise FaultEndedError(fault)
         if isinstance(self._failure, OSError):  # a message that does not fit
             raise trio.BrokenResourceError(str(self._failure)) from self._failure
         if self._failure is not None:
