@@ -292,7 +292,7 @@ class FaultyStream(trio.abc.Stream):
             try:
                 yield
             except FaultEndedError as error:
-                await self._break(scope)
+                await self._break(scope, error.fault)
                 raise trio.BrokenResourceError(f"ended by {error.fault}") from None
             except trio.ClosedResourceError:
                 if self._closed or not self._broken:
@@ -303,13 +303,16 @@ class FaultyStream(trio.abc.Stream):
         if scope.cancelled_caught:
             await self._check_usable()
 
-    async def _break(self, ours: trio.CancelScope) -> None:
+    async def _break(self, ours: trio.CancelScope, fault: Fault) -> None:
         """Break the connection, for both ends and for the other task that uses this one."""
         self._broken = True
         for scope in self._busy.values():
             if scope is not ours:
                 scope.cancel(reason="a fault has ended the stream")
-        await self._below.reset()
+        if isinstance(fault, Refuse):  # which is no more than a close
+            await trio.aclose_forcefully(self._below)
+        else:
+            await self._below.reset()
 
     async def _check_usable(self) -> None:
         if self._closed or self._broken:
