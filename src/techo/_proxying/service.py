@@ -68,7 +68,7 @@ class ProxyService:
         """Return a snapshot of the counters."""
         return self.service.statistics()
 
-    async def serve(
+    async def serve(  # noqa: ASYNC128  -- the service does
         self,
         *places: Endpoint | str | trio.abc.Listener[Any],
         task_status: trio.TaskStatus[tuple[Endpoint, ...]],
