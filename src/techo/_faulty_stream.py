@@ -287,28 +287,30 @@ class FaultyStream(trio.abc.Stream):
         if what in self._busy:
             raise trio.BusyResourceError(f"another task is using this stream to {what}")
         await self._check_usable()
+        ended_by: Fault | None = None
         with trio.CancelScope() as scope:
             self._busy[what] = scope
             try:
                 yield
             except FaultEndedError as error:
-                await self._break(scope, error.fault)
-                raise trio.BrokenResourceError(f"ended by {error.fault}") from None
+                ended_by = error.fault
             except trio.ClosedResourceError:
                 if self._closed or not self._broken:
                     raise
                 raise trio.BrokenResourceError("ended by a fault") from None
             finally:
                 del self._busy[what]
+        if ended_by is not None:
+            await self._break(ended_by)
+            raise trio.BrokenResourceError(f"ended by {ended_by}")
         if scope.cancelled_caught:
             await self._check_usable()
 
-    async def _break(self, ours: trio.CancelScope, fault: Fault) -> None:
+    async def _break(self, fault: Fault) -> None:
         """Break the connection, for both ends and for the other task that uses this one."""
         self._broken = True
         for scope in self._busy.values():
-            if scope is not ours:
-                scope.cancel(reason="a fault has ended the stream")
+            scope.cancel(reason="a fault has ended the stream")
         if isinstance(fault, Refuse):  # which is no more than a close
             await trio.aclose_forcefully(self._below)
         else:
