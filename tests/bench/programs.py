@@ -117,7 +117,7 @@ class Programs:
         if server == HAPROXY:
             return [sys.executable, "-P", str(HERE / "with_haproxy.py"), port_of(target)]
         if server == TECHO_PROXY:
-            transport = port_of(target)
+            transport = f"{transport}:{port_of(target)}"
         if server in WORKERS:
             options = ["-q", "--reply", "raw", "--workers", WORKERS[server]]
             return [sys.executable, "-P", "-m", "techo", *options, "127.0.0.1:0"]

@@ -142,6 +142,19 @@ def proxy(name: str, count: int, size: int) -> Row:
     )
 
 
+def proxy_datagrams(name: str, count: int, size: int) -> Row:
+    """Return the same of datagrams, each source of which has a socket of its own.
+
+    A round trip has two datagrams through a proxy, each of which may cost twice an echo's.
+    """
+    return attrs.evolve(
+        echo(name, count, size, {"techo": 4.0}, transport="udp"),
+        work=f"through a proxy: {count} UDP sockets x {size} B, closed loop",
+        subject="techo-proxy",
+        target="asyncio-datagram",
+    )
+
+
 def start(option: str) -> Row:
     """Make a row of a techo that prints what `option` says, and ends."""
     return Row(
@@ -306,6 +319,7 @@ ROWS: Final = (
     echo("sslstream64", 100, 64, {"trio": 1.15}, transport="tls", subject="techo-sslstream"),
     proxy("proxy", 100, 64),
     proxy("proxy-10x16k", 10, 2**14),
+    proxy_datagrams("proxy-udp", 100, 64),
     Row(
         name="stamped",
         work="100 connections x 64 B, closed loop, stamped",

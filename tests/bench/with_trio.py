@@ -1,8 +1,8 @@
 """Servers to measure that run on trio: `with_trio.py NAME WHERE [PROBE]` prints its address.
 
-WHERE is tcp, udp, unix, tls:FILE or tls+tcp:FILE, with the certificate there; of a proxy the
-port of the echo behind it. With PROBE, the
-name of a file, another task of the run notes there how late it is woken up.
+WHERE is tcp, udp, unix, tls:FILE or tls+tcp:FILE, with the certificate there; of a proxy it is
+tcp:PORT or udp:PORT, which is the echo behind it. With PROBE, the name of a file, another task
+of the run notes there how late it is woken up.
 """
 
 from __future__ import annotations
@@ -70,10 +70,12 @@ async def serve_techo(where: str, probe: str | None, reply: techo.Reply = techo.
         await stay(probe)
 
 
-async def pass_on(port: str, probe: str | None) -> None:
+async def pass_on(target: str, probe: str | None) -> None:
     """Pass everything on to an echo, without faults."""
-    async with testing.open_proxy(f"127.0.0.1:{port}", "127.0.0.1:0") as proxy:
-        announce({"tcp": proxy.port})
+    kind, _, port = target.partition(":")
+    places = f"{kind}://127.0.0.1:{port}", f"{kind}://127.0.0.1:0"
+    async with testing.open_proxy(*places) as proxy:
+        announce({kind: proxy.port})
         await stay(probe)
 
 

@@ -99,15 +99,15 @@ class Flows:
         if flow is not None:
             self._flows.move_to_end(key)
             try:
-                return self._pass_on(flow, data)
+                size = flow.pass_on(data)
             except OSError:
                 # What came back was about an earlier one, and somebody may be there again.
                 if not flow.over:
                     raise
-        return self._pass_on(self._open(key, side, answer), data)
-
-    def _pass_on(self, flow: Flow, data: bytes | memoryview) -> int:
-        size = flow.pass_on(data)
+                flow = None
+        if flow is None:
+            flow = self._open(key, side, answer)
+            size = flow.pass_on(data)
         flow.connection.received(size, trio.current_time())
         return size
 

@@ -216,7 +216,8 @@ class Flow:
             self.end(outcome)  # unless it is over
 
     def _receive(self) -> None:
-        for _ in range(_BATCH):
+        # What polls is called again if there is more; to find out that there isn't costs more.
+        for _ in range(_BATCH if self.poll is None else 1):
             if self._sock is None:
                 return
             try:
