@@ -258,6 +258,8 @@ async def test_limits_hold(tmp_path: Path) -> None:
         with contextlib.suppress(trio.BrokenResourceError):
             await line.client.send(bytes(10**8))
         assert await line.outcome() == {"stalled": 1}
+        with pytest.raises(trio.BrokenResourceError):  # of which not all has passed
+            await receive_all(line.target)
     if pump.AVAILABLE:
         assert not Splicer.of_this_run()._ends
     assert await open_descriptors() - before <= 1  # the splicer's own
@@ -393,3 +395,17 @@ async def test_other_faults_can_take_over_an_open_connection(
     places = [event.offset - len(b"before") for event in history]
     places = [place for place in places if place < sent]
     assert places == bad
+
+
+@pytest.mark.skipif(not pump.AVAILABLE, reason="this system has no epoll")
+async def test_what_there_is_no_memory_for_aborts_its_connection(tmp_path: Path) -> None:
+    """Bytes that were received and cannot be kept are not left out; others are passed on."""
+    async with opened("tcp", tmp_path) as line:
+        with patch.object(Splicer, "_hold", side_effect=MemoryError):
+            with trio.fail_after(PATIENCE), pytest.raises(trio.BrokenResourceError):
+                await line.client.send(bytes(10**8))
+            assert await line.outcome() == {"aborted": 1}
+    async with opened("tcp", tmp_path) as line:
+        await line.client.send(b"later")
+        with trio.fail_after(PATIENCE):
+            assert await line.target.receive() == b"later"

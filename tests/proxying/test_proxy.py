@@ -165,6 +165,28 @@ async def test_a_side_that_reads_nothing_stops_the_other(
     assert ended(proxy.statistics()) == {"stalled": 1}
 
 
+@pytest.mark.parametrize("ended_by", ["limit", "exception"])
+async def test_what_is_cut_off_does_not_look_whole(
+    ended_by: str, autojump_clock: Clock
+) -> None:
+    """If bytes are on their way when a limit or a block ends, their receiver is reset."""
+    far = Far()
+    with contextlib.suppress(LookupError):
+        async with testing.open_proxy(
+            far.connect, limits=techo.Limits(idle_timeout=7)
+        ) as proxy:
+            client, target = await proxy.connect(), await far.accept()
+            with (
+                contextlib.suppress(trio.BrokenResourceError),
+                trio.move_on_after(5 if ended_by == "exception" else 10),
+            ):
+                await target.send_all(bytes(10**6))
+            if ended_by == "exception":
+                raise LookupError
+    with pytest.raises(trio.BrokenResourceError):
+        await receive_until_end(client)
+
+
 async def test_a_target_that_cannot_be_reached_is_counted_and_logged_once(
     caplog: pytest.LogCaptureFixture, autojump_clock: Clock
 ) -> None:

@@ -82,7 +82,10 @@ class Session:
     async def run(self) -> Outcome:
         """Connect to the target, pass on what comes, and end both sides.
 
-        The client's transport stays open. Cancellation closes the target's at once.
+        The client's transport stays open. Cancellation closes the target's at once. If a limit
+        or cancellation ends it while something is on its way, both sides are reset, or it would
+        look to one of them like all that the other has sent. Where faults are planned it is
+        closed as an echo is.
 
         Raises:
             trio.BrokenResourceError: one side broke; so is the other now.
@@ -104,14 +107,21 @@ class Session:
                 faulted = outcome is Outcome.FAULTED
                 await self._end_gracefully(self._reached, flush=not faulted)
         except trio.BrokenResourceError:
-            await self.client.reset()  # noqa: ASYNC120  -- waits for nothing
-            if self._reached is not None:
-                await self._reached.reset()  # noqa: ASYNC120  -- likewise
+            await self._reset_both()  # noqa: ASYNC120  -- waits for nothing
             raise
         finally:
-            if self._reached is not None:
+            if connection.send_pending and not self.plans.go_wrong():
+                await self._reset_both()  # noqa: ASYNC102  -- waits for nothing
+            elif self._reached is not None:
                 await trio.aclose_forcefully(self._reached)  # noqa: ASYNC102  -- waits for nothing
         return outcome
+
+    async def _reset_both(self) -> None:
+        try:
+            await self.client.reset()
+        finally:  # also if that was cancelled
+            if self._reached is not None:
+                await self._reached.reset()  # noqa: ASYNC102  -- waits for nothing
 
     async def _pass(self) -> Outcome:
         """Pass on what comes, by the splicer if nothing is to go wrong and it can."""

@@ -269,10 +269,12 @@ class Splicer:
                     connection.bytes_out += sent
                 if sent != size:
                     self._hold(end.other, memoryview(bytes(piece[sent:])))
-            except OSError as error:
+            except (OSError, MemoryError) as error:
                 broken = trio.BrokenResourceError(str(error))
                 broken.__cause__ = error
                 self._end_pair(end.pair, broken)
+                if isinstance(error, MemoryError):  # and what it has received is lost
+                    raise
 
     def _is_to_be_read(self, end: End, flags: int, now: float) -> bool:
         """Do what more than arrived bytes ask for; return whether to receive then.
