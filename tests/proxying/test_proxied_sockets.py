@@ -409,3 +409,21 @@ async def test_what_there_is_no_memory_for_aborts_its_connection(tmp_path: Path)
         await line.client.send(b"later")
         with trio.fail_after(PATIENCE):
             assert await line.target.receive() == b"later"
+
+
+@both_ways
+@pytest.mark.parametrize("first", SIDES)
+async def test_an_offset_counts_all_that_was_sent(first: str, tmp_path: Path) -> None:
+    """However often the faults were changed before one happens."""
+    async with opened("tcp", tmp_path) as line:
+        ours, theirs = line.ends(first)
+        upstream = first == "client"
+        change = line.proxy.set_upstream_faults if upstream else line.proxy.set_faults
+        with trio.fail_after(PATIENCE):
+            for faults in ((), (), (testing.Truncate(3),)):
+                change(*faults, running=True)
+                await ours.send(b"hello")
+                await theirs.receive()
+            assert await theirs.receive() is None
+    history = line.proxy.upstream_history if upstream else line.proxy.history
+    assert [event.offset for event in history] == [5 + 5 + 3]

@@ -66,8 +66,10 @@ class Session:
     def note_passed(self) -> None:
         """Count in the plans what the splicer has passed on, which it does not do."""
         if self._pair is not None:
-            self.plans.to_client.offset = self.connection.bytes_out + self._pair.client.waiting
-            self.plans.to_target.offset = self.connection.bytes_in
+            to_client, to_target = self.plans.to_client, self.plans.to_target
+            sent = self.connection.bytes_out + self._pair.client.waiting
+            to_client.offset = sent - to_client.sent_before
+            to_target.offset = self.connection.bytes_in - to_target.sent_before
 
     def plan_anew(self, *, upstream: bool) -> None:
         """Let another plan, which is among the plans already, happen from now on."""
