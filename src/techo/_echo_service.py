@@ -33,14 +33,11 @@ def _is_reply(value: Any) -> bool:
     return callable(value) and not any(map(inspect.iscoroutinefunction, functions))
 
 
-def _are_faults(value: Any) -> bool:
-    if not isinstance(value, Sequence):
-        return False
-    if value:
-        from techo._faults.values import Fault  # noqa: PLC0415  -- a good server has none
+def _check_faults(faults: Any) -> None:
+    if faults or not isinstance(faults, Sequence):
+        from techo._faults.values import FAULTS  # noqa: PLC0415  -- a good server has none
 
-        return all(isinstance(each, Fault) for each in value)
-    return True
+        FAULTS.check(faults=faults)
 
 
 _REPLY: Final = Requirement(
@@ -50,7 +47,6 @@ _LIMITS: Final = Requirement("of techo.Limits", lambda value: isinstance(value, 
 _CONTEXT: Final = Requirement(
     "an ssl.SSLContext", lambda value: isinstance(value, ssl.SSLContext)
 ).or_off()
-_FAULTS: Final = Requirement("a list of faults of techo.testing", _are_faults)
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -89,7 +85,7 @@ class EchoService(OneEndpoint):
         _REPLY.check(reply=self.reply)
         _LIMITS.check(limits=self.limits)
         _CONTEXT.check(tls=self.tls)
-        _FAULTS.check(faults=self.faults)
+        _check_faults(self.faults)
         if not self.faults:
             return None
         from techo._faults.plan import Planner  # noqa: PLC0415  -- as above
@@ -134,7 +130,7 @@ class EchoService(OneEndpoint):
             ValueError: one is no fault, or cannot happen where the service listens; what was in
                 force stays.
         """
-        _FAULTS.check(faults=faults)
+        _check_faults(faults)
         FLAG.check(running=running)
         service, injector = self._service, self._injector
         if faults and injector is None:

@@ -291,7 +291,7 @@ async def test_what_no_stream_can_do_is_refused() -> None:
     for fault in (DropReply(), NoCloseNotify()):
         with pytest.raises(ValueError, match=r"cannot happen on a stream, only on"):
             faulty(ours, received=[fault])
-    with pytest.raises(ValueError, match="is not a list of faults"):
+    with pytest.raises(ValueError, match="is not only faults of techo"):
         faulty(ours, [Reset()])  # type: ignore[call-overload]
     with pytest.raises(ValueError, match=r"stream 5 is not a trio\.abc\.Stream"):
         faulty(5)  # type: ignore[call-overload]

@@ -95,8 +95,8 @@ async def test_bad_faults_leave_the_old_ones(
     async with open_memory_server(reply=techo.raw, faults=faults) as server:
         for bad, reason in (
             (DropReply(), "fault DropReply.. cannot happen on memory, only on ip, udp"),
-            ([Reset()], "is not a list of faults"),
-            ("reset", "is not a list of faults"),
+            ([Reset()], "is not only faults of techo.testing, such as Reset"),
+            ("reset", "is not only faults"),
         ):
             with pytest.raises(ValueError, match=reason):
                 server.set_faults(Reset(), bad, running=True)  # type: ignore[arg-type]

@@ -87,7 +87,7 @@ class Waits:
         ({"limits": 5}, "limits 5 is not of techo.Limits"),
         ({"tls": "cert.pem"}, "tls 'cert.pem' is not an ssl.SSLContext, or None"),
         ({"faults": Delay(1)}, "is not a list of faults of techo.testing"),
-        ({"faults": ["delay=1"]}, "is not a list of faults"),
+        ({"faults": ["delay=1"]}, "is not only faults of techo.testing, such as Reset"),
     ],
 )
 def test_a_value_of_another_kind_is_refused_by_its_name(

@@ -169,7 +169,7 @@ def test_command_lines_name_places() -> None:
     assert (options.fault, options.upstream_fault) == ([Reset(1)], [Stall(2)])
     with pytest.raises(ValueError, match="upstream_faults are a proxy's"):
         both.command_line("8000")
-    with pytest.raises(ValueError, match="is not a list of faults"):
+    with pytest.raises(ValueError, match="is not only faults of techo"):
         FaultPlan(["reset"])  # type: ignore[list-item]  # the point of it
     with pytest.raises(ValueError, match="a proxy to 8001 needs listen"):
         both.command_line(target="8001")

@@ -324,8 +324,11 @@ class FaultEvent:
     """What was done."""
 
 
-def _are_faults(value: Any) -> bool:
-    return isinstance(value, Sequence) and all(isinstance(each, Fault) for each in value)
-
-
-FAULTS: Final = Requirement("a list of faults of techo.testing", _are_faults)
+FAULTS: Final = Requirement(
+    "a list of faults of techo.testing",
+    lambda value: isinstance(value, Sequence),
+    also=Requirement(
+        "only faults of techo.testing, such as Reset()",
+        lambda value: all(isinstance(each, Fault) for each in value),
+    ),
+)
