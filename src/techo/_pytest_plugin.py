@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
 
@@ -90,6 +90,7 @@ async def techo_faulty_server() -> AsyncIterator[StartServer]:
             endpoint: Endpoint | str = LOOPBACK,
             **options: Unpack[ServerOptions],
         ) -> EchoService:
+            _refuse_faults(options)
             options = {"reply": raw, **options}
             return await start_block(open_server(endpoint, faults=faults, **options))
 
@@ -116,6 +117,7 @@ async def techo_proxy() -> AsyncIterator[StartProxy]:
             endpoint: Endpoint | str | None = None,
             **options: Unpack[ProxyOptions],
         ) -> Proxy:
+            _refuse_faults(options)
             place = endpoint or place_before(target)
             return await start_block(open_proxy(target, place, faults=faults, **options))
 
@@ -137,6 +139,14 @@ async def _starting() -> AsyncIterator[
 
         yield start
         nursery.cancel_scope.cancel()
+
+
+def _refuse_faults(options: Mapping[str, object]) -> None:
+    """Refuse the keyword that `techo.open_server` has, which is what people try first."""
+    if "faults" in options:
+        raise TypeError(
+            "this takes faults as arguments, each alone: Reset(), not faults=[Reset()]"
+        )
 
 
 async def _keep_open(
@@ -168,6 +178,7 @@ def techo_thread_server() -> Iterator[StartThreadServer]:
             endpoint: Endpoint | str = LOOPBACK,
             **options: Unpack[ServerOptions],
         ) -> ThreadServer:
+            _refuse_faults(options)
             options = {"reply": raw, **options}
             return servers.enter_context(open_thread_server(endpoint, faults=faults, **options))
 
@@ -194,6 +205,7 @@ def techo_thread_proxy() -> Iterator[StartThreadProxy]:
             endpoint: Endpoint | str | None = None,
             **options: Unpack[ProxyOptions],
         ) -> ThreadProxy:
+            _refuse_faults(options)
             places = [] if endpoint is None else [endpoint]
             return proxies.enter_context(
                 open_thread_proxy(target, *places, faults=faults, **options)

@@ -101,9 +101,12 @@ def test_before_a_server(techo_thread_server, techo_thread_proxy):
     assert {type(each.fault) for each in proxy.upstream_history} == {Chunk}
     assert target.statistics().accepted == proxy.statistics().accepted == 1
 
-def test_what_cannot_be(techo_thread_server):
+def test_what_cannot_be(techo_thread_server, techo_thread_proxy):
     with pytest.raises(ValueError, match="udp"):
         techo_thread_server(Reset(), endpoint="udp://127.0.0.1:0")
+    for start in (techo_thread_server, techo_thread_proxy):
+        with pytest.raises(TypeError, match=r"as arguments, .* not faults="):
+            start("localhost:1", faults=[Reset()])
 
 def test_failing(techo_thread_server):
     techo_thread_server()

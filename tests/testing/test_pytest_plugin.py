@@ -185,9 +185,12 @@ async def test_without_faults(techo_faulty_server):
     assert server.history == ()
 
 MARK
-async def test_what_cannot_be(techo_faulty_server):
+async def test_what_cannot_be(techo_faulty_server, techo_proxy):
     with pytest.raises(ValueError, match="udp"):
         await techo_faulty_server(Stall(), endpoint="udp://127.0.0.1:0")
+    for start in (techo_faulty_server, techo_proxy):
+        with pytest.raises(TypeError, match=r"as arguments, .* not faults="):
+            await start("localhost:1", faults=[Stall()])
 """
 
 
