@@ -321,6 +321,26 @@ async def test_a_drain_waits_for_replies(far: Far, autojump_clock: Clock) -> Non
         assert ended(proxy.statistics()) == {"drained": 1}
 
 
+async def test_what_a_fault_holds_back_is_sent_at_the_end(
+    far: Far, autojump_clock: Clock
+) -> None:
+    """Both directions are flushed when the proxy is drained, and nothing is lost."""
+    delay = [testing.Delay(600)]
+    with contextlib.ExitStack() as end:
+        async with testing.open_proxy(
+            far.endpoint, far.listening(), faults=delay, upstream_faults=delay
+        ) as proxy:
+            client = end.enter_context(far.client(proxy))
+            await client.send(b"request")
+            await trio.sleep(1)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(proxy.drain)
+                data, sender = await far.receive()
+                await far.send(b"reply to " + data, sender)
+        assert await received(client) == b"reply to request"
+    assert ended(proxy.statistics()) == {"drained": 1}
+
+
 async def test_a_cancelled_proxy_closes_its_flows(udp: Far) -> None:
     """Leaving by cancellation ends them at once, as aborted, and leaves no descriptor open."""
     before = await open_descriptors()
