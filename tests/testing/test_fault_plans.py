@@ -171,6 +171,8 @@ def test_command_lines_name_places() -> None:
         both.command_line("8000")
     with pytest.raises(ValueError, match="is not only faults of techo"):
         FaultPlan(["reset"])  # type: ignore[list-item]  # the point of it
+    with pytest.raises(ValueError, match=r"Reset\(\) is not a list of faults"):
+        FaultPlan(Reset())  # type: ignore[arg-type]  # likewise
     with pytest.raises(ValueError, match="a proxy to 8001 needs listen"):
         both.command_line(target="8001")
 
@@ -192,6 +194,7 @@ def test_command_lines_name_places() -> None:
             r"kinds Reset\(after=3\) is not a kind of fault",
         ),
         (["tcp"], {"without": [int]}, "without <class 'int'> is not a kind of fault"),
+        (["tcp"], {"without": Reset}, r"without .*Reset'> is not a list of kinds of fault"),
         (["tcp", Stall], {"without": [Stall]}, "no kind of fault is left"),
     ],
 )

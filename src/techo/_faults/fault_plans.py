@@ -70,9 +70,13 @@ _MILLISECONDS: Final = Requirement(
 
 _KIND: Final = Requirement("a kind of fault, such as Reset", _KINDS.__contains__)
 
+_SEVERAL_KINDS: Final = Requirement(
+    "a list of kinds of fault, such as [Reset]", lambda value: isinstance(value, Iterable)
+)
 
-def _as_tuple(faults: Iterable[Fault]) -> tuple[Fault, ...]:
-    return tuple(faults)
+
+def _as_tuple(faults: Iterable[Fault]) -> Any:
+    return tuple(faults) if hasattr(faults, "__iter__") else faults  # which is refused
 
 
 @attrs.frozen(repr=False)
@@ -175,6 +179,7 @@ def fault_plans(
     NATURAL.check(max_faults=max_faults, max_upstream_faults=max_upstream_faults)
     COUNT.check(max_bytes=max_bytes, connections=connections)
     _MILLISECONDS.check(max_seconds=max_seconds)
+    _SEVERAL_KINDS.check(without=without)
     kind = _transport_of(transport)
     return _Strategies(kind, max_bytes, max_seconds, connections).plans(
         _chosen(kind, kinds, tuple(without)), max_faults, max_upstream_faults
