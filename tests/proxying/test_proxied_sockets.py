@@ -427,3 +427,25 @@ async def test_an_offset_counts_all_that_was_sent(first: str, tmp_path: Path) ->
             assert await theirs.receive() is None
     history = line.proxy.upstream_history if upstream else line.proxy.history
     assert [event.offset for event in history] == [5 + 5 + 3]
+
+
+@pytest.mark.skipif(not pump.AVAILABLE, reason="this system has no epoll")
+@pytest.mark.parametrize("first", SIDES)
+@pytest.mark.parametrize("kind", ["unix", "unixpacket"])
+async def test_what_a_unix_socket_sent_before_it_closed_arrives(
+    first: str, kind: str, tmp_path: Path
+) -> None:
+    """Although it takes nothing any more, and the other has sent something."""
+    async with opened(kind, tmp_path) as line:
+        ours, theirs = line.ends(first)
+        sent = 0
+        with trio.move_on_after(0.1):  # until nothing more fits in between
+            while True:
+                await ours.send(bytes(1000))
+                sent += 1000
+        await ours.aclose()
+        await theirs.send(b"too late")
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        with trio.fail_after(PATIENCE):
+            assert sum(map(len, await receive_all(theirs))) == sent
+        assert await line.outcome() == {"reset": 1}

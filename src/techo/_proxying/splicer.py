@@ -58,6 +58,8 @@ class End:
     connection: Connection
     by_client: bool
     packets: bool
+    outlived: bool
+    """Whether what it has sent can still be read once it has closed, as over Unix sockets."""
     bulk: int
     """The most that is received at once, after a while."""
     buffers: list[memoryview]
@@ -66,6 +68,8 @@ class End:
     """What came from the other end and this one has not taken yet."""
     ended: bool = False
     """Whether its end has come."""
+    deaf: OSError | None = None
+    """Why it takes nothing any more, while the rest of what it has sent is passed on."""
     watched: int = _UNWATCHED
     """The events that the epoll set has it for."""
     pair: Pair = attrs.field(init=False)
@@ -81,7 +85,8 @@ class End:
     @property
     def events(self) -> int:
         """The events that it is to be watched for."""
-        reading = not self.ended and self.other.unsent is None
+        other = self.other
+        reading = not self.ended and other.unsent is None and other.deaf is None
         return (reading and _READ) | (self.unsent is not None and _WRITE)
 
     def fail(self) -> OSError:
@@ -168,8 +173,8 @@ class Splicer:
         assert transport.socket is not None  # noqa: S101  -- a pumpable transport has one
         sock, packets = transport.socket, transport.keeps_messages
         buffers = self._buffers_of(LARGEST_PACKET + 1 if packets else size)
-        bulk = _BULK * size
-        return End(sock.fileno(), sock, connection, by_client, packets, bulk, buffers)
+        outlived, bulk = sock.family == socket.AF_UNIX, _BULK * size
+        return End(sock.fileno(), sock, connection, by_client, packets, outlived, bulk, buffers)
 
     def _buffers_of(self, size: int) -> list[memoryview]:
         if size not in self._buffers:
@@ -262,6 +267,9 @@ class Splicer:
                     sent = write(end.sink, piece)
                 except BlockingIOError:
                     sent = 0
+                except BrokenPipeError as error:
+                    self._note_deaf(end.other, error)
+                    continue
                 if end.by_client:
                     connection.chunks += 1
                     connection.bytes_in += size
@@ -270,9 +278,7 @@ class Splicer:
                 if sent != size:
                     self._hold(end.other, memoryview(bytes(piece[sent:])))
             except (OSError, MemoryError) as error:
-                broken = trio.BrokenResourceError(str(error))
-                broken.__cause__ = error
-                self._end_pair(end.pair, broken)
+                self._end_pair(end.pair, _broken(error))
                 if isinstance(error, MemoryError):  # and what it has received is lost
                     raise
 
@@ -288,9 +294,9 @@ class Splicer:
             return False
         if end.events & _READ:
             return bool(flags & ~_WRITE)
-        if flags & _BROKEN:
+        if flags & _BROKEN and not (end.outlived and end.other.unsent is not None):
             raise end.fail()
-        if flags & _HUNG_UP and end.unsent is None:
+        if flags & (_BROKEN | _HUNG_UP) and end.unsent is None:
             self._unwatch(end)  # or it would be reported all the time
         return False
 
@@ -317,6 +323,9 @@ class Splicer:
             sent = os.write(end.fd, rest)
         except BlockingIOError:
             return
+        except BrokenPipeError as error:
+            self._note_deaf(end, error)
+            return
         connection = end.connection
         connection.progress = now
         if end.by_client:
@@ -332,6 +341,21 @@ class Splicer:
         else:
             self._watch(end.other)
 
+    def _note_deaf(self, end: End, error: OSError) -> None:
+        """Send nothing more to an end, but pass on what it had sent before it closed.
+
+        Raises:
+            OSError: that was all, or is lost with it.
+        """
+        other = end.other
+        all_passed = end.ended and other.unsent is None
+        if not end.outlived or all_passed or other.deaf is not None:
+            raise error
+        end.deaf, end.unsent = error, None
+        end.connection.send_pending = other.unsent is not None
+        self._watch(end)
+        self._watch(other)
+
     def _pass_end(self, end: End) -> None:
         """Note that a socket has ended, and end the other."""
         end.ended = True
@@ -343,7 +367,9 @@ class Splicer:
         """Send the end that the other has sent, behind everything else."""
         with contextlib.suppress(OSError):  # broken: what arrives next reports that
             end.sock.shutdown(socket.SHUT_WR)
-        if end.ended and end.unsent is None and end.other.unsent is None:
+        if end.other.deaf is not None:
+            self._end_pair(end.pair, _broken(end.other.deaf))
+        elif end.ended and end.unsent is None and end.other.unsent is None:
             end.pair.finished = True
             self._end_pair(end.pair)
 
@@ -352,6 +378,12 @@ class Splicer:
         self.remove(pair)
         pair.error = pair.error or error
         pair.over.set()
+
+
+def _broken(error: OSError | MemoryError) -> trio.BrokenResourceError:
+    broken = trio.BrokenResourceError(str(error))
+    broken.__cause__ = error
+    return broken
 
 
 _splicer: Final = trio.lowlevel.RunVar[Splicer]("techo splicer")
