@@ -259,7 +259,9 @@ def _obstacle(request: pytest.FixtureRequest) -> str | None:
     test, plugins = request.node, request.config.pluginmanager
     instead = f"use {_FOR_TRIO[str(request.fixturename)]}"
     trio, anyio, asyncio = map(plugins.has_plugin, ("trio", "anyio", "asyncio"))
-    if trio and test.get_closest_marker("trio"):
+    # In its auto mode pytest-asyncio marks all async tests, those of others too, and runs them.
+    by_asyncio = asyncio and test.get_closest_marker("asyncio")
+    if trio and test.get_closest_marker("trio") and not by_asyncio:
         return None
     if anyio and "anyio_backend" in request.fixturenames:
         backend = request.getfixturevalue("anyio_backend")
@@ -269,7 +271,7 @@ def _obstacle(request: pytest.FixtureRequest) -> str | None:
             f"needs trio, and anyio runs this test on asyncio: {instead}, or let your fixture "
             "anyio_backend return 'trio'"
         )
-    if asyncio and test.get_closest_marker("asyncio"):
+    if by_asyncio:
         return f"needs trio, and pytest-asyncio runs this test: {instead}"
     function = getattr(test, "obj", None)
     handle = getattr(function, "hypothesis", None)

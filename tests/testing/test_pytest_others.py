@@ -56,6 +56,28 @@ def test_what_is_missing_is_said_in_a_sentence(
             result.stdout.fnmatch_lines([heading, said], consecutive=True)
 
 
+def test_what_asyncio_runs_is_no_test_of_trio(pytester: pytest.Pytester, run: Run) -> None:
+    """In pytest-asyncio's auto mode that is each async test, marked for trio or not."""
+    pytester.makeconftest("""
+def pytest_configure(config):
+    if not config.pluginmanager.has_plugin("asyncio"):
+        config.pluginmanager.register(object(), "asyncio")
+        config.addinivalue_line("markers", "asyncio: as pytest-asyncio has it")
+""")
+    source = """
+import pytest
+
+@pytest.mark.asyncio
+@pytest.mark.trio
+async def test_both(techo_server):
+    raise NotImplementedError
+"""
+    result = run(source)
+    result.assert_outcomes(errors=1)
+    sentence = "techo_server needs trio, and pytest-asyncio runs *: use techo_thread_server"
+    result.stdout.fnmatch_lines([sentence])
+
+
 THREADS = """
 import asyncio
 import socket
