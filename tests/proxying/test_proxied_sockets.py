@@ -19,7 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import techo
-from helpers import PATIENCE, ended, open_descriptors, until
+from helpers import PATIENCE, ended, open_descriptors, receive_until_end, until
 from techo import testing
 from techo._proxying.splicer import Splicer
 from techo._pump import pump
@@ -449,3 +449,24 @@ async def test_what_a_unix_socket_sent_before_it_closed_arrives(
         with trio.fail_after(PATIENCE):
             assert sum(map(len, await receive_all(theirs))) == sent
         assert await line.outcome() == {"reset": 1}
+
+
+async def test_a_target_over_tls_is_closed_when_its_client_has_finished(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    """It cannot be half-closed; answers that are on their way still pass, and it ends well."""
+    async with techo.open_server(
+        "tls://127.0.0.1:0", tls=server_tls, reply=techo.raw
+    ) as server:
+
+        async def connected() -> trio.SSLStream[trio.SocketStream]:
+            below = await trio.open_tcp_stream("127.0.0.1", server.port)
+            return trio.SSLStream(below, client_tls, server_hostname="localhost")
+
+        async with testing.open_proxy(connected) as proxy, await proxy.connect() as client:
+            await client.send_all(bytes(100_000))
+            await client.send_eof()
+            with trio.fail_after(PATIENCE):
+                assert await receive_until_end(client) == bytes(100_000)
+        assert ended(proxy.statistics()) == {"eof": 1}
+    assert ended(server.statistics()) == {"eof": 1}

@@ -130,9 +130,12 @@ async def open_proxy(
 
     Each connection has one of its own to the target. Bytes, half-closes and resets pass both
     ways unchanged, and over unixpacket message by message; what one side does not read stops
-    the other. `faults` happen to what clients see: to them the target is an echo server with
-    these faults. `upstream_faults` happen to what the target sees: a client that misbehaves
-    so. Each `offset` counts the bytes sent in that direction, and chance depends on `seed`.
+    the other. A stream that cannot be half-closed, as over TLS, is closed once the other side
+    has finished and nothing has moved for 0.25 s.
+
+    `faults` happen to what clients see: to them the target is an echo server with these
+    faults. `upstream_faults` happen to what the target sees: a client that misbehaves so. Each
+    `offset` counts the bytes sent in that direction, and chance depends on `seed`.
 
     Each source of datagrams is a connection, too, with a socket of its own to the target. It
     usually ends as `Outcome.IDLE`. Beyond `Limits.max_connections` the source that was quiet

@@ -17,6 +17,9 @@ from techo._transport.transport import Transport
 _GONE: Final = contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 """What a graceful end meets if the other side has left already."""
 
+_QUIET: Final = 0.25
+"""Seconds without a byte after which no more answers are expected, as in a drain."""
+
 _TURNS: Final = 3
 """Turns of the run in which all that has arrived is received."""
 
@@ -120,7 +123,10 @@ class Relay:
         """Pass on all that comes from the source of `sink`, then its end."""
         try:
             await self._pass_bytes(sink, way)
-            await sink.send_eof()
+            if sink.half_closeable:
+                await sink.send_eof()
+            else:
+                await self._let_answers_come()
         except Exception as error:  # noqa: BLE001  -- raised by `run`
             self._failure = self._failure or error
             self._over.set()
@@ -128,6 +134,14 @@ class Relay:
         # Where no end can be passed on alone, it is that of the connection.
         if (self.to_client.over and self.to_target.over) or not sink.half_closeable:
             self._over.set()
+
+    async def _let_answers_come(self) -> None:
+        """Wait until nothing has moved for a moment, because what ends then ends both ways."""
+        connection = self.to_client.connection
+        while (  # noqa: ASYNC110  -- every byte would have to set an event
+            connection.send_pending or trio.current_time() < connection.progress + _QUIET
+        ):
+            await trio.sleep(_QUIET)
 
     async def _pass_bytes(self, sink: FaultyTransport, way: Way) -> None:
         way.send_pending = bool(way.rest)

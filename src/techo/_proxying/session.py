@@ -108,6 +108,8 @@ class Session:
             if outcome in _GRACEFUL and self._reached is not None:
                 faulted = outcome is Outcome.FAULTED
                 await self._end_gracefully(self._reached, flush=not faulted)
+            elif outcome is Outcome.EOF and self._reached is not None:
+                await self._close(self._reached)
         except trio.BrokenResourceError:
             await self._reset_both()  # noqa: ASYNC120  -- waits for nothing
             raise
@@ -219,6 +221,13 @@ class Session:
             for faulty in self._sides.values():
                 await faulty.finish()
         return Outcome.FAULTED
+
+    async def _close(self, target: Transport) -> None:
+        """Close a target that was not sent an end yet, because nothing comes after one."""
+        if not target.half_closeable:
+            self.connection.begin_closing(self.limits.close_timeout)
+            with self.connection.watch():
+                await target.aclose()
 
     async def _end_gracefully(self, target: Transport, *, flush: bool) -> None:
         """End both sides, unless one of them does not read what it should get first."""
