@@ -148,22 +148,25 @@ def test_what_fails_is_reported_as_values_and_as_commands() -> None:
         check()
     report = "\n".join(caught.value.__notes__)
     assert "FaultPlan(faults=(Reset(after=3),))" in report
-    assert "techo --fault=reset=3\n" in report
+    assert "techo --reply=raw --fault=reset=3\n" in report
     assert "techo proxy --fault=reset=3 LISTEN TARGET\n" in report
 
 
 def test_command_lines_name_places() -> None:
     """A plan is a command for an echo server, or for a proxy if there is a target."""
     plan = FaultPlan([Reset(1024)], seed=7)
-    assert plan.command_line() == "techo --fault=reset=1k --seed=7"
+    assert plan.command_line() == "techo --reply=raw --fault=reset=1k --seed=7"
     listen = Endpoint.parse("[::1]:80")
-    assert plan.command_line(listen) == "techo --fault=reset=1k --seed=7 'tcp://[::1]:80'"
+    assert plan.command_line(listen) == f"{plan.command_line()} 'tcp://[::1]:80'"
     both = FaultPlan([Reset(1)], upstream_faults=[Stall(2)])
     assert both.command_line("8000", "8001") == (
         "techo proxy --fault=reset=1 --upstream-fault=stall=2 8000 8001"
     )
     _, *arguments = shlex.split(plan.command_line(listen))
-    assert parse(serve.COMMAND, arguments, {}).seed == 7
+    served = parse(serve.COMMAND, arguments, {})
+    assert (served.fault, served.seed) == ([Reset(1024)], 7)
+    # Offsets count the bytes of replies, and usually a date is before each.
+    assert served.reply == "raw"
     _, _, *arguments = shlex.split(both.command_line("8000", "8001"))
     options = parse(proxy.COMMAND, arguments, {})
     assert (options.fault, options.upstream_fault) == ([Reset(1)], [Stall(2)])

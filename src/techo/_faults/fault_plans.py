@@ -108,7 +108,8 @@ class FaultPlan:
         """Return the command that does the same over sockets, quoted for a shell.
 
         With a `target` it is ``techo proxy``, which passes on to that what comes at `listen`;
-        without one it is ``techo``, the echo server.
+        without one it is ``techo``, the echo server, which sends back every byte unchanged but
+        for the faults, as the servers of the fixtures do.
 
         Raises:
             ValueError: there are `upstream_faults` and no target, or a target and nowhere to
@@ -119,7 +120,7 @@ class FaultPlan:
         if target is not None and listen is None:
             raise ValueError(f"a proxy to {target} needs listen, where it listens")
         places = [str(place) for place in (listen, target) if place is not None]
-        command = ["techo"] if target is None else ["techo", "proxy"]
+        command = ["techo", "--reply=raw"] if target is None else ["techo", "proxy"]
         return shlex.join([*command, *self._options(), *places])
 
     def __str__(self) -> str:
