@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import trio
 
-from techo._nursery import open_bare_nursery
+from techo._nursery import check_trio_runs, open_bare_nursery
 from techo._one_endpoint import OneEndpoint
 from techo._server.hook import ServiceHook
 from techo._server.limits import Limits
@@ -231,7 +231,9 @@ async def open_server(
     Raises:
         ValueError: a text is no endpoint, or it is a tls one and there is no `tls`.
         OSError: a name is unknown or an address can't be bound; its `filename` is the endpoint.
+        RuntimeError: it is not trio that runs here.
     """
+    check_trio_runs("open_thread_server")
     async with closing(places), open_bare_nursery() as nursery:
         service = EchoService(
             reply,

@@ -8,6 +8,18 @@ from collections.abc import AsyncIterator, Iterator
 import trio
 
 
+def check_trio_runs(instead: str) -> None:
+    """Refuse to begin where it is not trio that runs, and name what can be used there.
+
+    Raises:
+        RuntimeError: no task of trio runs this, but one of asyncio, say.
+    """
+    if not trio.lowlevel.in_trio_task():
+        raise RuntimeError(
+            f"this needs trio, which does not run here: use techo.testing.{instead}"
+        )
+
+
 @contextlib.asynccontextmanager
 async def open_bare_nursery() -> AsyncIterator[trio.Nursery]:
     """Open a nursery; an error of its body, if it is the only one, comes out as it was raised.

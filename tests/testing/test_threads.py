@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import functools
 import signal
 import socket
 import threading
@@ -19,6 +21,8 @@ from techo.testing import (
     DropReply,
     DuplicateReply,
     Reset,
+    open_memory_server,
+    open_proxy,
     open_thread_proxy,
     open_thread_server,
 )
@@ -120,6 +124,27 @@ def test_what_cannot_start_is_an_error_at_once(place: str, error: type[Exception
     """It is raised as `open_server` raises it, not in a group."""
     with pytest.raises(error), open_thread_server(place, faults=[Reset()]):
         raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("opening", "instead"),
+    [
+        (techo.open_server, "open_thread_server"),
+        (open_memory_server, "open_thread_server"),
+        (functools.partial(open_proxy, "localhost:1"), "open_thread_proxy"),
+    ],
+)
+def test_asyncio_is_told_what_it_can_use(
+    opening: Callable[[], AbstractAsyncContextManager[object]], instead: str
+) -> None:
+    """What needs trio says so where asyncio runs, and names the block that does not."""
+
+    async def enter() -> None:
+        async with opening():
+            raise NotImplementedError
+
+    with pytest.raises(RuntimeError, match=rf"needs trio, .*: use techo\.testing\.{instead}"):
+        asyncio.run(enter())
 
 
 async def test_a_trio_program_can_ask_too() -> None:

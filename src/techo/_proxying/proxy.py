@@ -12,7 +12,7 @@ import trio
 from techo._faults.values import FAULTS, Fault, FaultEvent
 from techo._memory.listener import BACKLOG, MemoryListener
 from techo._memory.stream import MemoryStream
-from techo._nursery import open_bare_nursery
+from techo._nursery import check_trio_runs, open_bare_nursery
 from techo._one_endpoint import OneEndpoint
 from techo._proxying.interception import ProxyInterceptor
 from techo._proxying.service import ProxyService
@@ -152,7 +152,9 @@ async def open_proxy(
         ValueError: a text is no endpoint, or one that can't be passed on, such as tls, or a
             fault cannot happen there.
         OSError: a name is unknown or an address can't be bound; its `filename` is the endpoint.
+        RuntimeError: it is not trio that runs here.
     """
+    check_trio_runs("open_thread_proxy")
     async with closing(places), open_bare_nursery() as nursery:
         FAULTS.check(faults=faults, upstream_faults=upstream_faults)
         limits = limits or Limits()
