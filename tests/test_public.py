@@ -23,10 +23,12 @@ from techo._fields import texts_of
 
 def test_all_is_sorted_and_everything_in_it_exists() -> None:
     """`__all__` is sorted, names no ghosts, and is what dir() shows."""
-    assert techo.__all__ == sorted(techo.__all__)
-    for name in techo.__all__:
-        assert getattr(techo, name) is not None
-    assert dir(techo) == techo.__all__
+    modules: tuple[ModuleType, ...] = (techo, techo.testing, techo.fleet)
+    for module in modules:
+        assert module.__all__ == sorted(module.__all__)
+        for name in module.__all__:
+            assert getattr(module, name) is not None
+        assert dir(module) == module.__all__
 
 
 def test_every_public_name_has_one_room_and_is_in_all() -> None:

@@ -23,5 +23,10 @@ __all__ = [
     "outliers_of",
 ]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 for _each in (FleetTls, Mesh, MeshMachine, MeshPair, Outlier):
     with_texts(_each)

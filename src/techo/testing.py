@@ -94,5 +94,10 @@ __all__ = [
     "open_thread_server",
 ]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 for _name in __all__:
     with_texts(globals()[_name])
