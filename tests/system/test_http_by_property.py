@@ -9,7 +9,7 @@ import contextlib
 import gzip
 
 import h11
-import httpx
+import httpx  # noqa: ASYNC127  -- the client that most programs have; its successor is another
 import hypothesis
 import pytest
 import trio
