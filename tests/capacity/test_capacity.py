@@ -215,8 +215,9 @@ async def test_a_search_that_is_stopped_tells_what_it_knows(
     assert "not confirmed" in str(found)
 
 
+@pytest.mark.parametrize("slo", ["p50<1s", ["p50<1s", "unsent<9"]], ids=["missed", "held"])
 async def test_a_machine_that_dies_ends_the_search_with_what_was_found(
-    autojump_clock: Clock, nursery: trio.Nursery
+    slo: str | list[str], autojump_clock: Clock, nursery: trio.Nursery
 ) -> None:
     """The server is not blamed for what was not sent, and no other load is begun."""
     connect = connecting(nursery, one_at_a_time(COST))
@@ -229,7 +230,7 @@ async def test_a_machine_that_dies_ends_the_search_with_what_was_found(
         part = LoadPart.of("10.0.0.3:9000", report, died)
         return attrs.evolve(report, unsent=0 if died is None else 5, parts=[part])
 
-    search, load = SearchPlan(slo="p50<1s", start=40, seconds=0.5), LoadPlan(warm_up=0.0)
+    search, load = SearchPlan(slo=slo, start=40, seconds=0.5), LoadPlan(warm_up=0.0)
     found = await find(search, load, by_a_fleet, "tcp://a:1", elsewhere=True)
     assert [each.rate for each in found.steps] == [40, 80]
     assert (found.outcome, found.rate) == (techo.CapacityOutcome.CLIENT_LIMIT, 40)

@@ -230,7 +230,7 @@ class _Attempt:
         client = None
         if report.never_reached:
             verdict = StepVerdict.NEVER_REACHED
-        elif not missed:
+        elif not missed and not any(part.died for part in report.parts):
             verdict = StepVerdict.HELD
         else:
             client = shortcoming(report, missed, self.pulse.lags, self._quickest())

@@ -61,10 +61,8 @@ class CapacityStep:
     @property
     def broke_client(self) -> bool:
         """Whether the client is no more what it was, or lacks something, at any rate."""
-        if FailureCause.LOCAL in self.report.failures:
-            return True
         died = any(part.died for part in self.report.parts)
-        return died and self.verdict is StepVerdict.CLIENT_LIMIT
+        return died or FailureCause.LOCAL in self.report.failures
 
     @property
     def ended_early(self) -> bool:
