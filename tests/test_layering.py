@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "_block": set[str](),
     "_console": set[str](),
     "_nursery": {"trio"},
+    "_per_run": {"trio"},
     "_printable": set[str](),
     "_protocols": {"_printable"},
     "_validation": {"_printable"},
@@ -119,6 +120,7 @@ MAY_IMPORT = {
         "_memory",
         "_nursery",
         "_one_endpoint",
+        "_per_run",
         "_printable",
         "_proxying",
         "_pump",
@@ -297,7 +299,7 @@ MAY_IMPORT = {
         "endpoint",
         "trio",
     },
-    "_tls": {"_tls", "trio"},
+    "_tls": {"_per_run", "_tls", "trio"},
     "_transport": {
         "_kernel",
         "_addresses",
@@ -309,7 +311,7 @@ MAY_IMPORT = {
         "endpoint",
         "trio",
     },
-    "_pump": {"_kernel", "_pump", "_tls", "reply", "trio"},
+    "_pump": {"_kernel", "_per_run", "_pump", "_tls", "reply", "trio"},
     "_cli": {
         "_capacity",
         "_figures",

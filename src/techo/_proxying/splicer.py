@@ -19,6 +19,7 @@ from typing import Final
 import attrs
 import trio
 
+from techo._per_run import OnePerRun
 from techo._pump import pump
 from techo._server.connection import Connection
 from techo._transport.messages import LARGEST_PACKET
@@ -123,16 +124,10 @@ class Splicer:
     _ends: dict[int, End] = attrs.field(factory=dict)
     _buffers: dict[int, list[memoryview]] = attrs.field(factory=dict)
 
-    @classmethod
-    def of_this_run(cls) -> Splicer:
+    @staticmethod
+    def of_this_run() -> Splicer:
         """Return the splicer of the present trio run, which is started if there is none yet."""
-        try:
-            return _splicer.get()
-        except LookupError:
-            splicer = cls()
-            _splicer.set(splicer)
-            trio.lowlevel.spawn_system_task(splicer.run, name="techo splicer")
-            return splicer
+        return _splicer.get()
 
     def add(
         self, client: Transport, target: Transport, connection: Connection, receive_size: int
@@ -386,4 +381,4 @@ def _broken(error: OSError | MemoryError) -> trio.BrokenResourceError:
     return broken
 
 
-_splicer: Final = trio.lowlevel.RunVar[Splicer]("techo splicer")
+_splicer: Final = OnePerRun(Splicer, "techo splicer")

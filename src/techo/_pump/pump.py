@@ -31,6 +31,7 @@ from typing import Final
 import attrs
 import trio
 
+from techo._per_run import OnePerRun
 from techo._pump.socket import PumpedSocket, Traffic, broken, closed
 from techo._tls.records import OVERHEAD, TlsRecords
 
@@ -195,16 +196,10 @@ class Pump:
             except OSError:
                 return  # our own program has closed it already
 
-    @classmethod
-    def of_this_run(cls) -> Pump:
+    @staticmethod
+    def of_this_run() -> Pump:
         """Return the pump of the present trio run, which is started if there is none yet."""
-        try:
-            return _pump.get()
-        except LookupError:
-            pump = cls()
-            _pump.set(pump)
-            trio.lowlevel.spawn_system_task(pump.run, name="techo pump")
-            return pump
+        return _pump.get()
 
     async def run(self) -> None:
         """Serve the set until cancelled."""
@@ -397,4 +392,4 @@ def _discard(_chunk: bytes) -> bytes:
     return b""
 
 
-_pump: Final = trio.lowlevel.RunVar[Pump]("techo pump")
+_pump: Final = OnePerRun(Pump, "techo pump")

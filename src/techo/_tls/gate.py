@@ -12,6 +12,7 @@ from typing import Final
 import attrs
 import trio
 
+from techo._per_run import OnePerRun
 from techo._tls.records import TlsRecords
 
 _SHARE: Final = 0.0005
@@ -68,16 +69,10 @@ class HandshakeGate:
                 self._line.unpark(count=few - len(self._next.unpark(count=few)))
             await self._idle.park()
 
-    @classmethod
-    def of_this_run(cls) -> HandshakeGate:
+    @staticmethod
+    def of_this_run() -> HandshakeGate:
         """Return the gate of the present trio run, which is set up if there is none yet."""
-        try:
-            return _gate.get()
-        except LookupError:
-            gate = cls()
-            _gate.set(gate)
-            trio.lowlevel.spawn_system_task(gate.run, name="techo handshake gate")
-            return gate
+        return _gate.get()
 
 
-_gate: Final = trio.lowlevel.RunVar[HandshakeGate]("techo handshake gate")
+_gate: Final = OnePerRun(HandshakeGate, "techo handshake gate")
