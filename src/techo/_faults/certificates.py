@@ -61,6 +61,7 @@ def _authority(given: Any) -> Any:
         import trustme  # noqa: PLC0415  -- nothing else needs it
     except ModuleNotFoundError:
         raise ValueError(
-            "bad certificates are issued by trustme: install it, or give an authority"
+            "bad certificates are issued by trustme: install it, or techo with its extra "
+            "testing, or give an authority"
         ) from None
     return trustme.CA()
