@@ -99,6 +99,19 @@ def command_lines(block: Block) -> list[str]:
     return [line.partition(" # ")[0].strip() for line in lines if line]
 
 
+EXPLAINING: Final = [path.stem for path in CHAPTERS if path.stem != "tour"]
+"""All chapters but that which tests/test_tour.py follows."""
+
+EXAMPLE_COMMANDS: Final = [
+    (name, line)
+    for name in EXPLAINING
+    for block in blocks(chapter(name))
+    if block.language in {"sh", "console"}
+    for line in command_lines(block)
+]
+"""The commands of these, each with the name of its chapter."""
+
+
 def techo_in(line: str) -> tuple[str, list[str]] | None:
     """Return which of techo's commands a line runs, and its arguments; None if none."""
     for part in re.split(r"\|\||&&|[|;&]", _without_quoted(line)):

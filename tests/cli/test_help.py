@@ -166,6 +166,7 @@ def test_examples_work(
     line = re.sub(r"\b(8009|8010|9000)\b", str(port), line)
     line = re.sub(r"\blocalhost\b(?!:)", f"localhost:{port}", line)
     line = re.sub(r"-d \d+", "-d 0.2", line).replace("-n 10000 ", "-n 1000 ")
+    line = line.replace("--reconnect-every 1 ", "--reconnect-every 1 -n 500 ")
     environment = {"TECHO_ENDPOINT": f"127.0.0.1:{port}"}
     if not is_server(line) and " | " not in line:
         monkeypatch.chdir(folder)
