@@ -123,9 +123,9 @@ def _table(mesh: Mesh, figure: str, labels: _Labels, part: range) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
     table.add_column(f"{figure} {FIGURES[figure]}", no_wrap=True)
     for j in part:
-        table.add_column(
-            labels.columns[j], justify="right", no_wrap=True, min_width=labels.cell
-        )
+        # Not `min_width`: in old releases of rich it includes the gap, which the last has not.
+        gap = " " * (labels.cell - cell_len(labels.columns[j]))
+        table.add_column(gap + labels.columns[j], justify="right", no_wrap=True)
     usual = usual_of(mesh, figure)
     for i, (label, row) in enumerate(zip(labels.rows, mesh.matrix(figure), strict=True)):
         table.add_row(label, *(_cell(figure, row[j], usual, own=i == j) for j in part))
