@@ -58,7 +58,7 @@ async def send(stream: Stream, sizes: Sequence[int], *, reset: bool) -> None:
         await trio.testing.wait_all_tasks_blocked()
         for number, size in enumerate(sizes):
             await stream.send_all(bytes([65 + number]) * size)
-            await trio.sleep(GAP)
+            await trio.sleep(GAP)  # of the clock, which jumps
         if reset:
             assert isinstance(stream, MemoryStream)
             stream.reset()

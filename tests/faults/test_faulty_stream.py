@@ -75,7 +75,7 @@ async def send(stream: trio.abc.HalfCloseableStream) -> str:
         try:
             for message in MESSAGES:
                 await stream.send_all(message)
-                await trio.sleep(1)
+                await trio.sleep(1)  # of the clock, which jumps
             await stream.send_eof()
         except trio.BrokenResourceError:
             return "broken"
@@ -224,7 +224,7 @@ async def test_closing_ends_what_waits_for_ever(
 
         nursery.start_soon(use, stream.receive_some)
         nursery.start_soon(use, lambda: stream.send_all(bytes(2**17)))
-        await trio.sleep(5)
+        await trio.sleep(5)  # of the clock, which jumps
         with pytest.raises(trio.BusyResourceError):
             await stream.receive_some()
         await stream.aclose()

@@ -76,12 +76,12 @@ async def test_counting_begins_anew_and_time_goes_on(
 ) -> None:
     """`first` counts from the change, `between` from the start of the server."""
     async with open_memory_server(reply=techo.raw) as server:
-        await trio.sleep(5)
+        await trio.sleep(5)  # of the clock, which jumps
         server.set_faults(Reset(between=(6, 10), first=1))
         trips = []
         for _ in range(3):
             trips.append(await new_trip(server))
-            await trio.sleep(1)
+            await trio.sleep(1)  # of the clock, which jumps
         server.set_faults(Reset(between=(6, 10), first=1))
         trips.append(await new_trip(server))
     assert trips == [b"hello", b"|reset", b"hello", b"|reset"]

@@ -22,7 +22,7 @@ async def hit(
     for _ in range(count):
         plan = planner.next()
         numbers += [plan.number] * len(plan.chosen)
-        await trio.sleep(1)
+        await trio.sleep(1)  # of the clock, which jumps
     return numbers
 
 
@@ -80,11 +80,11 @@ async def test_the_time_begins_when_the_server_listens(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """A period counts from there, not from the first connection."""
-    await trio.sleep(100)
+    await trio.sleep(100)  # of the clock, which jumps
     async with open_memory_server(faults=[Refuse(between=(5, 10))]) as server:
         refused = []
         for _ in range(4):
-            await trio.sleep(3)
+            await trio.sleep(3)  # of the clock, which jumps
             stream = await server.connect()
             await stream.send_eof()
             await stream.receive_some()

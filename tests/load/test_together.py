@@ -51,7 +51,7 @@ async def test_a_load_begins_when_that_was_agreed_on(
 
     async def agree(reached: bool) -> float:  # noqa: FBT001  -- see `Agree`
         asked.append(reached)
-        await trio.sleep(5)
+        await trio.sleep(5)  # of the clock, which jumps
         return 7.0
 
     plan = LoadPlan(connections=2, rate=4, seconds=2.0, warm_up=warm_up)
@@ -69,7 +69,7 @@ async def test_a_load_that_need_not_begin_does_not(autojump_clock: Clock) -> Non
     """Nothing is sent, and its report is of nothing."""
 
     async def agree(_reached: bool) -> None:  # noqa: FBT001  -- see `Agree`
-        await trio.sleep(1)
+        await trio.sleep(1)  # of the clock, which jumps
 
     async with open_memory_server() as server:
         report = await carry_out(LoadPlan(trips=5), server.connect, agree=agree)
@@ -92,7 +92,7 @@ async def test_a_load_is_stopped_while_it_waits_to_begin(
     async with open_memory_server() as server, trio.open_nursery() as nursery:
 
         async def end() -> None:
-            await trio.sleep(3)
+            await trio.sleep(3)  # of the clock, which jumps
             stop.set()
 
         nursery.start_soon(end)
@@ -111,11 +111,11 @@ async def test_all_wait_for_the_last_one(autojump_clock: Clock) -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wait)
-        await trio.sleep(1)
+        await trio.sleep(1)  # of the clock, which jumps
         shares.ready(first, reached=False)
-        await trio.sleep(1)
+        await trio.sleep(1)  # of the clock, which jumps
         shares.bury(second, "it was ended by signal 9")
-        await trio.sleep(1)
+        await trio.sleep(1)  # of the clock, which jumps
         assert not begun
         shares.ready(third, reached=True)
     assert begun == [(True, 3)]
@@ -141,11 +141,11 @@ async def test_reports_are_shown_when_all_have_reported(autojump_clock: Clock) -
     async with trio.open_nursery() as nursery:
         nursery.start_soon(shares.show, watch)
         shares.take(first, some(first.plan, 1))
-        await trio.sleep(0.1)
+        await trio.sleep(0.1)  # of the clock, which jumps
         shares.take(second, some(second.plan, 10))
-        await trio.sleep(0.1)
+        await trio.sleep(0.1)  # of the clock, which jumps
         shares.take(first, some(first.plan, 2))
-        await trio.sleep(1)
+        await trio.sleep(1)  # of the clock, which jumps
         shares.take(first, some(first.plan, 3), over=True)
         shares.take(second, some(second.plan, 20), over=True)
     assert seen == [(0.1, 11), (0.6, 12), (1.2, 23)]
@@ -237,7 +237,7 @@ async def test_who_died_does_not_end_what_is_shown(autojump_clock: Clock) -> Non
         for seconds in (2.0, 3.0):
             report = attrs.evolve(some(second.plan, 9), seconds=seconds)
             shares.take(second, report, over=seconds == 3)
-            await trio.sleep(1)
+            await trio.sleep(1)  # of the clock, which jumps
     assert seen == [(2.0, 16), (3.0, 16)]
     assert shares.report().seconds == 9.0
 

@@ -147,12 +147,12 @@ async def test_a_quiet_source_is_forgotten(far: Far, autojump_clock: Clock) -> N
         with far.client(proxy) as client:
             await client.send(b"one")
             _, first = await far.receive()
-            await trio.sleep(29)
+            await trio.sleep(29)  # of the clock, which jumps
             await far.send(b"late", first)
             assert await received(client) == b"late"
-            await trio.sleep(29.9)
+            await trio.sleep(29.9)  # of the clock, which jumps
             assert proxy.statistics().active == 1
-            await trio.sleep(0.2)
+            await trio.sleep(0.2)  # of the clock, which jumps
             assert ended(proxy.statistics()) == {"idle": 1}
             await client.send(b"two")
             assert await far.receive() == (b"two", Other(first))
@@ -184,7 +184,7 @@ async def test_the_quietest_source_makes_room(
             for client in (one, two):
                 await client.send(b"hello")
                 senders.append((await udp.receive())[1])
-                await trio.sleep(1)
+                await trio.sleep(1)  # of the clock, which jumps
             await udp.send(b"so the first is not quiet", senders[0])
             await received(one)
             await three.send(b"hello")
@@ -315,7 +315,7 @@ async def test_a_drain_waits_for_replies(far: Far, autojump_clock: Clock) -> Non
             _, sender = await far.receive()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(proxy.drain)
-                await trio.sleep(0.2)
+                await trio.sleep(0.2)  # of the clock, which jumps
                 await far.send(b"reply", sender)
         assert await received(client) == b"reply"
         assert ended(proxy.statistics()) == {"drained": 1}
@@ -332,7 +332,7 @@ async def test_what_a_fault_holds_back_is_sent_at_the_end(
         ) as proxy:
             client = end.enter_context(far.client(proxy))
             await client.send(b"request")
-            await trio.sleep(1)
+            await trio.sleep(1)  # of the clock, which jumps
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(proxy.drain)
                 data, sender = await far.receive()

@@ -235,7 +235,7 @@ async def test_what_is_not_read_stops_the_sender_alone(
                 before = -1
                 while sent != before:
                     before = sent
-                    await trio.sleep(0.03)
+                    await trio.sleep(0.03)  # full sockets send no event to wait for
                 assert sent < 2 * 10**7
                 await ours.send(b"the other way")
                 assert await theirs.receive() == b"the other way"

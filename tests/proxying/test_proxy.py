@@ -209,7 +209,7 @@ async def test_a_target_that_cannot_be_reached_is_counted_and_logged_once(
         (line,) = [record.getMessage() for record in caplog.records]
         assert line.endswith("cannot be reached: Connection refused; refused MemoryStream")
         assert line.startswith(f"target {refuse.__qualname__} ")
-        await trio.sleep(61)
+        await trio.sleep(61)  # of the clock, which jumps
     assert "; 5 refused in the last 60 s" in caplog.records[-1].getMessage()
 
 
@@ -244,7 +244,7 @@ async def test_limits_end_both_sides(
     far = Far()
     async with testing.open_proxy(far.connect, limits=limits) as proxy:
         client, target = await proxy.connect(), await far.accept()
-        await trio.sleep(5)
+        await trio.sleep(5)  # of the clock, which jumps
         await target.send_all(b"x")
         assert await client.receive_some() == b"x"
         assert await client.receive_some() == b""
@@ -263,7 +263,7 @@ async def test_a_drain_ends_what_is_quiet_at_once(autojump_clock: Clock) -> None
         client, target = await proxy.connect(), await far.accept()
         await client.send_all(b"x")
         assert await target.receive_some() == b"x"
-        await trio.sleep(10)
+        await trio.sleep(10)  # of the clock, which jumps
         nursery.start_soon(proxy.drain)
         assert await client.receive_some() == b""
         assert await target.receive_some() == b""
@@ -282,7 +282,7 @@ async def test_a_drain_ends_what_is_busy_at_a_pause(autojump_clock: Clock) -> No
         await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(proxy.drain)
         for _ in range(10):
-            await trio.sleep(0.1)
+            await trio.sleep(0.1)  # of the clock, which jumps
             await client.send_all(b".")
         assert await receive_until_end(target) == b"begins.........."
         assert trio.current_time() == pytest.approx(1.25)
@@ -480,7 +480,7 @@ async def test_other_faults_hold_for_what_comes_and_for_what_is_open_by_choice(
         proxy.set_faults(testing.Stall(), running=True)
         proxy.set_upstream_faults(running=True)
         await old.send_all(b"held")
-        await trio.sleep(5)
+        await trio.sleep(5)  # of the clock, which jumps
         proxy.set_faults(running=True)
         assert await old.receive_some() == b"held"
         assert await echoed(new) == (b"x", 0)

@@ -203,7 +203,7 @@ class Server:
             self.pages.report("leaving")
         self.service.leave()
         _log.info("leaving: accepting for another %g s", self.lame_duck)
-        await trio.sleep(self.lame_duck)
+        await trio.sleep(self.lame_duck)  # as long as was asked for
 
     async def _report_listening(self, nursery: trio.Nursery) -> None:
         for endpoint in self.service.endpoints:

@@ -351,7 +351,7 @@ class FaultyTransport(Transport):
         """Do what happens at the end: close late, or over TLS without close_notify."""
         if (slow := self._plan.first(SlowClose)) is not None:
             self._plan.note(slow)
-            await trio.sleep(slow.seconds)
+            await trio.sleep(slow.seconds)  # the fault itself
         silent = self._plan.first(NoCloseNotify)
         if silent is not None and self.secure:
             self._plan.note(silent)
@@ -371,7 +371,7 @@ async def accept_slowly(plan: Plan) -> None:
     await trio.lowlevel.checkpoint()
     if (slow := plan.first(SlowAccept)) is not None:
         plan.note(slow)
-        await trio.sleep(slow.seconds)
+        await trio.sleep(slow.seconds)  # the fault itself
 
 
 def _place(ending: _Ending) -> int:

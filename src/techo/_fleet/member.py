@@ -240,7 +240,7 @@ def _words_of(error: Exception) -> str:
 async def call_the_roll(caller: Caller, members: Sequence[Member]) -> NoReturn:
     """Twice a second, until cancelled, lose those that the scheduler has no more."""
     while True:
-        await trio.sleep(_ROLL)
+        await trio.sleep(_ROLL)  # a machine is asked: it cannot call
         present = set[str]()
         how = "the scheduler has lost it"
         try:

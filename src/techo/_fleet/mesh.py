@@ -209,7 +209,7 @@ class _Run:
 
     async def _show(self, watch: Callable[[Mesh], None]) -> NoReturn:
         while True:
-            await trio.sleep(_WATCHED)
+            await trio.sleep(_WATCHED)  # so that who looks is not shown each reply
             watch(self._report())
 
     async def _follow(self, member: Member, post: _Post) -> None:

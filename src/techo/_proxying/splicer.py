@@ -213,7 +213,7 @@ class Splicer:
                         # To wait for what is there already would cost calls of the system.
                         await trio.lowlevel.checkpoint()
                 except MemoryError:  # for which sockets were ready; they will be again
-                    await trio.sleep(_PAUSE)
+                    await trio.sleep(_PAUSE)  # memory sends no event
 
     def _take_turn(self) -> bool:
         """Serve what is ready for a while; return whether there may be more."""

@@ -108,7 +108,7 @@ class _Run(Generic[T]):
     def cancel(self) -> None:
         """Let it end at once, from another thread."""
         if self.begun.exception() is None:  # this waits until it has begun or failed to
-            with contextlib.suppress(trio.RunFinishedError):
+            with contextlib.suppress(trio.RunFinishedError):  # it has ended by itself
                 self.begun.result().cancel(self._scope)
 
     def raise_error(self) -> None:
